@@ -1,0 +1,60 @@
+"""Which pixels want to be brighter, which darker, and for which class.
+
+Public names are imported when first used, so that `import chiaroscuro` loads no torch.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from chiaroscuro.choices import PAPER_MAPS as PAPER_MAPS
+    from chiaroscuro.classifier import Classifier as Classifier
+    from chiaroscuro.errors import ChiaroscuroError as ChiaroscuroError
+    from chiaroscuro.errors import ChoiceError as ChoiceError
+    from chiaroscuro.errors import ImageError as ImageError
+    from chiaroscuro.errors import InputError as InputError
+    from chiaroscuro.errors import MissingExtraError as MissingExtraError
+    from chiaroscuro.errors import ModelError as ModelError
+    from chiaroscuro.errors import ResultError as ResultError
+    from chiaroscuro.explanations import Explanation as Explanation
+    from chiaroscuro.explanations import explain as explain
+    from chiaroscuro.gradients import ClassGradients as ClassGradients
+    from chiaroscuro.gradients import class_gradients as class_gradients
+    from chiaroscuro.maps import MAPS as MAPS
+    from chiaroscuro.maps import saliency_maps as saliency_maps
+    from chiaroscuro.models import load_classifier as load_classifier
+    from chiaroscuro.models import save_classifier as save_classifier
+
+_HOME = {
+    "PAPER_MAPS": "choices",
+    "Classifier": "classifier",
+    "ChiaroscuroError": "errors",
+    "ChoiceError": "errors",
+    "ImageError": "errors",
+    "InputError": "errors",
+    "MissingExtraError": "errors",
+    "ModelError": "errors",
+    "ResultError": "errors",
+    "Explanation": "explanations",
+    "explain": "explanations",
+    "ClassGradients": "gradients",
+    "class_gradients": "gradients",
+    "MAPS": "maps",
+    "saliency_maps": "maps",
+    "load_classifier": "models",
+    "save_classifier": "models",
+}
+
+__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
+__version__ = version("chiaroscuro")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'chiaroscuro' has no attribute {name!r}")
+    return getattr(import_module(f"chiaroscuro.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,132 @@
+"""Names, defaults and frozen configurations, without torch.
+
+`--help`, pages and saved results read these, so they load in milliseconds. What a name *does* lives
+in the table of the module named beside it; tests hold both to the same names.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from chiaroscuro.errors import ChoiceError, unknown
+
+Kind = Literal["magnitude", "signed", "class", "printed"]
+Helps = Literal["either", "brighter", "darker"]
+Normalize = Literal["none", "minmax"]
+Reduce = Literal["max", "none"]
+Score = Literal["logit", "log-probability"]
+Fit = Literal["crop", "pad", "stretch"]
+Scale = Literal["image", "shared"]
+
+SCORES: tuple[str, ...] = ("logit", "log-probability")
+METHODS: tuple[str, ...] = ("gradient",)
+NORMALIZATIONS: tuple[str, ...] = ("none", "minmax")
+REDUCTIONS: tuple[str, ...] = ("max", "none")
+FITS: tuple[str, ...] = ("crop", "pad", "stretch")
+SCALES: tuple[str, ...] = ("image", "shared")
+INTERPOLATIONS: tuple[str, ...] = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
+
+DEFAULT_MODEL = "efficientnet-lite0"
+DEFAULT_OUT = "chiaroscuro-out"
+SMOOTHING = 0.02
+"""Standard deviation of the smoothed view's Gaussian, as a share of the picture's shorter side."""
+
+
+@dataclass(frozen=True, slots=True)
+class MapChoice:
+    """One saliency map by name: how a pixel reads, and what its values are.
+
+    `kind`: "magnitude" is >= 0, "signed" has a meaningful zero, "class" holds class indices,
+    "printed" is an equation of the article as printed, kept for comparison and never ranked by.
+    `helps`: which change of a bright pixel of the map helps the class; it decides the map's hue.
+    """
+
+    name: str
+    reads: str
+    kind: Kind = "magnitude"
+    helps: Helps = "either"
+
+    @property
+    def form(self) -> str:
+        """Which of the article's two forms this is: its code's ("computed") or "printed"."""
+        return "printed" if self.kind == "printed" else "computed"
+
+
+_ACTIVE = "brightening the pixel raises the class over every rival"
+_INACTIVE = "darkening the pixel raises the class over every rival"
+
+MAPS: dict[str, MapChoice] = {
+    choice.name: choice
+    for choice in (
+        MapChoice("original", "how strongly the pixel moves the class, either way"),
+        MapChoice("positive", "brightening the pixel helps the class", helps="brighter"),
+        MapChoice("negative", "darkening the pixel helps the class", helps="darker"),
+        MapChoice("active", _ACTIVE, helps="brighter"),
+        MapChoice("inactive", _INACTIVE, helps="darker"),
+        MapChoice("signed", "active minus inactive: > 0 brighter helps, < 0 darker helps", "signed"),
+        MapChoice("margin", "the lead over the best rival, signed like 'signed'", "signed"),
+        MapChoice("winner", "the class that gains most from brightening; -1 on a tie", "class"),
+        MapChoice("active-printed", f"{_ACTIVE}; ties stay, no absolute value", "printed"),
+        MapChoice("inactive-printed", f"{_INACTIVE}; as printed, degenerate", "printed"),
+    )
+}
+"""Every saliency map by name; the functions are in `chiaroscuro.maps.MAPS`."""
+
+PAPER_MAPS: tuple[str, ...] = ("original", "positive", "negative", "active", "inactive")
+EXPLAIN_MAPS: tuple[str, ...] = (*PAPER_MAPS, "signed")
+
+
+@dataclass(frozen=True, slots=True)
+class RivalRule:
+    """Which classes the explained class competes with.
+
+    `count` is None for all classes; N for the N highest logits other than the target, per image, on
+    the untouched image; `classes` is a list instead. A *rival* is any class but the target.
+    """
+
+    count: int | None = None
+    classes: tuple[int, ...] | None = None
+
+    def __str__(self) -> str:
+        if self.classes is not None:
+            return ",".join(map(str, self.classes))
+        return "all" if self.count is None else f"top:{self.count}"
+
+
+def parse_rivals(rivals: "str | Iterable[int] | RivalRule") -> RivalRule:
+    """Read `"all"`, `"top:N"` or class indices as a `RivalRule`.
+
+    Raises `ChoiceError` for another word, N < 1, or an empty list.
+
+    >>> str(parse_rivals("top:10")), parse_rivals([3, 1, 3]).classes
+    ('top:10', (1, 3))
+    """
+    if isinstance(rivals, RivalRule):
+        return rivals
+    if isinstance(rivals, str):
+        return _parse_rival_word(rivals)
+    classes = tuple(sorted({int(index) for index in rivals}))
+    if not classes:
+        raise ChoiceError("rivals is empty: give at least one class other than the target")
+    return RivalRule(classes=classes)
+
+
+def _parse_rival_word(word: str) -> RivalRule:
+    if word == "all":
+        return RivalRule()
+    head, _, count = word.partition(":")
+    if head == "top" and count.isdecimal() and int(count) >= 1:
+        return RivalRule(count=int(count))
+    raise ChoiceError(
+        f"rivals is {word!r}: give all, top:N with N >= 1 (such as top:10), or a list of classes"
+    )
+
+
+def check_names(kind: str, names: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
+    """The names as a tuple without repeats; raises `ChoiceError` naming the first unknown one."""
+    table = tuple(known)
+    chosen = tuple(dict.fromkeys(names))
+    for name in chosen:
+        if name not in table:
+            raise unknown(kind, name, table)
+    return chosen

@@ -1,0 +1,60 @@
+"""What can go wrong, as one tree.
+
+    ChiaroscuroError
+    ├── InputError            what was handed in
+    │   ├── ImageError        a file or array that cannot be read as pixels in [0, 1]
+    │   └── ChoiceError       a name or value outside what is known or allowed
+    ├── ModelError            a network that cannot be loaded or is not an image classifier
+    │   └── MissingExtraError a library that is not installed
+    └── ResultError           a result folder that cannot be written or read
+
+The command line catches `ChiaroscuroError` alone and prints it as one line. A message says what
+was wrong, what came, what was expected and what to do.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class ChiaroscuroError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class InputError(ChiaroscuroError):
+    """What was handed in cannot be used."""
+
+
+class ImageError(InputError):
+    """A file or array cannot be read as pixels in [0, 1]."""
+
+
+class ChoiceError(InputError):
+    """A name or value is outside what is known or allowed."""
+
+
+class ModelError(ChiaroscuroError):
+    """A network cannot be loaded, or does not behave as an image classifier."""
+
+
+class MissingExtraError(ModelError):
+    """A library that this needs is not installed."""
+
+
+class ResultError(ChiaroscuroError):
+    """A result folder cannot be written or read."""
+
+
+def unknown(kind: str, name: object, known: Iterable[str]) -> ChoiceError:
+    """The error for a name that is not in a table: near matches first, then all known names."""
+    names = list(known)
+    near = difflib.get_close_matches(str(name).lower(), names, n=3, cutoff=0.6)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    return ChoiceError(f"unknown {kind} {str(name)!r}: {hint}known are {', '.join(names)}")
+
+
+def missing_extra(what: str, package: str, extra: str) -> MissingExtraError:
+    """The error for a feature whose optional library is not installed."""
+    return MissingExtraError(
+        f"{what} needs {package}, which is not installed: "
+        f"run pip install 'chiaroscuro[{extra}]'"
+    )

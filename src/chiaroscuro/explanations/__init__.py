@@ -1,0 +1,23 @@
+"""The short path: an image and a classifier to a saved, repeatable explanation."""
+
+from chiaroscuro.explanations.again import Differences, explain_again
+from chiaroscuro.explanations.batch import Outcome, explain_files
+from chiaroscuro.explanations.explain import explain
+from chiaroscuro.explanations.explanation import (
+    Explanation,
+    ImageFacts,
+    MapFacts,
+    Prediction,
+)
+
+__all__ = [
+    "Differences",
+    "Explanation",
+    "ImageFacts",
+    "MapFacts",
+    "Outcome",
+    "Prediction",
+    "explain",
+    "explain_again",
+    "explain_files",
+]

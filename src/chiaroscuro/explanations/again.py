@@ -1,0 +1,141 @@
+"""A saved explanation made anew, and how the two differ."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chiaroscuro.classifier import Classifier
+from chiaroscuro.errors import ChoiceError, ModelError
+from chiaroscuro.explanations.explain import explain
+from chiaroscuro.explanations.explanation import Explanation
+from chiaroscuro.gradients.engine import Progress
+from chiaroscuro.images import open_photo
+from chiaroscuro.models import load_classifier
+
+SAME = 1e-3
+"""Two runs agree when maps differ by less than this share of the map's peak (another machine's
+rounding may move a few ReLUs)."""
+
+
+@dataclass(frozen=True)
+class Differences:
+    """What changed between a saved explanation and its repetition.
+
+    `maps`: per map, the root mean square difference over the root mean square of the saved map
+    (for class maps, the share of pixels with another class). `logits`: the largest difference.
+    `facts`: in words, whatever else changed, such as versions, the photo or the predicted class.
+    """
+
+    maps: Mapping[str, float]
+    logits: float
+    facts: tuple[str, ...]
+
+    @property
+    def same(self) -> bool:
+        """Whether target, logits and maps agree to rounding; versions may differ."""
+        moved = [fact for fact in self.facts if not fact.startswith("version of")]
+        return not moved and all(size < SAME for size in self.maps.values())
+
+
+def explain_again(
+    folder: str | Path,
+    classifier: Classifier | None = None,
+    progress: Progress | None = None,
+) -> tuple[Explanation, Differences]:
+    """Repeat the explanation in `folder` with its own choices; the new one and the differences.
+
+    The photo file is read again; where it is gone or has changed, the saved pixels are explained
+    and the differences say so. The model is loaded by its saved name unless given.
+    Raises `ResultError` for a folder without an explanation, `ModelError` for a model that cannot
+    be loaded.
+    """
+    saved = Explanation.load(folder)
+    model = classifier or _load(saved.model["name"])
+    choices = saved.choices
+    image, note = _image(saved)
+    explicit = choices["rivals"] != "all" and not choices["rivals"].startswith("top:")
+    made = explain(
+        model,
+        image,
+        target=None if choices["target"] == "predicted" else choices["target"],
+        maps=choices["maps"],
+        rivals=choices["rivals"].split(",") if explicit else choices["rivals"],
+        score=choices["score"],
+        method=choices["method"],
+        fit=choices["fit"],
+        progress=progress,
+    )
+    return made, compare(saved, made, note)
+
+
+def compare(saved: Explanation, made: Explanation, notes: tuple[str, ...] = ()) -> Differences:
+    """How a repetition differs from the saved explanation."""
+    facts = [*notes]
+    if saved.target.index != made.target.index:
+        facts.append(f"explained class: {saved.target.label} then, {made.target.label} now")
+    facts += _changed("model", saved.model, made.model)
+    facts += _changed("version of", saved.versions, made.versions)
+    if saved.logits.shape != made.logits.shape:
+        facts.append(f"classes: {len(saved.logits)} then, {len(made.logits)} now")
+        gap = float("inf")
+    else:
+        gap = float(np.abs(saved.logits - made.logits).max())
+    maps = {name: _gap(name, saved, made) for name in saved.maps}
+    return Differences(maps, gap, tuple(facts))
+
+
+def _load(name: str) -> Classifier:
+    try:
+        return load_classifier(name)
+    except ChoiceError as error:
+        raise ModelError(
+            f"the model {name!r} of this explanation has no spec to load it by: "
+            "hand the classifier in"
+        ) from error
+
+
+def _image(saved: Explanation) -> tuple[Any, tuple[str, ...]]:
+    source = Path(saved.image.source)
+    pixels = np.ascontiguousarray(saved.pixels.transpose(1, 2, 0))
+    if not source.is_file():
+        if saved.image.source == "array":
+            return pixels, ()
+        return pixels, (f"photo {source} is gone: the saved pixels were explained",)
+    photo = open_photo(source)
+    if photo.sha256 != saved.image.sha256:
+        return pixels, (f"photo {source} has changed: the saved pixels were explained",)
+    return photo, ()
+
+
+def _changed(what: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{what} {key}: {_plain(before.get(key))} then, {_plain(after.get(key))} now"
+        for key in sorted({*before, *after})
+        if _plain(before.get(key)) != _plain(after.get(key))
+    ]
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as the lists that JSON made of them."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _gap(name: str, saved: Explanation, made: Explanation) -> float:
+    before, after = saved.maps[name], made.maps[name]
+    if before.shape != after.shape:
+        return float("inf")
+    if saved.facts[name].kind == "class":
+        return float((before != after).mean())
+    return _relative(before, after)
+
+
+def _relative(before: NDArray[Any], after: NDArray[Any]) -> float:
+    size = float(np.sqrt(np.square(before, dtype=np.float64).mean()))
+    gap = float(np.sqrt(np.square(np.subtract(after, before, dtype=np.float64)).mean()))
+    return gap / size if size > 0 else float(gap > 0)

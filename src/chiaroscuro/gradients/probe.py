@@ -1,0 +1,93 @@
+"""One small pass that tells what a network needs before the large ones run."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from chiaroscuro.classifier import Classifier
+from chiaroscuro.errors import ModelError
+
+_TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
+_COARSE_TOLERANCE = 5e-2
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Bytes that autograd keeps for one row of a batch, and the layout that the network takes."""
+
+    row_bytes: int
+    memory_format: torch.memory_format
+
+
+def probe(classifier: Classifier, pixels: Tensor) -> Probe:
+    """Ask the network about one image (1, C, H, W), alone and beside its negative.
+
+    Raises `ModelError` when the logits do not depend on the pixels, when rows of a batch influence
+    each other, or when the same image gives different logits twice.
+    """
+    try:
+        return _probe(classifier, pixels, torch.channels_last)
+    except ModelError:
+        # A network that flattens with `view` refuses channels_last; any real fault fails again.
+        return _probe(classifier, pixels, torch.contiguous_format)
+
+
+def _probe(classifier: Classifier, pixels: Tensor, layout: torch.memory_format) -> Probe:
+    pair = torch.cat([pixels, 1 - pixels]).contiguous(memory_format=layout).requires_grad_(True)
+    saved = _SavedBytes(classifier)
+    with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda tensor: tensor):
+        logits = classifier.logits(pair)
+    _check_depends(logits, pair, classifier.name)
+    with torch.no_grad():
+        alone = classifier.logits(pixels.contiguous(memory_format=layout))
+    _check_repeats(alone[0], logits[0].detach(), classifier.name)
+    return Probe(max(1, saved.total // 2), layout)
+
+
+class _SavedBytes:
+    """Counts what autograd saves, each storage once, parameters and buffers apart."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        module = classifier.module
+        self._seen = {
+            tensor.untyped_storage().data_ptr()
+            for tensor in (*module.parameters(), *module.buffers())
+        }
+        self.total = 0
+
+    def pack(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self._seen:
+            self._seen.add(storage.data_ptr())
+            self.total += storage.nbytes()
+        return tensor
+
+
+def _check_depends(logits: Tensor, pair: Tensor, name: str) -> None:
+    if not logits.requires_grad:
+        raise ModelError(
+            f"the logits of {name} carry no gradient: its forward runs under no_grad, detaches, "
+            "or leaves PyTorch"
+        )
+    # Unequal weights, since the gradients of all logits together may cancel (softmax outputs).
+    weights = torch.linspace(1, 2, logits.shape[1], dtype=logits.dtype, device=logits.device)
+    (gradient,) = torch.autograd.grad((logits[0] * weights).sum(), pair, allow_unused=True)
+    if gradient is None:
+        raise ModelError(f"the logits of {name} do not depend on the pixels")
+    own, other = gradient.abs().amax(dim=(1, 2, 3)).tolist()
+    if other > 1e-6 * own:
+        raise ModelError(
+            f"{name} mixes the batch: one image's logits depend on another image (a BatchNorm "
+            "without running statistics?); such a network has no gradient per image"
+        )
+
+
+def _check_repeats(alone: Tensor, paired: Tensor, name: str) -> None:
+    tolerance = _TOLERANCE.get(alone.dtype, _COARSE_TOLERANCE)
+    gap = (alone - paired).abs().max()
+    if gap > tolerance * (1 + alone.abs().max()):
+        raise ModelError(
+            f"{name} gives other logits for the same image in another batch (differing by "
+            f"{float(gap):.3g}): it mixes the batch, or is random in eval mode"
+        )

@@ -1,0 +1,73 @@
+"""The one place that prepares a network for being asked, and leaves it as it was found."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from chiaroscuro.errors import ModelError
+
+
+@contextmanager
+def as_found(module: nn.Module) -> Iterator[None]:
+    """Eval mode and no parameter gradients inside; everything as before after, also on an error.
+
+    Kept: the training flag of every submodule, `requires_grad` of every parameter, the values of
+    buffers, and the random state of Python, NumPy, the CPU and the module's CUDA devices. Flags
+    are set one by one, so a module's own `train()` is not called.
+    Raises `ModelError` for parameters or buffers made inside `torch.inference_mode()`.
+    """
+    refuse_inference_tensors(module)
+    flags = [(part, part.training) for part in module.modules()]
+    parameters = [(p, p.requires_grad) for p in module.parameters() if p.is_leaf]
+    buffers = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
+    versions = [buffer._version for buffer, _ in buffers]
+    with _random_state(module):
+        try:
+            for part, _ in flags:
+                part.training = False
+            for parameter, _ in parameters:
+                parameter.requires_grad_(False)
+            yield
+        finally:
+            for part, training in flags:
+                part.training = training
+            for parameter, required in parameters:
+                parameter.requires_grad_(required)
+            with torch.no_grad():
+                for (buffer, before), version in zip(buffers, versions, strict=True):
+                    if buffer._version != version:
+                        buffer.copy_(before)
+
+
+@contextmanager
+def gradients_on() -> Iterator[None]:
+    """Autograd works inside, whatever the caller's `no_grad` or `inference_mode`."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+def refuse_inference_tensors(module: nn.Module) -> None:
+    """Raise `ModelError` naming the first parameter or buffer that autograd cannot use."""
+    named: list[tuple[str, Tensor]] = [*module.named_parameters(), *module.named_buffers()]
+    for name, tensor in named:
+        if tensor.is_inference():
+            raise ModelError(
+                f"the module's {name} was created inside torch.inference_mode(), where autograd "
+                "cannot follow: create or load the module outside of it"
+            )
+
+
+@contextmanager
+def _random_state(module: nn.Module) -> Iterator[None]:
+    devices = {p.device.index for p in module.parameters() if p.device.type == "cuda"}
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=sorted(d for d in devices if d is not None)):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)

@@ -1,0 +1,19 @@
+"""File or array to float32 pixels in [0, 1], and where on the photo they lie."""
+
+from chiaroscuro.images.arrays import check_array, grey, to_uint8
+from chiaroscuro.images.framing import CropBox, Framing, frame
+from chiaroscuro.images.photos import MAX_PIXELS, Photo, find_photos, open_photo, packaged_photo
+
+__all__ = [
+    "MAX_PIXELS",
+    "CropBox",
+    "Framing",
+    "Photo",
+    "check_array",
+    "find_photos",
+    "frame",
+    "grey",
+    "open_photo",
+    "packaged_photo",
+    "to_uint8",
+]

@@ -1,0 +1,144 @@
+"""A photo file, upright and in RGB, with what had to be done to read it."""
+
+import glob
+import hashlib
+import io
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from chiaroscuro.errors import ImageError
+
+MAX_PIXELS = 89_478_485
+"""Larger files are refused as decompression bombs (Pillow's own warning level)."""
+MIN_SIDE = 2
+SUFFIXES = frozenset(
+    {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp", ".avif"}
+)
+_DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A decoded photo.
+
+    `image` is upright: mode "RGB" (8 bit), or "F" with grey values in [0, 1] for 16-bit files.
+    `notes` say in words what reading changed, such as "first of 12 frames".
+    """
+
+    image: Image.Image
+    source: str
+    sha256: str
+    notes: tuple[str, ...] = ()
+
+
+def open_photo(path: str | Path) -> Photo:
+    """Read a photo file: upright by its EXIF mark, alpha on white, the first frame of several.
+
+    Raises `ImageError` for a file that is missing, empty, not a picture, truncated, under 2 px a
+    side, or over `MAX_PIXELS`.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ImageError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
+    return decode_photo(data, str(path))
+
+
+def decode_photo(data: bytes, source: str) -> Photo:
+    """`open_photo` for bytes already read; `source` names them in errors and results."""
+    if not data:
+        raise ImageError(f"{source}: the file is empty (0 bytes)")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data))
+            _check_side(image, source)
+            image.load()
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ImageError(
+            f"{source}: over {MAX_PIXELS:,} pixels, refused as a decompression bomb; scale it down"
+        ) from None
+    except UnidentifiedImageError:
+        raise ImageError(f"{source}: not a picture in a format that Pillow reads") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise ImageError(f"{source}: broken or truncated picture ({error})") from error
+    upright, notes = _normalise(image)
+    return Photo(upright, source, hashlib.sha256(data).hexdigest(), notes)
+
+
+def photo_from_image(image: Image.Image, source: str = "image") -> Photo:
+    """A Pillow image as a `Photo`: a copy, so the caller's image stays as it is."""
+    _check_side(image, source)
+    upright, notes = _normalise(image.copy())
+    return Photo(upright, source, hashlib.sha256(upright.tobytes()).hexdigest(), notes)
+
+
+def packaged_photo(name: str) -> Path:
+    """Path of a photo that ships with the package: "cat" or "coffee"."""
+    return Path(str(resources.files("chiaroscuro") / "photos" / f"{name}.png"))
+
+
+def find_photos(sources: Iterable[str | Path]) -> list[Path]:
+    """Files, folders (searched whole, by suffix) and globs as a list of files, in sorted order each.
+
+    A plain name is kept even when no such file exists, so that opening it says so. Raises
+    `ImageError` when a folder or glob holds no photo.
+    """
+    found: list[Path] = []
+    for source in sources:
+        path = Path(source)
+        if path.is_dir():
+            matches = [p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()]
+        elif not path.exists() and glob.has_magic(str(source)):
+            matches = [Path(p) for p in glob.glob(str(source), recursive=True) if Path(p).is_file()]
+        else:
+            matches = [path]
+        if not matches:
+            raise ImageError(f"{source}: no photo there (looked for {', '.join(sorted(SUFFIXES))})")
+        found += sorted(matches)
+    return list(dict.fromkeys(found))
+
+
+def _check_side(image: Image.Image, source: str) -> None:
+    width, height = image.size
+    if min(width, height) < MIN_SIDE:
+        raise ImageError(
+            f"{source}: {width}x{height} pixels, too small to explain; "
+            f"expected at least {MIN_SIDE} a side"
+        )
+
+
+def _normalise(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
+    notes = []
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        notes.append(f"first of {frames} frames")
+    if image.getexif().get(0x0112, 1) != 1:
+        notes.append("turned upright by its EXIF mark")
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode in _DEEP_MODES:
+        return _deep_grey(upright), (*notes, "more than 8 bits, read as grey")
+    if upright.has_transparency_data:
+        notes.append("alpha laid on white")
+        layer = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    elif upright.mode not in ("RGB", "L", "1", "P"):
+        notes.append(f"converted from {upright.mode}")
+    return upright.convert("RGB"), tuple(notes)
+
+
+def _deep_grey(image: Image.Image) -> Image.Image:
+    """16-bit and 32-bit grey values scaled to [0, 1]; floats are taken as they are and clipped."""
+    values = np.asarray(image, dtype=np.float64)
+    top = 1.0 if image.mode == "F" else 65535.0
+    scaled = np.clip(np.nan_to_num(values / top), 0, 1).astype(np.float32)
+    return Image.fromarray(scaled, mode="F")

@@ -1,0 +1,232 @@
+"""Saliency maps: pure functions of class gradients. No model, no autograd."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from chiaroscuro import choices
+from chiaroscuro.choices import (
+    NORMALIZATIONS,
+    PAPER_MAPS,
+    REDUCTIONS,
+    Kind,
+    Normalize,
+    Reduce,
+    check_names,
+)
+from chiaroscuro.errors import InputError
+from chiaroscuro.gradients import ClassGradients
+
+Values = Callable[[ClassGradients], Tensor]
+
+
+@dataclass(frozen=True)
+class SaliencyMap:
+    """One row of `MAPS`: what is computed per channel, on which entries, and how channels join.
+
+    `values` and `mask` take class gradients to (B, C, H, W); `pixel` takes the values to (B, H, W).
+    Values are 0 (or -1 for classes) off the mask. `classes` asks the engine for the extremes' classes.
+    """
+
+    values: Values
+    mask: Values
+    pixel: Callable[[Tensor], Tensor]
+    classes: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Support:
+    """The share of a map's mask, per image (B,): of `pixels` (any channel) and of all `entries`."""
+
+    pixels: Tensor
+    entries: Tensor
+
+
+class SaliencyMaps(dict[str, Tensor]):
+    """Maps by name, (B, H, W) or (B, C, H, W), with the `support` of each."""
+
+    def __init__(self, maps: dict[str, Tensor], support: dict[str, Support]) -> None:
+        super().__init__(maps)
+        self.support = support
+
+
+def active_mask(found: ClassGradients) -> Tensor:
+    """Where brightening helps the target over every rival: g_c > max_k g_k, ties left out."""
+    return found.own > found.rival_max
+
+
+def inactive_mask(found: ClassGradients) -> Tensor:
+    """Where darkening helps the target over every rival: g_c < min_k g_k, ties left out."""
+    return found.own < found.rival_min
+
+
+def signed_values(found: ClassGradients) -> Tensor:
+    """abs(g_c) on active entries, -abs(g_c) on inactive ones, else 0."""
+    size = found.own.abs()
+    zero = torch.zeros_like(size)
+    return torch.where(active_mask(found), size, torch.where(inactive_mask(found), -size, zero))
+
+
+def margin_values(found: ClassGradients) -> Tensor:
+    """relu(g_c - max rival) - relu(min rival - g_c): the lead over the nearest rival."""
+    lead = (found.own - found.rival_max).relu() - (found.rival_min - found.own).relu()
+    top = torch.finfo(lead.dtype).max
+    return lead.clamp(-top, top)
+
+
+def winner_values(found: ClassGradients) -> Tensor:
+    """Per channel the class whose gradient is largest, with the gradient beside it: (B, C, H, W, 2).
+
+    The class is -1 where different classes tie.
+    """
+    if found.rival_argmax is None:
+        raise InputError("map 'winner' needs rival_argmax: call class_gradients(..., argmax=True)")
+    target = found.target.view(-1, 1, 1, 1).expand_as(found.rival_argmax)
+    leader = torch.where(found.own > found.rival_max, target, found.rival_argmax)
+    leader = torch.where(found.own == found.rival_max, -1, leader)
+    height = torch.maximum(found.own, found.rival_max)
+    exact = torch.promote_types(height.dtype, torch.float32)  # holds every class index
+    return torch.stack([leader.to(exact), height.to(exact)], dim=-1)
+
+
+def channel_max(values: Tensor) -> Tensor:
+    """The largest value over channels."""
+    return values.amax(dim=1)
+
+
+def channel_largest(values: Tensor) -> Tensor:
+    """The value of largest magnitude over channels; equal opposite magnitudes give 0."""
+    high, low = values.amax(dim=1), values.amin(dim=1)
+    return torch.where(high > -low, high, torch.where(high < -low, low, torch.zeros_like(high)))
+
+
+def channel_winner(values: Tensor) -> Tensor:
+    """The class of the channel with the largest gradient; -1 when channels disagree at the top."""
+    leader, height = values.unbind(dim=-1)
+    top = height == height.amax(dim=1, keepdim=True)
+    highest = torch.where(top, leader, -torch.inf).amax(dim=1)
+    lowest = torch.where(top, leader, torch.inf).amin(dim=1)
+    return torch.where(highest == lowest, highest, -1).long()
+
+
+def _nonzero(found: ClassGradients) -> Tensor:
+    return found.own != 0
+
+
+def _either(found: ClassGradients) -> Tensor:
+    return active_mask(found) | inactive_mask(found)
+
+
+def _masked_size(mask: Values) -> Values:
+    def values(found: ClassGradients) -> Tensor:
+        return torch.where(mask(found), found.own.abs(), torch.zeros_like(found.own))
+
+    return values
+
+
+def _masked_own(mask: Values) -> Values:
+    def values(found: ClassGradients) -> Tensor:
+        return torch.where(mask(found), found.own, torch.zeros_like(found.own))
+
+    return values
+
+
+def _highest(found: ClassGradients) -> Tensor:
+    return found.own >= found.rival_max
+
+
+def _lowest(found: ClassGradients) -> Tensor:
+    return found.own <= found.rival_min
+
+
+MAPS: dict[str, SaliencyMap] = {
+    "original": SaliencyMap(lambda found: found.own.abs(), _nonzero, channel_max),
+    "positive": SaliencyMap(lambda found: found.own.relu(), lambda f: f.own > 0, channel_max),
+    "negative": SaliencyMap(lambda found: (-found.own).relu(), lambda f: f.own < 0, channel_max),
+    "active": SaliencyMap(_masked_size(active_mask), active_mask, channel_max),
+    "inactive": SaliencyMap(_masked_size(inactive_mask), inactive_mask, channel_max),
+    "signed": SaliencyMap(signed_values, _either, channel_largest),
+    "margin": SaliencyMap(margin_values, _either, channel_largest),
+    "winner": SaliencyMap(
+        winner_values, lambda f: winner_values(f)[..., 0] >= 0, channel_winner, classes=True
+    ),
+    "active-printed": SaliencyMap(_masked_own(_highest), _highest, channel_max),
+    "inactive-printed": SaliencyMap(_masked_own(_lowest), _lowest, channel_max),
+}
+"""Every map by name; its kind and reading are in `chiaroscuro.choices.MAPS`."""
+
+
+def needs_classes(names: Iterable[str]) -> bool:
+    """Whether any of these maps needs `class_gradients(..., argmax=True)`."""
+    return any(MAPS[name].classes for name in check_names("map", names, MAPS))
+
+
+def saliency_maps(
+    gradients: ClassGradients,
+    names: Iterable[str] | None = None,
+    normalize: Normalize = "none",
+    reduce: Reduce = "max",
+) -> SaliencyMaps:
+    """The named maps (default: the article's five) of each image, with their support shares.
+
+    With g_c = `own` and comparisons per pixel and channel:
+    original = max_ch abs(g_c), positive = max_ch relu(g_c), negative = max_ch relu(-g_c),
+    active = max_ch abs(g_c where g_c > max over rivals, else 0),
+    inactive = max_ch abs(g_c where g_c < min over rivals, else 0).
+
+    Returns (B, H, W) per map, or (B, C, H, W) for `reduce="none"`. `normalize="minmax"` scales each
+    image: (m - min) / (max - min), for signed maps m / max abs(m) so that 0 stays 0; class maps are
+    left alone; a constant map becomes zeros.
+
+    Raises `ChoiceError` for unknown names, `InputError` when 'winner' lacks its classes.
+    Source: arXiv:2309.12913, section 3, in the form that its published code computes.
+
+    >>> from chiaroscuro import Classifier, class_gradients
+    >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 5))
+    >>> maps = saliency_maps(class_gradients(Classifier(net), torch.rand(2, 3, 2, 2)))
+    >>> maps["active"].shape, maps.support["active"].pixels.shape
+    (torch.Size([2, 2, 2]), torch.Size([2]))
+    """
+    chosen = check_names("map", PAPER_MAPS if names is None else names, MAPS)
+    check_names("normalize", [normalize], NORMALIZATIONS)
+    check_names("reduce", [reduce], REDUCTIONS)
+    maps = {}
+    for name in chosen:
+        row, kind = MAPS[name], choices.MAPS[name].kind
+        values = row.values(gradients)
+        if reduce == "max":
+            values = row.pixel(values)
+        elif kind == "class":
+            values = values[..., 0].long()
+        maps[name] = scale(values, kind) if normalize == "minmax" else values
+    return SaliencyMaps(maps, {name: _support(MAPS[name].mask(gradients)) for name in chosen})
+
+
+def scale(values: Tensor, kind: Kind) -> Tensor:
+    """A map (B, ...) scaled per image: to [0, 1] by its extremes, or to [-1, 1] about 0 if signed.
+
+    A constant map becomes zeros (its extremes give no scale); class maps come back as they are.
+    """
+    if kind == "class":
+        return values
+    flat = values.flatten(1)
+    if kind == "signed":
+        low = torch.zeros_like(flat[:, :1])
+        span = flat.abs().amax(dim=1, keepdim=True)
+    else:
+        low = flat.amin(dim=1, keepdim=True)
+        span = flat.amax(dim=1, keepdim=True) - low
+    # A span beyond the largest float is halved on both sides of the division.
+    wide = span.isinf()
+    half = flat.amax(dim=1, keepdim=True) / 2 - low / 2
+    shifted = torch.where(wide, flat / 2 - low / 2, flat - low)
+    divisor = torch.where(wide, half, torch.where(span > 0, span, torch.ones_like(span)))
+    return (shifted / divisor).reshape(values.shape)
+
+
+def _support(mask: Tensor) -> Support:
+    shares = mask.float()
+    return Support(shares.amax(dim=1).mean(dim=(1, 2)), shares.mean(dim=(1, 2, 3)))
+

