@@ -11,6 +11,7 @@ from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChiaroscuroError
 from chiaroscuro.explanations.explain import explain
 from chiaroscuro.explanations.explanation import Explanation
+from chiaroscuro.explanations.sheet import Limits, shared_limits
 from chiaroscuro.explanations.storage import MARKER
 from chiaroscuro.report import GalleryEntry, gallery_page
 from chiaroscuro.staging import check_free
@@ -43,11 +44,12 @@ def explain_files(
 
     `jobs` are paths with the keyword arguments of `explain`. With `scale="shared"` the pictures
     are drawn again when all limits are known, each map on the largest. A `ChiaroscuroError` of one
-    photo becomes its outcome. Two photos with one stem get STEM and STEM-2.
+    photo becomes its outcome; a class that the classifier does not know raises before any photo is
+    read. Two photos with one stem get STEM and STEM-2.
     """
-    jobs, out = list(jobs), Path(out)
+    jobs, out = [(path, _with_indices(classifier, options)) for path, options in jobs], Path(out)
     done: list[Outcome] = []
-    limits: list[tuple[float, float]] = []
+    limits: list[Limits] = []
     for index, (path, options) in enumerate(jobs):
         if on_image is not None:
             on_image(index, len(jobs), path)
@@ -63,7 +65,17 @@ def explain_files(
         done.append(Outcome(path, folder, _saved(folder)))
         yield done[-1]
     if done:
-        _finish(done, out, _largest(limits) if scale == "shared" else None)
+        _finish(done, out, shared_limits(limits) if scale == "shared" else None)
+
+
+def _with_indices(classifier: Classifier, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of `explain` with class names as indices."""
+    resolved = dict(options)
+    if resolved.get("target") is not None:
+        resolved["target"] = classifier.class_index(resolved["target"])
+    if isinstance(resolved.get("rivals"), list | tuple):
+        resolved["rivals"] = [classifier.class_index(rival) for rival in resolved["rivals"]]
+    return resolved
 
 
 def _free_name(path: Path, before: list[tuple[Path, Mapping[str, Any]]]) -> str:
@@ -71,11 +83,7 @@ def _free_name(path: Path, before: list[tuple[Path, Mapping[str, Any]]]) -> str:
     return f"{path.stem}-{same + 1}" if same else path.stem
 
 
-def _largest(limits: list[tuple[float, float]]) -> tuple[float, float]:
-    return max(pixel for pixel, _ in limits), max(soft for _, soft in limits)
-
-
-def _finish(done: list[Outcome], out: Path, limits: tuple[float, float] | None) -> None:
+def _finish(done: list[Outcome], out: Path, limits: Limits | None) -> None:
     """Draw on a shared scale where asked, and write the page over all explanations in `out`."""
     for outcome in done:
         if limits is not None and outcome.folder is not None:

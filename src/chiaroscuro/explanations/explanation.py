@@ -67,12 +67,16 @@ class Explanation:
     versions: Mapping[str, str]
 
     def save(
-        self, folder: str | Path, *, overwrite: bool = False, limits: "tuple[float, float] | None" = None
+        self,
+        folder: str | Path,
+        *,
+        overwrite: bool = False,
+        limits: Mapping[str, tuple[float, float]] | None = None,
     ) -> Path:
         """Write figure.png, maps.npz, explanation.json and index.html: all of them or nothing.
 
-        `limits`: colour limits of the pixel view and the smoothed view, to draw several images on
-        one scale; None takes this image's own. Raises `ResultError` when the folder exists.
+        `limits`: colour limits by map, of the pixel view and the smoothed view, to draw several
+        images on one scale; None takes this image's own. Raises `ResultError` when the folder exists.
         """
         from chiaroscuro.explanations.storage import save
 
@@ -85,8 +89,8 @@ class Explanation:
 
         return load(Path(folder))
 
-    def color_limits(self) -> tuple[float, float]:
-        """Colour limits of this image's pixel view and smoothed view, in units of the maps."""
+    def color_limits(self) -> Mapping[str, tuple[float, float]]:
+        """Colour limits by map, of the pixel view and the smoothed view, in units of the maps."""
         from chiaroscuro.explanations.sheet import color_limits
 
         return color_limits(self)

@@ -1,5 +1,6 @@
 """An explanation as pictures and rows, ready to be drawn or laid out."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,11 @@ from chiaroscuro.render import (
     smooth,
 )
 
-CLIP = 0.995
-"""Colour limits lie at this quantile of a map's pixels, so that one pixel cannot darken the rest."""
+CLIP = 0.99
+"""Colour limits lie at this quantile of a map's non-zero sizes: one pixel cannot darken the rest."""
+
+Limits = Mapping[str, tuple[float, float]]
+"""Colour limits by map: of the pixel view and of the smoothed view, in units of the maps."""
 
 
 def smoothing_sigma(explanation: Explanation) -> float:
@@ -29,21 +33,37 @@ def smoothing_sigma(explanation: Explanation) -> float:
     return SMOOTHING * min(explanation.pixels.shape[1:])
 
 
-def color_limits(explanation: Explanation) -> tuple[float, float]:
-    """Limits of the pixel view and the smoothed view: the largest over maps of the clip quantile.
-
-    Maps of gradients share one unit, so one limit lets the maps of an image be compared.
-    """
+def color_limits(explanation: Explanation) -> Limits:
+    """The clip quantile of each map's sizes, pixel by pixel and smoothed; class maps have none."""
     sigma = smoothing_sigma(explanation)
-    sizes = [np.abs(values) for name, values in explanation.maps.items() if _is_gradient(name)]
-    pixel = max((float(np.quantile(size, CLIP)) for size in sizes), default=0.0)
-    soft = max((float(np.quantile(smooth(size, sigma), CLIP)) for size in sizes), default=0.0)
-    return pixel, soft
+    return {
+        name: (_clip(values), _clip(smooth(values, sigma)))
+        for name, values in explanation.maps.items()
+        if explanation.facts[name].kind != "class"
+    }
 
 
-def make_sheet(explanation: Explanation, limits: tuple[float, float] | None = None) -> FigureSheet:
+def shared_limits(several: Sequence[Limits]) -> Limits:
+    """The largest limits of several images, map by map."""
+    names = {name for limits in several for name in limits}
+    return {
+        name: (
+            max(limits[name][0] for limits in several if name in limits),
+            max(limits[name][1] for limits in several if name in limits),
+        )
+        for name in names
+    }
+
+
+def _clip(values: NDArray[np.floating[Any]]) -> float:
+    sizes = np.abs(values[values != 0])
+    return float(np.quantile(sizes, CLIP)) if sizes.size else 0.0
+
+
+def make_sheet(explanation: Explanation, limits: Limits | None = None) -> FigureSheet:
     """The figure's contents, with colours at the given limits or the image's own."""
-    limits = limits or color_limits(explanation)
+    own = limits is None
+    limits = color_limits(explanation) if limits is None else limits
     sigma = smoothing_sigma(explanation)
     target = explanation.target
     crop, photo = explanation.crop, explanation.photo
@@ -60,8 +80,8 @@ def make_sheet(explanation: Explanation, limits: tuple[float, float] | None = No
         seen=to_uint8(explanation.pixels),
         bars=bars,
         panels=[_panel(explanation, name, limits, sigma) for name in explanation.maps],
-        smoothing=f"smoothed (Gaussian, {sigma:.1f} px wide)",
-        footer=_footer(explanation, limits),
+        smoothing=f"smoothed (Gaussian \N{GREEK SMALL LETTER SIGMA} {sigma:.1f} px)",
+        footer=_footer(explanation, own=own),
     )
 
 
@@ -76,30 +96,30 @@ def _subtitle(explanation: Explanation) -> str:
     )
 
 
-def _footer(explanation: Explanation, limits: tuple[float, float]) -> str:
+def _footer(explanation: Explanation, *, own: bool) -> str:
     notes = "".join(f" · {note}" for note in explanation.image.notes)
+    scale = "each map has its own colour scale" if own else "one colour scale for all images"
     return (
-        f"colours clip at {limits[0]:.3g} (pixel view) and {limits[1]:.3g} (smoothed), in "
-        f"{explanation.choices['score']} per unit of pixel value; support = share of pixels in the "
+        f"{scale}, clipped at its {100 * CLIP:.0f}th percentile · support: share of pixels in the "
         f"map's mask{notes}"
     )
 
 
 def _panel(
-    explanation: Explanation, name: str, limits: tuple[float, float], sigma: float
+    explanation: Explanation, name: str, limits: Limits, sigma: float
 ) -> Panel:
     values, facts = explanation.maps[name], explanation.facts[name]
-    note = f"{facts.reads}; support {100 * facts.support_pixels:.1f} %"
+    note = f"{facts.reads}; support\N{NO-BREAK SPACE}{100 * facts.support_pixels:.1f}\N{NO-BREAK SPACE}%"
     if facts.kind == "class":
         picture, colours = class_colours(values)
-        return Panel(name, facts.reads, _winners(explanation, values, colours), picture, None)
+        return Panel(name, note, picture, None, _winners(explanation, values, colours))
     soft = smooth(values, sigma)
+    fine_limit, soft_limit = limits[name]
     return Panel(
         name,
-        facts.reads,
         note,
-        _colour(explanation, name, facts, values, limits[0]),
-        _colour(explanation, name, facts, soft, limits[1]),
+        _colour(explanation, name, facts, values, fine_limit),
+        _colour(explanation, name, facts, soft, soft_limit),
     )
 
 
@@ -117,11 +137,9 @@ def _colour(
 
 def _winners(
     explanation: Explanation, values: NDArray[Any], colours: dict[int, tuple[int, int, int]]
-) -> str:
-    shares = [(float((values == k).mean()), explanation.labels[k]) for k in colours]
-    listed = ", ".join(f"{label.split(',')[0]} {100 * share:.0f} %" for share, label in shares)
-    return f"wins most pixels: {listed}"
-
-
-def _is_gradient(name: str) -> bool:
-    return MAPS[name].kind in ("magnitude", "signed")
+) -> tuple[tuple[str, tuple[int, int, int]], ...]:
+    """Names and shares of the most frequent classes, with their colours."""
+    return tuple(
+        (f"{explanation.labels[k]} {100 * float((values == k).mean()):.0f} %", colour)
+        for k, colour in colours.items()
+    )

@@ -10,7 +10,7 @@ import numpy as np
 
 from chiaroscuro.errors import ResultError
 from chiaroscuro.explanations.explanation import Explanation, ImageFacts, MapFacts, Prediction
-from chiaroscuro.explanations.sheet import color_limits, make_sheet
+from chiaroscuro.explanations.sheet import Limits, color_limits, make_sheet
 from chiaroscuro.images import CropBox
 from chiaroscuro.render import draw_figure
 from chiaroscuro.report import explanation_page
@@ -26,7 +26,7 @@ def save(
     folder: Path,
     *,
     overwrite: bool,
-    limits: tuple[float, float] | None,
+    limits: Limits | None,
 ) -> Path:
     """Write the four files: all of them, or nothing."""
     check_free(folder, MARKER, overwrite=overwrite)
@@ -34,7 +34,7 @@ def save(
     about = describe(explanation)
     about["display"] = {
         "scale": "image" if limits is None else "shared",
-        "limits": list(limits or color_limits(explanation)),
+        "limits": dict(color_limits(explanation) if limits is None else limits),
         "smoothing": sheet.smoothing,
     }
     with staged_folder(folder, MARKER, overwrite=overwrite) as stage:

@@ -11,12 +11,15 @@ from chiaroscuro.choices import SCORES, RivalRule, Score, check_names, parse_riv
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ModelError
 from chiaroscuro.gradients.extremes import Extremes
-from chiaroscuro.gradients.normalization import AffineBatchNorm
+from chiaroscuro.gradients.lowering import Lowering
 from chiaroscuro.gradients.plan import Plan, make_plan
 from chiaroscuro.gradients.points import Points, resolve_points
-from chiaroscuro.gradients.probe import probe
+from chiaroscuro.gradients.probe import check_repeats, probe
 from chiaroscuro.gradients.slots import class_slots, resolve_target
 from chiaroscuro.guard import as_found, gradients_on
+
+FOLD_FROM = 16
+"""Backward passes per forward pass from which folding, which runs convolutions twice, pays."""
 
 Progress = Callable[[int, int], object]
 """Called with (class gradients done, class gradients in all)."""
@@ -89,8 +92,8 @@ def class_gradients(
     check_names("score", [score], SCORES)
     classifier.check_pixels(pixels)
     name = method if isinstance(method, str) else "points"
-    with gradients_on(), as_found(classifier.module), AffineBatchNorm():
-        stream = _Stream(classifier, pixels.detach().clone(), score, memory_budget, argmax)
+    with gradients_on(), as_found(classifier.module), Lowering() as lowering:
+        stream = _Stream(lowering, classifier, pixels.detach().clone(), score, memory_budget, argmax)
         return stream.run(target, rule, method, GradientChoices(rule, name, score), progress)
 
 
@@ -99,6 +102,7 @@ class _Stream:
 
     def __init__(
         self,
+        lowering: Lowering,
         classifier: Classifier,
         pixels: Tensor,
         score: str,
@@ -110,7 +114,8 @@ class _Stream:
         self.score = score
         self.memory_budget = memory_budget
         self.argmax = argmax
-        self.probe = probe(classifier, pixels[:1])
+        self.lowering = lowering
+        self.probe = probe(classifier, pixels[:1], lowering)
 
     def run(
         self,
@@ -125,6 +130,7 @@ class _Stream:
         slots = class_slots(rule, logits, chosen)
         points = resolve_points(method, self.pixels)
         plan = self._plan(slots.shape[1], len(points))
+        self.lowering.fold = slots.shape[1] >= FOLD_FROM * plan.slots
         count = _Counter(slots.numel(), progress)
         groups = [
             self._group(points.images(i, i + plan.images), slots[i : i + plan.images], plan, count)
@@ -154,6 +160,7 @@ class _Stream:
                 self.classifier.logits(part.contiguous(memory_format=self.probe.memory_format))
                 for part in self.pixels.split(batch)
             ]
+        check_repeats(parts[0][0], self.probe.logits, self.classifier.name)
         return torch.cat(parts)
 
     def _group(self, points: Points, slots: Tensor, plan: Plan, count: "_Counter") -> Extremes:
@@ -186,6 +193,7 @@ class _Graph:
         self.leaf = rows.contiguous(memory_format=stream.probe.memory_format)
         self.leaf = self.leaf.detach().requires_grad_(True)
         self.logits = stream.classifier.logits(self.leaf)
+        stream.lowering.forget()
         self.weights = None if bool((points.weights == 1).all()) else points.weights
 
     def gradients(self, classes: Tensor) -> Tensor:

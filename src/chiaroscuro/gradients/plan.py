@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from chiaroscuro.errors import ChoiceError
 
-WORKING_SET = 400 * 2**20
+WORKING_SET = 320 * 2**20
 """Bytes that autograd may keep by default: larger batches leave the cache and gain nothing."""
 _BACKWARD_SHARE = 1.6
 """Peak of a backward pass over the bytes saved by its forward, measured on ImageNet networks."""

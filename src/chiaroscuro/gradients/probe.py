@@ -7,49 +7,53 @@ from torch import Tensor
 
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ModelError
+from chiaroscuro.gradients.lowering import Lowering
 
 _TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 _COARSE_TOLERANCE = 5e-2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Probe:
-    """Bytes that autograd keeps for one row of a batch, and the layout that the network takes."""
+    """Bytes that autograd keeps for one row of a batch, the layout that the network takes, and the
+    logits (K,) of the probed image beside its negative."""
 
     row_bytes: int
     memory_format: torch.memory_format
+    logits: Tensor
 
 
-def probe(classifier: Classifier, pixels: Tensor) -> Probe:
-    """Ask the network about one image (1, C, H, W), alone and beside its negative.
+def probe(classifier: Classifier, pixels: Tensor, lowering: Lowering) -> Probe:
+    """Ask the network about one image (1, C, H, W) beside its negative, and settle the layout.
 
-    Raises `ModelError` when the logits do not depend on the pixels, when rows of a batch influence
-    each other, or when the same image gives different logits twice.
+    Raises `ModelError` when the logits do not depend on the pixels, or when rows of a batch
+    influence each other.
     """
     try:
-        return _probe(classifier, pixels, torch.channels_last)
+        return _probe(classifier, pixels, lowering, torch.channels_last)
     except ModelError:
         # A network that flattens with `view` refuses channels_last; any real fault fails again.
-        return _probe(classifier, pixels, torch.contiguous_format)
+        return _probe(classifier, pixels, lowering, torch.contiguous_format)
 
 
-def _probe(classifier: Classifier, pixels: Tensor, layout: torch.memory_format) -> Probe:
+def _probe(
+    classifier: Classifier, pixels: Tensor, lowering: Lowering, layout: torch.memory_format
+) -> Probe:
+    lowering.memory_format = layout
     pair = torch.cat([pixels, 1 - pixels]).contiguous(memory_format=layout).requires_grad_(True)
-    saved = _SavedBytes(classifier)
+    saved = _SavedBytes(classifier, lowering)
     with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda tensor: tensor):
         logits = classifier.logits(pair)
     _check_depends(logits, pair, classifier.name)
-    with torch.no_grad():
-        alone = classifier.logits(pixels.contiguous(memory_format=layout))
-    _check_repeats(alone[0], logits[0].detach(), classifier.name)
-    return Probe(max(1, saved.total // 2), layout)
+    return Probe(max(1, saved.total // 2), layout, logits[0].detach())
 
 
 class _SavedBytes:
     """Counts what autograd saves, each storage once, parameters and buffers apart."""
 
-    def __init__(self, classifier: Classifier) -> None:
+    def __init__(self, classifier: Classifier, lowering: Lowering) -> None:
         module = classifier.module
+        self._lowering = lowering
         self._seen = {
             tensor.untyped_storage().data_ptr()
             for tensor in (*module.parameters(), *module.buffers())
@@ -58,7 +62,7 @@ class _SavedBytes:
 
     def pack(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in self._seen:
+        if storage.data_ptr() not in self._seen and not self._lowering.owns(tensor):
             self._seen.add(storage.data_ptr())
             self.total += storage.nbytes()
         return tensor
@@ -83,7 +87,8 @@ def _check_depends(logits: Tensor, pair: Tensor, name: str) -> None:
         )
 
 
-def _check_repeats(alone: Tensor, paired: Tensor, name: str) -> None:
+def check_repeats(alone: Tensor, paired: Tensor, name: str) -> None:
+    """Raise `ModelError` unless one image has the same logits (K,) in two batches, to rounding."""
     tolerance = _TOLERANCE.get(alone.dtype, _COARSE_TOLERANCE)
     gap = (alone - paired).abs().max()
     if gap > tolerance * (1 + alone.abs().max()):

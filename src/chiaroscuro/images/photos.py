@@ -44,6 +44,8 @@ def open_photo(path: str | Path) -> Photo:
     side, or over `MAX_PIXELS`.
     """
     path = Path(path)
+    if path.is_dir():
+        raise ImageError(f"{path}: a folder without photos (looked for {', '.join(sorted(SUFFIXES))})")
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -90,8 +92,7 @@ def packaged_photo(name: str) -> Path:
 def find_photos(sources: Iterable[str | Path]) -> list[Path]:
     """Files, folders (searched whole, by suffix) and globs as a list of files, in sorted order each.
 
-    A plain name is kept even when no such file exists, so that opening it says so. Raises
-    `ImageError` when a folder or glob holds no photo.
+    A source without any photo is kept as it is, so that opening it says what is wrong.
     """
     found: list[Path] = []
     for source in sources:
@@ -102,9 +103,7 @@ def find_photos(sources: Iterable[str | Path]) -> list[Path]:
             matches = [Path(p) for p in glob.glob(str(source), recursive=True) if Path(p).is_file()]
         else:
             matches = [path]
-        if not matches:
-            raise ImageError(f"{source}: no photo there (looked for {', '.join(sorted(SUFFIXES))})")
-        found += sorted(matches)
+        found += sorted(matches) or [path]
     return list(dict.fromkeys(found))
 
 

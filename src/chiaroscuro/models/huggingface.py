@@ -9,6 +9,7 @@ from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ModelError, missing_extra
 from chiaroscuro.images import Framing
 from chiaroscuro.models.checkpoints import first_line, no_weights, refusing_code
+from chiaroscuro.models.hub import hub_if_reachable
 
 
 def load(name: str) -> Classifier:
@@ -18,7 +19,7 @@ def load(name: str) -> Classifier:
         from transformers import AutoImageProcessor, AutoModelForImageClassification
     except ImportError:
         raise missing_extra(spec, "transformers", "hf") from None
-    with refusing_code(spec):
+    with refusing_code(spec), hub_if_reachable():
         try:
             module = AutoModelForImageClassification.from_pretrained(name)
             processor = AutoImageProcessor.from_pretrained(name)

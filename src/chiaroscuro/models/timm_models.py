@@ -13,6 +13,7 @@ from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ModelError, unknown
 from chiaroscuro.images import Framing
 from chiaroscuro.models.checkpoints import first_line, no_weights, refusing_code
+from chiaroscuro.models.hub import hub_if_reachable
 from chiaroscuro.models.packaged import imagenet_labels
 
 _FITS: dict[str, Fit] = {"center": "crop", "squash": "stretch", "border": "pad"}
@@ -49,7 +50,7 @@ def build(module: nn.Module, spec: str) -> Classifier:
 
 
 def _create(name: str, spec: str) -> nn.Module:
-    with refusing_code(spec):
+    with refusing_code(spec), hub_if_reachable():
         try:
             return cast(nn.Module, timm.create_model(name, pretrained=True))
         except (OSError, ImportError) as error:

@@ -1,5 +1,8 @@
 """Pre-trained classifiers of torchvision."""
 
+import contextlib
+import io
+
 from torchvision import models
 from torchvision.models import WeightsEnum
 
@@ -28,7 +31,7 @@ def load(name: str) -> Classifier:
     if tag and tag not in choices.__members__:
         raise unknown(f"weights of {model}", tag, choices.__members__)
     weights: WeightsEnum = choices[tag] if tag else choices["DEFAULT"]
-    with refusing_code(spec):
+    with refusing_code(spec), contextlib.redirect_stdout(io.StringIO()):
         try:
             state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
         except OSError as error:

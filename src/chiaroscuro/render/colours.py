@@ -41,7 +41,7 @@ def two_sided(values: NDArray[np.floating], limit: float) -> Rgb:
 def overlay(values: NDArray[np.floating], limit: float, grey: NDArray[np.floating]) -> Rgb:
     """A signed map (H, W) over a grey photo (H, W) in [0, 1]: 0 shows the photo alone."""
     share = _share(values, limit)
-    photo = np.repeat((70 + 150 * grey)[..., None], 3, axis=2)
+    photo = np.repeat((80 + 130 * grey)[..., None], 3, axis=2)
     hue = np.where((share > 0)[..., None], np.array(BRIGHTER), np.array(DARKER))
     cover = np.abs(share)[..., None]
     return np.rint(photo * (1 - cover) + hue * cover).astype(np.uint8)

@@ -41,13 +41,13 @@ class Bar:
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One map as pictures: pixel-fine, and smoothed unless it holds classes."""
+    """One map as pictures: pixel-fine, and smoothed; a class map has a `legend` instead."""
 
     name: str
-    reads: str
     note: str
     pixels: Rgb
     smoothed: Rgb | None
+    legend: Sequence[tuple[str, tuple[int, int, int]]] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,7 @@ def draw_figure(sheet: FigureSheet, path: Path) -> None:
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(
         1 + rows, _COLUMNS, height_ratios=[1.12] + [1] * rows, left=0.02, right=0.985,
-        top=1 - 0.95 / height, bottom=0.5 / height, wspace=0.06, hspace=0.3,
+        top=1 - 1.05 / height, bottom=0.85 / height, wspace=0.06, hspace=0.3,
     )  # fmt: skip
     _text(figure, 0.02, 1 - 0.34 / height, sheet.title, 17, INK)
     _text(figure, 0.02, 1 - 0.62 / height, sheet.subtitle, 10.5, FAINT)
@@ -97,8 +97,9 @@ def _text(figure: Figure, x: float, y: float, text: str, size: float, colour: st
 def _picture(axes: Axes, picture: Rgb, title: str, note: str) -> None:
     axes.imshow(picture, interpolation="nearest" if picture.shape[0] < 128 else "antialiased")
     axes.set_axis_off()
+    axes.set_anchor("N")
     axes.set_title(title, fontsize=11, color=INK, pad=4, parse_math=False)
-    wrapped = textwrap.fill(note, 36)
+    wrapped = textwrap.fill(note, 40)
     axes.text(
         0.5, -0.02, wrapped, transform=axes.transAxes, fontsize=8, color=FAINT, ha="center",
         va="top", parse_math=False,
@@ -106,10 +107,16 @@ def _picture(axes: Axes, picture: Rgb, title: str, note: str) -> None:
 
 
 def _draw_smoothed(axes: Axes, panel: Panel, smoothing: str) -> None:
-    if panel.smoothed is None:
-        axes.set_axis_off()
+    if panel.smoothed is not None:
+        _picture(axes, panel.smoothed, "", f"{panel.name}, {smoothing}")
         return
-    _picture(axes, panel.smoothed, "", f"{panel.name}, {smoothing}")
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    axes.set_axis_off()
+    for row, (label, colour) in enumerate(panel.legend):
+        height = 0.92 - 0.12 * row
+        axes.add_patch(Rectangle((0.04, height - 0.035), 0.07, 0.07, color=_hex(colour)))
+        text = textwrap.shorten(label, 30, placeholder=" …")
+        axes.text(0.15, height, text, fontsize=8.5, color=INK, va="center", parse_math=False)
 
 
 def _draw_frame(axes: Axes, frame: Frame) -> None:

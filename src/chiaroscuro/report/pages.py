@@ -82,7 +82,13 @@ def _details(about: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
         *((f"model {key}", str(value)) for key, value in model["origin"].items()),
         ("normalisation", f"mean {model['mean']}, std {model['std']}, inside the model"),
         *((key.replace("_", " "), _plain(value)) for key, value in about["choices"].items()),
-        ("colour limits", ", ".join(f"{limit:.4g}" for limit in about["display"]["limits"])),
+        (
+            "colour limits",
+            ", ".join(
+                f"{name} {fine:.3g} (smoothed {soft:.3g})"
+                for name, (fine, soft) in about["display"]["limits"].items()
+            ),
+        ),
         ("colour scale", f"per {about['display']['scale']}"),
         ("versions", ", ".join(f"{name} {found}" for name, found in about["versions"].items())),
     ]

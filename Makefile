@@ -1,0 +1,50 @@
+# Every target sets up what it needs by itself, with pip, in a virtual environment.
+# PYTHON=python3.12 picks the interpreter, VENV=DIR the place, INSTALLER="uv pip" another installer.
+PYTHON ?= python3
+VENV ?= .venv
+INSTALLER ?= $(VENV)/bin/python -m pip
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+READY_DEV := $(VENV)/.ready-dev
+READY_DOCS := $(VENV)/.ready-docs
+
+.PHONY: demo test lint bench mutants docs clean
+
+demo: $(READY)  ## two packaged photos explained; prints the page's path
+	$(BIN)/chiaroscuro explain --out chiaroscuro-out --force
+
+test: $(READY_DEV)  ## every test, doctests and README snippets included
+	$(BIN)/python -m pytest
+
+lint: $(READY_DEV)  ## format, style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(READY_DEV)  ## ours against the published algorithm and a plain loop
+	$(BIN)/python -m benchmarks.gradients
+
+mutants: $(READY_DEV)  ## break listed lines one by one; each must turn the suite red
+	$(BIN)/python -m tools.mutants
+
+docs: $(READY_DOCS)  ## the documentation as a site in site/
+	$(BIN)/mkdocs build --strict
+
+clean:
+	rm -rf $(VENV) site chiaroscuro-out benchmarks/out
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv $(VENV)
+
+$(READY): pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALLER) install --quiet -c constraints.txt -e .
+	touch $@
+
+$(READY_DEV): $(READY) requirements-dev.txt
+	$(INSTALLER) install --quiet -c constraints.txt -r requirements-dev.txt -e '.[hf]'
+	touch $@
+
+$(READY_DOCS): $(READY)
+	$(INSTALLER) install --quiet -c constraints.txt -e '.[docs]'
+	touch $@

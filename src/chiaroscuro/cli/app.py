@@ -1,0 +1,40 @@
+"""The `chiaroscuro` command."""
+
+import sys
+
+import typer
+
+from chiaroscuro.cli.explain import explain
+from chiaroscuro.cli.models import models
+from chiaroscuro.errors import ChiaroscuroError
+
+app = typer.Typer(
+    name="chiaroscuro",
+    help="Which pixels want to be brighter, which darker, and for which class.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command()(explain)
+app.command()(models)
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    show: bool = typer.Option(False, "--version", help="Print the version and leave."),
+) -> None:
+    """Which pixels want to be brighter, which darker, and for which class."""
+    if show:
+        import chiaroscuro
+
+        typer.echo(f"chiaroscuro {chiaroscuro.__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command; an error of ours is one line on standard error and exit status 1."""
+    try:
+        app()
+    except ChiaroscuroError as error:
+        typer.echo(f"chiaroscuro: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,176 @@
+"""What `chiaroscuro explain` does once its words are parsed; imports torch."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from chiaroscuro.allocator import tune_allocator
+from chiaroscuro.choices import MAPS, Scale
+from chiaroscuro.classifier import Classifier
+from chiaroscuro.errors import ChoiceError
+from chiaroscuro.explanations import Outcome, explain_again, explain_files
+from chiaroscuro.explanations.explanation import Explanation
+from chiaroscuro.images import find_photos, packaged_photo
+from chiaroscuro.models import load_classifier
+
+Job = tuple[Path, Mapping[str, Any]]
+_DEMO_RIVALS = {"cat": "all", "coffee": "top:10"}
+
+
+def plan_jobs(
+    sources: Sequence[str], options: Mapping[str, Any], *, default_rivals: bool
+) -> list[Job]:
+    """One job a photo; without photos the packaged two, one of them against ten rivals."""
+    if sources:
+        return [(path, options) for path in find_photos(sources)]
+    typer.echo(
+        "no image given: two packaged photos"
+        + (", cat.png against all classes, coffee.png against its top 10" if default_rivals else ""),
+        err=True,
+    )
+    return [
+        (packaged_photo(name), {**options, "rivals": rivals} if default_rivals else options)
+        for name, rivals in _DEMO_RIVALS.items()
+    ]
+
+
+def run(
+    jobs: Sequence[Job],
+    model: str,
+    out: Path,
+    device: str,
+    threads: int | None,
+    *,
+    overwrite: bool,
+    scale: str,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Explain every job, print a line or an object for each; exit status 1 if one failed."""
+    _prepare(threads)
+    failed = done = 0
+    with _progress(len(jobs), quiet=quiet) as bars:
+        classifier = _load(model, device)
+        outcomes = explain_files(
+            classifier,
+            jobs,
+            out,
+            overwrite=overwrite,
+            scale=cast(Scale, scale),
+            on_image=bars.image,
+            on_class=bars.classes,
+        )
+        for outcome in outcomes:
+            failed += outcome.error is not None
+            done += outcome.error is None
+            _report(outcome, as_json=as_json, quiet=quiet)
+    if done and not as_json and not quiet:
+        typer.echo(f"page: {(out / 'index.html').resolve()}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def repeat(
+    folder: Path, device: str, threads: int | None, *, as_json: bool, quiet: bool
+) -> None:
+    """Repeat a saved explanation and print how it differs; exit status 1 when it does."""
+    _prepare(threads)
+    with _progress(1, quiet=quiet) as bars:
+        name = Explanation.load(folder).model["name"]
+        bars.image(0, 1, folder)
+        _, differences = explain_again(folder, _load(name, device), bars.classes)
+    if as_json:
+        typer.echo(json.dumps({**asdict(differences), "same": differences.same}))
+    elif not quiet:
+        typer.echo(f"{folder}: {'the same' if differences.same else 'different'}")
+        typer.echo(f"  largest difference of a logit: {differences.logits:.3g}")
+        for name, size in differences.maps.items():
+            typer.echo(f"  {name}: {size:.3g} of the map's root mean square")
+        for fact in differences.facts:
+            typer.echo(f"  {fact}")
+    if not differences.same:
+        raise typer.Exit(1)
+
+
+def _prepare(threads: int | None) -> None:
+    tune_allocator()
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+def _load(model: str, device: str) -> Classifier:
+    classifier = load_classifier(model)
+    if device == "cpu":
+        return classifier
+    try:
+        return classifier.to(torch.device(device))
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ChoiceError(f"device {device!r} cannot be used here: {reason}") from error
+
+
+def _report(outcome: Outcome, *, as_json: bool, quiet: bool) -> None:
+    if as_json:
+        failure = {"source": str(outcome.source), "error": str(outcome.error)}
+        found = {**outcome.about, "folder": str(outcome.folder)}
+        typer.echo(json.dumps(failure if outcome.error else found))
+    if outcome.error is not None:
+        typer.echo(f"chiaroscuro: {outcome.error}", err=True)
+    elif not as_json and not quiet:
+        typer.echo(_line(outcome))
+
+
+def _line(outcome: Outcome) -> str:
+    target = outcome.about["target"]
+    support = ", ".join(
+        f"{name} {100 * facts['support_pixels']:.1f} %"
+        for name, facts in outcome.about["maps"].items()
+        if MAPS[name].helps != "either"
+    )
+    notes = "; ".join(outcome.about["image"]["notes"])
+    return (
+        f"{outcome.source.name}: {target['label']} {100 * target['probability']:.1f} %"
+        + (f" | pixels in {support}" if support else "")
+        + (f" | {notes}" if notes else "")
+        + f" -> {outcome.folder}"
+    )
+
+
+@dataclass
+class _Bars:
+    """Two bars: images, and classes of the present one."""
+
+    progress: Progress
+    images_task: Any
+    classes_task: Any
+
+    def image(self, done: int, total: int, path: Path) -> None:
+        self.progress.update(self.images_task, completed=done, total=total, name=path.name)
+        self.progress.reset(self.classes_task, total=None)
+
+    def classes(self, done: int, total: int) -> None:
+        self.progress.update(self.classes_task, completed=done, total=total)
+
+
+@contextmanager
+def _progress(images: int, *, quiet: bool) -> Iterator[_Bars]:
+    columns = (
+        TextColumn("{task.description} {task.fields[name]}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    console = Console(file=sys.stderr)
+    disabled = quiet or not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=disabled) as progress:
+        images_task = progress.add_task("images", total=images, name="loading the model")
+        yield _Bars(progress, images_task, progress.add_task("classes", total=None, name=""))

@@ -1,0 +1,42 @@
+"""The hub, asked only when it answers."""
+
+import contextlib
+import io
+import socket
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+from huggingface_hub import constants
+
+_PATIENCE = 3.0
+"""Seconds to wait for the hub to answer at all."""
+
+
+@contextmanager
+def hub_if_reachable() -> Iterator[None]:
+    """Inside, Hugging Face libraries use the hub when it answers, else local files only.
+
+    Without this a machine without internet waits through many retries for each file. What the
+    libraries print on standard output while they download is kept back.
+    """
+    before = constants.HF_HUB_OFFLINE
+    try:
+        constants.HF_HUB_OFFLINE = before or not _answers()
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _answers() -> bool:
+    if urllib.request.getproxies():
+        return True
+    address = urlsplit(constants.ENDPOINT)
+    port = address.port or (80 if address.scheme == "http" else 443)
+    try:
+        with socket.create_connection((address.hostname or "", port), timeout=_PATIENCE):
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,19 @@
+"""Fixtures shared by the tests."""
+
+import pytest
+
+from chiaroscuro import Classifier, load_classifier
+from tests.toys import small_cnn
+
+
+@pytest.fixture(scope="session")
+def lite0() -> Classifier:
+    """The packaged ImageNet classifier, loaded once."""
+    return load_classifier("efficientnet-lite0")
+
+
+@pytest.fixture
+def toy() -> Classifier:
+    """A small random network of five classes for 12 px pictures, in float64."""
+    labels = ["crane, bird", "crane, machine", "cat, tabby", "dog", "cup, mug"]
+    return Classifier(small_cnn().double(), mean=0.5, std=0.25, size=12, labels=labels)

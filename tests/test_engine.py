@@ -1,0 +1,395 @@
+"""The engine against a plain loop over images and classes, whatever is batched how."""
+
+import pytest
+import torch
+from torch import nn
+
+from chiaroscuro import Classifier, InputError, ModelError, class_gradients
+from chiaroscuro.errors import ChoiceError, ImageError
+from chiaroscuro.gradients import Points
+from chiaroscuro.gradients.plan import make_plan
+from tests.toys import Linear, all_class_gradients, random_pixels, small_cnn
+
+CLASSES = 5
+
+
+def naive_score(net):
+    """The same network asked naively: eval mode, normalisation by hand."""
+    net.eval()
+    return lambda x: net((x - 0.5) / 0.25)
+
+
+def expected(gradients, target, rivals=None):
+    """own, rival_max, rival_min by indexing the full Jacobian (B, K, C, H, W)."""
+    own, high, low = [], [], []
+    for b, c in enumerate(target):
+        others = [k for k in (range(gradients.shape[1]) if rivals is None else rivals[b]) if k != c]
+        own.append(gradients[b, c])
+        high.append(gradients[b, others].amax(dim=0))
+        low.append(gradients[b, others].amin(dim=0))
+    return torch.stack(own), torch.stack(high), torch.stack(low)
+
+
+@pytest.fixture
+def net():
+    return small_cnn(CLASSES).double()
+
+
+@pytest.fixture
+def classifier(net):
+    return Classifier(net, mean=0.5, std=0.25)
+
+
+@pytest.mark.parametrize("rivals", ["all", "top:2", "top:99", [0, 3], [3, 0, 0, 4]])
+@pytest.mark.parametrize("target", [None, 2, [0, 3, 4]])
+def test_equals_the_full_jacobian(net, classifier, rivals, target):
+    pixels = random_pixels(3, 3, 12, 12)
+    found = class_gradients(classifier, pixels, target, rivals)
+    score = naive_score(net)
+    logits = score(pixels)
+    torch.testing.assert_close(found.logits, logits.detach())
+    chosen = logits.argmax(1).tolist() if target is None else ([2] * 3 if target == 2 else target)
+    assert found.target.tolist() == chosen
+    rival_sets = None
+    if rivals == "top:2":
+        rival_sets = [
+            sorted((k for k in range(CLASSES) if k != c), key=lambda k, row=row: -row[k])[:2]
+            for c, row in zip(chosen, logits.tolist(), strict=True)
+        ]
+    elif isinstance(rivals, list):
+        rival_sets = [rivals] * 3
+    own, high, low = expected(all_class_gradients(score, pixels), chosen, rival_sets)
+    torch.testing.assert_close(found.own, own)
+    torch.testing.assert_close(found.rival_max, high)
+    torch.testing.assert_close(found.rival_min, low)
+
+
+@pytest.mark.parametrize("budget", [1, 60_000, 200_000, 10**7, 10**12])
+def test_budget_changes_nothing_but_the_batches(classifier, budget):
+    pixels = random_pixels(4, 3, 12, 12)
+    base = class_gradients(classifier, pixels, argmax=True)
+    made = class_gradients(classifier, pixels, argmax=True, memory_budget=budget)
+    for name in ("logits", "own", "rival_max", "rival_min"):
+        torch.testing.assert_close(getattr(made, name), getattr(base, name), rtol=1e-9, atol=1e-12)
+    assert torch.equal(made.rival_argmax, base.rival_argmax)
+    assert torch.equal(made.rival_argmin, base.rival_argmin)
+
+
+def test_batch_equals_single(classifier):
+    pixels = random_pixels(3, 3, 12, 12)
+    together = class_gradients(classifier, pixels, rivals="top:2")
+    for b in range(3):
+        alone = class_gradients(classifier, pixels[b : b + 1], rivals="top:2")
+        torch.testing.assert_close(alone.own[0], together.own[b], rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(alone.rival_max[0], together.rival_max[b], rtol=1e-9, atol=1e-12)
+        assert alone.target[0] == together.target[b]
+
+
+def test_argmax_names_the_rival_at_each_extreme(net, classifier):
+    pixels = random_pixels(2, 3, 12, 12)
+    found = class_gradients(classifier, pixels, [1, 4], argmax=True)
+    gradients = all_class_gradients(naive_score(net), pixels)
+    for b, c in enumerate([1, 4]):
+        rows = gradients[b].clone()
+        rows[c] = -torch.inf
+        assert torch.equal(found.rival_argmax[b], rows.argmax(dim=0))
+        rows[c] = torch.inf
+        assert torch.equal(found.rival_argmin[b], rows.argmin(dim=0))
+
+
+@pytest.mark.parametrize("budget", [1, None])
+def test_argmax_is_minus_one_where_rivals_tie(budget):
+    weights = torch.zeros(4, 1, 1, 4)
+    weights[0] = 9.0  # the target never counts
+    weights[1, 0, 0] = torch.tensor([2.0, 2.0, 1.0, 1.0])
+    weights[2, 0, 0] = torch.tensor([2.0, 1.0, 1.0, 1.0])
+    weights[3, 0, 0] = torch.tensor([1.0, 3.0, 1.0, 2.0])
+    classifier = Classifier(Linear(weights), channels=1)
+    found = class_gradients(
+        classifier, torch.zeros(1, 1, 1, 4), 0, argmax=True, memory_budget=budget
+    )
+    assert found.rival_argmax.flatten().tolist() == [-1, 3, -1, 3]
+    assert found.rival_argmin.flatten().tolist() == [3, 2, -1, -1]
+
+
+def test_a_repeated_rival_is_no_tie():
+    # Image 0 has two rivals, image 1 (whose target is listed) only one, repeated to fill its row.
+    weights = torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1, 1)
+    found = class_gradients(
+        Classifier(Linear(weights), channels=1),
+        torch.zeros(2, 1, 1, 1),
+        [2, 1],
+        rivals=[0, 1],
+        argmax=True,
+    )
+    assert found.rival_argmax.flatten().tolist() == [1, 0]
+    assert found.rival_argmin.flatten().tolist() == [0, 0]
+
+
+def test_log_probability_is_the_gradient_of_log_softmax(net, classifier):
+    pixels = random_pixels(2, 3, 12, 12)
+    found = class_gradients(classifier, pixels, [1, 3], score="log-probability")
+    score = naive_score(net)
+    gradients = all_class_gradients(lambda x: score(x).log_softmax(dim=1), pixels)
+    own, high, low = expected(gradients, [1, 3])
+    torch.testing.assert_close(found.own, own)
+    torch.testing.assert_close(found.rival_max, high)
+    torch.testing.assert_close(found.rival_min, low)
+
+
+def test_multi_label_log_probability_is_the_gradient_of_log_sigmoid(net):
+    pixels = random_pixels(1, 3, 12, 12)
+    classifier = Classifier(net, mean=0.5, std=0.25, multi_label=True)
+    found = class_gradients(classifier, pixels, 2, score="log-probability")
+    score = naive_score(net)
+    gradients = all_class_gradients(lambda x: nn.functional.logsigmoid(score(x)), pixels)
+    torch.testing.assert_close(found.own, gradients[:, 2])
+    with pytest.raises(ChoiceError, match="multi-label classifier has no predicted class"):
+        class_gradients(classifier, pixels)
+
+
+def test_one_sigmoid_column_is_two_classes():
+    weights = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    found = class_gradients(Classifier(Linear(weights)), torch.rand(1, 3, 4, 4), 1)
+    torch.testing.assert_close(found.own[0], weights[0] / 2)
+    torch.testing.assert_close(found.rival_max[0], -weights[0] / 2)
+
+
+@pytest.mark.parametrize("budget", [1, 150_000, None])
+def test_points_are_averaged_before_rivals_compete(net, classifier, budget):
+    pixels = random_pixels(2, 3, 12, 12)
+    places = random_pixels(3, 2, 3, 12, 12, seed=5) * 1.4 - 0.2  # may leave [0, 1]
+    weights = torch.tensor([[0.2, 0.5], [-1.0, 0.25], [0.3, 0.25]], dtype=torch.float64)
+    found = class_gradients(
+        classifier, pixels, [0, 1], method=Points(places, weights), memory_budget=budget
+    )
+    score = naive_score(net)
+    mean = sum(
+        all_class_gradients(score, place) * weight.view(-1, 1, 1, 1, 1)
+        for place, weight in zip(places, weights, strict=True)
+    )
+    own, high, low = expected(mean, [0, 1])
+    torch.testing.assert_close(found.own, own)
+    torch.testing.assert_close(found.rival_max, high)
+    torch.testing.assert_close(found.rival_min, low)
+    # Target and rivals are those of the untouched image.
+    torch.testing.assert_close(found.logits, score(pixels).detach())
+
+
+def test_points_of_other_images_are_refused(classifier):
+    pixels = random_pixels(2, 3, 12, 12)
+    with pytest.raises(ChoiceError, match=r"points are for images \(1, 3, 12, 12\)"):
+        class_gradients(
+            classifier, pixels, method=Points(pixels[None, :1], torch.ones(1, 1).double())
+        )
+    with pytest.raises(ChoiceError, match=r"expected \(P, B, C, H, W\) and \(P, B\)"):
+        Points(pixels, torch.ones(2))
+
+
+def test_float32_and_dtype_of_the_inputs():
+    net = small_cnn().float()
+    pixels = random_pixels(2, 3, 12, 12, dtype=torch.float32)
+    found = class_gradients(Classifier(net), pixels)
+    assert {t.dtype for t in (found.own, found.rival_max, found.logits)} == {torch.float32}
+    exact = class_gradients(Classifier(small_cnn().double()), pixels.double())
+    assert exact.own.dtype == torch.float64
+    torch.testing.assert_close(found.own, exact.own.float(), rtol=1e-4, atol=1e-6)
+
+
+def test_many_classes_are_streamed():
+    classes = 21_000
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(classes, 1, 2, 2, generator=generator)
+    found = class_gradients(Classifier(Linear(weights), channels=1), torch.rand(1, 1, 2, 2), 20_999)
+    assert torch.equal(found.own[0], weights[-1])
+    assert torch.equal(found.rival_max[0], weights[:-1].amax(dim=0))
+    assert torch.equal(found.rival_min[0], weights[:-1].amin(dim=0))
+    assert found.rivals.shape == (1, classes - 1)
+
+
+def test_top_counts_ties_by_the_lower_class():
+    weights = torch.arange(4.0).view(4, 1, 1, 1)
+    logits = torch.tensor([1.0, 5.0, 1.0, 1.0])
+    classifier = Classifier(Linear(weights, logits), channels=1)
+    found = class_gradients(classifier, torch.zeros(1, 1, 1, 1), rivals="top:2")
+    assert found.target.item() == 1
+    assert found.rivals.tolist() == [[0, 2]]
+
+
+def test_rivals_follow_the_clean_image_only_those_are_run():
+    calls = []
+    net = Linear(torch.randn(50, 3, 2, 2))
+    classifier = Classifier(net)
+    class_gradients(
+        classifier, torch.rand(2, 3, 2, 2), rivals="top:4", progress=lambda *a: calls.append(a)
+    )
+    assert calls[-1] == (2 * 5, 2 * 5)
+    assert [done for done, _ in calls] == sorted({done for done, _ in calls})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"target": 5}, ChoiceError, r"target 5 is out of range: expected 0\.\.4"),
+        ({"target": -1}, ChoiceError, r"target -1 is out of range"),
+        ({"target": [0, 1]}, ChoiceError, "target has 2 classes for 1 images"),
+        ({"target": 1.0}, ChoiceError, "expected None, a class index, or one per image"),
+        ({"rivals": "best"}, ChoiceError, "give all, top:N with N >= 1"),
+        ({"rivals": "top:0"}, ChoiceError, "give all, top:N with N >= 1"),
+        ({"rivals": []}, ChoiceError, "rivals is empty"),
+        ({"rivals": [7]}, ChoiceError, r"rival 7 is out of range: expected 0\.\.4"),
+        ({"rivals": [2], "target": 2}, InputError, "no rival is left for target 2 among 5"),
+        ({"method": "smooth"}, ChoiceError, "unknown method 'smooth'.*known are gradient"),
+        ({"score": "logits"}, ChoiceError, "unknown score 'logits': did you mean logit"),
+        ({"memory_budget": 0}, ChoiceError, "expected bytes above 0"),
+    ],
+)
+def test_refused_arguments(classifier, arguments, error, message):
+    with pytest.raises(error, match=message):
+        class_gradients(classifier, random_pixels(1, 3, 12, 12), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (torch.zeros(3, 12, 12), r"expected a tensor \(B, C, H, W\)"),
+        (torch.zeros(0, 3, 12, 12), "at least one image"),
+        (torch.zeros(1, 4, 12, 12).double(), "pixels have 4 channels"),
+        (torch.zeros(1, 3, 12, 12, dtype=torch.uint8), "divide 8-bit values by 255"),
+        (torch.full((1, 3, 12, 12), torch.nan).double(), "NaN or infinite"),
+        (torch.full((1, 3, 12, 12), 1.5).double(), r"values from 1\.5 to 1\.5"),
+        (torch.zeros(1, 3, 12, 12), r"pixels are torch.float32 on cpu, Sequential is torch.float64"),
+    ],
+)
+def test_refused_pixels(classifier, pixels, message):
+    with pytest.raises(ImageError, match=message):
+        class_gradients(classifier, pixels)
+
+
+class Mixing(nn.Module):
+    def __init__(self, how):
+        super().__init__()
+        self.how, self.head = how, nn.Linear(12, 4)
+
+    def forward(self, x):
+        logits = self.head(x.flatten(1))
+        if self.how == "mean":
+            return logits - logits.mean(dim=0)
+        if self.how == "detached":
+            return logits + 3 * logits.detach().sum(dim=0)
+        if self.how == "random":
+            return logits + torch.randn_like(logits)
+        return logits / logits.norm(dim=0)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("mean", "mixes the batch"),
+        ("norm", "mixes the batch"),
+        ("detached", "gives other logits for the same image in another batch"),
+        ("random", "random in eval mode"),
+    ],
+)
+def test_networks_that_mix_the_batch_are_refused(how, message):
+    with pytest.raises(ModelError, match=message):
+        class_gradients(Classifier(Mixing(how)), torch.rand(2, 3, 2, 2))
+
+
+def test_batchnorm_without_running_statistics_is_refused():
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False), nn.Flatten(),
+        nn.Linear(64, 3),
+    )  # fmt: skip
+    with pytest.raises(ModelError, match="mixes the batch"):
+        class_gradients(Classifier(net), torch.rand(1, 3, 6, 6))
+
+
+class Odd(nn.Module):
+    def __init__(self, how):
+        super().__init__()
+        self.how, self.head = how, nn.Linear(12, 4)
+
+    def forward(self, x):
+        flat = x.flatten(1)
+        if self.how == "detach":
+            return self.head(flat.detach())
+        if self.how == "no_grad":
+            with torch.no_grad():
+                return self.head(flat)
+        if self.how == "constant":
+            return self.head(torch.zeros_like(flat)) + 0 * self.head.weight.sum()
+        if self.how == "nan":
+            return self.head(flat) * torch.nan
+        if self.how == "infinite gradient":
+            return self.head((flat - flat.detach()).sqrt())
+        logits = self.head(flat)
+        frozen = logits.sigmoid()
+        frozen.mul_(2.0)  # spoils what the backward pass of sigmoid needs
+        return frozen
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("detach", "carry no gradient"),
+        ("no_grad", "carry no gradient"),
+        ("nan", "NaN or infinite"),
+        ("infinite gradient", "NaN or infinite gradients"),
+        ("spoiled", "backward pass of Odd failed"),
+    ],
+)
+def test_networks_without_a_usable_gradient_are_refused(how, message):
+    with pytest.raises(ModelError, match=message):
+        class_gradients(Classifier(Odd(how)), torch.rand(1, 3, 2, 2))
+
+
+class Viewing(nn.Module):
+    """Flattens with `view`, which refuses channels_last."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4 * 16, 3)
+
+    def forward(self, x):
+        x = self.conv(x).relu()
+        return self.head(x.view(len(x), -1))
+
+
+class Reused(nn.Module):
+    """In-place first operation, and one in-place ReLU used twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.relu = nn.ReLU(inplace=True)
+        self.one, self.two = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
+        self.head = nn.Linear(4 * 4, 3)
+
+    def forward(self, x):
+        x.mul_(2.0)
+        return self.head(self.relu(self.two(self.relu(self.one(x)))).flatten(1))
+
+
+@pytest.mark.parametrize("make", [Viewing, Reused])
+def test_awkward_networks(make):
+    torch.manual_seed(0)
+    net = make().double()
+    pixels = random_pixels(2, 3, 6, 6)
+    kept = pixels.clone()
+    found = class_gradients(Classifier(net), pixels, 1)
+    own, high, _ = expected(all_class_gradients(lambda x: net(x.clone()), pixels), [1, 1])
+    torch.testing.assert_close(found.own, own)
+    torch.testing.assert_close(found.rival_max, high)
+    assert torch.equal(pixels, kept)
+
+
+@pytest.mark.parametrize("images", [1, 7, 64])
+@pytest.mark.parametrize("slots", [2, 10, 11, 1000])
+@pytest.mark.parametrize("points", [1, 16])
+@pytest.mark.parametrize("row_bytes", [1, 10**6, 10**9])
+def test_plans_stay_inside_the_budget_and_cover_everything(images, slots, points, row_bytes):
+    plan = make_plan(images, slots, points, row_bytes, memory_budget=500 * 10**6)
+    assert 1 <= plan.images <= images
+    assert 1 <= plan.slots <= slots
+    assert 1 <= plan.points <= points
+    assert plan.rows == 1 or plan.rows * row_bytes <= 500 * 10**6

@@ -1,0 +1,457 @@
+"""Photos and arrays as pixels: what is read, what reading changes, and what is refused.
+
+Every file is made here with Pillow, or by hand where Pillow would not write it.
+"""
+
+import hashlib
+import io
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from chiaroscuro import ImageError
+from chiaroscuro.images import (
+    check_array,
+    find_photos,
+    frame,
+    grey,
+    open_photo,
+    packaged_photo,
+    to_uint8,
+)
+from chiaroscuro.images.framing import Framing
+from chiaroscuro.images.photos import decode_photo, photo_from_image
+
+RED, LIME, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+
+
+def noise(height, width, seed=0):
+    values = np.random.default_rng(seed).integers(0, 256, (height, width, 3))
+    return Image.fromarray(values.astype(np.uint8))
+
+
+def encoded(image, kind, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def png_header(width, height):
+    """A grey PNG that claims a size, with the data of one empty row."""
+
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def saved(folder, name, data):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def pixel(photo, x=0, y=0):
+    return photo.image.getpixel((x, y))
+
+
+# Files that cannot be read
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ImageError, match=r"nowhere\.jpg: no such file$"):
+        open_photo(tmp_path / "nowhere.jpg")
+
+
+def test_text_named_jpg_is_not_a_picture(tmp_path):
+    path = saved(tmp_path, "letter.jpg", b"Dear reader, this is no photo.\n" * 20)
+    with pytest.raises(ImageError, match=r"letter\.jpg: not a picture in a format"):
+        open_photo(path)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP"])
+def test_a_truncated_picture_is_refused(tmp_path, kind):
+    data = encoded(noise(60, 60), kind)
+    path = saved(tmp_path, "cut", data[: len(data) // 2])
+    with pytest.raises(ImageError, match="cut: broken or truncated picture"):
+        open_photo(path)
+
+
+def test_an_empty_file_is_refused(tmp_path):
+    path = saved(tmp_path, "empty.png", b"")
+    with pytest.raises(ImageError, match=r"empty\.png: the file is empty \(0 bytes\)"):
+        open_photo(path)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1)])
+def test_a_side_of_one_pixel_is_too_small(tmp_path, size):
+    path = saved(tmp_path, "dot.png", encoded(Image.new("RGB", size), "PNG"))
+    message = rf"dot\.png: {size[0]}x{size[1]} pixels, too small to explain; expected at least 2"
+    with pytest.raises(ImageError, match=message):
+        open_photo(path)
+
+
+def test_two_pixels_a_side_are_enough():
+    assert decode_photo(encoded(noise(2, 2), "PNG"), "tiny").image.size == (2, 2)
+
+
+@pytest.mark.parametrize("side", [50_000, 10_000])
+def test_a_decompression_bomb_is_refused_by_its_header(tmp_path, side):
+    path = saved(tmp_path, "bomb.png", png_header(side, side))
+    with pytest.raises(ImageError, match=r"bomb\.png: over 89,478,485 pixels, refused as a decomp"):
+        open_photo(path)
+
+
+def test_a_decompression_bomb_as_bmp_is_refused():
+    info = struct.pack("<IiiHHIIiiII", 40, 50_000, 50_000, 1, 24, 0, 0, 0, 0, 0, 0)
+    data = b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + info
+    with pytest.raises(ImageError, match="x: over 89,478,485 pixels"):
+        decode_photo(data, "x")
+
+
+def test_the_pixel_limit_does_not_depend_on_pillows_own(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    with pytest.raises(ImageError, match="x: over 89,478,485 pixels, refused"):
+        decode_photo(png_header(9_460, 9_460), "x")
+
+
+def test_a_folder_without_photos_says_what_was_looked_for(tmp_path):
+    with pytest.raises(ImageError, match=r"a folder without photos \(looked for \.avif, \.bmp"):
+        open_photo(tmp_path)
+
+
+def test_a_file_that_cannot_be_opened_gives_the_systems_reason(tmp_path, monkeypatch):
+    def refuse(self):
+        raise PermissionError(13, "Permission denied")
+
+    path = saved(tmp_path, "locked.png", b"x")
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(ImageError, match=r"locked\.png: cannot be read \(Permission denied\)"):
+        open_photo(path)
+
+
+# What reading changes
+
+
+def test_an_rgb_png_is_read_as_it_is_with_its_checksum():
+    image = noise(7, 5)
+    data = encoded(image, "PNG")
+    photo = decode_photo(data, "made here")
+    assert np.array_equal(np.asarray(photo.image), np.asarray(image))
+    assert (photo.source, photo.notes) == ("made here", ())
+    assert photo.sha256 == hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "TIFF", "WEBP"])
+def test_of_an_animation_the_first_frame_is_used(kind):
+    frames = [Image.new("RGB", (20, 20), colour) for colour in (RED, BLUE, LIME)]
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+    photo = decode_photo(data, "moving")
+    assert photo.notes == ("first of 3 frames",)
+    assert pixel(photo, 10, 10) == RED
+
+
+def test_an_animation_cut_anywhere_is_read_or_refused():
+    frames = [Image.new("RGB", (20, 20), colour) for colour in (RED, BLUE, LIME)]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    for end in range(10, len(data)):
+        try:
+            assert pixel(decode_photo(data[:end], "cut"), 10, 10) == RED
+        except ImageError as error:
+            assert str(error).startswith("cut: ")  # noqa: PT017
+
+
+def test_a_broken_exif_block_does_not_stop_a_photo():
+    broken = b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        photo = decode_photo(encoded(noise(6, 8), "JPEG", exif=broken), "x")
+    assert photo.image.size == (8, 6)
+
+
+def test_cmyk_jpeg_becomes_rgb_and_says_so():
+    inks = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
+    photo = decode_photo(encoded(inks, "JPEG", quality=100), "print")
+    assert photo.image.mode == "RGB"
+    assert photo.notes == ("converted from CMYK",)
+    assert np.abs(np.subtract(pixel(photo, 8, 8), RED)).max() <= 3
+
+
+def test_sixteen_bit_grey_keeps_values_finer_than_eight_bits():
+    values = np.array([[0, 1, 300], [30_001, 65_534, 65_535]], np.uint16)
+    photo = decode_photo(encoded(Image.fromarray(values), "PNG"), "deep")
+    assert photo.image.mode == "F"
+    assert photo.notes == ("more than 8 bits, read as grey",)
+    assert np.array_equal(np.asarray(photo.image), (values / 65535).astype(np.float32))
+    pixels, _ = frame(photo, Framing())
+    assert np.array_equal(pixels, np.repeat((values / 65535).astype(np.float32)[None], 3, axis=0))
+
+
+def test_float_grey_is_taken_as_it_is_and_clipped():
+    values = np.array([[0.25, -1.0], [2.0, np.nan]], np.float32)
+    photo = decode_photo(encoded(Image.fromarray(values), "TIFF"), "deep")
+    assert np.asarray(photo.image).tolist() == [[0.25, 0.0], [1.0, 0.0]]
+
+
+def test_a_palette_is_looked_up():
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([*RED, *LIME])
+    image.putpixel((0, 0), 0)
+    photo = decode_photo(encoded(image, "PNG"), "p")
+    assert (photo.image.mode, photo.notes) == ("RGB", ())
+    assert (pixel(photo, 0, 0), pixel(photo, 1, 0)) == (RED, LIME)
+
+
+def test_a_transparent_palette_entry_becomes_white():
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([*RED, *LIME])
+    image.putpixel((0, 0), 0)
+    photo = decode_photo(encoded(image, "PNG", transparency=1), "p")
+    assert photo.notes == ("alpha laid on white",)
+    assert (pixel(photo, 0, 0), pixel(photo, 1, 0)) == (RED, (255, 255, 255))
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "expected"),
+    [
+        ("RGBA", (0, 0, 0, 0), (255, 255, 255)),
+        ("RGBA", (10, 20, 30, 255), (10, 20, 30)),
+        ("RGBA", (255, 0, 0, 51), (255, 204, 204)),
+        ("LA", (0, 0), (255, 255, 255)),
+        ("LA", (0, 51), (204, 204, 204)),
+        ("LA", (90, 255), (90, 90, 90)),
+    ],
+)
+def test_alpha_is_laid_on_white(mode, colour, expected):
+    photo = decode_photo(encoded(Image.new(mode, (4, 4), colour), "PNG"), "a")
+    assert (photo.image.mode, photo.notes) == ("RGB", ("alpha laid on white",))
+    assert pixel(photo, 2, 2) == expected
+
+
+@pytest.mark.parametrize(("mode", "white"), [("L", 255), ("1", 1)])
+def test_grey_and_bilevel_files_become_rgb(mode, white):
+    image = Image.new(mode, (4, 4))
+    image.putpixel((1, 0), white)
+    photo = decode_photo(encoded(image, "PNG"), "g")
+    assert (photo.image.mode, photo.notes) == ("RGB", ())
+    assert (pixel(photo, 0, 0), pixel(photo, 1, 0)) == ((0, 0, 0), (255, 255, 255))
+
+
+UPRIGHT = {
+    1: lambda stored: stored,
+    2: np.fliplr,
+    3: lambda stored: np.rot90(stored, 2),
+    4: np.flipud,
+    5: lambda stored: stored.transpose(1, 0, 2),
+    6: lambda stored: np.rot90(stored, -1),
+    7: lambda stored: np.rot90(stored, 2).transpose(1, 0, 2),
+    8: lambda stored: np.rot90(stored, 1),
+}
+"""By the EXIF standard: where the stored rows and columns belong on the upright photo."""
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_every_exif_orientation_is_shown_upright(orientation):
+    stored = noise(4, 6)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    photo = decode_photo(encoded(stored, "PNG", exif=exif), "turned")
+    expected = UPRIGHT[orientation](np.asarray(stored))
+    assert np.array_equal(np.asarray(photo.image), expected)
+    assert photo.notes == (() if orientation == 1 else ("turned upright by its EXIF mark",))
+
+
+# Pillow images in memory
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP"])
+def test_an_opened_image_is_read_like_its_file_and_stays_as_it_was(kind):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(noise(6, 8), kind, exif=exif)
+    from_file = decode_photo(data, "file")
+    image, untouched = Image.open(io.BytesIO(data)), Image.open(io.BytesIO(data))
+    photo = photo_from_image(image, "mine")
+    assert photo.image.size == from_file.image.size == (6, 8)
+    assert photo.image.tobytes() == from_file.image.tobytes()
+    photo.image.putpixel((0, 0), LIME)
+    assert (image.mode, image.size) == (untouched.mode, untouched.size)
+    assert image.tobytes() == untouched.tobytes()
+    assert dict(image.getexif()) == dict(untouched.getexif())
+
+
+def test_an_image_with_alpha_is_left_with_its_alpha():
+    image = Image.new("RGBA", (8, 6), (255, 0, 0, 51))
+    photo = photo_from_image(image)
+    assert photo.image.getpixel((0, 0)) == (255, 204, 204)
+    assert photo.notes == ("alpha laid on white",)
+    assert (image.mode, image.getpixel((0, 0))) == ("RGBA", (255, 0, 0, 51))
+
+
+def test_an_upright_rgb_image_is_copied_too():
+    image = noise(6, 8)
+    photo = photo_from_image(image)
+    photo.image.putpixel((0, 0), LIME)
+    assert image.getpixel((0, 0)) != LIME
+    assert photo.source == "image"
+
+
+def test_images_of_the_same_pixels_have_the_same_checksum():
+    same, other = photo_from_image(noise(6, 8)), photo_from_image(noise(6, 8, seed=1))
+    assert photo_from_image(noise(6, 8)).sha256 == same.sha256 != other.sha256
+
+
+def test_a_small_image_is_refused():
+    with pytest.raises(ImageError, match="image: 1x5 pixels, too small to explain"):
+        photo_from_image(Image.new("RGB", (1, 5)))
+
+
+def test_an_image_whose_file_turns_out_truncated_is_refused():
+    data = encoded(noise(60, 60), "JPEG")
+    lazy = Image.open(io.BytesIO(data[: len(data) // 2]))
+    with pytest.raises(ImageError, match="mine: broken or truncated picture"):
+        photo_from_image(lazy, "mine")
+
+
+# Finding files
+
+
+def test_folders_are_searched_whole_by_suffix_in_sorted_order(tmp_path):
+    for name in ("b.png", "a.JPG", "deep/er/c.webp", "notes.txt", "deep/model.json"):
+        saved(tmp_path, name, b"x")
+    (tmp_path / "folder.png").mkdir()
+    names = ["a.JPG", "b.png", "deep/er/c.webp"]
+    assert find_photos([tmp_path]) == [tmp_path / name for name in names]
+
+
+def test_globs_are_expanded_and_repeats_dropped(tmp_path):
+    for name in ("b.png", "a.png", "sub/c.png"):
+        saved(tmp_path, name, b"x")
+    a, b, c = (tmp_path / name for name in ("a.png", "b.png", "sub/c.png"))
+    assert find_photos([f"{tmp_path}/*.png"]) == [a, b]
+    assert find_photos([f"{tmp_path}/**/*.png"]) == [a, b, c]
+    assert find_photos([b, tmp_path, a]) == [b, a, c]
+
+
+def test_a_file_with_glob_characters_in_its_name_is_that_file(tmp_path):
+    path = saved(tmp_path, "photo[1].png", b"x")
+    saved(tmp_path, "photo1.png", b"x")
+    assert find_photos([str(path)]) == [path]
+
+
+def test_a_source_without_photos_is_kept_so_that_opening_it_complains(tmp_path):
+    sources = [tmp_path / "nowhere.png", f"{tmp_path}/*.nothing", tmp_path]
+    found = find_photos(sources)
+    assert found == [Path(source) for source in sources]
+    for path in found:
+        with pytest.raises(ImageError, match=r"no such file|a folder without photos"):
+            open_photo(path)
+
+
+@pytest.mark.parametrize("name", ["cat", "coffee"])
+def test_the_packaged_photos_can_be_read(name):
+    photo = open_photo(packaged_photo(name))
+    assert photo.image.mode == "RGB"
+    assert min(photo.image.size) >= 224
+    assert photo.notes == ()
+
+
+# Arrays
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [((4, 6), (1, 4, 6)), ((4, 6, 1), (1, 4, 6)), ((4, 6, 3), (3, 4, 6)), ((3, 3, 3), (3, 3, 3))],
+)
+def test_arrays_become_float32_channels_first(shape, expected):
+    array = np.random.default_rng(0).random(shape)
+    pixels = check_array(array)
+    assert (pixels.shape, pixels.dtype) == (expected, np.float32)
+    channels_last = array.reshape(*shape[:2], -1).astype(np.float32)
+    assert np.array_equal(pixels, channels_last.transpose(2, 0, 1))
+    assert pixels.flags.c_contiguous
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_every_float_type_is_taken_and_copied(dtype):
+    array = np.linspace(0, 1, 12, dtype=dtype).reshape(3, 4)
+    before = array.copy()
+    pixels = check_array(array)
+    pixels[:] = 0
+    assert np.array_equal(array, before)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_are_refused(value):
+    array = np.zeros((4, 6, 3))
+    array[1, 2, 0] = value
+    with pytest.raises(ImageError, match=r"photo holds NaN or infinite values: expected floats in"):
+        check_array(array, "photo")
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "bool", "complex128"])
+def test_types_other_than_float_are_refused(dtype):
+    message = rf"image holds {dtype}: expected floats in \[0, 1\]; divide 8-bit values by 255"
+    with pytest.raises(ImageError, match=message):
+        check_array(np.zeros((4, 6, 3), dtype))
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.5, 1.0), (0.0, 255.0), (-2.118, 2.64), (0.0, 1.001)])
+def test_values_outside_the_range_are_refused_with_that_range(low, high):
+    array = np.full((4, 6, 3), 0.5)
+    array[0, 0, 0], array[3, 5, 2] = low, high
+    message = rf"image has values from {low:.4g} to {high:.4g}: expected floats in \[0, 1\]; hand"
+    with pytest.raises(ImageError, match=message):
+        check_array(array)
+
+
+@pytest.mark.parametrize(
+    "shape", [(4, 6, 2), (4, 6, 4), (3, 4, 6), (4,), (), (1, 4, 6, 3), (4, 6, 0)]
+)
+def test_other_shapes_are_refused(shape):
+    message = r"image has shape .*: expected \(H, W\) or \(H, W, C\) with 1 or 3 channels"
+    with pytest.raises(ImageError, match=message):
+        check_array(np.zeros(shape))
+
+
+@pytest.mark.parametrize("shape", [(0, 6, 3), (4, 0, 3), (0, 0)])
+def test_empty_arrays_are_refused(shape):
+    with pytest.raises(ImageError, match=r"image has shape \(.*\): it holds no pixels"):
+        check_array(np.zeros(shape))
+
+
+def test_to_uint8_is_the_way_back_of_every_byte():
+    bytes_ = np.arange(256 * 3, dtype=np.uint32).reshape(16, 16, 3).astype(np.uint8)
+    pixels = check_array(bytes_.astype(np.float32) / 255)
+    back = to_uint8(pixels)
+    assert back.dtype == np.uint8
+    assert np.array_equal(back, bytes_)
+
+
+def test_to_uint8_makes_three_writable_channels_of_grey_and_clips():
+    picture = to_uint8(np.array([[[0.0, 1.0], [2.0, -1.0]]], np.float32))
+    assert picture[:, :, 0].tolist() == [[0, 255], [255, 0]]
+    assert (picture[:, :, :1] == picture).all()
+    picture[0, 0, 0] = 9
+    assert picture[0, 0].tolist() == [9, 0, 0]
+
+
+def test_grey_is_the_luma_of_three_channels_and_the_one_channel_itself():
+    three = np.random.default_rng(0).random((3, 4, 5)).astype(np.float32)
+    expected = 0.299 * three[0] + 0.587 * three[1] + 0.114 * three[2]
+    assert grey(three).dtype == np.float32
+    np.testing.assert_allclose(grey(three), expected, rtol=1e-6)
+    assert np.array_equal(grey(three[:1]), three[0])
+    eight_bit = np.asarray(Image.fromarray(to_uint8(three)).convert("L"), np.float32) / 255
+    np.testing.assert_allclose(grey(three), eight_bit, atol=1 / 255)

@@ -1,0 +1,76 @@
+"""What the package shows, and that names without torch agree with what they stand for."""
+
+import inspect
+
+import pytest
+
+import chiaroscuro
+from chiaroscuro import choices
+from chiaroscuro.choices import RivalRule, check_names, parse_rivals
+from chiaroscuro.errors import ChiaroscuroError, ChoiceError, missing_extra, unknown
+
+
+def test_every_public_name_can_be_imported_and_is_documented():
+    for name in chiaroscuro.__all__:
+        value = getattr(chiaroscuro, name)
+        assert name in dir(chiaroscuro)
+        if inspect.isclass(value) or inspect.isfunction(value):
+            assert inspect.getdoc(value), name
+    assert "class_gradients" in chiaroscuro.__all__
+    assert chiaroscuro.__version__.count(".") == 2
+
+
+def test_an_unknown_public_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'chiaroscuro' has no attribute 'explane'"):
+        chiaroscuro.explane  # noqa: B018
+
+
+def test_every_error_is_one_of_ours():
+    found = vars(chiaroscuro.errors).values()
+    errors = [v for v in found if inspect.isclass(v) and issubclass(v, Exception)]
+    assert len(errors) == 7
+    assert all(issubclass(error, ChiaroscuroError) for error in errors)
+    tree = chiaroscuro.errors.__doc__
+    assert all(error.__name__ in tree for error in errors)
+
+
+def test_unknown_lists_near_and_known_names():
+    message = str(unknown("map", "Activ", ["active", "inactive", "winner"]))
+    assert message.startswith("unknown map 'Activ': did you mean active")
+    assert message.endswith("known are active, inactive, winner")
+    assert "did you mean" not in str(unknown("map", "zzz", ["active"]))
+
+
+def test_missing_extra_names_the_command():
+    assert "pip install 'chiaroscuro[hf]'" in str(missing_extra("hf:x", "transformers", "hf"))
+
+
+@pytest.mark.parametrize(
+    ("given", "text", "count", "classes"),
+    [
+        ("all", "all", None, None),
+        ("top:10", "top:10", 10, None),
+        ([3, 1, 3], "1,3", None, (1, 3)),
+        (range(2), "0,1", None, (0, 1)),
+        (RivalRule(count=4), "top:4", 4, None),
+    ],
+)
+def test_rivals_are_parsed(given, text, count, classes):
+    rule = parse_rivals(given)
+    assert (str(rule), rule.count, rule.classes) == (text, count, classes)
+
+
+@pytest.mark.parametrize("word", ["", "top", "top:", "top:0", "top:-1", "top:x", "every", "ALL"])
+def test_other_rivals_are_refused(word):
+    with pytest.raises(ChoiceError, match="give all, top:N"):
+        parse_rivals(word)
+
+
+def test_check_names_keeps_order_and_drops_repeats():
+    assert check_names("map", ["winner", "active", "winner"], choices.MAPS) == ("winner", "active")
+
+
+def test_defaults_are_known_maps():
+    assert set(choices.EXPLAIN_MAPS) < set(choices.MAPS)
+    assert choices.PAPER_MAPS == ("original", "positive", "negative", "active", "inactive")
+    assert [row.form for row in choices.MAPS.values()].count("printed") == 2
