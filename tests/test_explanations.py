@@ -197,7 +197,11 @@ def test_top_rivals_are_the_best_other_classes(toy):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"target": "crane"}, ChoiceError, r"class 'crane' is ambiguous: give the index, 0 \(crane"),
+        (
+            {"target": "crane"},
+            ChoiceError,
+            r"class 'crane' is ambiguous: give the index, 0 \(crane",
+        ),
         ({"target": "catt"}, ChoiceError, "unknown class 'catt': did you mean cat"),
         ({"target": 5}, ChoiceError, r"class 5 is out of range: expected 0\.\.4"),
         ({"rivals": ["zebra"]}, ChoiceError, "unknown class 'zebra'"),
@@ -430,7 +434,9 @@ def test_an_existing_folder_is_refused_and_kept(toy, tmp_path):
     folder = tmp_path / "one"
     explain(toy, array(0)).save(folder)
     before = snapshot(folder)
-    with pytest.raises(ResultError, match=r"one exists already: choose another place, or overwrite"):
+    with pytest.raises(
+        ResultError, match=r"one exists already: choose another place, or overwrite"
+    ):
         explain(toy, array(1)).save(folder)
     assert snapshot(folder) == before
     assert [file.name for file in tmp_path.iterdir()] == ["one"]
@@ -658,7 +664,9 @@ def test_again_is_the_same(spec, photo, tmp_path, options):
     assert snapshot(tmp_path / "one") == before, "the saved folder is only read"
 
 
-@pytest.mark.parametrize("image", [array(), picture(), picture(20, 14)], ids=["array", "image", "wide"])
+@pytest.mark.parametrize(
+    "image", [array(), picture(), picture(20, 14)], ids=["array", "image", "wide"]
+)
 def test_again_without_a_file_explains_the_saved_pixels(toy, tmp_path, image):
     found = explain(toy, image)
     found.save(tmp_path / "one")
@@ -921,7 +929,9 @@ def test_an_existing_folder_is_an_outcome_and_the_others_are_done(toy, album, tm
     before = snapshot(out / "a")
     outcomes = list(explain_files(toy, jobs([album / "a.png", album / "b.png"], target=1), out))
     assert isinstance(outcomes[0].error, ResultError)
-    assert "a exists already: choose another place, or overwrite (--force)" in str(outcomes[0].error)
+    assert "a exists already: choose another place, or overwrite (--force)" in str(
+        outcomes[0].error
+    )
     assert outcomes[1].error is None
     assert snapshot(out / "a") == before
     again = list(explain_files(toy, jobs([album / "a.png"], target=1), out, overwrite=True))

@@ -292,7 +292,14 @@ def test_a_class_panel_shows_its_legend_instead_of_a_smoothed_map(tmp_path):
 
 @pytest.mark.parametrize(
     "label",
-    [r"$\frac{cat$ & $x_", "a very long class name " * 30, "nospaces" * 60, "<b>&amp;", "two\nlines", ""],
+    [
+        r"$\frac{cat$ & $x_",
+        "a very long class name " * 30,
+        "nospaces" * 60,
+        "<b>&amp;",
+        "two\nlines",
+        "",
+    ],
     ids=["dollar", "long", "unbroken", "markup", "newline", "empty"],
 )
 def test_any_label_can_be_drawn(tmp_path, label):

@@ -13,7 +13,7 @@ from chiaroscuro.explanations.sheet import make_sheet
 from chiaroscuro.explanations.storage import describe
 from chiaroscuro.report import GalleryEntry, explanation_page, gallery_page
 
-NASTY = '<script>alert("x")</script> & \'co\''
+NASTY = "<script>alert(\"x\")</script> & 'co'"
 LOADING = {"src", "href", "srcset", "action", "formaction", "data", "poster", "background", "ping"}
 
 
@@ -127,7 +127,13 @@ def test_it_says_classes_choices_and_versions(everything):
     for prediction in found.predictions:
         assert prediction.label in text
         assert f"{100 * prediction.probability:.1f} %" in text
-    for word in (found.image.sha256, "gradient", "logit", "all", f"torch {found.versions['torch']}"):
+    for word in (
+        found.image.sha256,
+        "gradient",
+        "logit",
+        "all",
+        f"torch {found.versions['torch']}",
+    ):
         assert word in text
     for name, (fine, soft) in found.color_limits().items():
         assert f"{name} {fine:.3g} (smoothed {soft:.3g})" in text

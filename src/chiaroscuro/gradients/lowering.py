@@ -23,9 +23,9 @@ class Lowering(TorchFunctionMode):
       when one forward pass serves many backward passes.
     """
 
-    def __init__(self, memory_format: torch.memory_format = torch.contiguous_format) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.memory_format = memory_format
+        self.memory_format = torch.contiguous_format
         self.fold = False
         self._weights: dict[int, tuple[Tensor, Tensor]] = {}
         self._conv: tuple[Tensor, _Conv] | None = None
@@ -42,6 +42,11 @@ class Lowering(TorchFunctionMode):
         if func is F.pad and self.fold:
             return self._pad2d(*args, **kwargs)
         return func(*args, **kwargs)
+
+    def use_layout(self, memory_format: torch.memory_format) -> None:
+        """Lay weights out in this format from now on."""
+        self.memory_format = memory_format
+        self._weights.clear()
 
     def owns(self, tensor: Tensor) -> bool:
         """Whether a tensor is a weight laid out here, which is there once and not for each row."""

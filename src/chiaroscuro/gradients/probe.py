@@ -39,7 +39,7 @@ def probe(classifier: Classifier, pixels: Tensor, lowering: Lowering) -> Probe:
 def _probe(
     classifier: Classifier, pixels: Tensor, lowering: Lowering, layout: torch.memory_format
 ) -> Probe:
-    lowering.memory_format = layout
+    lowering.use_layout(layout)
     pair = torch.cat([pixels, 1 - pixels]).contiguous(memory_format=layout).requires_grad_(True)
     saved = _SavedBytes(classifier, lowering)
     with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda tensor: tensor):
