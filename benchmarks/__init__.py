@@ -1,0 +1,1 @@
+"""Measurements: every figure of the documents about speed comes from here."""

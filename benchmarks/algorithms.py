@@ -13,7 +13,7 @@ Maps = dict[str, Tensor]
 
 
 def ours(module: nn.Module, pixels: Tensor, classes: Sequence[int], target: Tensor) -> Maps:
-    """This project's engine, all maps in one call."""
+    """All maps in one call of this project's engine."""
     from chiaroscuro import Classifier, class_gradients, saliency_maps
 
     rivals: str | list[int] = list(classes)

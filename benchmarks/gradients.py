@@ -4,7 +4,8 @@
 
 Every run is a fresh process with its library's own defaults; algorithms take turns. At K = 1000 the
 published algorithm runs 50 seeded classes and is scaled, since it is linear in them; `--full`
-runs it and the loop over all classes once, to show that. Seconds differ between machines: ratios count.
+runs it and the loop over all classes once, to show that. Seconds differ between machines: ratios
+count.
 """
 
 import argparse
@@ -27,7 +28,10 @@ from benchmarks.worker import WORKS
 
 OUT = Path(__file__).parent / "out"
 SEEDED = 50
-TARGETS = {"resnet18-32px-k10": {"published": 12.0}, "lite0-224px-k1000": {"published": 8.0, "loop": 1.5}}
+TARGETS = {
+    "resnet18-32px-k10": {"published": 12.0},
+    "lite0-224px-k1000": {"published": 8.0, "loop": 1.5},
+}
 _TURNS = ("ours", "ours, allocator tuned", "published", "loop")
 
 
@@ -35,7 +39,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--work", choices=WORKS, action="append")
-    parser.add_argument("--full", action="store_true", help="also run all classes of the rivals once")
+    parser.add_argument(
+        "--full", action="store_true", help="also run all classes of the rivals once"
+    )
     arguments = parser.parse_args()
     console = Console()
     OUT.mkdir(exist_ok=True)
@@ -64,7 +70,9 @@ def measure(name: str, runs: int, *, full: bool) -> dict[str, Any]:
     for _ in range(runs):
         turn = {}
         for algorithm in _TURNS:
-            classes = SEEDED if algorithm in ("published", "loop") and work.classes > SEEDED else None
+            classes = (
+                SEEDED if algorithm in ("published", "loop") and work.classes > SEEDED else None
+            )
             turn[algorithm] = _scaled(_run(name, algorithm, classes), work.classes)
         found["turns"].append(turn)
         found["one class"].append(_run(name, "one class", None)["seconds"])
@@ -94,7 +102,13 @@ def compare(name: str) -> dict[str, float]:
 def table(name: str, found: Mapping[str, Any]) -> Table:
     """Median seconds, ratio to ours with its spread, and peak memory."""
     rows = Table(title=WORKS[name].title)
-    for head in ("algorithm", "seconds", "ours is faster by", "tuned is faster by", "peak above model"):
+    for head in (
+        "algorithm",
+        "seconds",
+        "ours is faster by",
+        "tuned is faster by",
+        "peak above model",
+    ):
         rows.add_column(head, justify="left" if head == "algorithm" else "right")
     for algorithm in _TURNS:
         seconds = statistics.median(turn[algorithm]["seconds"] for turn in found["turns"])
@@ -129,11 +143,13 @@ def _print_notes(console: Console, name: str, found: Mapping[str, Any]) -> None:
     for rival, whole in found.get("full", {}).items():
         scaled = statistics.median(turn[rival]["seconds"] for turn in found["turns"])
         console.print(
-            f"{rival} over all classes: {whole['seconds']:.1f} s, scaled from {SEEDED}: {scaled:.1f} s"
+            f"{rival}, all classes: {whole['seconds']:.1f} s, scaled from {SEEDED}: {scaled:.1f} s"
         )
 
 
-def _run(name: str, algorithm: str, classes: int | None, result: Path | None = None) -> dict[str, Any]:
+def _run(
+    name: str, algorithm: str, classes: int | None, result: Path | None = None
+) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.worker", name, algorithm]
     command += ["--classes", str(classes)] if classes else []
     command += ["--result", str(result)] if result else []

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,7 +91,8 @@ def main() -> None:
     seconds = time.perf_counter() - start
     peak = _memory("VmHWM") - before
     if arguments.result:
-        np.savez(arguments.result, **{name: values.numpy() for name, values in maps.items()})
+        arrays: dict[str, Any] = {name: values.numpy() for name, values in maps.items()}
+        np.savez(arguments.result, **arrays)
     print(json.dumps({"seconds": seconds, "peak_bytes": peak, "classes": len(classes)}))
 
 

@@ -1,9 +1,13 @@
 """Fixtures shared by the tests."""
 
 import pytest
+import torch
 
 from chiaroscuro import Classifier, load_classifier
 from tests.toys import small_cnn
+
+# Toy networks are too small to share out between threads.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

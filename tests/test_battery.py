@@ -102,9 +102,7 @@ def test_nothing_is_mutated(name, method):
     pixels = random_pixels(2, 3, 12, 12)
     kept = pixels.clone()
     found = gradients(pixels, method)
-    before = copy.deepcopy(
-        {f.name: getattr(found, f.name) for f in dataclasses.fields(found)}
-    )
+    before = copy.deepcopy({f.name: getattr(found, f.name) for f in dataclasses.fields(found)})
     for normalize in choices.NORMALIZATIONS:
         for reduce in choices.REDUCTIONS:
             saliency_maps(found, [name], normalize=normalize, reduce=reduce)

@@ -258,7 +258,10 @@ def test_refused_arguments(classifier, arguments, error, message):
         (torch.zeros(1, 3, 12, 12, dtype=torch.uint8), "divide 8-bit values by 255"),
         (torch.full((1, 3, 12, 12), torch.nan).double(), "NaN or infinite"),
         (torch.full((1, 3, 12, 12), 1.5).double(), r"values from 1\.5 to 1\.5"),
-        (torch.zeros(1, 3, 12, 12), r"pixels are torch.float32 on cpu, Sequential is torch.float64"),
+        (
+            torch.zeros(1, 3, 12, 12),
+            r"pixels are torch.float32 on cpu, Sequential is torch.float64",
+        ),
     ],
 )
 def test_refused_pixels(classifier, pixels, message):

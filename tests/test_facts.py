@@ -131,9 +131,12 @@ def test_scaling_all_logits_scales_every_raw_map(seed, classes, factor):
 @given(seeds, class_counts)
 def test_negating_all_logits_swaps_the_pairs(seed, classes):
     net = quadratic(seed, classes)
-    maps = saliency_maps(ask(net, seed, target=0), ["positive", "negative", "active", "inactive", "signed"])
+    maps = saliency_maps(
+        ask(net, seed, target=0), ["positive", "negative", "active", "inactive", "signed"]
+    )
     turned = saliency_maps(
-        ask(Scaled(net, -1.0), seed, target=0), ["positive", "negative", "active", "inactive", "signed"]
+        ask(Scaled(net, -1.0), seed, target=0),
+        ["positive", "negative", "active", "inactive", "signed"],
     )
     assert torch.equal(maps["positive"], turned["negative"])
     assert torch.equal(maps["negative"], turned["positive"])

@@ -55,7 +55,7 @@ def assert_same(before, after):
             assert all(torch.equal(a[name], b[name]) for name in a)
         elif key in ("grads", "pixels"):
             for one, other in zip(a, b, strict=True):
-                assert one is None and other is None or torch.equal(one, other)
+                assert (one is None and other is None) or torch.equal(one, other)
         elif key == "random":
             assert a[:2] == b[:2] and torch.equal(a[2], b[2])
         else:

@@ -78,7 +78,9 @@ PIXEL = {
 @pytest.mark.parametrize("target", [0, 2])
 def test_linear_network(name, target):
     # Few distinct values, so that ties between classes and between channels are common.
-    weights = torch.randint(-2, 3, (4, 3, 5, 6), generator=torch.Generator().manual_seed(1)).double()
+    weights = torch.randint(
+        -2, 3, (4, 3, 5, 6), generator=torch.Generator().manual_seed(1)
+    ).double()
     pixels = random_pixels(2, 3, 5, 6)
     found = class_gradients(Classifier(Linear(weights)), pixels, target)
     made = saliency_maps(found, [name])[name]

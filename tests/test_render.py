@@ -294,7 +294,7 @@ def test_a_class_panel_shows_its_legend_instead_of_a_smoothed_map(tmp_path):
     "label",
     [
         r"$\frac{cat$ & $x_",
-        "a very long class name " * 30,
+        "a very long name " * 30,
         "nospaces" * 60,
         "<b>&amp;",
         "two\nlines",

@@ -12,7 +12,9 @@ class Linear(nn.Module):
     def __init__(self, weights: Tensor, bias: Tensor | None = None) -> None:
         super().__init__()
         self.weights = nn.Parameter(weights)
-        self.bias = nn.Parameter(torch.zeros(len(weights), dtype=weights.dtype) if bias is None else bias)
+        self.bias = nn.Parameter(
+            torch.zeros(len(weights), dtype=weights.dtype) if bias is None else bias
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.einsum("kchw,bchw->bk", self.weights, x) + self.bias

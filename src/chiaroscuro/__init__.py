@@ -46,7 +46,25 @@ _HOME = {
     "save_classifier": "models",
 }
 
-__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = [
+    "MAPS",
+    "PAPER_MAPS",
+    "ChiaroscuroError",
+    "ChoiceError",
+    "ClassGradients",
+    "Classifier",
+    "Explanation",
+    "ImageError",
+    "InputError",
+    "MissingExtraError",
+    "ModelError",
+    "ResultError",
+    "class_gradients",
+    "explain",
+    "load_classifier",
+    "saliency_maps",
+    "save_classifier",
+]
 __version__ = version("chiaroscuro")
 
 

@@ -19,4 +19,6 @@ def tune_allocator() -> bool:
     if platform.libc_ver()[0] != "glibc":
         return False
     libc = ctypes.CDLL("libc.so.6")
-    return bool(libc.mallopt(_M_MMAP_THRESHOLD, _BLOCK) and libc.mallopt(_M_TRIM_THRESHOLD, _LARGEST))
+    return bool(
+        libc.mallopt(_M_MMAP_THRESHOLD, _BLOCK) and libc.mallopt(_M_TRIM_THRESHOLD, _LARGEST)
+    )

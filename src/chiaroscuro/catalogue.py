@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """One way to name a model: how the spec is written, what it loads, and whether it works here."""
+    """One way to name a model: how the spec is written, what it loads, and what it needs."""
 
     spec: str
     loads: str

@@ -63,7 +63,9 @@ MAPS: dict[str, MapChoice] = {
         MapChoice("negative", "darkening the pixel helps the class", helps="darker"),
         MapChoice("active", _ACTIVE, helps="brighter"),
         MapChoice("inactive", _INACTIVE, helps="darker"),
-        MapChoice("signed", "active minus inactive: > 0 brighter helps, < 0 darker helps", "signed"),
+        MapChoice(
+            "signed", "active minus inactive: > 0 brighter helps, < 0 darker helps", "signed"
+        ),
         MapChoice("margin", "the lead over the best rival, signed like 'signed'", "signed"),
         MapChoice("winner", "the class that gains most from brightening; -1 on a tie", "class"),
         MapChoice("active-printed", f"{_ACTIVE}; ties stay, no absolute value", "printed"),

@@ -1,6 +1,7 @@
 """An image classifier: a network with what it needs to be asked."""
 
 import copy
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -81,7 +82,7 @@ class Classifier:
         """
         try:
             output = self.module(self._normalised(pixels))
-        except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
+        except Exception as error:
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise ModelError(
                 f"{self.name} failed on pixels of shape {tuple(pixels.shape)}: {reason[0]}"
@@ -104,7 +105,7 @@ class Classifier:
         return (pixels - mean) / std
 
     def check_pixels(self, pixels: Tensor) -> None:
-        """Raise `ImageError` unless pixels are (B, C, H, W) floats in [0, 1] on the right device."""
+        """Raise `ImageError` unless pixels are (B, C, H, W) floats in [0, 1] beside the module."""
         if not isinstance(pixels, Tensor) or pixels.ndim != 4 or pixels.numel() == 0:
             shape = tuple(getattr(pixels, "shape", ()))
             raise ImageError(
@@ -155,7 +156,7 @@ class Classifier:
         (with their indices).
         """
         text = str(name).strip()
-        if text.lstrip("-").isdecimal():
+        if re.fullmatch(r"-?\d+", text):
             return self._checked_index(int(text))
         names = self._names()
         matches = names.get(text.casefold(), [])
@@ -184,8 +185,7 @@ class Classifier:
     def _unknown_class(self, text: str, names: Mapping[str, Sequence[int]]) -> ChoiceError:
         if not names:
             return ChoiceError(f"class {text!r}: {self.name} has no class names, give an index")
-        near = unknown("class", text, names).args[0].split("known are")[0]
-        return ChoiceError(f"{near}{self.name} has {len(self.labels or ())} classes")
+        return unknown("class", text, names, f"{self.name} has {len(self.labels or ())} classes")
 
 
 def _per_channel(
@@ -223,7 +223,7 @@ def _unwrap(output: Any) -> Any:
     if isinstance(getattr(output, "logits", None), Tensor):
         return output.logits
     if isinstance(output, Mapping):
-        return output.get("logits")
+        return output.get("logits", output)
     if isinstance(output, Sequence) and output:
         return output[0]
     return output

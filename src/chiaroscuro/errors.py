@@ -44,17 +44,19 @@ class ResultError(ChiaroscuroError):
     """A result folder cannot be written or read."""
 
 
-def unknown(kind: str, name: object, known: Iterable[str]) -> ChoiceError:
-    """The error for a name that is not in a table: near matches first, then all known names."""
+def unknown(
+    kind: str, name: object, known: Iterable[str], instead: str | None = None
+) -> ChoiceError:
+    """The error for a name that is not in a table: near matches, then all names or `instead`."""
     names = list(known)
     near = difflib.get_close_matches(str(name).lower(), names, n=3, cutoff=0.6)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return ChoiceError(f"unknown {kind} {str(name)!r}: {hint}known are {', '.join(names)}")
+    listed = instead or f"known are {', '.join(names)}"
+    return ChoiceError(f"unknown {kind} {str(name)!r}: {hint}{listed}")
 
 
 def missing_extra(what: str, package: str, extra: str) -> MissingExtraError:
     """The error for a feature whose optional library is not installed."""
     return MissingExtraError(
-        f"{what} needs {package}, which is not installed: "
-        f"run pip install 'chiaroscuro[{extra}]'"
+        f"{what} needs {package}, which is not installed: run pip install 'chiaroscuro[{extra}]'"
     )

@@ -27,7 +27,7 @@ class SaliencyMap:
     """One row of `MAPS`: what is computed per channel, on which entries, and how channels join.
 
     `values` and `mask` take class gradients to (B, C, H, W); `pixel` takes the values to (B, H, W).
-    Values are 0 (or -1 for classes) off the mask. `classes` asks the engine for the extremes' classes.
+    Values are 0 (or -1 for classes) off the mask. `classes`: the map needs the extremes' classes.
     """
 
     values: Values
@@ -77,7 +77,7 @@ def margin_values(found: ClassGradients) -> Tensor:
 
 
 def winner_values(found: ClassGradients) -> Tensor:
-    """Per channel the class whose gradient is largest, with the gradient beside it: (B, C, H, W, 2).
+    """Per channel the class with the largest gradient, and that gradient: (B, C, H, W, 2).
 
     The class is -1 where different classes tie.
     """
@@ -229,4 +229,3 @@ def scale(values: Tensor, kind: Kind) -> Tensor:
 def _support(mask: Tensor) -> Support:
     shares = mask.float()
     return Support(shares.amax(dim=1).mean(dim=(1, 2)), shares.mean(dim=(1, 2, 3)))
-

@@ -14,6 +14,7 @@ from chiaroscuro.choices import (
     SCALES,
     SCORES,
     check_names,
+    parse_rivals,
 )
 from chiaroscuro.errors import ChoiceError
 
@@ -21,7 +22,9 @@ from chiaroscuro.errors import ChoiceError
 def explain(
     images: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[IMAGE]...", help="Photos, folders or globs. Without any: two packaged photos."),
+        typer.Argument(
+            metavar="IMAGE", help="Photos, folders or globs. Without any: two packaged photos."
+        ),
     ] = None,
     model: Annotated[
         str, typer.Option(help="See 'chiaroscuro models'.", show_default=True)
@@ -76,11 +79,14 @@ def explain(
     """Explain photos: what the network says, and which pixels speak for it, brighter or darker."""
     check_names("scale", [scale], SCALES)
     check_names("score", [score], SCORES)
+    parse_rivals(rivals or "all")
     if rival and rivals:
         raise ChoiceError("--rival and --rivals exclude each other: give one of them")
     from chiaroscuro.cli import explain_run
 
     if again is not None:
+        if images:
+            raise ChoiceError("--again repeats a saved explanation: give it without photos")
         explain_run.repeat(again, device, threads, as_json=as_json, quiet=quiet)
         return
     options: dict[str, Any] = {
@@ -90,7 +96,8 @@ def explain(
         "fit": check_names("fit", [fit], FITS)[0] if fit else None,
         "score": score,
     }
-    jobs = explain_run.plan_jobs(images or [], options, default_rivals=not (rival or rivals))
+    default = not (rival or rivals)
+    jobs = explain_run.plan_jobs(images or [], options, default_rivals=default, quiet=quiet)
     explain_run.run(
         jobs, model, out, device, threads,
         overwrite=force, scale=scale, as_json=as_json, quiet=quiet,

@@ -27,16 +27,16 @@ _DEMO_RIVALS = {"cat": "all", "coffee": "top:10"}
 
 
 def plan_jobs(
-    sources: Sequence[str], options: Mapping[str, Any], *, default_rivals: bool
+    sources: Sequence[str], options: Mapping[str, Any], *, default_rivals: bool, quiet: bool
 ) -> list[Job]:
     """One job a photo; without photos the packaged two, one of them against ten rivals."""
     if sources:
         return [(path, options) for path in find_photos(sources)]
-    typer.echo(
-        "no image given: two packaged photos"
-        + (", cat.png against all classes, coffee.png against its top 10" if default_rivals else ""),
-        err=True,
-    )
+    rivals = ", cat.png against all classes, coffee.png against its top 10"
+    if not quiet:
+        typer.echo(
+            f"no image given: two packaged photos{rivals if default_rivals else ''}", err=True
+        )
     return [
         (packaged_photo(name), {**options, "rivals": rivals} if default_rivals else options)
         for name, rivals in _DEMO_RIVALS.items()
@@ -79,9 +79,7 @@ def run(
         raise typer.Exit(1)
 
 
-def repeat(
-    folder: Path, device: str, threads: int | None, *, as_json: bool, quiet: bool
-) -> None:
+def repeat(folder: Path, device: str, threads: int | None, *, as_json: bool, quiet: bool) -> None:
     """Repeat a saved explanation and print how it differs; exit status 1 when it does."""
     _prepare(threads)
     with _progress(1, quiet=quiet) as bars:
@@ -92,9 +90,10 @@ def repeat(
         typer.echo(json.dumps({**asdict(differences), "same": differences.same}))
     elif not quiet:
         typer.echo(f"{folder}: {'the same' if differences.same else 'different'}")
-        typer.echo(f"  largest difference of a logit: {differences.logits:.3g}")
-        for name, size in differences.maps.items():
-            typer.echo(f"  {name}: {size:.3g} of the map's root mean square")
+        sizes = {"logits": differences.logits, **differences.maps}
+        for name, size in sizes.items():
+            gap = "cannot be compared" if size is None else f"differ by {size:.3g} of their size"
+            typer.echo(f"  {name}: {gap}")
         for fact in differences.facts:
             typer.echo(f"  {fact}")
     if not differences.same:
@@ -112,8 +111,9 @@ def _load(model: str, device: str) -> Classifier:
     if device == "cpu":
         return classifier
     try:
+        torch.zeros(1, device=device).item()
         return classifier.to(torch.device(device))
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise ChoiceError(f"device {device!r} cannot be used here: {reason}") from error
 
@@ -171,6 +171,8 @@ def _progress(images: int, *, quiet: bool) -> Iterator[_Bars]:
     )
     console = Console(file=sys.stderr)
     disabled = quiet or not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=disabled) as progress:
+    with Progress(
+        *columns, console=console, transient=True, disable=disabled, redirect_stdout=False
+    ) as progress:
         images_task = progress.add_task("images", total=images, name="loading the model")
         yield _Bars(progress, images_task, progress.add_task("classes", total=None, name=""))

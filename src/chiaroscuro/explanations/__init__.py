@@ -2,13 +2,13 @@
 
 from chiaroscuro.explanations.again import Differences, explain_again
 from chiaroscuro.explanations.batch import Outcome, explain_files
-from chiaroscuro.explanations.explain import explain
 from chiaroscuro.explanations.explanation import (
     Explanation,
     ImageFacts,
     MapFacts,
     Prediction,
 )
+from chiaroscuro.explanations.single import explain
 
 __all__ = [
     "Differences",

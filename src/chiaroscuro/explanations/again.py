@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.errors import ChoiceError, ModelError
-from chiaroscuro.explanations.explain import explain
+from chiaroscuro.errors import ChoiceError, ImageError, ModelError
 from chiaroscuro.explanations.explanation import Explanation
+from chiaroscuro.explanations.single import explain
 from chiaroscuro.gradients.engine import Progress
 from chiaroscuro.images import open_photo
 from chiaroscuro.models import load_classifier
@@ -26,19 +26,21 @@ class Differences:
     """What changed between a saved explanation and its repetition.
 
     `maps`: per map, the root mean square difference over the root mean square of the saved map
-    (for class maps, the share of pixels with another class). `logits`: the largest difference.
-    `facts`: in words, whatever else changed, such as versions, the photo or the predicted class.
+    (for class maps, the share of pixels with another class). `logits`: the largest difference
+    over the largest size. Both are None where shapes differ. `facts`: in words, whatever else
+    changed, such as versions, the photo or the predicted class.
     """
 
-    maps: Mapping[str, float]
-    logits: float
+    maps: Mapping[str, float | None]
+    logits: float | None
     facts: tuple[str, ...]
 
     @property
     def same(self) -> bool:
         """Whether target, logits and maps agree to rounding; versions may differ."""
         moved = [fact for fact in self.facts if not fact.startswith("version of")]
-        return not moved and all(size < SAME for size in self.maps.values())
+        sizes = [self.logits, *self.maps.values()]
+        return not moved and all(size is not None and size < SAME for size in sizes)
 
 
 def explain_again(
@@ -81,9 +83,7 @@ def compare(saved: Explanation, made: Explanation, notes: tuple[str, ...] = ()) 
     facts += _changed("version of", saved.versions, made.versions)
     if saved.logits.shape != made.logits.shape:
         facts.append(f"classes: {len(saved.logits)} then, {len(made.logits)} now")
-        gap = float("inf")
-    else:
-        gap = float(np.abs(saved.logits - made.logits).max())
+    gap = _largest_gap(saved.logits, made.logits)
     maps = {name: _gap(name, saved, made) for name in saved.maps}
     return Differences(maps, gap, tuple(facts))
 
@@ -99,14 +99,17 @@ def _load(name: str) -> Classifier:
 
 
 def _image(saved: Explanation) -> tuple[Any, tuple[str, ...]]:
-    source = Path(saved.image.source)
     pixels = np.ascontiguousarray(saved.pixels.transpose(1, 2, 0))
+    if not saved.image.is_file:
+        return pixels, ()
+    source = Path(saved.image.source)
     if not source.is_file():
-        if saved.image.source == "array":
-            return pixels, ()
         return pixels, (f"photo {source} is gone: the saved pixels were explained",)
-    photo = open_photo(source)
-    if photo.sha256 != saved.image.sha256:
+    try:
+        photo = open_photo(source)
+    except ImageError:
+        photo = None
+    if photo is None or photo.sha256 != saved.image.sha256:
         return pixels, (f"photo {source} has changed: the saved pixels were explained",)
     return photo, ()
 
@@ -126,13 +129,21 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _gap(name: str, saved: Explanation, made: Explanation) -> float:
+def _gap(name: str, saved: Explanation, made: Explanation) -> float | None:
     before, after = saved.maps[name], made.maps[name]
     if before.shape != after.shape:
-        return float("inf")
+        return None
     if saved.facts[name].kind == "class":
         return float((before != after).mean())
     return _relative(before, after)
+
+
+def _largest_gap(before: NDArray[Any], after: NDArray[Any]) -> float | None:
+    if before.shape != after.shape:
+        return None
+    size = float(np.abs(before).max())
+    gap = float(np.abs(np.subtract(after, before, dtype=np.float64)).max())
+    return gap / size if size > 0 else float(gap > 0)
 
 
 def _relative(before: NDArray[Any], after: NDArray[Any]) -> float:

@@ -1,18 +1,17 @@
 """Many photos into one folder of explanations; a bad photo never stops the others."""
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chiaroscuro.choices import Scale
+from chiaroscuro.choices import SCALES, Scale, check_names, parse_rivals
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.errors import ChiaroscuroError
-from chiaroscuro.explanations.explain import explain
+from chiaroscuro.errors import ChiaroscuroError, ResultError
 from chiaroscuro.explanations.explanation import Explanation
 from chiaroscuro.explanations.sheet import Limits, shared_limits
-from chiaroscuro.explanations.storage import MARKER
+from chiaroscuro.explanations.single import explain
+from chiaroscuro.explanations.storage import MARKER, read_description
 from chiaroscuro.report import GalleryEntry, gallery_page
 from chiaroscuro.staging import check_free
 
@@ -43,57 +42,81 @@ def explain_files(
     """Explain photos one by one into `out`/STEM, and lay `out`/index.html over them at the end.
 
     `jobs` are paths with the keyword arguments of `explain`. With `scale="shared"` the pictures
-    are drawn again when all limits are known, each map on the largest. A `ChiaroscuroError` of one
-    photo becomes its outcome; a class that the classifier does not know raises before any photo is
-    read. Two photos with one stem get STEM and STEM-2.
+    are drawn again when all limits are known, each map on the largest, and outcomes come then. The
+    `ChiaroscuroError` of one photo becomes its outcome; a class that the classifier does not know
+    raises before any photo is read. Two photos with one stem get STEM and STEM-2.
     """
-    jobs, out = [(path, _with_indices(classifier, options)) for path, options in jobs], Path(out)
+    check_names("scale", [scale], SCALES)
+    jobs = [(path, _with_indices(classifier, options)) for path, options in jobs]
+    out = Path(out)
     done: list[Outcome] = []
     limits: list[Limits] = []
-    for index, (path, options) in enumerate(jobs):
+    for index, (path, name) in enumerate(_folder_names(path for path, _ in jobs)):
         if on_image is not None:
             on_image(index, len(jobs), path)
-        folder = out / _free_name(path, jobs[:index])
         try:
-            check_free(folder, MARKER, overwrite=overwrite)
-            found = explain(classifier, path, progress=on_class, **options)
-            found.save(folder, overwrite=overwrite)
+            check_free(out / name, MARKER, overwrite=overwrite)
+            found = explain(classifier, path, progress=on_class, **jobs[index][1])
+            found.save(out / name, overwrite=overwrite)
         except ChiaroscuroError as error:
             yield Outcome(path, error=error)
             continue
         limits.append(found.color_limits())
-        done.append(Outcome(path, folder, _saved(folder)))
-        yield done[-1]
+        done.append(_outcome(path, out / name))
+        if scale == "image":
+            yield done[-1]
+    if scale == "shared":
+        yield from _redraw(done, shared_limits(limits))
     if done:
-        _finish(done, out, shared_limits(limits) if scale == "shared" else None)
+        _write_gallery(out)
 
 
 def _with_indices(classifier: Classifier, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of `explain` with class names as indices."""
+    """The options of `explain` with class names as indices; raises for what is unknown."""
     resolved = dict(options)
     if resolved.get("target") is not None:
         resolved["target"] = classifier.class_index(resolved["target"])
-    if isinstance(resolved.get("rivals"), list | tuple):
-        resolved["rivals"] = [classifier.class_index(rival) for rival in resolved["rivals"]]
+    rivals = resolved.get("rivals", "all")
+    if isinstance(rivals, list | tuple):
+        resolved["rivals"] = [classifier.class_index(rival) for rival in rivals]
+    else:
+        parse_rivals(rivals)
     return resolved
 
 
-def _free_name(path: Path, before: list[tuple[Path, Mapping[str, Any]]]) -> str:
-    same = sum(other.stem == path.stem for other, _ in before)
-    return f"{path.stem}-{same + 1}" if same else path.stem
+def _folder_names(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
+    """Every photo's stem, with -2, -3, ... where another photo of the run has that name."""
+    used: set[str] = set()
+    for path in paths:
+        name, count = path.stem, 1
+        while name in used:
+            count += 1
+            name = f"{path.stem}-{count}"
+        used.add(name)
+        yield path, name
 
 
-def _finish(done: list[Outcome], out: Path, limits: Limits | None) -> None:
-    """Draw on a shared scale where asked, and write the page over all explanations in `out`."""
+def _redraw(done: Sequence[Outcome], limits: Limits) -> Iterator[Outcome]:
+    """Draw every explanation again on the shared limits."""
     for outcome in done:
-        if limits is not None and outcome.folder is not None:
-            Explanation.load(outcome.folder).save(outcome.folder, overwrite=True, limits=limits)
+        assert outcome.folder is not None
+        Explanation.load(outcome.folder).save(outcome.folder, overwrite=True, limits=limits)
+        yield _outcome(outcome.source, outcome.folder)
+
+
+def _write_gallery(out: Path) -> None:
+    """The page over all explanations in `out`; folders of other programs are passed over."""
     folders = sorted(file.parent for file in out.glob(f"*/{MARKER}"))
-    entries = [GalleryEntry(folder.name, _saved(folder)) for folder in folders]
+    described = [(folder.name, read_description(folder)) for folder in folders]
+    entries = [GalleryEntry(name, about) for name, about in described if about is not None]
     page = out / ".index.html.part"
-    page.write_text(gallery_page(entries), encoding="utf-8")
-    page.replace(out / "index.html")
+    try:
+        page.write_text(gallery_page(entries), encoding="utf-8")
+        page.replace(out / "index.html")
+    except OSError as error:
+        page.unlink(missing_ok=True)
+        raise ResultError(f"{out}: index.html cannot be written ({error.strerror})") from error
 
 
-def _saved(folder: Path) -> dict[str, Any]:
-    return dict(json.loads((folder / MARKER).read_text(encoding="utf-8")))
+def _outcome(source: Path, folder: Path) -> Outcome:
+    return Outcome(source, folder, read_description(folder) or {})

@@ -23,16 +23,17 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """Where the pixels came from: a path or a word, the file's hash, and what reading changed."""
+    """Where the pixels came from: a path or a word, their hash, and what reading changed."""
 
     source: str
     sha256: str
+    is_file: bool
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class MapFacts:
-    """A map in numbers: its form, and the share of its mask of `pixels` and of channel `entries`."""
+    """A map in numbers: its form, and how much of pixels and of channel entries its mask takes."""
 
     form: str
     kind: str
@@ -76,7 +77,8 @@ class Explanation:
         """Write figure.png, maps.npz, explanation.json and index.html: all of them or nothing.
 
         `limits`: colour limits by map, of the pixel view and the smoothed view, to draw several
-        images on one scale; None takes this image's own. Raises `ResultError` when the folder exists.
+        images on one scale; None takes this image's own. Raises `ResultError` for an existing
+        folder.
         """
         from chiaroscuro.explanations.storage import save
 
@@ -90,7 +92,7 @@ class Explanation:
         return load(Path(folder))
 
     def color_limits(self) -> Mapping[str, tuple[float, float]]:
-        """Colour limits by map, of the pixel view and the smoothed view, in units of the maps."""
+        """Colour limits by map: of the pixel view and the smoothed view, in the maps' unit."""
         from chiaroscuro.explanations.sheet import color_limits
 
         return color_limits(self)

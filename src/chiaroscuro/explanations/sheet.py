@@ -22,7 +22,7 @@ from chiaroscuro.render import (
 )
 
 CLIP = 0.99
-"""Colour limits lie at this quantile of a map's non-zero sizes: one pixel cannot darken the rest."""
+"""Colour limits are this quantile of a map's non-zero sizes: one pixel cannot darken the rest."""
 
 Limits = Mapping[str, tuple[float, float]]
 """Colour limits by map: of the pixel view and of the smoothed view, in units of the maps."""
@@ -30,7 +30,8 @@ Limits = Mapping[str, tuple[float, float]]
 
 def smoothing_sigma(explanation: Explanation) -> float:
     """Standard deviation of the smoothed view in pixels."""
-    return SMOOTHING * min(explanation.pixels.shape[1:])
+    height, width = explanation.pixels.shape[1:]
+    return SMOOTHING * float(min(height, width))
 
 
 def color_limits(explanation: Explanation) -> Limits:
@@ -105,11 +106,10 @@ def _footer(explanation: Explanation, *, own: bool) -> str:
     )
 
 
-def _panel(
-    explanation: Explanation, name: str, limits: Limits, sigma: float
-) -> Panel:
+def _panel(explanation: Explanation, name: str, limits: Limits, sigma: float) -> Panel:
     values, facts = explanation.maps[name], explanation.facts[name]
-    note = f"{facts.reads}; support\N{NO-BREAK SPACE}{100 * facts.support_pixels:.1f}\N{NO-BREAK SPACE}%"
+    share = f"{100 * facts.support_pixels:.1f}"
+    note = f"{facts.reads}; support\N{NO-BREAK SPACE}{share}\N{NO-BREAK SPACE}%"
     if facts.kind == "class":
         picture, colours = class_colours(values)
         return Panel(name, note, picture, None, _winners(explanation, values, colours))

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+import zlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -62,16 +63,23 @@ def describe(explanation: Explanation) -> dict[str, Any]:
     }
 
 
+_UNREADABLE = (
+    OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile,
+    zlib.error,
+)  # fmt: skip
+"""What broken JSON, a broken archive or another program's files raise."""
+
+
 def load(folder: Path) -> Explanation:
     """The explanation that `save` wrote."""
     try:
         about = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-        with np.load(folder / "maps.npz", allow_pickle=False) as arrays:
+        with (folder / "maps.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             stored = {name: arrays[name] for name in arrays.files}
         return _rebuild(about, stored)
     except FileNotFoundError as error:
         raise ResultError(f"{folder}: no explanation there (no {error.filename})") from None
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise ResultError(f"{folder}: not a readable explanation ({error!r})") from error
 
 
@@ -85,12 +93,21 @@ def _write_arrays(explanation: Explanation, path: Path) -> None:
     np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
 
+def read_description(folder: Path) -> dict[str, Any] | None:
+    """A folder's explanation.json as `describe` made it, or None when it is something else."""
+    try:
+        about = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return about if isinstance(about, dict) and about.get("schema") == SCHEMA else None
+
+
 def _rebuild(about: dict[str, Any], stored: dict[str, Any]) -> Explanation:
     if about.get("schema") != SCHEMA:
         raise ValueError(f"schema {about.get('schema')!r}, expected {SCHEMA!r}")
     image = about["image"]
     return Explanation(
-        image=ImageFacts(image["source"], image["sha256"], tuple(image["notes"])),
+        image=ImageFacts(**{**image, "notes": tuple(image["notes"])}),
         crop=CropBox(**about["crop"]),
         photo=stored[_PHOTO],
         pixels=stored[_PIXELS],

@@ -27,7 +27,7 @@ Progress = Callable[[int, int], object]
 
 @dataclass(frozen=True)
 class GradientChoices:
-    """How class gradients were made: the method's name ("points" for explicit ones) and the rest."""
+    """How class gradients were made; `method` is "points" for explicit ones."""
 
     rivals: RivalRule
     method: str
@@ -93,7 +93,9 @@ def class_gradients(
     classifier.check_pixels(pixels)
     name = method if isinstance(method, str) else "points"
     with gradients_on(), as_found(classifier.module), Lowering() as lowering:
-        stream = _Stream(lowering, classifier, pixels.detach().clone(), score, memory_budget, argmax)
+        stream = _Stream(
+            lowering, classifier, pixels.detach().clone(), score, memory_budget, argmax
+        )
         return stream.run(target, rule, method, GradientChoices(rule, name, score), progress)
 
 
@@ -143,22 +145,24 @@ class _Stream:
             own=_join([group.own for group in groups]),
             rival_max=_join([group.high for group in groups]),
             rival_min=_join([group.low for group in groups]),
-            rival_argmax=_join([cast(Tensor, g.high_class) for g in groups]) if self.argmax else None,
-            rival_argmin=_join([cast(Tensor, g.low_class) for g in groups]) if self.argmax else None,
+            rival_argmax=_join([cast(Tensor, g.high_class) for g in groups])
+            if self.argmax
+            else None,
+            rival_argmin=_join([cast(Tensor, g.low_class) for g in groups])
+            if self.argmax
+            else None,
             choices=choices,
         )
 
     def _plan(self, slots: int, points: int) -> Plan:
-        return make_plan(
-            len(self.pixels), slots, points, self.probe.row_bytes, self.memory_budget
-        )
+        return make_plan(len(self.pixels), slots, points, self.probe.row_bytes, self.memory_budget)
 
     def _clean_logits(self) -> Tensor:
         batch = self._plan(1, 1).images
         with torch.no_grad():
             parts = [
                 self.classifier.logits(part.contiguous(memory_format=self.probe.memory_format))
-                for part in self.pixels.split(batch)
+                for part in torch.split(self.pixels, batch)
             ]
         check_repeats(parts[0][0], self.probe.logits, self.classifier.name)
         return torch.cat(parts)
@@ -201,7 +205,8 @@ class _Graph:
         wanted = classes.shape[1]
         if wanted < self.slots:
             classes = torch.cat([classes, classes[:, -1:].expand(-1, self.slots - wanted)], dim=1)
-        by_point = self._backward(classes).unflatten(0, self.shape)[:, :, :wanted]
+        found = self._backward(classes)
+        by_point = found.view(*self.shape, *found.shape[1:])[:, :, :wanted]
         if self.weights is not None:
             by_point = by_point * self.weights[:, :, None, None, None, None]
         return by_point[0] if self.shape[0] == 1 else by_point.sum(dim=0)

@@ -39,7 +39,7 @@ class Extremes:
 
 
 def _climb(high: Tensor, holder: Tensor, values: Tensor, index: Tensor) -> None:
-    """Raise `high` to `values` where they are larger; the holder becomes `index`, or -1 on a tie."""
+    """Raise `high` to `values` where larger; the holder becomes `index`, or -1 on a tie."""
     tie = (values == high) & (holder != index)
     holder.copy_(torch.where(values > high, index, torch.where(tie, -1, holder)))
     torch.maximum(high, values, out=high)

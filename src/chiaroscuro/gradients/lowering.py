@@ -89,7 +89,7 @@ class Lowering(TorchFunctionMode):
         return torch.addcmul(shift.view(across), input, scale.view(across))
 
     def _folded(self, conv: "_Conv", scale: Tensor, shift: Tensor) -> Tensor:
-        """scale * conv(x) + shift as one convolution of x, or of what was padded into x."""
+        """Scale * conv(x) + shift as one convolution of x, or of what was padded into x."""
         weight = conv.weight * scale.view(-1, 1, 1, 1)
         bias = shift if conv.bias is None else shift + conv.bias * scale
         conv = conv._replace(weight=weight, bias=bias)
@@ -143,9 +143,8 @@ def _pair(value: Any) -> tuple[Any, ...]:
 
 def _absorb(conv: _Conv, pad: _Pad) -> _Conv:
     """Zero padding before a convolution as its own: even on both sides, with a kernel that grows
-    by zeros where the padding was smaller."""
+    by zeros where the padding was smaller.
+    """
     across, down = max(pad.left, pad.right), max(pad.top, pad.bottom)
     grown = (across - pad.left, across - pad.right, down - pad.top, down - pad.bottom)
-    return conv._replace(
-        input=pad.input, weight=F.pad(conv.weight, grown), padding=(down, across)
-    )
+    return conv._replace(input=pad.input, weight=F.pad(conv.weight, grown), padding=(down, across))

@@ -23,6 +23,7 @@ class Plan:
 
     @property
     def rows(self) -> int:
+        """Rows of one batch."""
         return self.images * self.slots * self.points
 
 

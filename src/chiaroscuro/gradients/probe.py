@@ -16,7 +16,8 @@ _COARSE_TOLERANCE = 5e-2
 @dataclass(frozen=True, eq=False)
 class Probe:
     """Bytes that autograd keeps for one row of a batch, the layout that the network takes, and the
-    logits (K,) of the probed image beside its negative."""
+    logits (K,) of the probed image beside its negative.
+    """
 
     row_bytes: int
     memory_format: torch.memory_format

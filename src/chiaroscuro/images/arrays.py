@@ -12,7 +12,7 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 def check_array(array: NDArray[Any], what: str = "image") -> NDArray[np.float32]:
-    """A picture (H, W), (H, W, 1) or (H, W, 3) of floats in [0, 1] as float32 pixels (C, H, W).
+    """A picture (H, W), (H, W, 1) or (H, W, 3) of floats in [0, 1] as new float32 pixels (C, H, W).
 
     Raises `ImageError` for integers, NaN, values outside [0, 1] and other shapes.
 
@@ -32,7 +32,7 @@ def check_array(array: NDArray[Any], what: str = "image") -> NDArray[np.float32]
             f"{what} holds {array.dtype}: expected floats in [0, 1]; divide 8-bit values by 255"
         )
     check_range(float(array.min()), float(array.max()), what)
-    return np.ascontiguousarray(array.transpose(2, 0, 1), dtype=np.float32)
+    return np.array(array.transpose(2, 0, 1), dtype=np.float32, order="C")
 
 
 def check_range(low: float, high: float, what: str) -> None:
@@ -58,6 +58,6 @@ def to_uint8(pixels: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
 
 def grey(pixels: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     """Pixels (C, H, W) as brightness (H, W): the one channel, or the BT.601 luma of three."""
-    if pixels.shape[0] == 1:
-        return pixels[0]
-    return np.tensordot(np.asarray(LUMA, pixels.dtype), pixels, axes=1)
+    weights = np.asarray((1.0,) if pixels.shape[0] == 1 else LUMA, pixels.dtype)
+    brightness: NDArray[np.floating[Any]] = np.einsum("c,chw->hw", weights, pixels)
+    return brightness

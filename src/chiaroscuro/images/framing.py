@@ -18,8 +18,9 @@ class Framing:
     """How a photo becomes pixels of a network's size.
 
     `size` (H, W) in pixels; None takes photos as they are. `fit`: "crop" scales the photo until it
-    covers `canvas` (H, W) and cuts `size` out of the middle, "pad" scales it into `size` and fills
-    the rest with mid-grey, "stretch" scales both sides freely. `canvas` is `size` unless given.
+    covers `canvas` (H, W) and cuts `size` out of the middle, "stretch" scales both sides to
+    `canvas` and cuts too, "pad" scales it into `size` and fills the rest with mid-grey. `canvas` is
+    `size` unless given.
     """
 
     size: tuple[int, int] | None = None
@@ -82,7 +83,8 @@ def _scale(image: Image.Image, framing: Framing) -> tuple[Image.Image, tuple[int
     assert framing.size is not None
     height, width = framing.size
     if framing.fit == "stretch":
-        new = (width, height)
+        down, across = framing.canvas or framing.size
+        new = (across, down)
     else:
         new = _scaled_sides(image, framing)
     resample = Image.Resampling[framing.interpolation.upper()]
@@ -96,6 +98,9 @@ def _scaled_sides(image: Image.Image, framing: Framing) -> tuple[int, int]:
     assert framing.size is not None
     crop = framing.fit == "crop"
     height, width = (framing.canvas or framing.size) if crop else framing.size
+    if crop and height != width:  # timm's rule; torchvision's below knows square sizes only
+        ratio = min(image.height / height, image.width / width)
+        return round(image.width / ratio), round(image.height / ratio)
     by_width = width * image.height, height * image.width
     fits_width = by_width[0] >= by_width[1] if crop else by_width[0] <= by_width[1]
     if fits_width:
@@ -107,12 +112,12 @@ def _to_pixels(
     cut: Image.Image, channels: int, window: tuple[int, int, int, int], scaled: tuple[int, int]
 ) -> NDArray[np.float32]:
     if cut.mode == "F":
-        array = np.clip(np.asarray(cut, np.float32), 0, 1)[:, :, None]
-        array = np.repeat(array, channels, axis=2)
+        grey = np.clip(np.asarray(cut, np.float32), 0, 1)
+        pixels = np.repeat(grey[None], channels, axis=0)
     else:
         picture = cut.convert("L") if channels == 1 else cut
-        array = np.asarray(picture, np.float32).reshape(cut.height, cut.width, channels) / 255
-    pixels = np.ascontiguousarray(array.transpose(2, 0, 1))
+        array = np.asarray(picture, np.float32).reshape(cut.height, cut.width, channels)
+        pixels = np.ascontiguousarray(array.transpose(2, 0, 1)) / np.float32(255)
     left, top, right, bottom = window
     width, height = scaled
     pixels[:, : max(0, -top)] = PAD_VALUE
@@ -122,9 +127,7 @@ def _to_pixels(
     return pixels
 
 
-def _box(
-    image: Image.Image, scaled: Image.Image, window: tuple[int, int, int, int]
-) -> CropBox:
+def _box(image: Image.Image, scaled: Image.Image, window: tuple[int, int, int, int]) -> CropBox:
     across, down = image.width / scaled.width, image.height / scaled.height
     left, top, right, bottom = window
     return CropBox(

@@ -3,9 +3,10 @@
 import glob
 import hashlib
 import io
+import struct
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
@@ -20,6 +21,8 @@ MIN_SIDE = 2
 SUFFIXES = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp", ".avif"}
 )
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
+"""What Pillow raises for files that begin well and do not go on so."""
 _DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 
 
@@ -28,13 +31,15 @@ class Photo:
     """A decoded photo.
 
     `image` is upright: mode "RGB" (8 bit), or "F" with grey values in [0, 1] for 16-bit files.
-    `notes` say in words what reading changed, such as "first of 12 frames".
+    `notes` say in words what reading changed, such as "first of 12 frames". `is_file`: `source` is
+    a path that can be opened again.
     """
 
     image: Image.Image
     source: str
     sha256: str
     notes: tuple[str, ...] = ()
+    is_file: bool = False
 
 
 def open_photo(path: str | Path) -> Photo:
@@ -45,14 +50,16 @@ def open_photo(path: str | Path) -> Photo:
     """
     path = Path(path)
     if path.is_dir():
-        raise ImageError(f"{path}: a folder without photos (looked for {', '.join(sorted(SUFFIXES))})")
+        raise ImageError(
+            f"{path}: a folder without photos (looked for {', '.join(sorted(SUFFIXES))})"
+        )
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file") from None
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
-    return decode_photo(data, str(path))
+    return replace(decode_photo(data, str(path)), is_file=True)
 
 
 def decode_photo(data: bytes, source: str) -> Photo:
@@ -63,24 +70,26 @@ def decode_photo(data: bytes, source: str) -> Photo:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data))
-            _check_side(image, source)
-            image.load()
+            _check_size(image, source)
+            upright, notes = _normalise(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageError(
             f"{source}: over {MAX_PIXELS:,} pixels, refused as a decompression bomb; scale it down"
         ) from None
     except UnidentifiedImageError:
         raise ImageError(f"{source}: not a picture in a format that Pillow reads") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except _BROKEN as error:
         raise ImageError(f"{source}: broken or truncated picture ({error})") from error
-    upright, notes = _normalise(image)
     return Photo(upright, source, hashlib.sha256(data).hexdigest(), notes)
 
 
 def photo_from_image(image: Image.Image, source: str = "image") -> Photo:
     """A Pillow image as a `Photo`: a copy, so the caller's image stays as it is."""
-    _check_side(image, source)
-    upright, notes = _normalise(image.copy())
+    _check_size(image, source)
+    try:
+        upright, notes = _normalise(image.copy())
+    except _BROKEN as error:
+        raise ImageError(f"{source}: broken or truncated picture ({error})") from error
     return Photo(upright, source, hashlib.sha256(upright.tobytes()).hexdigest(), notes)
 
 
@@ -90,7 +99,7 @@ def packaged_photo(name: str) -> Path:
 
 
 def find_photos(sources: Iterable[str | Path]) -> list[Path]:
-    """Files, folders (searched whole, by suffix) and globs as a list of files, in sorted order each.
+    """Files, folders (searched whole, by suffix) and globs as a list of files, each in order.
 
     A source without any photo is kept as it is, so that opening it says what is wrong.
     """
@@ -107,8 +116,12 @@ def find_photos(sources: Iterable[str | Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _check_side(image: Image.Image, source: str) -> None:
+def _check_size(image: Image.Image, source: str) -> None:
     width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"{source}: over {MAX_PIXELS:,} pixels, refused as a decompression bomb; scale it down"
+        )
     if min(width, height) < MIN_SIDE:
         raise ImageError(
             f"{source}: {width}x{height} pixels, too small to explain; "
@@ -117,6 +130,7 @@ def _check_side(image: Image.Image, source: str) -> None:
 
 
 def _normalise(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
+    image.load()
     notes = []
     frames = getattr(image, "n_frames", 1)
     if frames > 1:

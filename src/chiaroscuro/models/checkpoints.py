@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from chiaroscuro.errors import ModelError
+from chiaroscuro.errors import ChiaroscuroError, ModelError
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
@@ -23,16 +23,36 @@ def refusing_code(what: str) -> Iterator[None]:
     """Turn the refusal of a pickle with code, wherever a library meets it, into a `ModelError`."""
     try:
         yield
-    except (UnpicklingError, RuntimeError) as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, UnpicklingError):
-            cause = cause.__cause__ or cause.__context__
-        if cause is None:
+    except Exception as error:
+        if not _caused_by_pickle(error):
             raise
         raise ModelError(
             f"{what}: refused, the checkpoint holds more than weights and could run code; "
             "convert it to safetensors where you trust it"
         ) from error
+
+
+@contextmanager
+def loading(what: str) -> Iterator[None]:
+    """Turn whatever a library raises for missing or broken weights into one `ModelError`."""
+    with refusing_code(what):
+        try:
+            yield
+        except ChiaroscuroError:
+            raise
+        except Exception as error:
+            if _caused_by_pickle(error):
+                raise
+            if isinstance(error, OSError):
+                raise no_weights(what, error) from error
+            raise ModelError(f"{what}: cannot be loaded ({first_line(error)})") from error
+
+
+def _caused_by_pickle(error: BaseException) -> bool:
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, UnpicklingError):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None
 
 
 def first_line(error: BaseException) -> str:

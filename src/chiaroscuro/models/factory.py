@@ -2,6 +2,8 @@
 
 import importlib.util
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -13,22 +15,23 @@ from chiaroscuro.models.checkpoints import first_line
 
 
 def load(path: str, function: str) -> Classifier:
-    """`path/to/file.py:factory`: run the file, call its factory, take the module or `Classifier`."""
+    """`path/to/file.py:factory`: run the file, call its factory, take what it returns."""
     spec = f"{path}:{function}"
     source = Path(path)
     if not source.is_file():
         raise ModelError(f"{spec}: no such file {source}")
-    make = getattr(_run(source, spec), function, None)
-    if not callable(make):
-        raise ModelError(f"{spec}: {source} has no function {function!r}")
-    try:
-        made = make()
-    except ChiaroscuroError:
-        raise
-    except Exception as error:
-        raise ModelError(
-            f"{spec}: the factory raised {type(error).__name__}: {first_line(error)}"
-        ) from error
+    with _neighbours(source):
+        make = getattr(_run(source, spec), function, None)
+        if not callable(make):
+            raise ModelError(f"{spec}: {source} has no function {function!r}")
+        try:
+            made = make()
+        except ChiaroscuroError:
+            raise
+        except Exception as error:
+            raise ModelError(
+                f"{spec}: the factory raised {type(error).__name__}: {first_line(error)}"
+            ) from error
     if isinstance(made, nn.Module):
         made = Classifier(made)
     if not isinstance(made, Classifier):
@@ -41,18 +44,29 @@ def load(path: str, function: str) -> Classifier:
 
 
 def _run(source: Path, spec: str) -> ModuleType:
-    """The file as a module; files beside it can be imported while it runs."""
-    found = importlib.util.spec_from_file_location(source.stem, source)
-    assert found is not None and found.loader is not None
+    """The file as a module, known to Python by its own name (dataclasses ask for that)."""
+    name = f"chiaroscuro_factory_{source.stem}"
+    found = importlib.util.spec_from_file_location(name, source)
+    assert found is not None
+    assert found.loader is not None
     module = importlib.util.module_from_spec(found)
-    folder = str(source.resolve().parent)
-    sys.path.insert(0, folder)
+    sys.modules[name] = module
     try:
         found.loader.exec_module(module)
     except Exception as error:
+        del sys.modules[name]
         raise ModelError(
             f"{spec}: {source} raised {type(error).__name__}: {first_line(error)}"
         ) from error
+    return module
+
+
+@contextmanager
+def _neighbours(source: Path) -> Iterator[None]:
+    """Inside, files beside the source can be imported."""
+    folder = str(source.resolve().parent)
+    sys.path.insert(0, folder)
+    try:
+        yield
     finally:
         sys.path.remove(folder)
-    return module

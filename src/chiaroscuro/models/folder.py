@@ -17,7 +17,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -88,7 +88,7 @@ def load(folder: Path) -> Classifier:
             raise ModelError(f"{folder}: no {file.name}; expected a folder with both model files")
     try:
         return _read(json.loads(about.read_text()), weights)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"{about}: not a model description ({error!r})") from error
 
 
@@ -100,12 +100,17 @@ def _read(about: Mapping[str, Any], weights: Path) -> Classifier:
         load_model(module, str(weights))
     except (SafetensorError, RuntimeError, OSError) as error:
         raise ModelError(f"{weights}: does not fit its model.json ({first_line(error)})") from error
-    framing = {k: tuple(v) if isinstance(v, list) else v for k, v in about["framing"].items()}
+    framing = about["framing"]
     return Classifier(
         module,
         mean=about["mean"],
         std=about["std"],
-        framing=Framing(**framing),
+        framing=Framing(
+            _sides(framing["size"]),
+            _sides(framing["canvas"]),
+            framing["fit"],
+            framing["interpolation"],
+        ),
         labels=about["labels"],
         multi_label=about["multi_label"],
         channels=about["channels"],
@@ -114,15 +119,24 @@ def _read(about: Mapping[str, Any], weights: Path) -> Classifier:
     )
 
 
+def _sides(value: Sequence[int] | None) -> tuple[int, int] | None:
+    return None if value is None else (int(value[0]), int(value[1]))
+
+
 def build_architecture(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     """An untrained module by "timm:NAME", "torchvision:NAME" or a name of `ARCHITECTURES`."""
     library, _, model = name.partition(":")
+    unsafe = {"checkpoint_path", "pretrained", "pretrained_cfg", "weights"} & arguments.keys()
+    if unsafe:
+        raise ModelError(f"{name}: arguments may not name weights, as {min(unsafe)} does")
     try:
         if name in ARCHITECTURES:
             return ARCHITECTURES[name](**arguments)
         if library == "timm" and timm.is_model(model):
             return cast(nn.Module, timm.create_model(model, **arguments))
-        if library == "torchvision" and model in torchvision_zoo.list_models(module=torchvision_zoo):
+        if library == "torchvision" and model in torchvision_zoo.list_models(
+            module=torchvision_zoo
+        ):
             return cast(nn.Module, torchvision_zoo.get_model(model, weights=None, **arguments))
     except ChiaroscuroError:
         raise

@@ -5,7 +5,14 @@ from pathlib import Path
 
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import unknown
-from chiaroscuro.models import factory, folder, huggingface, packaged, timm_models, torchvision_models
+from chiaroscuro.models import (
+    factory,
+    folder,
+    huggingface,
+    packaged,
+    timm_models,
+    torchvision_models,
+)
 
 PACKAGED: dict[str, Callable[[], Classifier]] = {
     "efficientnet-lite0": packaged.efficientnet_lite0,

@@ -12,7 +12,7 @@ from chiaroscuro.choices import Fit
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ModelError, unknown
 from chiaroscuro.images import Framing
-from chiaroscuro.models.checkpoints import first_line, no_weights, refusing_code
+from chiaroscuro.models.checkpoints import loading
 from chiaroscuro.models.hub import hub_if_reachable
 from chiaroscuro.models.packaged import imagenet_labels
 
@@ -50,22 +50,18 @@ def build(module: nn.Module, spec: str) -> Classifier:
 
 
 def _create(name: str, spec: str) -> nn.Module:
-    with refusing_code(spec), hub_if_reachable():
-        try:
-            return cast(nn.Module, timm.create_model(name, pretrained=True))
-        except (OSError, ImportError) as error:
-            raise no_weights(spec, error) from error
-        except (RuntimeError, KeyError, AssertionError) as error:
-            if "weights_only" in str(error):
-                raise
-            raise ModelError(f"{spec}: timm could not load it ({first_line(error)})") from error
+    with loading(spec), hub_if_reachable():
+        module = cast(nn.Module, timm.create_model(name, pretrained=True))
+        if cast(Any, module).num_classes < 1:
+            raise ModelError(f"{spec}: a body without a classification head (num_classes = 0)")
+        return module
 
 
 def _framing(data: dict[str, Any]) -> Framing:
     _, height, width = data["input_size"]
     scale = data["crop_pct"]
     fit = _FITS.get(data["crop_mode"], "crop")
-    canvas = (math.floor(height / scale), math.floor(width / scale)) if fit == "crop" else None
+    canvas = None if fit == "pad" else (math.floor(height / scale), math.floor(width / scale))
     return Framing((height, width), canvas, fit, data["interpolation"])
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from typing import Any
 
 from torchvision import models
 from torchvision.models import WeightsEnum
@@ -9,7 +10,7 @@ from torchvision.models import WeightsEnum
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import unknown
 from chiaroscuro.images import Framing
-from chiaroscuro.models.checkpoints import no_weights, refusing_code
+from chiaroscuro.models.checkpoints import loading
 
 
 def names() -> list[str]:
@@ -31,14 +32,11 @@ def load(name: str) -> Classifier:
     if tag and tag not in choices.__members__:
         raise unknown(f"weights of {model}", tag, choices.__members__)
     weights: WeightsEnum = choices[tag] if tag else choices["DEFAULT"]
-    with refusing_code(spec), contextlib.redirect_stdout(io.StringIO()):
-        try:
-            state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-        except OSError as error:
-            raise no_weights(spec, error) from error
-    module = models.get_model(model, weights=None, num_classes=len(weights.meta["categories"]))
-    module.load_state_dict(state)
     preset = weights.transforms()
+    with loading(spec), contextlib.redirect_stdout(io.StringIO()):
+        state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        module = models.get_model(model, weights=None, **_arguments(model, weights))
+        module.load_state_dict(state)
     resize, crop = preset.resize_size[0], preset.crop_size[0]
     return Classifier(
         module,
@@ -57,3 +55,13 @@ def load(name: str) -> Classifier:
             "licence": "see the torchvision page of these weights",
         },
     )
+
+
+def _arguments(model: str, weights: WeightsEnum) -> dict[str, Any]:
+    """What torchvision's own builders set when they are given these weights."""
+    arguments: dict[str, Any] = {"num_classes": len(weights.meta["categories"])}
+    if model in ("googlenet", "inception_v3"):
+        arguments |= {"transform_input": True, "init_weights": False}
+    if model.startswith("vit_"):
+        arguments["image_size"] = weights.meta["min_size"][0]
+    return arguments

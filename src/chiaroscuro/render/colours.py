@@ -32,10 +32,11 @@ def one_sided(values: NDArray[np.floating], limit: float, helps: Helps) -> Rgb:
 
 
 def two_sided(values: NDArray[np.floating], limit: float) -> Rgb:
-    """A signed map (H, W) as a picture: 0 near-black, +limit lightest orange, -limit lightest blue."""
+    """A signed map (H, W) as a picture: 0 near-black, +limit light orange, -limit light blue."""
     share = _share(values, limit)
     bright, dark = _ramp(share, _RAMPS["brighter"]), _ramp(-share, _RAMPS["darker"])
-    return np.where((share > 0)[..., None], bright, dark)
+    bright[share < 0] = dark[share < 0]
+    return bright
 
 
 def overlay(values: NDArray[np.floating], limit: float, grey: NDArray[np.floating]) -> Rgb:
@@ -44,7 +45,8 @@ def overlay(values: NDArray[np.floating], limit: float, grey: NDArray[np.floatin
     photo = np.repeat((80 + 130 * grey)[..., None], 3, axis=2)
     hue = np.where((share > 0)[..., None], np.array(BRIGHTER), np.array(DARKER))
     cover = np.abs(share)[..., None]
-    return np.rint(photo * (1 - cover) + hue * cover).astype(np.uint8)
+    blend: NDArray[np.float64] = photo * (1 - cover) + hue * cover
+    return np.rint(blend).astype(np.uint8)
 
 
 def class_colours(classes: NDArray[np.integer]) -> tuple[Rgb, dict[int, tuple[int, int, int]]]:

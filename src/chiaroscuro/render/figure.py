@@ -1,6 +1,7 @@
 """The figure of one explanation, on paper-sized white."""
 
 import textwrap
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +88,10 @@ def draw_figure(sheet: FigureSheet, path: Path) -> None:
             fine, soft = (figure.add_subplot(grid[1 + 2 * g + r, column]) for r in (0, 1))
             _picture(fine, panel.pixels, panel.name, panel.note)
             _draw_smoothed(soft, panel, sheet.smoothing)
-    figure.savefig(path, metadata={"Software": None})
+    with warnings.catch_warnings():
+        # A script that the font lacks shows as boxes; the page beside the figure has the name.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(path, metadata={"Software": None})
 
 
 def _text(figure: Figure, x: float, y: float, text: str, size: float, colour: str) -> None:
@@ -163,9 +167,7 @@ def _draw_key(axes: Axes) -> None:
     """The two-sided scale with its two words, upright, zero in the middle."""
     stops = [tuple(v / 255 for v in colour) for colour in (DARKER, (150, 150, 150), BRIGHTER)]
     scale = LinearSegmentedColormap.from_list("signed", stops)
-    axes.imshow(
-        np.linspace(1, -1, 256)[:, None], cmap=scale, aspect="auto", extent=(0, 0.12, 0, 1)
-    )
+    axes.imshow(np.linspace(1, -1, 256)[:, None], cmap=scale, aspect="auto", extent=(0, 0.12, 0, 1))
     axes.set(xlim=(0, 1), ylim=(-0.02, 1.02))
     words = (
         (0.94, "brighter helps", _hex(BRIGHTER)),

@@ -26,32 +26,45 @@ class GalleryEntry:
 def explanation_page(sheet: FigureSheet, about: Mapping[str, Any]) -> str:
     """One explanation as a page that needs no other file and no network."""
     height, width = sheet.frame.photo.shape[:2]
-    return _environment().get_template("explanation.html.j2").render(
-        sheet=sheet,
-        about=about,
-        photo=data_uri(sheet.frame.photo),
-        seen=data_uri(sheet.seen),
-        panels=[
-            (panel, data_uri(panel.pixels), _optional(panel.smoothed), about["maps"][panel.name])
-            for panel in sheet.panels
-        ],
-        frame={
-            "left": 100 * sheet.frame.left / width,
-            "top": 100 * sheet.frame.top / height,
-            "width": 100 * (sheet.frame.right - sheet.frame.left) / width,
-            "height": 100 * (sheet.frame.bottom - sheet.frame.top) / height,
-        },
-        details=list(_details(about)),
+    return (
+        _environment()
+        .get_template("explanation.html.j2")
+        .render(
+            sheet=sheet,
+            about=about,
+            photo=data_uri(sheet.frame.photo),
+            seen=data_uri(sheet.seen),
+            panels=[
+                (
+                    panel,
+                    data_uri(panel.pixels),
+                    _optional(panel.smoothed),
+                    about["maps"][panel.name],
+                )
+                for panel in sheet.panels
+            ],
+            frame={
+                "left": 100 * sheet.frame.left / width,
+                "top": 100 * sheet.frame.top / height,
+                "width": 100 * (sheet.frame.right - sheet.frame.left) / width,
+                "height": 100 * (sheet.frame.bottom - sheet.frame.top) / height,
+            },
+            details=list(_details(about)),
+        )
     )
 
 
 def gallery_page(entries: Sequence[GalleryEntry]) -> str:
     """A page of links to the explanations in the folders beside it."""
-    return _environment().get_template("gallery.html.j2").render(
-        entries=[
-            (entry, Path(entry.about["image"]["source"]).name, entry.about["target"])
-            for entry in entries
-        ]
+    return (
+        _environment()
+        .get_template("gallery.html.j2")
+        .render(
+            entries=[
+                (entry, Path(entry.about["image"]["source"]).name, entry.about["target"])
+                for entry in entries
+            ]
+        )
     )
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from chiaroscuro.choices import EXPLAIN_MAPS, MAPS, Fit, RivalRule, Score, check_names
+from chiaroscuro.choices import EXPLAIN_MAPS, MAPS, Fit, RivalRule, Score, check_names, parse_rivals
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ImageError
 from chiaroscuro.explanations.explanation import Explanation, ImageFacts, MapFacts, Prediction
@@ -59,8 +59,7 @@ def explain(
     """
     names = check_names("map", maps, MAPS)
     wanted = None if target is None else classifier.class_index(target)
-    if not isinstance(rivals, str | RivalRule):
-        rivals = [classifier.class_index(rival) for rival in rivals]
+    rule = _rule(classifier, rivals)
     pixels, crop, photo, facts = _read(classifier, image, fit)
     weight = next(classifier.module.parameters(), torch.zeros(()))
     batch = torch.from_numpy(pixels)[None].to(device=weight.device, dtype=_float(weight))
@@ -68,7 +67,7 @@ def explain(
         classifier,
         batch,
         wanted,
-        rivals,
+        rule,
         method,
         score,
         memory_budget,
@@ -81,7 +80,7 @@ def explain(
     raw = {name: _numpy(values[0]) for name, values in saliency.items()}
     listed = {chosen, *(p.index for p in predictions), *_classes_in(raw)}
     choices = {
-        "target": "predicted" if target is None else target,
+        "target": _as_given(target),
         "rivals": str(found.choices.rivals),
         "method": found.choices.method,
         "score": found.choices.score,
@@ -109,6 +108,12 @@ def explain(
     )
 
 
+def _rule(classifier: Classifier, rivals: str | Sequence[int | str] | RivalRule) -> RivalRule:
+    if isinstance(rivals, str | RivalRule):
+        return parse_rivals(rivals)
+    return parse_rivals([classifier.class_index(rival) for rival in rivals])
+
+
 def _read(
     classifier: Classifier, image: ImageLike, fit: Fit | None
 ) -> tuple[NDArray[np.float32], CropBox, NDArray[np.uint8], ImageFacts]:
@@ -120,12 +125,13 @@ def _read(
         height, width = pixels.shape[1:]
         digest = hashlib.sha256(pixels.tobytes()).hexdigest()
         box = CropBox(0, 0, width, height, width, height)
-        return pixels, box, to_uint8(pixels), ImageFacts("array", digest)
+        return pixels, box, to_uint8(pixels), ImageFacts("array", digest, is_file=False)
     if isinstance(image, Image.Image):
         image = photo_from_image(image)
+    is_file = isinstance(image, str | Path) or (isinstance(image, Photo) and image.is_file)
     photo = image if isinstance(image, Photo) else open_photo(image)
     pixels, box = frame(photo, classifier.framing.with_fit(fit), classifier.channels)
-    facts = ImageFacts(photo.source, photo.sha256, photo.notes)
+    facts = ImageFacts(photo.source, photo.sha256, is_file, photo.notes)
     return pixels, box, _shown(photo), facts
 
 
@@ -190,13 +196,25 @@ def _map_facts(saliency: SaliencyMaps) -> dict[str, MapFacts]:
 def _describe(classifier: Classifier) -> dict[str, Any]:
     return {
         "name": classifier.name,
-        "mean": classifier.mean,
-        "std": classifier.std,
+        "mean": None if classifier.mean is None else list(classifier.mean),
+        "std": None if classifier.std is None else list(classifier.std),
         "channels": classifier.channels,
         "multi_label": classifier.multi_label,
-        "framing": asdict(classifier.framing),
+        "framing": _listed(asdict(classifier.framing)),
         "origin": dict(classifier.origin),
     }
+
+
+def _as_given(target: int | str | None) -> int | str:
+    """The target rule in a form that JSON keeps."""
+    if target is None:
+        return "predicted"
+    return target if isinstance(target, str) else int(target)
+
+
+def _listed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Tuples as lists, so that what is saved is what is loaded."""
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
 
 
 def _versions() -> dict[str, str]:

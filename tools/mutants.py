@@ -1,0 +1,91 @@
+"""Break one line at a time and show that the tests notice: `make mutants`.
+
+Each mutant is one line of the source with another meaning. It is put into a copy of the package,
+and the tests named beside it run against that copy in a forked process (the heavy libraries are
+imported once). A mutant that leaves them green has survived: the exit status is then 1.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+import tomllib
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+LIST = Path(__file__).with_name("mutants.toml")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One edit: `old` occurs once in `file`; `tests` are the files expected to turn red."""
+
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+def read_mutants() -> list[Mutant]:
+    """The listed mutants."""
+    rows = tomllib.loads(LIST.read_text())["mutant"]
+    return [Mutant(**row) for row in rows]
+
+
+def main() -> None:
+    """Run every mutant; print one line each and the survivors."""
+    for name in ("torch", "torchvision", "timm", "hypothesis", "matplotlib.figure", "pytest"):
+        import_module(name)
+    survivors = []
+    mutants = read_mutants()
+    for number, mutant in enumerate(mutants, 1):
+        killed = _killed(mutant)
+        print(
+            f"{number:2}/{len(mutants)} {'red     ' if killed else 'SURVIVED'} {_words(mutant)}",
+            flush=True,
+        )
+        if not killed:
+            survivors.append(mutant)
+    print(f"{len(mutants) - len(survivors)} of {len(mutants)} mutants turn the tests red")
+    sys.exit(1 if survivors else 0)
+
+
+def _killed(mutant: Mutant) -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "src"
+        shutil.copytree(ROOT / "src", source)
+        file = source / "chiaroscuro" / mutant.file
+        text = file.read_text()
+        if text.count(mutant.old) != 1:
+            raise SystemExit(f"{mutant.file}: {mutant.old!r} occurs {text.count(mutant.old)} times")
+        file.write_text(text.replace(mutant.old, mutant.new))
+        child = os.fork()
+        if child == 0:
+            os._exit(_run_tests(source, mutant.tests))
+        _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code not in (0, 1):
+        raise SystemExit(f"tests could not run on {_words(mutant)} (exit status {code})")
+    return code == 1
+
+
+def _run_tests(source: Path, tests: str) -> int:
+    import pytest
+
+    os.chdir(ROOT)
+    sys.path.insert(0, str(source))
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 1)
+    os.dup2(quiet, 2)
+    options = ["-x", "-q", "-o", "addopts=", "-p", "no:cacheprovider"]
+    return int(pytest.main([*options, f"tests/{tests}.py"]))
+
+
+def _words(mutant: Mutant) -> str:
+    return f"{mutant.file}: {mutant.old}  ->  {mutant.new}"
+
+
+if __name__ == "__main__":
+    main()
