@@ -89,6 +89,12 @@ class RivalRule:
     count: int | None = None
     classes: tuple[int, ...] | None = None
 
+    def most_slots(self, classes: int) -> int:
+        """The most classes that are run for an image of `classes`: the target and its rivals."""
+        if self.classes is not None:
+            return len(self.classes) + 1
+        return classes if self.count is None else min(self.count + 1, classes)
+
     def __str__(self) -> str:
         if self.classes is not None:
             return ",".join(map(str, self.classes))

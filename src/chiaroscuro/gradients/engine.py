@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from functools import reduce
+from operator import add
 
 import torch
 from torch import Tensor
 
 from chiaroscuro.choices import SCORES, RivalRule, Score, check_names, parse_rivals
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.errors import ModelError
 from chiaroscuro.gradients.extremes import Extremes
+from chiaroscuro.gradients.graph import Graph
 from chiaroscuro.gradients.lowering import Lowering
 from chiaroscuro.gradients.plan import Plan, make_plan
 from chiaroscuro.gradients.points import Points, resolve_points
@@ -127,30 +128,32 @@ class _Stream:
         choices: GradientChoices,
         progress: Progress | None,
     ) -> ClassGradients:
-        logits = self._clean_logits()
+        points = resolve_points(method, self.pixels)
+        most = rule.most_slots(len(self.probe.logits))
+        plan = self._plan(most, len(points))
+        self.lowering.fold = most >= FOLD_FROM * plan.slots
+        # When all images go through together, the plain gradient's graph tells their logits too.
+        together = method == "gradient" and plan.images == len(self.pixels)
+        graph = self._graph(points, plan) if together else None
+        logits = self._clean_logits() if graph is None else graph.clean_logits()
+        check_repeats(logits[0], self.probe.logits, self.classifier.name)
         chosen = resolve_target(target, logits, multi_label=self.classifier.multi_label)
         slots = class_slots(rule, logits, chosen)
-        points = resolve_points(method, self.pixels)
-        plan = self._plan(slots.shape[1], len(points))
-        self.lowering.fold = slots.shape[1] >= FOLD_FROM * plan.slots
         count = _Counter(slots.numel(), progress)
-        groups = [
-            self._group(points.images(i, i + plan.images), slots[i : i + plan.images], plan, count)
-            for i in range(0, len(self.pixels), plan.images)
-        ]
+        groups = []
+        for first in range(0, len(self.pixels), plan.images):
+            last = first + plan.images
+            group = points.images(first, last)
+            groups.append(self._group(group, slots[first:last], plan, count, graph))
         return ClassGradients(
             logits=logits,
             target=chosen,
             rivals=slots[:, 1:],
-            own=_join([group.own for group in groups]),
-            rival_max=_join([group.high for group in groups]),
-            rival_min=_join([group.low for group in groups]),
-            rival_argmax=_join([cast(Tensor, g.high_class) for g in groups])
-            if self.argmax
-            else None,
-            rival_argmin=_join([cast(Tensor, g.low_class) for g in groups])
-            if self.argmax
-            else None,
+            own=torch.cat([group.own for group in groups]).contiguous(),
+            rival_max=torch.cat([group.high for group in groups]).contiguous(),
+            rival_min=torch.cat([group.low for group in groups]).contiguous(),
+            rival_argmax=_join([group.high_class for group in groups]),
+            rival_argmin=_join([group.low_class for group in groups]),
             choices=choices,
         )
 
@@ -164,10 +167,21 @@ class _Stream:
                 self.classifier.logits(part.contiguous(memory_format=self.probe.memory_format))
                 for part in torch.split(self.pixels, batch)
             ]
-        check_repeats(parts[0][0], self.probe.logits, self.classifier.name)
         return torch.cat(parts)
 
-    def _group(self, points: Points, slots: Tensor, plan: Plan, count: "_Counter") -> Extremes:
+    def _graph(self, points: Points, plan: Plan) -> Graph:
+        return Graph(
+            self.classifier, self.lowering, points, plan.slots, self.score, self.probe.memory_format
+        )
+
+    def _group(
+        self,
+        points: Points,
+        slots: Tensor,
+        plan: Plan,
+        count: "_Counter",
+        graph: Graph | None,
+    ) -> Extremes:
         """The extremes of a few images: every class chunk is averaged over all points first."""
         like = points.pixels[0].contiguous(memory_format=self.probe.memory_format)
         extremes = Extremes(like, argmax=self.argmax)
@@ -175,63 +189,16 @@ class _Stream:
             Points(points.pixels[i : i + plan.points], points.weights[i : i + plan.points])
             for i in range(0, len(points), plan.points)
         ]
-        graph = _Graph(self, parts[0], plan.slots) if len(parts) == 1 else None
+        if graph is None and len(parts) == 1:
+            graph = self._graph(parts[0], plan)
         for start in range(0, slots.shape[1], plan.slots):
             classes = slots[:, start : start + plan.slots]
-            total = torch.zeros((), dtype=like.dtype, device=like.device)
-            for part in parts:
-                total = total + (graph or _Graph(self, part, plan.slots)).gradients(classes)
-            extremes.add(total, classes, first=start == 0)
+            # Graphs of many points do not fit side by side, so each is built again for each chunk.
+            graphs = [graph] if graph else (self._graph(part, plan) for part in parts)
+            found = reduce(add, (part.gradients(classes) for part in graphs))
+            extremes.add(found, classes, first=start == 0)
             count.add(classes.numel())
         return extremes
-
-
-class _Graph:
-    """One forward pass of P points x G images x V slots, kept for many backward passes."""
-
-    def __init__(self, stream: _Stream, points: Points, slots: int) -> None:
-        self.stream = stream
-        self.slots = slots
-        self.shape = (len(points), points.pixels.shape[1], slots)
-        rows = points.pixels[:, :, None].expand(-1, -1, slots, -1, -1, -1).flatten(0, 2)
-        self.leaf = rows.contiguous(memory_format=stream.probe.memory_format)
-        self.leaf = self.leaf.detach().requires_grad_(True)
-        self.logits = stream.classifier.logits(self.leaf)
-        stream.lowering.forget()
-        self.weights = None if bool((points.weights == 1).all()) else points.weights
-
-    def gradients(self, classes: Tensor) -> Tensor:
-        """The weighted sum over points of dS_k/dx: (G, V, C, H, W) for classes (G, V)."""
-        wanted = classes.shape[1]
-        if wanted < self.slots:
-            classes = torch.cat([classes, classes[:, -1:].expand(-1, self.slots - wanted)], dim=1)
-        found = self._backward(classes)
-        by_point = found.view(*self.shape, *found.shape[1:])[:, :, :wanted]
-        if self.weights is not None:
-            by_point = by_point * self.weights[:, :, None, None, None, None]
-        return by_point[0] if self.shape[0] == 1 else by_point.sum(dim=0)
-
-    def _backward(self, classes: Tensor) -> Tensor:
-        name = self.stream.classifier.name
-        try:
-            (found,) = torch.autograd.grad(
-                self.logits, self.leaf, self._cotangent(classes), retain_graph=True
-            )
-        except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-            raise ModelError(f"the backward pass of {name} failed: {reason}") from error
-        if not bool(found.isfinite().all()):
-            raise ModelError(f"{name} has NaN or infinite gradients: check the module")
-        return found
-
-    def _cotangent(self, classes: Tensor) -> Tensor:
-        """d(score)/d(logits), one row a class: (P*G*V, K)."""
-        index = classes.expand(self.shape).reshape(-1, 1)
-        one_hot = torch.zeros_like(self.logits).scatter_(1, index, 1)
-        if self.stream.score == "logit":
-            return one_hot
-        chance = self.stream.classifier.probabilities(self.logits.detach())
-        return one_hot * (1 - chance) if self.stream.classifier.multi_label else one_hot - chance
 
 
 class _Counter:
@@ -244,5 +211,7 @@ class _Counter:
             self.progress(self.done, self.total)
 
 
-def _join(parts: list[Tensor]) -> Tensor:
-    return torch.cat(parts).contiguous()
+def _join(parts: list[Tensor | None]) -> Tensor | None:
+    """The groups' tensors as one, or None where none was asked for."""
+    present = [part for part in parts if part is not None]
+    return torch.cat(present).contiguous() if present else None

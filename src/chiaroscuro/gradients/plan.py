@@ -9,7 +9,7 @@ WORKING_SET = 320 * 2**20
 """Bytes that autograd may keep by default: larger batches leave the cache and gain nothing."""
 _BACKWARD_SHARE = 1.6
 """Peak of a backward pass over the bytes saved by its forward, measured on ImageNet networks."""
-_FORWARD_SHARE = 5
+_FORWARD_SHARE = 10
 """A graph is built once for at least this many backward passes, so that its cost stays small."""
 
 
