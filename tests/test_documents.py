@@ -1,0 +1,73 @@
+"""What the documents say works: snippets run, options exist, links lead somewhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import chiaroscuro
+from chiaroscuro import choices, maps
+from chiaroscuro.cli.app import app
+from chiaroscuro.images import packaged_photo
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+def snippets(document, language):
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
+
+
+def test_the_readme_python_runs(tmp_path, monkeypatch, capsys):
+    (snippet,) = snippets("README.md", "python")
+    Image.open(packaged_photo("coffee")).save(tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    scope = {}
+    exec(snippet, scope)
+    assert capsys.readouterr().out.startswith("espresso 0.")
+    assert {file.name for file in (tmp_path / "why").iterdir()} == {
+        "explanation.json", "figure.png", "index.html", "maps.npz",
+    }  # fmt: skip
+    assert scope["maps"]["active"].shape == (16, 32, 32)
+
+
+def test_the_readme_names_every_option_and_the_help_knows_them():
+    text = (ROOT / "README.md").read_text()
+    shown = CliRunner().invoke(app, ["explain", "--help"]).stdout
+    named = set(re.findall(r"--[a-z]+", text)) - {"--help"}
+    known = set(re.findall(r"--[a-z]+", shown)) - {"--help", "--score"}
+    assert named - {"--version"} == known
+
+
+def test_the_how_to_of_a_map_works(toy, monkeypatch):
+    *_, snippet = snippets("docs/how-to/add-a-map.md", "python")
+    monkeypatch.setattr(choices, "MAPS", dict(choices.MAPS))
+    monkeypatch.setattr(maps, "MAPS", dict(maps.MAPS))
+    exec(snippet, {})
+    gradients = chiaroscuro.class_gradients(toy, torch_pixels())
+    made = maps.saliency_maps(gradients, ["runner", "active"], normalize="minmax")
+    assert made["runner"].shape == (1, 12, 12)
+    assert made["runner"].max() == 1
+    assert not ((made["runner"] > 0) & (made["active"] > 0)).all()
+
+
+def torch_pixels():
+    from tests.toys import random_pixels
+
+    return random_pixels(1, 3, 12, 12)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(document):
+    for target in re.findall(r"\]\(([^)#\s]+)", document.read_text()):
+        if not target.startswith("http"):
+            assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_no_address_of_a_registry_in_the_constraints():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    rows = [line for line in lines if not line.startswith("#")]
+    assert len(rows) > 50
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[A-Za-z0-9_.+-]+", row) for row in rows)
