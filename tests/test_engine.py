@@ -280,6 +280,9 @@ class Mixing(nn.Module):
             return logits - logits.mean(dim=0)
         if self.how == "detached":
             return logits + 3 * logits.detach().sum(dim=0)
+        if self.how == "gradient only":
+            common = logits.sum(dim=0)
+            return logits + (common - common.detach())
         if self.how == "random":
             return logits + torch.randn_like(logits)
         return logits / logits.norm(dim=0)
@@ -288,8 +291,9 @@ class Mixing(nn.Module):
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("mean", "mixes the batch"),
-        ("norm", "mixes the batch"),
+        ("mean", "mixes the batch: one image's logits depend on another"),
+        ("norm", "mixes the batch: one image's logits depend on another"),
+        ("gradient only", "mixes the batch: one image's logits depend on another"),
         ("detached", "gives other logits for the same image in another batch"),
         ("random", "random in eval mode"),
     ],
