@@ -88,7 +88,10 @@ def explain(
         "fit": fit or classifier.framing.fit,
         "tie_rule": "a tie with a rival is neither active nor inactive",
         "scaling": "maps are saved raw; pictures are clipped at the colour limits",
-        "seed": None,
+        "seed": None,  # nothing here is random
+        "device": str(weight.device),
+        "dtype": str(batch.dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
     }
     return Explanation(
         image=facts,
