@@ -88,6 +88,27 @@ def test_everything_is_as_found(fails, call):
     assert_same(before, snapshot(net, pixels))
 
 
+class Replacing(nn.Module):
+    """Puts a new tensor in its buffer's place at every call, as `self.calls = self.calls + 1`."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = small_cnn()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls = self.calls + 1
+        return self.body(x)
+
+
+def test_a_buffer_that_is_replaced_comes_back_itself():
+    net = Replacing().double()
+    before = net.calls
+    class_gradients(Classifier(net), random_pixels(1, 3, 12, 12))
+    assert net.calls is before
+    assert net.calls.item() == 0
+
+
 def test_an_interrupt_in_the_middle_restores_too():
     net = prepared(False)
     pixels = random_pixels(2, 3, 12, 12)

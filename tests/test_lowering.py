@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from chiaroscuro import Classifier, class_gradients
+from chiaroscuro import Classifier, ModelError, class_gradients
 from chiaroscuro.gradients import engine
 from chiaroscuro.gradients.lowering import Lowering
 from tests.toys import all_class_gradients, random_pixels
@@ -94,6 +94,40 @@ def test_padding_of_every_kind(folds, pad, stride):
 def test_variants(folds, variant):
     check(Block(**variant), random_pixels(2, 3, 9, 8))
     assert folds(True)
+
+
+class Overwritten(nn.Module):
+    """What a convolution or a padding read is changed in place before the normalisation runs."""
+
+    def __init__(self, what):
+        super().__init__()
+        torch.manual_seed(5)
+        self.what = what
+        self.stem, self.conv = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 8, 3)
+        self.norm, self.head = norm(8), nn.Linear(8, 20)
+
+    def forward(self, x):
+        x = self.stem(x) * 1.0
+        padded = F.pad(x, (0, 1, 0, 1))
+        if self.what == "before the padding":
+            x.mul_(3.0).add_(1.0)
+        y = self.conv(padded)
+        if self.what == "before the convolution":
+            padded.mul_(3.0).add_(1.0)
+        return self.head(self.norm(y).relu().mean(dim=(2, 3)))
+
+
+def test_a_padded_tensor_that_is_overwritten_later_is_not_read_again(folds):
+    check(Overwritten("before the padding"), random_pixels(2, 3, 7, 7))
+    assert folds(True)
+
+
+def test_an_overwritten_input_is_the_error_that_autograd_makes_of_it(folds):
+    """Folding must not read the new values in silence where PyTorch itself would refuse."""
+    net = Overwritten("before the convolution").double()
+    with pytest.raises(ModelError, match="modified by an inplace operation"):
+        class_gradients(Classifier(net), random_pixels(2, 3, 7, 7), 3, memory_budget=1)
+    assert folds(False)
 
 
 class Branching(nn.Module):

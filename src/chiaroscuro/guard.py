@@ -15,16 +15,15 @@ from chiaroscuro.errors import ModelError
 def as_found(module: nn.Module) -> Iterator[None]:
     """Eval mode and no parameter gradients inside; everything as before after, also on an error.
 
-    Kept: the training flag of every submodule, `requires_grad` of every parameter, the values of
-    buffers, and the random state of Python, NumPy, the CPU and the module's CUDA devices. Flags
+    Kept: the training flag of every submodule, `requires_grad` of every parameter, the buffers
+    and their values, the random state of Python, NumPy, the CPU and the module's CUDA devices. Flags
     are set one by one, so a module's own `train()` is not called.
     Raises `ModelError` for parameters or buffers made inside `torch.inference_mode()`.
     """
     refuse_inference_tensors(module)
     flags = [(part, part.training) for part in module.modules()]
     parameters = [(p, p.requires_grad) for p in module.parameters() if p.is_leaf]
-    buffers = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
-    versions = [buffer._version for buffer, _ in buffers]
+    buffers = [_Buffer(part, name) for part, _ in flags for name in part._buffers]
     with _random_state(module):
         try:
             for part, _ in flags:
@@ -38,9 +37,25 @@ def as_found(module: nn.Module) -> Iterator[None]:
             for parameter, required in parameters:
                 parameter.requires_grad_(required)
             with torch.no_grad():
-                for (buffer, before), version in zip(buffers, versions, strict=True):
-                    if buffer._version != version:
-                        buffer.copy_(before)
+                for buffer in buffers:
+                    buffer.restore()
+
+
+class _Buffer:
+    """A buffer as it was: the tensor that held the place, and its values."""
+
+    def __init__(self, owner: nn.Module, name: str) -> None:
+        self.owner, self.name = owner, name
+        self.tensor = owner._buffers[name]
+        self.values = None if self.tensor is None else self.tensor.detach().clone()
+        self.version = None if self.tensor is None else self.tensor._version
+
+    def restore(self) -> None:
+        """Put the tensor back in its place, with its values where they were written to."""
+        self.owner._buffers[self.name] = self.tensor
+        if self.tensor is None or self.values is None or self.tensor._version == self.version:
+            return
+        self.tensor.copy_(self.values)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ Calls of convolution, padding and batch normalisation are taken as they pass
 is exact up to rounding.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -19,8 +19,8 @@ class Lowering(TorchFunctionMode):
     - `F.batch_norm` with fixed statistics is x * scale + shift: its backward is one multiply.
     - Convolution weights are laid out like the pixels (`memory_format`) once, not at each call.
     - With `fold`, a batch normalisation right after a convolution, and a zero padding right before
-      it, become one convolution with other weights. The plain one has run by then, so this pays
-      when one forward pass serves many backward passes.
+      it, become one convolution with other weights, unless what they read was overwritten since.
+      The plain one has run by then, so this pays when one forward serves many backward passes.
     """
 
     def __init__(self) -> None:
@@ -28,8 +28,8 @@ class Lowering(TorchFunctionMode):
         self.memory_format = torch.contiguous_format
         self.fold = False
         self._weights: dict[int, tuple[Tensor, Tensor]] = {}
-        self._conv: tuple[Tensor, _Conv] | None = None
-        self._pad: tuple[Tensor, _Pad] | None = None
+        self._conv: _Ran[_Conv] | None = None
+        self._pad: _Ran[_Pad] | None = None
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -60,14 +60,14 @@ class Lowering(TorchFunctionMode):
                 padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Tensor:  # fmt: skip
         conv = _Conv(input, self._laid_out(weight), bias, stride, padding, dilation, groups)
         output = F.conv2d(*conv)
-        self._conv = (output, conv) if self.fold else None
+        self._conv = _Ran(output, conv) if self.fold else None
         return output
 
     def _pad2d(self, input: Tensor, pad: Any, mode: str = "constant",
                value: float | None = None) -> Tensor:  # fmt: skip
         output = F.pad(input, pad, mode, value)
         zeros = mode == "constant" and not value and len(pad) == 4 and min(pad) >= 0
-        self._pad = (output, _Pad(input, *pad)) if zeros else None
+        self._pad = _Ran(output, _Pad(input, *pad)) if zeros else None
         return output
 
     def _batch_norm(self, input: Tensor, running_mean: Tensor | None, running_var: Tensor | None,
@@ -83,8 +83,8 @@ class Lowering(TorchFunctionMode):
         shift = -running_mean * scale if bias is None else bias - running_mean * scale
         if scale.dtype != input.dtype:
             scale, shift = scale.to(input.dtype), shift.to(input.dtype)
-        if self._conv is not None and self._conv[0] is input and input._version == 0:
-            return self._folded(self._conv[1], scale, shift)
+        if self._conv is not None and self._conv.still_gives(input):
+            return self._folded(self._conv.call, scale, shift)
         across = (1, -1) + (1,) * (input.ndim - 2)
         return torch.addcmul(shift.view(across), input, scale.view(across))
 
@@ -93,8 +93,8 @@ class Lowering(TorchFunctionMode):
         weight = conv.weight * scale.view(-1, 1, 1, 1)
         bias = shift if conv.bias is None else shift + conv.bias * scale
         conv = conv._replace(weight=weight, bias=bias)
-        if self._pad is not None and self._pad[0] is conv.input and _plain(conv):
-            conv = _absorb(conv, self._pad[1])
+        if self._pad is not None and self._pad.still_gives(conv.input) and _plain(conv):
+            conv = _absorb(conv, self._pad.call)
         self.forget()
         return F.conv2d(*conv._replace(weight=self._in_format(conv.weight)))
 
@@ -130,6 +130,23 @@ class _Pad(NamedTuple):
     right: int
     top: int
     bottom: int
+
+
+Call = TypeVar("Call", _Conv, _Pad)
+
+
+class _Ran(Generic[Call]):
+    """A call that ran, with its output, and whether running it again would give the same."""
+
+    def __init__(self, output: Tensor, call: Call) -> None:
+        self.output = output
+        self.call: Call = call
+        self._versions = (output._version, call.input._version)
+
+    def still_gives(self, tensor: Tensor) -> bool:
+        """Whether this tensor is the output, and neither it nor the input was written to since."""
+        now = (self.output._version, self.call.input._version)
+        return tensor is self.output and now == self._versions
 
 
 def _plain(conv: _Conv) -> bool:
