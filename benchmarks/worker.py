@@ -33,8 +33,10 @@ def _resnet18() -> tuple[nn.Module, Tensor]:
     with torch.no_grad():  # statistics of their own, as a trained network has
         for part in module.modules():
             if isinstance(part, nn.BatchNorm2d):
-                part.running_mean.normal_(0, 0.1)  # type: ignore[union-attr]
-                part.running_var.uniform_(0.5, 2.0)  # type: ignore[union-attr]
+                assert part.running_mean is not None
+                assert part.running_var is not None
+                part.running_mean.normal_(0, 0.1)
+                part.running_var.uniform_(0.5, 2.0)
     return module, torch.rand(64, 3, 32, 32)
 
 

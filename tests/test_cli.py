@@ -525,3 +525,9 @@ def test_an_unknown_option_is_a_usage_error(run):
     assert (code, out) == (2, "")
     assert "No such option: --targget" in err
     assert "Traceback" not in err
+
+
+def test_an_empty_word_for_rivals_is_refused(run, photos):
+    code, out, err = run("explain", str(photos / "a.png"), "--rivals", "")
+    assert (code, out) == (1, "")
+    assert "give all, top:N" in err

@@ -530,18 +530,13 @@ def test_a_network_sees_what_its_processor_shows(tmp_path, name, height_width):
 
 
 @pytest.mark.parametrize("processor", [MobileViTImageProcessor, LevitImageProcessor])
-def test_a_processor_that_works_otherwise_is_followed_or_refused(tmp_path, processor):
+def test_a_processor_that_works_otherwise_is_refused(tmp_path, processor):
     """MobileViT flips the channels, LeViT enlarges by 256 / 224: never silently something else."""
     made = processor(size={"shortest_edge": 16}, crop_size=SMALL)
     save_hf(tmp_path, tiny_vit(), made)
-    try:
-        classifier = load_classifier(f"hf:{tmp_path}")
-    except ModelError as error:
-        assert str(error).startswith(f"hf:{tmp_path}: ")  # noqa: PT017
-        return
-    image = noise(48, 64)
-    mine, _ = inside(classifier, image)
-    assert (mine - shown(made, image)).abs().mean() < 1e-3
+    with pytest.raises(ModelError, match="does more than resize, cut and normalise") as caught:
+        load_classifier(f"hf:{tmp_path}")
+    one_line(caught)
 
 
 def test_a_processor_that_cuts_without_resizing_is_refused(tmp_path):
@@ -610,16 +605,13 @@ def test_a_backbone_without_a_head_is_refused(tmp_path):
     one_line(caught)
 
 
-def test_a_timm_network_wrapped_by_transformers_is_loaded_or_pointed_to_timm(tmp_path):
+def test_a_timm_network_wrapped_by_transformers_is_pointed_to_timm(tmp_path):
     about = dict(timm.create_model("test_resnet").pretrained_cfg)
     config = TimmWrapperConfig(architecture="test_resnet", pretrained_cfg=about, num_labels=3)
     TimmWrapperForImageClassification(config).save_pretrained(tmp_path)
-    try:
-        classifier = load_classifier(f"hf:{tmp_path}")
-    except ModelError as error:
-        assert "timm:" in str(error)  # noqa: PT017
-        return
-    assert classifier(floats(1, 3, 160, 160)).shape == (1, 3)
+    with pytest.raises(ModelError, match="another library; for timm's use timm:NAME") as caught:
+        load_classifier(f"hf:{tmp_path}")
+    one_line(caught)
 
 
 @pytest.mark.parametrize("change", ["model.safetensors", "config.json", "hidden_size"])

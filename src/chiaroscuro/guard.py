@@ -16,8 +16,8 @@ def as_found(module: nn.Module) -> Iterator[None]:
     """Eval mode and no parameter gradients inside; everything as before after, also on an error.
 
     Kept: the training flag of every submodule, `requires_grad` of every parameter, the buffers
-    and their values, the random state of Python, NumPy, the CPU and the module's CUDA devices. Flags
-    are set one by one, so a module's own `train()` is not called.
+    and their values, and the random state of Python, NumPy, the CPU and the module's CUDA devices.
+    Flags are set one by one, so a module's own `train()` is not called.
     Raises `ModelError` for parameters or buffers made inside `torch.inference_mode()`.
     """
     refuse_inference_tensors(module)

@@ -165,7 +165,7 @@ def needs_classes(names: Iterable[str]) -> bool:
 
 def saliency_maps(
     gradients: ClassGradients,
-    names: Iterable[str] | None = None,
+    names: str | Iterable[str] | None = None,
     normalize: Normalize = "none",
     reduce: Reduce = "max",
 ) -> SaliencyMaps:

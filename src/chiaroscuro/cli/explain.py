@@ -79,8 +79,8 @@ def explain(
     """Explain photos: what the network says, and which pixels speak for it, brighter or darker."""
     check_names("scale", [scale], SCALES)
     check_names("score", [score], SCORES)
-    parse_rivals(rivals or "all")
-    if rival and rivals:
+    parse_rivals("all" if rivals is None else rivals)
+    if rival and rivals is not None:
         raise ChoiceError("--rival and --rivals exclude each other: give one of them")
     from chiaroscuro.cli import explain_run
 
@@ -96,7 +96,7 @@ def explain(
         "fit": check_names("fit", [fit], FITS)[0] if fit else None,
         "score": score,
     }
-    default = not (rival or rivals)
+    default = not rival and rivals is None
     jobs = explain_run.plan_jobs(images or [], options, default_rivals=default, quiet=quiet)
     explain_run.run(
         jobs, model, out, device, threads,

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from chiaroscuro.allocator import tune_allocator
 from chiaroscuro.choices import MAPS, Scale
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.errors import ChoiceError
+from chiaroscuro.errors import ChoiceError, first_line
 from chiaroscuro.explanations import Outcome, explain_again, explain_files
 from chiaroscuro.explanations.explanation import Explanation
 from chiaroscuro.images import find_photos, packaged_photo
@@ -114,8 +114,7 @@ def _load(model: str, device: str) -> Classifier:
         torch.zeros(1, device=device).item()
         return classifier.to(torch.device(device))
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise ChoiceError(f"device {device!r} cannot be used here: {reason}") from error
+        raise ChoiceError(f"device {device!r} cannot be used here: {first_line(error)}") from error
 
 
 def _report(outcome: Outcome, *, as_json: bool, quiet: bool) -> None:

@@ -17,8 +17,8 @@ from chiaroscuro.images import open_photo
 from chiaroscuro.models import load_classifier
 
 SAME = 1e-3
-"""Two runs agree when maps differ by less than this share of the map's peak (another machine's
-rounding may move a few ReLUs)."""
+"""Two runs agree when logits and maps differ by less than this share of their size (another
+machine's rounding may move a few ReLUs)."""
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def explain(
     image: ImageLike,
     *,
     target: int | str | None = None,
-    maps: Iterable[str] = EXPLAIN_MAPS,
+    maps: str | Iterable[str] = EXPLAIN_MAPS,
     rivals: str | Sequence[int | str] | RivalRule = "all",
     score: Score = "logit",
     method: str = "gradient",
@@ -172,7 +172,7 @@ def _predictions(classifier: Classifier, found: ClassGradients) -> tuple[Predict
 
 
 def _prediction(classifier: Classifier, found: ClassGradients, index: int) -> Prediction:
-    logits = found.logits[0].double()
+    logits = found.logits[0].cpu().double()
     chance = classifier.probabilities(logits)
     return Prediction(index, classifier.label(index), float(logits[index]), float(chance[index]))
 

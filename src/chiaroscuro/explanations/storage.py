@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from chiaroscuro.choices import EXPLANATION_FILE
 from chiaroscuro.errors import ResultError
 from chiaroscuro.explanations.explanation import Explanation, ImageFacts, MapFacts, Prediction
 from chiaroscuro.explanations.sheet import Limits, color_limits, make_sheet
@@ -18,7 +19,7 @@ from chiaroscuro.report import explanation_page
 from chiaroscuro.staging import check_free, staged_folder
 
 SCHEMA = "chiaroscuro-explanation/1"
-MARKER = "explanation.json"
+MARKER = EXPLANATION_FILE
 _PIXELS, _PHOTO, _LOGITS, _MAP = "pixels", "photo", "logits", "map_"
 
 
@@ -84,13 +85,13 @@ def load(folder: Path) -> Explanation:
 
 
 def _write_arrays(explanation: Explanation, path: Path) -> None:
-    arrays = {
+    arrays: dict[str, Any] = {
         _PIXELS: explanation.pixels,
         _PHOTO: explanation.photo,
         _LOGITS: explanation.logits,
         **{_MAP + name: values for name, values in explanation.maps.items()},
     }
-    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(path, **arrays)
 
 
 def read_description(folder: Path) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.errors import ModelError
+from chiaroscuro.errors import ModelError, first_line
 from chiaroscuro.gradients.lowering import Lowering
 from chiaroscuro.gradients.points import Points
 
@@ -54,8 +54,7 @@ class Graph:
                 self.logits, self.leaf, self._cotangent(classes), retain_graph=True
             )
         except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-            raise ModelError(f"the backward pass of {name} failed: {reason}") from error
+            raise ModelError(f"the backward pass of {name} failed: {first_line(error)}") from error
         if not bool(found.isfinite().all()):
             raise ModelError(f"{name} has NaN or infinite gradients: check the module")
         return found

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from chiaroscuro.choices import EXPLANATION_FILE
 from chiaroscuro.errors import ImageError
 
 MAX_PIXELS = 89_478_485
@@ -101,19 +102,27 @@ def packaged_photo(name: str) -> Path:
 def find_photos(sources: Iterable[str | Path]) -> list[Path]:
     """Files, folders (searched whole, by suffix) and globs as a list of files, each in order.
 
+    Pictures of saved explanations inside a folder are passed over.
+
     A source without any photo is kept as it is, so that opening it says what is wrong.
     """
     found: list[Path] = []
     for source in sources:
         path = Path(source)
         if path.is_dir():
-            matches = [p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()]
+            matches = [file for file in path.rglob("*") if _is_photo(file)]
         elif not path.exists() and glob.has_magic(str(source)):
             matches = [Path(p) for p in glob.glob(str(source), recursive=True) if Path(p).is_file()]
         else:
             matches = [path]
         found += sorted(matches) or [path]
     return list(dict.fromkeys(found))
+
+
+def _is_photo(file: Path) -> bool:
+    """Whether a file in a searched folder is a photo, and not a figure that we drew."""
+    ours = (file.parent / EXPLANATION_FILE).is_file()
+    return file.suffix.lower() in SUFFIXES and file.is_file() and not ours
 
 
 def _check_size(image: Image.Image, source: str) -> None:

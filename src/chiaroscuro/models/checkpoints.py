@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from chiaroscuro.errors import ChiaroscuroError, ModelError
+from chiaroscuro.errors import ChiaroscuroError, ModelError, first_line
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
@@ -53,12 +53,6 @@ def _caused_by_pickle(error: BaseException) -> bool:
     while cause is not None and not isinstance(cause, UnpicklingError):
         cause = cause.__cause__ or cause.__context__
     return cause is not None
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def no_weights(spec: str, error: BaseException) -> ModelError:

@@ -1,5 +1,6 @@
 """A classifier from a function in a file of the user's own."""
 
+import copy
 import importlib.util
 import sys
 from collections.abc import Iterator
@@ -10,8 +11,7 @@ from types import ModuleType
 from torch import nn
 
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.errors import ChiaroscuroError, ModelError
-from chiaroscuro.models.checkpoints import first_line
+from chiaroscuro.errors import ChiaroscuroError, ModelError, first_line
 
 
 def load(path: str, function: str) -> Classifier:
@@ -38,6 +38,7 @@ def load(path: str, function: str) -> Classifier:
         raise ModelError(
             f"{spec} returned a {type(made).__name__}: expected an nn.Module or a Classifier"
         )
+    made = copy.copy(made)
     made.name = spec
     made.origin = {"architecture": spec, **made.origin}
     return made

@@ -28,9 +28,8 @@ from torch import nn
 from torchvision import models as torchvision_zoo
 
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.errors import ChiaroscuroError, ModelError, unknown
+from chiaroscuro.errors import ChiaroscuroError, ModelError, first_line, unknown
 from chiaroscuro.images import Framing
-from chiaroscuro.models.checkpoints import first_line
 from chiaroscuro.staging import staged_folder
 
 SCHEMA = "chiaroscuro-model/1"
