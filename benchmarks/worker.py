@@ -3,7 +3,8 @@
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -86,16 +87,15 @@ def main() -> None:
         return
     run = ALGORITHMS[arguments.algorithm]
     import_module("chiaroscuro.maps")  # so that its memory counts for nobody
-    before = _memory("VmRSS", reset=True)
-    run(module, pixels[:1], classes[:2], target[:1])  # kernels chosen
-    start = time.perf_counter()
-    maps = run(module, pixels, classes, target)
-    seconds = time.perf_counter() - start
-    peak = _memory("VmHWM") - before
+    with peak_above() as found:
+        run(module, pixels[:1], classes[:2], target[:1])  # kernels chosen
+        start = time.perf_counter()
+        maps = run(module, pixels, classes, target)
+        seconds = time.perf_counter() - start
     if arguments.result:
         arrays: dict[str, Any] = {name: values.numpy() for name, values in maps.items()}
         np.savez(arguments.result, **arrays)
-    print(json.dumps({"seconds": seconds, "peak_bytes": peak, "classes": len(classes)}))
+    print(json.dumps({"seconds": seconds, "peak_bytes": found["peak"], "classes": len(classes)}))
 
 
 def _one_class(module: nn.Module, pixels: Tensor) -> float:
@@ -108,6 +108,17 @@ def _one_class(module: nn.Module, pixels: Tensor) -> float:
         module(leaf)[:, 0].sum().backward()
         times.append(time.perf_counter() - start)
     return float(np.median(times[2:]))
+
+
+@contextmanager
+def peak_above() -> Iterator[dict[str, float]]:
+    """The seconds of the block, and the process's peak bytes in it above what it held before."""
+    found: dict[str, float] = {}
+    before = _memory("VmRSS", reset=True)
+    start = time.perf_counter()
+    yield found
+    found["seconds"] = time.perf_counter() - start
+    found["peak"] = _memory("VmHWM") - before
 
 
 def _memory(field: str, *, reset: bool = False) -> int:
