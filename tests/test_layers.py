@@ -9,20 +9,24 @@ SOURCE = Path(chiaroscuro.__file__).parent
 
 LAYERS = [
     ["errors"],
-    ["choices", "catalogue", "staging", "allocator"],
+    ["choices", "catalogue", "staging", "allocator", "hub"],
     ["images"],
-    ["render"],
+    ["data", "render"],
     ["report"],
-    ["guard"],
+    ["fills", "guard"],
     ["classifier"],
     ["models"],
-    ["gradients"],
+    ["training", "gradients"],
     ["maps"],
+    ["edits"],
+    ["metrics"],
     ["explanations"],
+    ["runs"],
+    ["paper"],
     ["cli"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-LIGHT = ["errors", "choices", "catalogue", "staging", "allocator", "images", "render", "report"]
+LIGHT = [name for names in LAYERS[:5] for name in names]
 
 
 def modules():

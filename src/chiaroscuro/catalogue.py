@@ -1,5 +1,6 @@
 """What can be loaded, and what of it is installed."""
 
+import platform
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
@@ -14,6 +15,9 @@ class ModelSource:
     installed: str | None
     offline: bool
 
+
+_PACKAGES = ("chiaroscuro", "torch", "torchvision", "timm", "numpy", "pillow")
+"""Packages whose versions may change a result."""
 
 _SOURCES = (
     ("efficientnet-lite0", "ImageNet, 1000 classes, 224 px; the default",
@@ -37,6 +41,11 @@ def list_models() -> list[ModelSource]:
         ModelSource(spec, loads, package, _version(package), offline)
         for spec, loads, package, offline in _SOURCES
     ]
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
 
 
 def _version(package: str) -> str | None:

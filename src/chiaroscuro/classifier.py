@@ -1,6 +1,7 @@
 """An image classifier: a network with what it needs to be asked."""
 
 import copy
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -140,6 +141,19 @@ class Classifier:
         moved = copy.copy(self)
         moved.module = copy.deepcopy(self.module).to(*args, **kwargs)
         return moved
+
+    def describe(self) -> dict[str, Any]:
+        """What a saved result says of it, in plain values that JSON keeps."""
+        framing = dataclasses.asdict(self.framing)
+        return {
+            "name": self.name,
+            "mean": None if self.mean is None else list(self.mean),
+            "std": None if self.std is None else list(self.std),
+            "channels": self.channels,
+            "multi_label": self.multi_label,
+            "framing": {k: list(v) if isinstance(v, tuple) else v for k, v in framing.items()},
+            "origin": dict(self.origin),
+        }
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Softmax of logits (B, K), or their sigmoid for a multi-label head."""

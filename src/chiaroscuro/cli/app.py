@@ -6,6 +6,7 @@ import typer
 
 from chiaroscuro.cli.explain import explain
 from chiaroscuro.cli.models import models
+from chiaroscuro.cli.train import train
 from chiaroscuro.errors import ChiaroscuroError
 
 app = typer.Typer(
@@ -17,6 +18,7 @@ app = typer.Typer(
 )
 app.command()(explain)
 app.command()(models)
+app.command()(train)
 
 
 @app.callback(invoke_without_command=True)

@@ -1,10 +1,7 @@
 """One image through a classifier, its gradients and its maps."""
 
 import hashlib
-import platform
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from chiaroscuro.catalogue import versions
 from chiaroscuro.choices import EXPLAIN_MAPS, MAPS, Fit, RivalRule, Score, check_names, parse_rivals
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ImageError
@@ -26,7 +24,6 @@ from chiaroscuro.maps import SaliencyMaps, needs_classes, saliency_maps
 
 TOP = 5
 PHOTO_SIDE = 640
-_PACKAGES = ("chiaroscuro", "torch", "torchvision", "timm", "numpy", "pillow")
 
 ImageLike = str | Path | Photo | Image.Image | NDArray[Any] | Tensor
 
@@ -106,8 +103,8 @@ def explain(
         facts=_map_facts(saliency),
         labels={index: classifier.label(index) for index in sorted(listed) if index >= 0},
         choices=choices,
-        model=_describe(classifier),
-        versions=_versions(),
+        model=classifier.describe(),
+        versions=versions(),
     )
 
 
@@ -196,29 +193,8 @@ def _map_facts(saliency: SaliencyMaps) -> dict[str, MapFacts]:
     }
 
 
-def _describe(classifier: Classifier) -> dict[str, Any]:
-    return {
-        "name": classifier.name,
-        "mean": None if classifier.mean is None else list(classifier.mean),
-        "std": None if classifier.std is None else list(classifier.std),
-        "channels": classifier.channels,
-        "multi_label": classifier.multi_label,
-        "framing": _listed(asdict(classifier.framing)),
-        "origin": dict(classifier.origin),
-    }
-
-
 def _as_given(target: int | str | None) -> int | str:
     """The target rule in a form that JSON keeps."""
     if target is None:
         return "predicted"
     return target if isinstance(target, str) else int(target)
-
-
-def _listed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Tuples as lists, so that what is saved is what is loaded."""
-    return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
-
-
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}

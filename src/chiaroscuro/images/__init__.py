@@ -2,7 +2,14 @@
 
 from chiaroscuro.images.arrays import check_array, grey, to_uint8
 from chiaroscuro.images.framing import CropBox, Framing, frame
-from chiaroscuro.images.photos import MAX_PIXELS, Photo, find_photos, open_photo, packaged_photo
+from chiaroscuro.images.photos import (
+    MAX_PIXELS,
+    Photo,
+    decode_photo,
+    find_photos,
+    open_photo,
+    packaged_photo,
+)
 
 __all__ = [
     "MAX_PIXELS",
@@ -10,6 +17,7 @@ __all__ = [
     "Framing",
     "Photo",
     "check_array",
+    "decode_photo",
     "find_photos",
     "frame",
     "grey",

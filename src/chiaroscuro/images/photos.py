@@ -4,6 +4,7 @@ import glob
 import hashlib
 import io
 import struct
+import threading
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ SUFFIXES = frozenset(
 )
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
 """What Pillow raises for files that begin well and do not go on so."""
+_OPENING = threading.Lock()
 _DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 
 
@@ -33,7 +35,7 @@ class Photo:
 
     `image` is upright: mode "RGB" (8 bit), or "F" with grey values in [0, 1] for 16-bit files.
     `notes` say in words what reading changed, such as "first of 12 frames". `is_file`: `source` is
-    a path that can be opened again.
+    a path that can be opened again. `mode`: the file's own mode, as Pillow names it.
     """
 
     image: Image.Image
@@ -41,6 +43,7 @@ class Photo:
     sha256: str
     notes: tuple[str, ...] = ()
     is_file: bool = False
+    mode: str = "RGB"
 
 
 def open_photo(path: str | Path) -> Photo:
@@ -68,11 +71,10 @@ def decode_photo(data: bytes, source: str) -> Photo:
     if not data:
         raise ImageError(f"{source}: the file is empty (0 bytes)")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data))
-            _check_size(image, source)
-            upright, notes = _normalise(image)
+        image = _open(data)
+        _check_size(image, source)
+        mode = image.mode
+        upright, notes = _normalise(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageError(
             f"{source}: over {MAX_PIXELS:,} pixels, refused as a decompression bomb; scale it down"
@@ -81,7 +83,7 @@ def decode_photo(data: bytes, source: str) -> Photo:
         raise ImageError(f"{source}: not a picture in a format that Pillow reads") from None
     except _BROKEN as error:
         raise ImageError(f"{source}: broken or truncated picture ({error})") from error
-    return Photo(upright, source, hashlib.sha256(data).hexdigest(), notes)
+    return Photo(upright, source, hashlib.sha256(data).hexdigest(), notes, mode=mode)
 
 
 def photo_from_image(image: Image.Image, source: str = "image") -> Photo:
@@ -123,6 +125,13 @@ def _is_photo(file: Path) -> bool:
     """Whether a file in a searched folder is a photo, and not a figure that we drew."""
     ours = (file.parent / EXPLANATION_FILE).is_file()
     return file.suffix.lower() in SUFFIXES and file.is_file() and not ours
+
+
+def _open(data: bytes) -> Image.Image:
+    """The image's header. Warning filters are the whole process's, so threads take turns here."""
+    with _OPENING, warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        return Image.open(io.BytesIO(data))
 
 
 def _check_size(image: Image.Image, source: str) -> None:

@@ -30,10 +30,21 @@ from torchvision import models as torchvision_zoo
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChiaroscuroError, ModelError, first_line, unknown
 from chiaroscuro.images import Framing
+from chiaroscuro.models.architectures import basic_cnn, with_head
 from chiaroscuro.staging import staged_folder
 
 SCHEMA = "chiaroscuro-model/1"
-ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {}
+MARKER = "model.json"
+
+
+def new_head(
+    body: str, outputs: int, classes: int, arguments: Mapping[str, Any] | None = None
+) -> nn.Module:
+    """`body`, an architecture by name with its `arguments`, then a linear layer to new classes."""
+    return with_head(build_architecture(body, arguments or {}), outputs, classes)
+
+
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"basic-cnn": basic_cnn, "new-head": new_head}
 """Architectures of this project by name, besides those of timm and torchvision."""
 
 
@@ -51,6 +62,19 @@ def save_classifier(
     torchvision know theirs. Raises `ModelError` when the architecture cannot be built, or its
     tensors are not the module's; `ResultError` when the folder exists.
     """
+    with staged_folder(folder, MARKER, overwrite=overwrite) as stage:
+        write_classifier(classifier, stage, architecture=architecture, arguments=arguments)
+    return Path(folder)
+
+
+def write_classifier(
+    classifier: Classifier,
+    folder: Path,
+    *,
+    architecture: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
+) -> None:
+    """Write both model files into a folder that is there; see `save_classifier`."""
     architecture = architecture or str(classifier.origin.get("architecture", ""))
     arguments = dict(arguments or {})
     rebuilt = build_architecture(architecture, arguments).state_dict()
@@ -73,10 +97,8 @@ def save_classifier(
         "name": classifier.name,
         "origin": dict(classifier.origin),
     }
-    with staged_folder(folder, "model.json", overwrite=overwrite) as stage:
-        save_model(classifier.module, str(stage / "model.safetensors"))
-        (stage / "model.json").write_text(json.dumps(description, indent=2) + "\n")
-    return Path(folder)
+    save_model(classifier.module, str(folder / "model.safetensors"))
+    (folder / MARKER).write_text(json.dumps(description, indent=2) + "\n")
 
 
 def load(folder: Path) -> Classifier:

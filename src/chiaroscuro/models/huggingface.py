@@ -8,10 +8,10 @@ from torch import nn
 
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ModelError, missing_extra
+from chiaroscuro.hub import hub_if_reachable
 from chiaroscuro.images import Framing, frame
 from chiaroscuro.images.photos import photo_from_image
 from chiaroscuro.models.checkpoints import loading
-from chiaroscuro.models.hub import hub_if_reachable
 
 _AGREE = 0.01
 """Mean difference that resampling may make, as a share of the range of values."""

@@ -11,9 +11,9 @@ from torch import nn
 from chiaroscuro.choices import Fit
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ModelError, unknown
+from chiaroscuro.hub import hub_if_reachable
 from chiaroscuro.images import Framing
 from chiaroscuro.models.checkpoints import loading
-from chiaroscuro.models.hub import hub_if_reachable
 from chiaroscuro.models.packaged import imagenet_labels
 
 _FITS: dict[str, Fit] = {"center": "crop", "squash": "stretch", "border": "pad"}

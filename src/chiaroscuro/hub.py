@@ -3,9 +3,11 @@
 import contextlib
 import io
 import socket
+import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 from huggingface_hub import constants
@@ -21,13 +23,23 @@ def hub_if_reachable() -> Iterator[None]:
     Without this a machine without internet waits through many retries for each file. What the
     libraries print on standard output while they download is kept back.
     """
-    before = constants.HF_HUB_OFFLINE
+    places = [constants, *_copies()]
+    before = [place.HF_HUB_OFFLINE for place in places]
     try:
-        constants.HF_HUB_OFFLINE = before or not _answers()
+        offline = any(before) or not _answers()
+        for place in places:
+            place.HF_HUB_OFFLINE = offline
         with contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
-        constants.HF_HUB_OFFLINE = before
+        for place, value in zip(places, before, strict=True):
+            place.HF_HUB_OFFLINE = value
+
+
+def _copies() -> list[Any]:
+    """The `datasets` library keeps a copy of the switch, once it is imported."""
+    found = sys.modules.get("datasets.config")
+    return [] if found is None else [found]
 
 
 def _answers() -> bool:

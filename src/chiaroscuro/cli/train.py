@@ -1,0 +1,90 @@
+"""`chiaroscuro train`: images to a network in a folder."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ARCHITECTURES = (
+    "basic-cnn, resnet18, convnext-tiny, efficientnet-lite0, timm:NAME, torchvision:NAME"
+)
+
+
+def train(
+    data: Annotated[
+        str,
+        typer.Option(help="A folder, a Parquet file, cifar10, imagenette, or OWNER/NAME."),
+    ],
+    out: Annotated[Path, typer.Option(help="The folder that the network is written to.")],
+    architecture: Annotated[str, typer.Option(help=f"One of {ARCHITECTURES}.")] = "basic-cnn",
+    split: Annotated[str | None, typer.Option(help="Images to learn from. Default: train.")] = None,
+    test_split: Annotated[
+        str | None,
+        typer.Option(help="Images to test on after each epoch. Default: the data set's own."),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Learn from so many images, drawn with the seed.")
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1)] = 50,
+    batch: Annotated[int, typer.Option(min=1, help="Images per step.")] = 128,
+    learning_rate: Annotated[float, typer.Option(help="AdamW's step size.")] = 0.001,
+    weight_decay: Annotated[float, typer.Option(help="AdamW's weight decay.")] = 0.01,
+    seed: Annotated[int, typer.Option(help="Decides weights and order of images.")] = 42,
+    size: Annotated[
+        int | None,
+        typer.Option(min=2, help="Side that images are stretched to. Default: the network's own."),
+    ] = None,
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained", help="Start with the library's weights.")
+    ] = False,
+    freeze: Annotated[
+        bool, typer.Option("--freeze", help="Only the new last layer learns.")
+    ] = False,
+    features_once: Annotated[
+        bool,
+        typer.Option("--features-once", help="Ask the frozen body once per image, in eval mode."),
+    ] = False,
+    normalize: Annotated[
+        bool,
+        typer.Option("--normalize", help="Use the body's own mean and std. The article does not."),
+    ] = False,
+    colour_only: Annotated[
+        bool, typer.Option("--colour-only", help="Leave files out that are not RGB.")
+    ] = False,
+    precision: Annotated[str, typer.Option(help="32, or mixed: bf16, 16.")] = "32",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, mps.")] = "cpu",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads. Default: PyTorch's own.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted training.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing network.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+) -> None:
+    """Train a network with the article's settings: AdamW, no augmentation, the last epoch kept."""
+    from chiaroscuro.cli import train_run
+    from chiaroscuro.training import TrainingSettings
+
+    settings = TrainingSettings(
+        architecture=architecture,
+        data=data,
+        split=split,
+        test_split=test_split,
+        epochs=epochs,
+        batch=batch,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        seed=seed,
+        size=None if size is None else (size, size),
+        pretrained=pretrained,
+        freeze=freeze,
+        features_once=features_once,
+        normalize=normalize,
+        colour_only=colour_only,
+        limit=limit,
+        precision=precision,
+    )
+    train_run.run(
+        settings, out, device, threads, resume=resume, overwrite=force, quiet=quiet
+    )  # fmt: skip

@@ -1,0 +1,211 @@
+"""Epochs on Lightning: AdamW, cross-entropy, a checkpoint and a log row after each."""
+
+import logging
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Sampler
+
+from chiaroscuro.training.log import EpochRow, read_log, write_log
+from chiaroscuro.training.settings import PRECISIONS, TrainingSettings
+
+CHECKPOINT = "last.ckpt"
+LOG = "log.csv"
+_TEST_BATCH = 256
+
+OnBatch = Callable[[int, int, int, int], object]
+"""Called with (epoch, epochs, batch, batches), epochs counted from 1."""
+
+
+class Examples(Protocol):
+    """Inputs and classes by a tensor of indices."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, chosen: Tensor) -> tuple[Tensor, Tensor]: ...
+
+
+def run_epochs(
+    network: nn.Module,
+    forward: Callable[[Tensor], Tensor],
+    examples: Examples,
+    test: Examples | None,
+    settings: TrainingSettings,
+    folder: Path,
+    *,
+    device: str,
+    on_batch: OnBatch,
+    on_epoch: Callable[[EpochRow], object],
+) -> list[EpochRow]:
+    """Train `network` in place; go on from the folder's checkpoint when there is one.
+
+    Every epoch begins with a random state of its own, drawn from the seed and the epoch's number,
+    so that an interrupted training ends with the same weights.
+    """
+    task = _Task(network, forward, settings)
+    checkpoint = folder / CHECKPOINT
+    log = _Log(folder / LOG, settings.epochs, on_batch, on_epoch)
+    with _quiet():
+        trainer = _trainer(settings, folder, device, [log, _checkpoints(folder)])
+        trainer.fit(
+            task,
+            _loader(examples, settings.batch, settings.seed),
+            _loader(test, _TEST_BATCH, None) if test else None,
+            ckpt_path=checkpoint if checkpoint.is_file() else None,
+            weights_only=True,
+        )
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return log.rows
+
+
+def _trainer(
+    settings: TrainingSettings, folder: Path, device: str, callbacks: list[Callback]
+) -> Trainer:
+    accelerator, _, index = device.partition(":")
+    return Trainer(
+        max_epochs=settings.epochs,
+        accelerator=accelerator,
+        devices=[int(index)] if index else 1,
+        precision=PRECISIONS[settings.precision],  # type: ignore[arg-type]
+        callbacks=callbacks,
+        default_root_dir=folder,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+
+
+class _Task(LightningModule):
+    def __init__(
+        self, network: nn.Module, forward: Callable[[Tensor], Tensor], settings: TrainingSettings
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.ask = forward
+        self.settings = settings
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        learning = [p for p in self.network.parameters() if p.requires_grad]
+        return torch.optim.AdamW(
+            learning, self.settings.learning_rate, weight_decay=self.settings.weight_decay
+        )
+
+    def on_train_epoch_start(self) -> None:
+        torch.manual_seed(self.settings.seed + self.current_epoch)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> dict[str, Any]:
+        logits, labels = self.ask(batch[0]), batch[1]
+        right = (logits.detach().argmax(1) == labels).sum()
+        return {"loss": F.cross_entropy(logits, labels), "right": right, "count": len(labels)}
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> dict[str, Any]:
+        right = (self.ask(batch[0]).argmax(1) == batch[1]).sum()
+        return {"right": right, "count": len(batch[1])}
+
+
+class _Log(Callback):
+    """Sums an epoch's steps, tells progress, writes the row."""
+
+    def __init__(
+        self, file: Path, epochs: int, on_batch: OnBatch, on_epoch: Callable[[EpochRow], object]
+    ) -> None:
+        self.file, self.epochs, self.on_batch, self.on_epoch = file, epochs, on_batch, on_epoch
+        self.rows: list[EpochRow] = []
+
+    def on_train_start(self, trainer: Trainer, _: LightningModule) -> None:
+        self.rows = [row for row in read_log(self.file) if row.epoch <= trainer.current_epoch]
+
+    def on_train_epoch_start(self, *_: Any) -> None:
+        self.start = time.perf_counter()
+        self.loss = self.right = self.count = 0.0
+        self.test_right = self.test_count = 0.0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, _: LightningModule, outputs: Any, __: Any, batch_idx: int
+    ) -> None:
+        self.loss += float(outputs["loss"]) * outputs["count"]
+        self.right += float(outputs["right"])
+        self.count += outputs["count"]
+        self.on_batch(
+            trainer.current_epoch + 1, self.epochs, batch_idx + 1, int(trainer.num_training_batches)
+        )
+
+    def on_validation_batch_end(
+        self, _: Trainer, __: LightningModule, outputs: Any, *___: Any
+    ) -> None:
+        self.test_right += float(outputs["right"])
+        self.test_count += outputs["count"]
+
+    def on_train_epoch_end(self, trainer: Trainer, _: LightningModule) -> None:
+        self.rows.append(
+            EpochRow(
+                trainer.current_epoch + 1,
+                self.loss / self.count,
+                self.right / self.count,
+                self.test_right / self.test_count if self.test_count else None,
+                time.perf_counter() - self.start,
+            )
+        )
+        write_log(self.file, self.rows)
+        self.on_epoch(self.rows[-1])
+
+
+class _Shuffled(Sampler[Tensor]):
+    """Batches of indices, in an order drawn from seed and epoch; in file order without a seed."""
+
+    def __init__(self, count: int, batch: int, seed: int | None) -> None:
+        self.count, self.batch, self.seed, self.epoch = count, batch, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before every epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return math.ceil(self.count / self.batch)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        order = torch.arange(self.count)
+        if self.seed is not None:
+            drawn = torch.Generator().manual_seed(1_000_003 * self.seed + self.epoch)
+            order = torch.randperm(self.count, generator=drawn)
+        return iter(torch.split(order, self.batch))
+
+
+def _loader(examples: Examples, batch: int, seed: int | None) -> DataLoader[Any]:
+    sampler = _Shuffled(len(examples), batch, seed)
+    return DataLoader(examples, batch_size=None, sampler=sampler)  # type: ignore[arg-type]
+
+
+def _checkpoints(folder: Path) -> ModelCheckpoint:
+    return ModelCheckpoint(
+        folder,
+        filename=CHECKPOINT.removesuffix(".ckpt"),
+        save_top_k=1,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Lightning's talk of devices and loader workers; mapped files need none."""
+    talk = logging.getLogger("lightning.pytorch")
+    level = talk.level
+    talk.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        try:
+            yield
+        finally:
+            talk.setLevel(level)
