@@ -4,6 +4,7 @@
 in the table of the module named beside it; tests hold both to the same names.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -17,6 +18,7 @@ Reduce = Literal["max", "none"]
 Score = Literal["logit", "log-probability"]
 Fit = Literal["crop", "pad", "stretch"]
 Scale = Literal["image", "shared"]
+Protocol = Literal["paper", "matched"]
 
 SCORES: tuple[str, ...] = ("logit", "log-probability")
 METHODS: tuple[str, ...] = ("gradient",)
@@ -24,6 +26,11 @@ NORMALIZATIONS: tuple[str, ...] = ("none", "minmax")
 REDUCTIONS: tuple[str, ...] = ("max", "none")
 FITS: tuple[str, ...] = ("crop", "pad", "stretch")
 SCALES: tuple[str, ...] = ("image", "shared")
+PROTOCOLS: tuple[str, ...] = ("paper", "matched")
+PAPER_FRACTIONS: tuple[float, ...] = (
+    0, 0.03, 0.05, 0.07, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9,
+)  # fmt: skip
+"""The shares of pixels that the article deletes."""
 INTERPOLATIONS: tuple[str, ...] = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 
 DEFAULT_MODEL = "efficientnet-lite0"
@@ -76,8 +83,79 @@ MAPS: dict[str, MapChoice] = {
 }
 """Every saliency map by name; the functions are in `chiaroscuro.maps.MAPS`."""
 
+RANKING_MAPS: tuple[str, ...] = tuple(
+    choice.name for choice in MAPS.values() if choice.kind in ("magnitude", "signed")
+)
+"""The maps that order pixels: neither classes nor the degenerate printed forms."""
 PAPER_MAPS: tuple[str, ...] = ("original", "positive", "negative", "active", "inactive")
 EXPLAIN_MAPS: tuple[str, ...] = (*PAPER_MAPS, "signed")
+
+
+@dataclass(frozen=True, slots=True)
+class FillChoice:
+    """One way to change a pixel: what it becomes, and what its amount means, if it has one."""
+
+    reads: str
+    amount: str = ""
+    default: float | None = None
+
+
+FILLS: dict[str, FillChoice] = {
+    "black": FillChoice("0 in every channel"),
+    "white": FillChoice("1 in every channel"),
+    "mean": FillChoice("the image's mean of each channel"),
+    "blur": FillChoice(
+        "the image under a Gaussian", "its width as a share of the shorter side", 0.05
+    ),
+    "noise": FillChoice("uniform noise in [0, 1], seeded"),
+    "brighter": FillChoice("the pixel plus the amount, at most 1", "a number in (0, 1]"),
+    "darker": FillChoice("the pixel minus the amount, at least 0", "a number in (0, 1]"),
+}
+"""Every fill by name; the functions are in `chiaroscuro.fills.FILLS`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """What edited pixels become: a name of `FILLS`, with its amount where it has one."""
+
+    name: str
+    amount: float | None = None
+
+    def __str__(self) -> str:
+        if self.amount is None or self.amount == FILLS[self.name].default:
+            return self.name
+        return f"{self.name}:{self.amount:g}"
+
+
+def parse_fill(fill: "str | Fill") -> Fill:
+    """Read `"black"`, `"blur:0.1"`, `"brighter:0.1"` or in short `"+0.1"`, `"-0.1"`.
+
+    Raises `ChoiceError` for an unknown name, or an amount that is missing, needless or outside
+    (0, 1].
+
+    >>> str(parse_fill("-0.1")), parse_fill("black")
+    ('darker:0.1', Fill(name='black', amount=None))
+    """
+    if isinstance(fill, Fill):
+        return fill
+    word = fill.strip()
+    if word[:1] in ("+", "-"):
+        word = f"{'brighter' if word[0] == '+' else 'darker'}:{word[1:]}"
+    name, colon, number = word.partition(":")
+    if name not in FILLS:
+        raise unknown("fill", fill, FILLS)
+    choice = FILLS[name]
+    if not colon and (choice.default is not None or not choice.amount):
+        return Fill(name, choice.default)
+    if not choice.amount:
+        raise ChoiceError(f"fill {fill!r}: {name} takes no amount")
+    try:
+        amount = float(number)
+    except ValueError:
+        amount = math.nan
+    if not 0 < amount <= 1:
+        raise ChoiceError(f"fill {fill!r}: give {name} an amount in (0, 1], such as {name}:0.1")
+    return Fill(name, amount)
 
 
 @dataclass(frozen=True, slots=True)

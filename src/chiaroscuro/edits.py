@@ -1,0 +1,109 @@
+"""Maps to pixel orders, orders to masks, masks to edited images."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from chiaroscuro.errors import ChoiceError, InputError
+from chiaroscuro.fills import image_seeds
+from chiaroscuro.maps import scale
+
+
+def tie_priority(pixels: Tensor, seed: int = 0) -> Tensor:
+    """A random order of each image's H W pixels (B, N): it breaks ties, and it is the control.
+
+    Drawn from `seed` and the image's own values, so an image gets the same one in any batch.
+    """
+    count = pixels.shape[-2] * pixels.shape[-1]
+    drawn = [np.random.default_rng(own).permutation(count) for own in image_seeds(pixels, seed)]
+    return torch.from_numpy(np.stack(drawn)).to(pixels.device)
+
+
+def pixel_order(values: Tensor, priority: Tensor | None = None) -> Tensor:
+    """Each image's pixels from the map's highest value to its lowest: flat indices (B, N).
+
+    `values` is a map (B, H, W). Ties keep the order of `priority` (B, N), a permutation such as
+    `tie_priority` draws; without one, the order of rows and columns. Raises `InputError` for
+    another shape, or values that are not finite.
+
+    >>> pixel_order(torch.tensor([[[1.0, 3.0], [3.0, 2.0]]]))
+    tensor([[1, 2, 3, 0]])
+    >>> pixel_order(torch.zeros(1, 2, 2), torch.tensor([[2, 0, 3, 1]]))
+    tensor([[2, 0, 3, 1]])
+    """
+    _check_map(values)
+    flat = values.flatten(1)
+    if priority is None:
+        return flat.argsort(dim=1, descending=True, stable=True)
+    return priority.gather(1, flat.gather(1, priority).argsort(dim=1, descending=True, stable=True))
+
+
+def pixel_rank(order: Tensor) -> Tensor:
+    """The place of each pixel in its order (B, N): the inverse permutation."""
+    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    return torch.empty_like(order).scatter_(1, order, places)
+
+
+def check_fractions(fractions: Sequence[float]) -> tuple[float, ...]:
+    """Fractions as a tuple; raises `ChoiceError` unless they rise from 0 or more to below 1."""
+    chosen = tuple(map(float, fractions))
+    rising = all(a < b for a, b in pairwise(chosen))
+    if not chosen or not rising or not 0 <= chosen[0] <= chosen[-1] < 1:
+        raise ChoiceError(f"fractions are {list(fractions)}: expected rising numbers in [0, 1)")
+    return chosen
+
+
+def paper_counts(values: Tensor, fractions: Sequence[float]) -> Tensor:
+    """How many pixels the published code deletes at each fraction p: (B, F).
+
+    The map is scaled to [0, 1] per image; the threshold is the value at place round(p H W) of the
+    descending values (halves to even), and only pixels strictly above it go. So they are the first
+    so many of `pixel_order`, never zeros, and at most round(p H W). Raises `InputError` for images
+    so small that a place runs off the end. Source: arXiv:2309.12913, published code.
+
+    >>> paper_counts(torch.tensor([[[0.0, 3.0], [3.0, 2.0]]]), [0, 0.25, 0.5, 0.75])
+    tensor([[0, 0, 2, 3]])
+    """
+    _check_map(values)
+    scaled = scale(values, "magnitude").flatten(1)
+    places = _places(scaled.shape[1], fractions)
+    if places[-1] >= scaled.shape[1]:
+        raise InputError(
+            f"images of {scaled.shape[1]} pixels are too small for the published protocol at "
+            f"fraction {fractions[-1]}: use the matched one"
+        )
+    falling = scaled.sort(dim=1, descending=True).values
+    thresholds = falling[:, places]
+    # Falling values are negated, so that the search counts those strictly above each threshold.
+    return torch.searchsorted((-falling).contiguous(), (-thresholds).contiguous())
+
+
+def matched_counts(values: Tensor, fractions: Sequence[float]) -> Tensor:
+    """Exactly round(p H W) pixels at each fraction p, whatever the map's values: (B, F)."""
+    places = _places(values[0].numel(), fractions)
+    return torch.tensor(places, device=values.device).expand(len(values), -1)
+
+
+def _check_map(values: Tensor) -> None:
+    if values.ndim != 3 or not values.is_floating_point():
+        raise InputError(
+            f"map has shape {tuple(values.shape)} and is {values.dtype}: expected floats (B, H, W)"
+        )
+    if not values.isfinite().all():
+        raise InputError("map holds values that are not finite: its pixels have no order")
+
+
+def _places(count: int, fractions: Sequence[float]) -> list[int]:
+    return [round(fraction * count) for fraction in check_fractions(fractions)]
+
+
+def apply_edit(pixels: Tensor, changed: Tensor, rank: Tensor, counts: Tensor) -> Tensor:
+    """Pixels (B, C, H, W) with the first `counts` (B,) of each image's ranking changed.
+
+    `changed` are the pixels after the fill, `rank` (B, N) the place of each pixel.
+    """
+    mask = (rank < counts[:, None]).reshape(len(pixels), 1, *pixels.shape[2:])
+    return torch.where(mask, changed, pixels)

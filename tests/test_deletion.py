@@ -1,0 +1,238 @@
+"""Deletion curves: by hand, against a plain loop, and the identities they must keep."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chiaroscuro import Classifier, class_gradients, saliency_maps
+from chiaroscuro.choices import PAPER_FRACTIONS, RANKING_MAPS
+from chiaroscuro.errors import ChoiceError, ImageError, InputError
+from chiaroscuro.fills import filled
+from chiaroscuro.metrics import DeletionCurve, deletion_curve, deletion_curves
+from chiaroscuro.metrics.edited import Edit, predict_edits
+from tests.test_edits import published_mask
+from tests.toys import Linear, random_pixels, small_cnn
+
+FRACTIONS = [0, 0.1, 0.25, 0.5, 0.75]
+
+
+class Counting(torch.nn.Module):
+    """Passes through and keeps every image that it was asked about."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, self.asked = inner, []
+
+    def forward(self, x):
+        self.asked += [image.numpy().tobytes() for image in x.detach().contiguous()]
+        return self.inner(x)
+
+
+def row_classifier():
+    """Two classes on a row of five grey pixels: class 0 has their weighted sum, class 1 has 0.9."""
+    weights = torch.zeros(2, 1, 1, 5, dtype=torch.float64)
+    weights[0, 0, 0] = torch.tensor([1.0, 0.5, 0.25, 0.0, -1.0])
+    bias = torch.tensor([0.0, 0.9], dtype=torch.float64)
+    return Classifier(Linear(weights, bias), channels=1)
+
+
+def test_a_curve_by_hand():
+    pixels = torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0], dtype=torch.float64).reshape(1, 1, 1, 5)
+    values = torch.tensor([4.0, 3.0, 2.0, 1.0, 0.0], dtype=torch.float64).reshape(1, 1, 5)
+    curve = deletion_curve(row_classifier(), pixels, values, "black", [0, 0.2, 0.4, 0.6, 0.8])
+    # logits of class 0: 1.75, 0.75, 0.25, 0, 0, against 0.9
+    assert curve.logit.tolist() == [[1.75, 0.75, 0.25, 0.0, 0.0]]
+    assert curve.allegiance.tolist() == [[True, False, False, False, False]]
+    expected = 1 / (1 + np.exp(0.9 - np.array([1.75, 0.75, 0.25, 0, 0])))
+    assert curve.probability[0].numpy() == pytest.approx(expected)
+    assert curve.removed.tolist() == [[0, 1, 2, 3, 4]]
+    assert curve.changed.tolist() == [[0, 1, 2, 3, 4]]
+    assert curve.area() == pytest.approx(0.1)  # one trapezoid from 1 to 0 over 0.2
+    assert curve.area(by_range=True) == pytest.approx(0.125)
+
+
+def test_white_raises_the_pixel_that_darkness_held_down():
+    pixels = torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0], dtype=torch.float64).reshape(1, 1, 1, 5)
+    values = torch.tensor([0.0, 0.0, 0.0, 0.0, 2.0], dtype=torch.float64).reshape(1, 1, 5)
+    curve = deletion_curve(row_classifier(), pixels, values, "white", [0, 0.2, 0.4, 0.8])
+    assert curve.logit.tolist() == [[1.75, 0.75, 0.75, 0.75]]
+    assert curve.removed.tolist() == [[0, 1, 1, 1]]  # zeros of the map are never deleted
+    matched = deletion_curve(
+        row_classifier(), pixels, values, "white", [0, 0.2, 0.4, 0.8], "matched"
+    )
+    assert matched.removed.tolist() == [[0, 1, 2, 4]]
+    assert matched.changed.tolist() == [[0, 1, 1, 1]]  # the others are white already
+    assert matched.logit.tolist() == curve.logit.tolist()
+
+
+def test_every_number_is_that_of_a_plain_loop():
+    toy = Classifier(small_cnn().double(), mean=0.5, std=0.25)
+    pixels = random_pixels(3, 3, 12, 12)
+    maps = saliency_maps(class_gradients(toy, pixels))
+    for fill in ("black", "white", "blur:0.2"):
+        curves = deletion_curve(toy, pixels, maps, fill)
+        changed = filled(pixels, fill)
+        for name, values in maps.items():
+            curve = curves[name]
+            for b in range(3):
+                clean = toy(pixels[[b]])[0]
+                for f, fraction in enumerate(PAPER_FRACTIONS):
+                    mask = torch.from_numpy(published_mask(values[b].numpy(), fraction))
+                    logits = toy(torch.where(mask, changed[b], pixels[b])[None])[0]
+                    top = clean.argmax()
+                    assert bool(curve.allegiance[b, f]) == bool(logits.argmax() == top)
+                    assert curve.logit[b, f] == pytest.approx(float(logits[top]), abs=1e-10)
+                    chance = float(logits.softmax(0)[top])
+                    assert curve.probability[b, f] == pytest.approx(chance, abs=1e-10)
+                    differs = mask & (changed[b] != pixels[b]).any(0)
+                    assert curve.changed[b, f] == differs.sum()
+                    assert curve.removed[b, f] == mask.sum()
+
+
+def test_each_distinct_edited_image_is_predicted_once():
+    counting = Counting(small_cnn().double())
+    toy = Classifier(counting)
+    pixels = random_pixels(4, 3, 12, 12).round(decimals=0)  # many pixels are black already
+    maps = dict(saliency_maps(class_gradients(toy, pixels)))
+    maps["again"] = maps["active"] * 2
+    counting.asked.clear()
+    deletion_curves(toy, pixels, maps, "black")
+    assert len(set(counting.asked)) == len(counting.asked) < 4 * 13 * (6 + 13) - 300
+    first = {image.numpy().tobytes() for image in pixels}
+    assert first <= set(counting.asked)
+
+
+def test_equal_sets_of_pixels_of_two_images_stay_apart():
+    pixels = torch.stack([torch.full((3, 1, 5), 0.25), torch.full((3, 1, 5), 0.75)]).double()
+    order = torch.arange(5).expand(2, -1)
+    edit = Edit(order, torch.tensor([[0, 1, 5], [0, 1, 5]]))
+    counting = Counting(Linear(torch.ones(2, 3, 1, 5, dtype=torch.float64)))
+    clean, (outcome,) = predict_edits(
+        Classifier(counting), pixels, torch.zeros_like(pixels), [edit]
+    )
+    assert clean[:, 0].tolist() == pytest.approx([3.75, 11.25])
+    assert outcome.logits[..., 0].numpy() == pytest.approx(np.array([[3.75, 3, 0], [11.25, 9, 0]]))
+
+
+def test_a_set_that_comes_back_by_another_order_is_the_same_image():
+    counting = Counting(Linear(torch.ones(2, 3, 1, 5, dtype=torch.float64)))
+    pixels = random_pixels(1, 3, 1, 5)
+    forth = torch.arange(5)[None]
+    edits = [
+        Edit(forth, torch.tensor([[2, 5]])),
+        Edit(forth[:, [1, 0, 4, 3, 2]], torch.tensor([[2, 5]])),
+    ]
+    predict_edits(Classifier(counting), pixels, torch.zeros_like(pixels), edits)
+    assert len(counting.asked) == 3
+
+
+def test_matched_brings_its_controls():
+    toy = Classifier(small_cnn().double())
+    pixels = random_pixels(2, 3, 10, 10)
+    maps = {name: random_pixels(2, 10, 10, seed=n) for n, name in enumerate(("one", "two"))}
+    curves = deletion_curve(toy, pixels, maps, "black", FRACTIONS, "matched")
+    assert list(curves) == ["one", "two", "random", "inverted:one", "inverted:two"]
+    assert all(curve.removed.tolist() == [[0, 10, 25, 50, 75]] * 2 for curve in curves.values())
+    upside_down = deletion_curve(toy, pixels, -maps["one"], "black", FRACTIONS, "matched")
+    assert torch.equal(upside_down.logit, curves["inverted:one"].logit)
+    flat = deletion_curve(toy, pixels, torch.zeros(2, 10, 10), "black", FRACTIONS, "matched")
+    assert torch.equal(flat.logit, curves["random"].logit)  # nothing but ties
+    other = deletion_curve(toy, pixels, maps, "black", FRACTIONS, "matched", seed=1)
+    assert not torch.equal(other["random"].logit, curves["random"].logit)
+
+
+def test_without_ties_the_protocols_agree():
+    toy = Classifier(small_cnn().double())
+    pixels = random_pixels(2, 3, 10, 10)
+    values = torch.stack([torch.randperm(100).reshape(10, 10).double() + 1 for _ in range(2)])
+    both = deletion_curves(toy, pixels, {"map": values}, "mean", FRACTIONS)
+    paper, matched = both["paper", "map"], both["matched", "map"]
+    assert torch.equal(paper.logit, matched.logit)
+    assert torch.equal(paper.removed, matched.removed)
+
+
+@given(st.integers(0, 1000), st.sampled_from(["black", "white", "mean", "noise", "+0.3"]))
+@settings(max_examples=25, deadline=None)
+def test_identities(seed, fill):
+    toy = Classifier(small_cnn().double())
+    pixels = random_pixels(4, 3, 9, 9, seed=seed)
+    maps = {"map": random_pixels(4, 9, 9, seed=seed + 1)}
+    curves = deletion_curves(toy, pixels, maps, fill, FRACTIONS)
+    shuffle = torch.randperm(4, generator=torch.Generator().manual_seed(seed))
+    moved = deletion_curves(toy, pixels[shuffle], {"map": maps["map"][shuffle]}, fill, FRACTIONS)
+    for key, curve in curves.items():
+        assert curve.allegiance[:, 0].all()
+        assert 0 <= curve.area() <= 0.75 + 1e-12
+        assert (curve.changed <= curve.removed).all()
+        assert torch.equal(curve.allegiance[shuffle], moved[key].allegiance)
+        assert torch.allclose(curve.logit[shuffle], moved[key].logit, rtol=0, atol=1e-12)
+
+
+def test_a_named_target_is_followed_while_allegiance_stays_with_the_prediction():
+    toy = Classifier(small_cnn().double())
+    pixels = random_pixels(2, 3, 9, 9)
+    values = random_pixels(2, 9, 9, seed=4)
+    target = torch.tensor([1, 4])
+    curve = deletion_curve(toy, pixels, values, "black", FRACTIONS, target=target)
+    clean = toy(pixels)
+    assert torch.allclose(curve.logit[:, 0], clean[[0, 1], target])
+    assert torch.equal(
+        curve.allegiance, deletion_curve(toy, pixels, values, "black", FRACTIONS).allegiance
+    )
+
+
+def test_the_network_is_left_as_found_and_pixels_too():
+    module = small_cnn().double()
+    toy = Classifier(module)
+    assert module.training
+    pixels = random_pixels(2, 3, 9, 9)
+    before = pixels.clone(), {name: t.clone() for name, t in module.state_dict().items()}
+    deletion_curve(toy, pixels, random_pixels(2, 9, 9), "white")
+    assert module.training
+    assert torch.equal(pixels, before[0])
+    assert all(torch.equal(t, before[1][name]) for name, t in module.state_dict().items())
+    assert all(p.requires_grad and p.grad is None for p in module.parameters())
+
+
+@pytest.mark.parametrize("name", RANKING_MAPS)
+def test_every_ranking_map_can_be_deleted_by(name):
+    toy = Classifier(small_cnn().double())
+    pixels = random_pixels(2, 3, 12, 12)
+    maps = saliency_maps(class_gradients(toy, pixels), [name])
+    curves = deletion_curves(toy, pixels, maps, "black")
+    assert all(np.isfinite(curve.area()) for curve in curves.values())
+    assert ("matched", f"inverted:{name}") in curves
+
+
+@pytest.mark.parametrize("name", ["winner", "active-printed", "inactive-printed"])
+def test_maps_that_order_nothing_are_refused(name):
+    toy = Classifier(small_cnn().double())
+    pixels = random_pixels(1, 3, 9, 9)
+    with pytest.raises(ChoiceError, match=f"map '{name}' orders no pixels"):
+        deletion_curve(toy, pixels, {name: torch.zeros(1, 9, 9)}, "black")
+
+
+def test_other_input_is_refused_in_one_line():
+    toy = Classifier(small_cnn().double())
+    pixels = random_pixels(1, 3, 9, 9)
+    with pytest.raises(InputError, match=r"map 'map' has shape \(1, 8, 9\): expected"):
+        deletion_curve(toy, pixels, torch.zeros(1, 8, 9), "black")
+    with pytest.raises(ChoiceError, match="unknown protocol 'papers'"):
+        deletion_curve(toy, pixels, torch.zeros(1, 9, 9), "black", protocol="papers")
+    with pytest.raises(ChoiceError, match="unknown fill"):
+        deletion_curve(toy, pixels, torch.zeros(1, 9, 9), "blak")
+    with pytest.raises(ChoiceError, match="no map is given"):
+        deletion_curve(toy, pixels, {}, "black")
+    with pytest.raises(ImageError, match="pixels"):
+        deletion_curve(toy, pixels + 1, torch.zeros(1, 9, 9), "black")
+
+
+def test_areas_by_hand():
+    allegiance = torch.tensor([[True, True, False], [True, False, False]])
+    nothing = torch.zeros(2, 3)
+    curve = DeletionCurve((0.0, 0.4, 0.9), allegiance, nothing, nothing, nothing, nothing)
+    assert curve.areas().tolist() == pytest.approx([0.65, 0.2])
+    assert curve.area() == pytest.approx(0.425)
+    assert curve.area(by_range=True) == pytest.approx(0.425 / 0.9)

@@ -1,0 +1,147 @@
+"""Orders, counts and masks, against an independent reading of the published protocol."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chiaroscuro.choices import PAPER_FRACTIONS
+from chiaroscuro.edits import (
+    apply_edit,
+    matched_counts,
+    paper_counts,
+    pixel_order,
+    pixel_rank,
+    tie_priority,
+)
+from chiaroscuro.errors import ChoiceError, InputError
+from chiaroscuro.maps import scale
+from tests.toys import random_pixels
+
+
+def published_mask(values: np.ndarray, fraction: float) -> np.ndarray:
+    """The published code's mask of one map (H, W), written from its description."""
+    low, high = values.min(), values.max()
+    scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
+    descending = np.sort(scaled.ravel())[::-1]
+    threshold = descending[int(np.rint(fraction * scaled.size))]
+    return scaled > threshold
+
+
+MAPS = {
+    "dense": torch.rand(4, 32, 32, generator=torch.Generator().manual_seed(0)),
+    "sparse": (torch.rand(4, 32, 32, generator=torch.Generator().manual_seed(1)) - 0.8).relu(),
+    "tied": torch.randint(0, 7, (4, 32, 32), generator=torch.Generator().manual_seed(2)).float(),
+    "constant": torch.full((4, 32, 32), 3.0),
+    "signed": torch.randn(4, 32, 32, generator=torch.Generator().manual_seed(3)),
+    "double": torch.rand(4, 9, 13, dtype=torch.float64, generator=torch.Generator().manual_seed(4)),
+}
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_the_mask_is_the_published_one(name):
+    values = MAPS[name]
+    rank = pixel_rank(pixel_order(values, tie_priority(values[:, None].sigmoid())))
+    counts = paper_counts(values, PAPER_FRACTIONS)
+    for b, image in enumerate(values):
+        for f, fraction in enumerate(PAPER_FRACTIONS):
+            ours = (rank[b] < counts[b, f]).reshape(image.shape).numpy()
+            assert (ours == published_mask(image.numpy(), fraction)).all()
+
+
+def test_the_published_mask_spares_zeros_and_never_takes_more_than_its_share():
+    values = MAPS["sparse"]
+    counts = paper_counts(values, PAPER_FRACTIONS)
+    positive = (values > 0).flatten(1).sum(1)
+    assert (counts.amax(1) <= positive).all()
+    assert (counts <= matched_counts(values, PAPER_FRACTIONS)).all()
+    assert (counts[:, -1] == positive).all()
+    assert (paper_counts(MAPS["constant"], PAPER_FRACTIONS) == 0).all()
+
+
+def test_half_places_go_to_the_even_neighbour():
+    values = torch.arange(50.0).reshape(1, 5, 10)
+    # 50 * 0.03 = 1.5, 50 * 0.05 = 2.5, 50 * 0.07 = 3.5
+    assert paper_counts(values, [0.03, 0.05, 0.07]).tolist() == [[2, 2, 4]]
+    assert matched_counts(values, [0.03, 0.05, 0.07]).tolist() == [[2, 2, 4]]
+
+
+@given(st.integers(0, 10_000), st.integers(3, 12), st.integers(3, 12))
+@settings(max_examples=60, deadline=None)
+def test_without_ties_paper_and_matched_take_the_same_pixels(seed, height, width):
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randperm(height * width, generator=generator).reshape(1, height, width).double()
+    fractions = [f for f in PAPER_FRACTIONS if round(f * height * width) < height * width]
+    assert torch.equal(paper_counts(values, fractions), matched_counts(values, fractions))
+
+
+@given(st.lists(st.integers(-3, 3), min_size=4, max_size=40), st.integers(0, 99))
+@settings(max_examples=100, deadline=None)
+def test_an_order_is_a_permutation_that_falls_and_breaks_ties_by_priority(levels, seed):
+    values = torch.tensor(levels, dtype=torch.float64).reshape(1, 1, -1)
+    priority = torch.randperm(len(levels), generator=torch.Generator().manual_seed(seed))[None]
+    order = pixel_order(values, priority)[0]
+    assert sorted(order.tolist()) == list(range(len(levels)))
+    place = pixel_rank(priority)[0]
+    expected = sorted(range(len(levels)), key=lambda n: (-levels[n], int(place[n])))
+    assert order.tolist() == expected
+    assert torch.equal(pixel_rank(order[None])[0][order], torch.arange(len(levels)))
+
+
+def test_ties_without_a_priority_go_by_rows():
+    assert pixel_order(torch.zeros(1, 2, 3)).tolist() == [[0, 1, 2, 3, 4, 5]]
+
+
+def test_the_priority_belongs_to_the_image_and_the_seed():
+    pixels = random_pixels(5, 3, 8, 8)
+    drawn = tie_priority(pixels, seed=1)
+    assert torch.equal(drawn[[3]], tie_priority(pixels[[3]], seed=1))
+    assert not torch.equal(drawn, tie_priority(pixels, seed=2))
+    assert not torch.equal(drawn[0], drawn[1])
+    assert (drawn.sort(dim=1).values == torch.arange(64)).all()
+
+
+def test_an_edit_changes_exactly_the_first_pixels_of_the_ranking():
+    pixels = torch.full((2, 3, 2, 2), 0.5)
+    rank = torch.tensor([[0, 1, 2, 3], [3, 2, 1, 0]])
+    edited = apply_edit(pixels, torch.zeros_like(pixels), rank, torch.tensor([1, 3]))
+    assert edited[0, 1].tolist() == [[0.0, 0.5], [0.5, 0.5]]
+    assert edited[1, 2].tolist() == [[0.5, 0.0], [0.0, 0.0]]
+
+
+def test_scaling_a_map_changes_no_mask():
+    values = MAPS["dense"].double()
+    for other in (values * 1e-6, scale(values, "magnitude"), values + 5):
+        assert torch.equal(pixel_order(other), pixel_order(values))
+        assert torch.equal(
+            paper_counts(other, PAPER_FRACTIONS), paper_counts(values, PAPER_FRACTIONS)
+        )
+
+
+def test_too_small_images_are_refused_as_the_index_runs_off():
+    with pytest.raises(InputError, match="images of 4 pixels are too small .* use the matched one"):
+        paper_counts(torch.rand(1, 2, 2), [0, 0.9])
+    assert matched_counts(torch.rand(1, 2, 2), [0, 0.9]).tolist() == [[0, 4]]
+
+
+@pytest.mark.parametrize("fractions", [[], [0.1, 0.1], [0.2, 0.1], [-0.1, 0.5], [0, 1.0]])
+def test_other_fractions_are_refused(fractions):
+    with pytest.raises(ChoiceError, match="expected rising numbers in"):
+        matched_counts(torch.rand(1, 4, 4), fractions)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (torch.zeros(1, 3, 2, 2), "expected floats"),
+        (torch.zeros(1, 2, 2, dtype=torch.long), "expected floats"),
+        (torch.tensor([[[0.0, torch.nan]]]), "not finite"),
+        (torch.tensor([[[0.0, torch.inf]]]), "not finite"),
+    ],
+)
+def test_maps_without_an_order_are_refused(values, message):
+    with pytest.raises(InputError, match=message):
+        pixel_order(values)
+    with pytest.raises(InputError, match=message):
+        paper_counts(values, [0, 0.2])
