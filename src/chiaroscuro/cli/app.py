@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from chiaroscuro.cli.evaluate import evaluate
 from chiaroscuro.cli.explain import explain
 from chiaroscuro.cli.models import models
 from chiaroscuro.cli.train import train
@@ -17,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(explain)
+app.command()(evaluate)
 app.command()(models)
 app.command()(train)
 

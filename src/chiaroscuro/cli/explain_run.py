@@ -8,19 +8,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from chiaroscuro.allocator import tune_allocator
 from chiaroscuro.choices import MAPS, Scale
-from chiaroscuro.classifier import Classifier
-from chiaroscuro.errors import ChoiceError, first_line
+from chiaroscuro.cli.preparation import load, prepare
 from chiaroscuro.explanations import Outcome, explain_again, explain_files
 from chiaroscuro.explanations.explanation import Explanation
 from chiaroscuro.images import find_photos, packaged_photo
-from chiaroscuro.models import load_classifier
 
 Job = tuple[Path, Mapping[str, Any]]
 _DEMO_RIVALS = {"cat": "all", "coffee": "top:10"}
@@ -56,10 +52,10 @@ def run(
     quiet: bool,
 ) -> None:
     """Explain every job, print a line or an object for each; exit status 1 if one failed."""
-    _prepare(threads)
+    prepare(threads)
     failed = done = 0
     with _progress(len(jobs), quiet=quiet) as bars:
-        classifier = _load(model, device)
+        classifier = load(model, device)
         outcomes = explain_files(
             classifier,
             jobs,
@@ -81,11 +77,11 @@ def run(
 
 def repeat(folder: Path, device: str, threads: int | None, *, as_json: bool, quiet: bool) -> None:
     """Repeat a saved explanation and print how it differs; exit status 1 when it does."""
-    _prepare(threads)
+    prepare(threads)
     with _progress(1, quiet=quiet) as bars:
         name = Explanation.load(folder).model["name"]
         bars.image(0, 1, folder)
-        _, differences = explain_again(folder, _load(name, device), bars.classes)
+        _, differences = explain_again(folder, load(name, device), bars.classes)
     if as_json:
         typer.echo(json.dumps({**asdict(differences), "same": differences.same}))
     elif not quiet:
@@ -98,23 +94,6 @@ def repeat(folder: Path, device: str, threads: int | None, *, as_json: bool, qui
             typer.echo(f"  {fact}")
     if not differences.same:
         raise typer.Exit(1)
-
-
-def _prepare(threads: int | None) -> None:
-    tune_allocator()
-    if threads is not None:
-        torch.set_num_threads(threads)
-
-
-def _load(model: str, device: str) -> Classifier:
-    classifier = load_classifier(model)
-    if device == "cpu":
-        return classifier
-    try:
-        torch.zeros(1, device=device).item()
-        return classifier.to(torch.device(device))
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ChoiceError(f"device {device!r} cannot be used here: {first_line(error)}") from error
 
 
 def _report(outcome: Outcome, *, as_json: bool, quiet: bool) -> None:

@@ -17,6 +17,9 @@ def train(
     ],
     out: Annotated[Path, typer.Option(help="The folder that the network is written to.")],
     architecture: Annotated[str, typer.Option(help=f"One of {ARCHITECTURES}.")] = "basic-cnn",
+    data_root: Annotated[
+        Path | None, typer.Option(help="A folder with a data set's folder, in place of its name.")
+    ] = None,
     split: Annotated[str | None, typer.Option(help="Images to learn from. Default: train.")] = None,
     test_split: Annotated[
         str | None,
@@ -86,5 +89,5 @@ def train(
         precision=precision,
     )
     train_run.run(
-        settings, out, device, threads, resume=resume, overwrite=force, quiet=quiet
+        settings, out, data_root, device, threads, resume=resume, overwrite=force, quiet=quiet
     )  # fmt: skip

@@ -5,12 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from chiaroscuro.allocator import tune_allocator
+from chiaroscuro.cli.preparation import prepare
 from chiaroscuro.training import TrainingSettings, train
 from chiaroscuro.training.log import EpochRow, read_log
 from chiaroscuro.training.run import Watcher
@@ -19,6 +18,7 @@ from chiaroscuro.training.run import Watcher
 def run(
     settings: TrainingSettings,
     out: Path,
+    data_root: Path | None,
     device: str,
     threads: int | None,
     *,
@@ -27,12 +27,13 @@ def run(
     quiet: bool,
 ) -> None:
     """Train, show progress, print the last epoch's figures and the folder."""
-    tune_allocator()
-    if threads is not None:
-        torch.set_num_threads(threads)
+    prepare(threads)
     with _watcher(quiet=quiet) as watcher:
         try:
-            train(settings, out, resume=resume, overwrite=overwrite, device=device, watcher=watcher)
+            train(
+                settings, out, resume=resume, overwrite=overwrite, device=device,
+                data_root=data_root, watcher=watcher,
+            )  # fmt: skip
         except KeyboardInterrupt:
             typer.echo("interrupted: go on with the same command and --resume", err=True)
             raise typer.Exit(130) from None

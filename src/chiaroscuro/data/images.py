@@ -89,6 +89,7 @@ def load_images(
     split: str | None = None,
     limit: int | None = None,
     seed: int | None = None,
+    root: str | Path | None = None,
 ) -> ImageSet:
     """The images of a folder, Parquet file or data set name, streamed and undecoded.
 
@@ -96,7 +97,8 @@ def load_images(
     layout, a folder of such files named by split, a name of `DATASETS`, or OWNER/NAME on the hub.
     `split`: default test, then validation, then train. `limit`: the first so many rows, or, with a
     `seed`, so many drawn without repeats and kept in their order. Ids are stable: a file's path in
-    its folder, else SPLIT#ROW.
+    its folder, else SPLIT#ROW. `root`: a folder where ROOT/SOURCE is read, if it is there, in place
+    of a data set of that name.
 
     Raises `InputError` for a source that cannot be read, `ChoiceError` for an unknown split or a
     limit below 1, `MissingExtraError` without the `data` extra.
@@ -107,11 +109,10 @@ def load_images(
     """
     if limit is not None and limit < 1:
         raise ChoiceError(f"limit is {limit}: expected a number of images above 0")
-    stream = open_stream(str(source), split)
+    local = None if root is None else Path(root) / str(source)
+    stream = open_stream(str(local if local is not None and local.is_dir() else source), split)
     chosen = _draw(stream.count, limit, seed)
     known = stream.count if limit is None else min(limit, stream.count or limit)
-    if limit is not None and stream.count is None:
-        known = limit
     return ImageSet(str(source), stream.split, stream.labels, known, stream, chosen, limit)
 
 

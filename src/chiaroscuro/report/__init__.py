@@ -1,5 +1,19 @@
 """Plain rows and pictures to self-contained HTML. No torch, no network, no second look."""
 
+from chiaroscuro.report.charts import evaluation_charts
+from chiaroscuro.report.evaluation import Example, evaluation_page
 from chiaroscuro.report.pages import GalleryEntry, explanation_page, gallery_page
+from chiaroscuro.report.tables import Table, csv_text, latex, markdown
 
-__all__ = ["GalleryEntry", "explanation_page", "gallery_page"]
+__all__ = [
+    "Example",
+    "GalleryEntry",
+    "Table",
+    "csv_text",
+    "evaluation_charts",
+    "evaluation_page",
+    "explanation_page",
+    "gallery_page",
+    "latex",
+    "markdown",
+]

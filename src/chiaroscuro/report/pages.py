@@ -27,7 +27,7 @@ def explanation_page(sheet: FigureSheet, about: Mapping[str, Any]) -> str:
     """One explanation as a page that needs no other file and no network."""
     height, width = sheet.frame.photo.shape[:2]
     return (
-        _environment()
+        environment()
         .get_template("explanation.html.j2")
         .render(
             sheet=sheet,
@@ -57,7 +57,7 @@ def explanation_page(sheet: FigureSheet, about: Mapping[str, Any]) -> str:
 def gallery_page(entries: Sequence[GalleryEntry]) -> str:
     """A page of links to the explanations in the folders beside it."""
     return (
-        _environment()
+        environment()
         .get_template("gallery.html.j2")
         .render(
             entries=[
@@ -113,7 +113,8 @@ def _plain(value: Any) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The templates, with everything escaped."""
     return Environment(
         loader=PackageLoader("chiaroscuro.report"),
         autoescape=True,

@@ -42,6 +42,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     device: str = "cpu",
+    data_root: str | Path | None = None,
     watcher: Watcher = Watcher(),
 ) -> Path:
     """Train a network and write it to the folder `out`, with its log and its curve.
@@ -49,6 +50,7 @@ def train(
     Work in progress lies in OUT.training beside it (checkpoint, log, decoded images) and is removed
     at the end. After an interruption `resume` goes on from the last whole epoch; the weights come
     out as if nothing had happened. The last epoch is kept, never the best on test images.
+    `data_root`: see `load_images`.
 
     Raises `ChoiceError`, `InputError`, `ModelError`, `MissingExtraError` (extra `train`), or
     `ResultError` when `out` exists or holds a training of other settings.
@@ -62,7 +64,7 @@ def train(
         with torch.random.fork_rng():
             torch.manual_seed(settings.seed)
             started = time.perf_counter()
-            network, store, test, rows = _train(settings, work, device, watcher)
+            network, store, test, rows = _train(settings, work, device, data_root, watcher)
         seconds = round(time.perf_counter() - started, 1)
     except ImportError as error:
         raise missing_extra("training", "lightning", "train") from error
@@ -98,12 +100,16 @@ def _open_work(work: Path, settings: TrainingSettings, *, resume: bool) -> None:
 
 
 def _train(
-    settings: TrainingSettings, work: Path, device: str, watcher: Watcher
+    settings: TrainingSettings,
+    work: Path,
+    device: str,
+    data_root: str | Path | None,
+    watcher: Watcher,
 ) -> tuple[Network, PixelStore, PixelStore | None, list[EpochRow]]:
     from chiaroscuro.training.loop import run_epochs
 
-    images = _training_images(settings)
-    tests = _test_images(settings, images)
+    images = _training_images(settings, data_root)
+    tests = _test_images(settings, images, data_root)
     labels = images.labels
     assert labels is not None
     network = build_network(settings, labels, _first_size(images))
@@ -145,26 +151,27 @@ def _learner(
     return head, head, train_features, test_features
 
 
-def _training_images(settings: TrainingSettings) -> ImageSet:
-    images = load_images(
-        settings.data, settings.split or _training_split(settings), settings.limit, settings.seed
-    )
+def _training_images(settings: TrainingSettings, root: str | Path | None) -> ImageSet:
+    split = settings.split or _training_split(settings, root)
+    images = load_images(settings.data, split, settings.limit, settings.seed, root)
     if images.labels is None:
         raise InputError(f"{settings.data}: its images have no classes to learn")
     return images
 
 
-def _training_split(settings: TrainingSettings) -> str | None:
+def _training_split(settings: TrainingSettings, root: str | Path | None) -> str | None:
     """The training split where there is one; a source of one split is taken as it is."""
     try:
-        return load_images(settings.data, "train").split
+        return load_images(settings.data, "train", root=root).split
     except ChoiceError:
         return None
 
 
-def _test_images(settings: TrainingSettings, images: ImageSet) -> ImageSet | None:
+def _test_images(
+    settings: TrainingSettings, images: ImageSet, root: str | Path | None
+) -> ImageSet | None:
     """The test images: the split named, else the data set's own where it has one."""
-    found = load_images(settings.data, settings.test_split)
+    found = load_images(settings.data, settings.test_split, root=root)
     if settings.test_split is None and found.split == images.split:
         return None
     if found.labels != images.labels:

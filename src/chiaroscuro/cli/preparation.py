@@ -1,0 +1,27 @@
+"""What every command does before it computes: this process is the command's own."""
+
+import torch
+
+from chiaroscuro.allocator import tune_allocator
+from chiaroscuro.classifier import Classifier
+from chiaroscuro.errors import ChoiceError, first_line
+from chiaroscuro.models import load_classifier
+
+
+def prepare(threads: int | None) -> None:
+    """Tune the allocator, and set the number of CPU threads where one is asked for."""
+    tune_allocator()
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+def load(model: str, device: str) -> Classifier:
+    """The classifier of a spec on a device; raises `ChoiceError` for a device that is not here."""
+    classifier = load_classifier(model)
+    if device == "cpu":
+        return classifier
+    try:
+        torch.zeros(1, device=device).item()
+        return classifier.to(torch.device(device))
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ChoiceError(f"device {device!r} cannot be used here: {first_line(error)}") from error

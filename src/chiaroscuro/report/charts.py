@@ -1,0 +1,88 @@
+"""Which curves of an evaluation are drawn together."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from chiaroscuro.render import Curve, CurvePanel, CurveSheet
+
+NATURAL = {
+    "black": ("original", "positive", "active"),
+    "white": ("original", "negative", "inactive"),
+}
+"""The maps that the article judges by each fill."""
+_RANDOM = "random"
+_PROTOCOLS = {
+    "paper": "as published: pixels above the map's threshold, never its zeros",
+    "matched": "the same number of pixels for every map, ties in random order",
+}
+
+Row = Mapping[str, Any]
+
+
+def evaluation_charts(summary: Mapping[str, Any]) -> list[tuple[str, str, CurveSheet]]:
+    """File name, caption and figure of every chart that a summary gives.
+
+    One figure a protocol with the article's maps (all, where the fill has none of its own), and one
+    with the crossed maps and the inverted orders, where there are any.
+    """
+    charts = []
+    for protocol in summary["choices"]["protocols"]:
+        caption = (
+            "Share of images whose predicted class is kept while a map's highest pixels are "
+            f"changed; {_PROTOCOLS[protocol]}. Lower is better; bands are "
+            f"{100 * summary['choices']['confidence']:.0f} % intervals over images."
+        )
+        sheet = _sheet(summary, protocol, lambda row: is_natural(row["map"], row["fill"]))
+        charts.append((protocol, caption, sheet))
+        crossed = _sheet(summary, protocol, _is_crossed)
+        if any(panel.curves for panel in crossed.panels):
+            about = (
+                "The other fill's maps and, where the counts are matched, the inverted orders: "
+                "what happens when the sign is taken the wrong way round. The random order is the "
+                "line between knowing and not knowing."
+            )
+            charts.append((f"{protocol}-crossed", about, crossed))
+    return charts
+
+
+def is_natural(name: str, fill: str) -> bool:
+    """Whether a fill is the one that a map is judged by; a random order goes with every fill."""
+    if name == _RANDOM:
+        return True
+    return name in NATURAL[fill] if fill in NATURAL else ":" not in name
+
+
+def _is_crossed(row: Row) -> bool:
+    return row["map"] == _RANDOM or not is_natural(row["map"], row["fill"])
+
+
+def _sheet(summary: Mapping[str, Any], protocol: str, wanted: Callable[[Row], bool]) -> CurveSheet:
+    data, choices = summary["data"], summary["choices"]
+    panels = [
+        panel
+        for fill in choices["fills"]
+        if (panel := _panel(summary["curves"], protocol, fill, choices["fractions"], wanted)).curves
+    ]
+    return CurveSheet(
+        title=f"{summary['model']['name']} on {data['source']}, {data['split']}",
+        subtitle=f"{protocol} protocol: {_PROTOCOLS[protocol]} · {data['images']} images",
+        panels=panels,
+        x_label="pixels deleted (%)",
+        y_label="share of predictions kept",
+    )
+
+
+def _panel(
+    curves: Sequence[Row],
+    protocol: str,
+    fill: str,
+    fractions: Sequence[float],
+    wanted: Callable[[Row], bool],
+) -> CurvePanel:
+    drawn = [
+        Curve(row["map"], fractions, *(row["allegiance"][end] for end in ("mean", "low", "high")))
+        for row in curves
+        if (row["protocol"], row["fill"]) == (protocol, fill) and wanted(row)
+    ]
+    alone = all(curve.name == _RANDOM for curve in drawn)
+    return CurvePanel(f"{fill}-deletion", [] if alone else drawn)

@@ -1,0 +1,176 @@
+"""The page of one evaluation, from its summary."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chiaroscuro.render.colours import Rgb
+from chiaroscuro.report.charts import is_natural
+from chiaroscuro.report.pages import data_uri, environment
+
+_CLASSES = 50
+_SURE = 0.05
+_INVERTED = "inverted:"
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One image of the gallery: pixels (H, W, 3), maps by name, and edits by what came of them."""
+
+    id: str
+    label: str | None
+    predicted: str
+    pixels: Rgb
+    maps: Sequence[tuple[str, Rgb]]
+    edits: Sequence[tuple[str, Rgb]]
+
+
+def evaluation_page(
+    summary: Mapping[str, Any],
+    charts: Sequence[tuple[str, str]],
+    examples: Sequence[Example],
+) -> str:
+    """One evaluation as a page that needs no other file and no network.
+
+    `charts` are captions with SVG text; `summary` is what `summary.json` holds.
+    """
+    drawn = [
+        (caption, f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode('ascii')}")
+        for caption, svg in charts
+    ]
+    return (
+        environment()
+        .get_template("evaluation.html.j2")
+        .render(
+            summary=summary,
+            charts=drawn,
+            outcome=list(outcome(summary)),
+            areas=[_areas(summary, protocol) for protocol in summary["choices"]["protocols"]],
+            differences=_by_protocol(summary["differences"]),
+            class_columns=_class_columns(summary),
+            classes=sorted(summary["classes"], key=lambda row: -row["images"])[:_CLASSES],
+            examples=[_pictures(example) for example in examples],
+            details=list(_details(summary)),
+            sure=_SURE,
+        )
+    )
+
+
+def outcome(summary: Mapping[str, Any]) -> Sequence[str]:
+    """What was found, in sentences: the lowest area of each fill, and `original` against chance."""
+    protocols = summary["choices"]["protocols"]
+    protocol = "matched" if "matched" in protocols else protocols[0]
+    found = []
+    for fill in summary["choices"]["fills"]:
+        rows = [
+            row
+            for row in summary["curves"]
+            if (row["protocol"], row["fill"]) == (protocol, fill) and not row["control"]
+        ]
+        if not rows:
+            continue
+        best = min(rows, key=lambda row: row["area"]["value"])
+        found.append(
+            f"{fill}-deletion ({protocol}): {best['map']} has the lowest area, "
+            f"{interval_text(best['area'])}.{_against_random(summary, protocol, fill)}"
+        )
+    return found
+
+
+def interval_text(found: Mapping[str, float], digits: int = 3) -> str:
+    """A value with its interval: 0.123 [0.110, 0.136]."""
+    value, low, high = (f"{found[end]:.{digits}f}" for end in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def _against_random(summary: Mapping[str, Any], protocol: str, fill: str) -> str:
+    for row in summary["differences"]:
+        if (row["protocol"], row["fill"], row["map"], row["against"]) == (
+            protocol, fill, "original", "random",
+        ):  # fmt: skip
+            if row["p_holm"] >= _SURE:
+                return " original cannot be told from a random order."
+            word = "lower (better)" if row["difference"] < 0 else "higher (worse)"
+            return f" original is {word} than a random order by {abs(row['difference']):.3f}."
+    return ""
+
+
+def _areas(summary: Mapping[str, Any], protocol: str) -> Mapping[str, Any]:
+    """One protocol's table: maps as rows, fills as columns, controls apart, the lowest marked."""
+    fills = summary["choices"]["fills"]
+    cells = {
+        (row["map"], row["fill"]): row for row in summary["curves"] if row["protocol"] == protocol
+    }
+    names = list(dict.fromkeys(name for name, _ in cells))
+    controls = [n for n in names if any(cells[n, f]["control"] for f in fills if (n, f) in cells)]
+    maps = [name for name in names if name not in controls]
+    lowest = {
+        fill: min((cells[n, fill]["area"]["value"] for n in maps if (n, fill) in cells), default=0)
+        for fill in fills
+    }
+    return {
+        "protocol": protocol,
+        "fills": fills,
+        "groups": [group for group in (("maps", maps), ("controls", controls)) if group[1]],
+        "cells": {
+            key: {
+                "area": interval_text(row["area"]),
+                "by_range": f"{row['area_by_range']['value']:.3f}",
+                "changed": f"{100 * row['changed'][-1]:.0f} %",
+                "lowest": row["area"]["value"] == lowest[key[1]] and not row["control"],
+                "natural": is_natural(*key),
+            }
+            for key, row in cells.items()
+        },
+    }
+
+
+def _by_protocol(differences: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Any]]]:
+    groups: dict[str, list[Any]] = {}
+    for row in differences:
+        groups.setdefault(f"{row['protocol']}, {row['fill']}", []).append(row)
+    return list(groups.items())
+
+
+def _class_columns(summary: Mapping[str, Any]) -> list[int]:
+    """Places of the areas that a class's row shows: each fill's own maps, in one protocol."""
+    if not summary["classes"]:
+        return []
+    protocols = summary["choices"]["protocols"]
+    protocol = "matched" if "matched" in protocols else protocols[0]
+    return [
+        n
+        for n, row in enumerate(summary["classes"][0]["areas"])
+        if row["protocol"] == protocol
+        and is_natural(row["map"], row["fill"])
+        and row["map"] != "random"
+        and not row["map"].startswith(_INVERTED)
+    ]
+
+
+def _pictures(example: Example) -> Mapping[str, Any]:
+    return {
+        "about": example,
+        "pixels": data_uri(example.pixels),
+        "maps": [(name, data_uri(picture)) for name, picture in example.maps],
+        "edits": [(caption, data_uri(picture)) for caption, picture in example.edits],
+    }
+
+
+def _details(summary: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+    """What it takes to make this again, as rows."""
+    model = summary["model"]
+    rows = [
+        ("model", model["name"]),
+        ("model sha256", model.get("sha256")),
+        *((f"model {k}", v) for k, v in model["origin"].items() if not isinstance(v, Mapping)),
+        ("normalisation", f"mean {model['mean']}, std {model['std']}, inside the model"),
+        *((key.replace("_", " "), value) for key, value in summary["choices"].items()),
+        ("versions", ", ".join(f"{name} {found}" for name, found in summary["versions"].items())),
+    ]
+    return [(name, _plain(value)) for name, value in rows if value not in (None, "", [])]
+
+
+def _plain(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

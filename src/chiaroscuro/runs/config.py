@@ -1,0 +1,89 @@
+"""What a run was begun with, and whether another is the same."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from chiaroscuro.catalogue import versions
+from chiaroscuro.classifier import Classifier
+from chiaroscuro.data import ImageSet
+from chiaroscuro.errors import ResultError
+from chiaroscuro.runs.settings import EvaluationSettings
+
+_VALUES_A_BATCH = 1_200_000
+_MOST_IMAGES = 256
+
+
+def describe_run(
+    settings: EvaluationSettings, classifier: Classifier, images: ImageSet
+) -> dict[str, Any]:
+    """Everything that decides the rows, in plain values that JSON keeps."""
+    chosen = asdict(settings)
+    chosen["batch"] = settings.batch or _batch(classifier)
+    chosen["threads"] = settings.threads or torch.get_num_threads()
+    chosen["split"] = images.split
+    return {
+        "schema": "chiaroscuro-run/1",
+        "settings": {k: list(v) if isinstance(v, tuple) else v for k, v in chosen.items()},
+        "data": {
+            "rows": images.count,
+            "labels": None if images.labels is None else list(images.labels),
+        },
+        "model": {**classifier.describe(), "sha256": _weights_digest(classifier)},
+        "versions": {
+            **versions(),
+            **{name: version(name) for name in ("datasets", "pyarrow")},
+        },
+    }
+
+
+def check_same(
+    found: Mapping[str, Any], wanted: Mapping[str, Any], given: EvaluationSettings
+) -> None:
+    """Raise `ResultError` naming what differs between a run on disk and the one asked for.
+
+    What was left open now takes the run's own value.
+    """
+    differing = []
+    for section in wanted:
+        theirs, ours = found.get(section), wanted[section]
+        if not isinstance(ours, Mapping) or not isinstance(theirs, Mapping):
+            differing += [] if theirs == ours else [f"{section} {theirs!r}, now {ours!r}"]
+            continue
+        for name in ours:
+            if section == "settings" and name in ("batch", "threads") and not getattr(given, name):
+                continue
+            if theirs.get(name) != ours[name]:
+                differing.append(f"{name} {_short(theirs.get(name))}, now {_short(ours[name])}")
+    if differing:
+        raise ResultError(
+            f"the run was begun with another configuration ({'; '.join(differing[:3])}): "
+            "choose another place, or repeat it as it was"
+        )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _batch(classifier: Classifier) -> int:
+    """Images at a time: few enough that little is lost with one, enough to keep cores busy."""
+    height, width = classifier.size or (224, 224)
+    return max(
+        1, min(_MOST_IMAGES, round(_VALUES_A_BATCH / (classifier.channels * height * width)))
+    )
+
+
+def _weights_digest(classifier: Classifier) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in classifier.module.state_dict().items():
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(
+            tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+        )
+    return digest.hexdigest()

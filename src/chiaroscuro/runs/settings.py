@@ -1,0 +1,64 @@
+"""What an evaluation is: everything that decides its rows."""
+
+from dataclasses import dataclass
+
+from chiaroscuro.choices import (
+    PAPER_FRACTIONS,
+    PAPER_MAPS,
+    PROTOCOLS,
+    RANKING_MAPS,
+    SCORES,
+    Score,
+    check_names,
+    parse_fill,
+    parse_rivals,
+)
+from chiaroscuro.errors import ChoiceError
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSettings:
+    """The defaults are the article's maps, fills and fractions, in both protocols.
+
+    `data`, `split`, `limit`, `seed`: see `load_images`; the seed also breaks ties and draws noise.
+    `colour_only`: files that are not RGB are left out. `rivals`: "all", "top:N" or classes by
+    index or name, separated by ";". `batch`: images at a time, None for as many as suit their size.
+    `threads`: None for PyTorch's own; whatever it is then stays through every `resume`.
+    `resamples` and `flips`: random sets behind each interval, and sign choices behind each p-value.
+    """
+
+    data: str
+    model: str
+    split: str | None = None
+    limit: int | None = None
+    seed: int = 0
+    maps: tuple[str, ...] = PAPER_MAPS
+    fills: tuple[str, ...] = ("black", "white")
+    protocols: tuple[str, ...] = PROTOCOLS
+    fractions: tuple[float, ...] = PAPER_FRACTIONS
+    rivals: str = "all"
+    score: Score = "logit"
+    colour_only: bool = False
+    batch: int | None = None
+    threads: int | None = None
+    device: str = "cpu"
+    resamples: int = 1000
+    flips: int = 9999
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__  # frozen, and its values in one form
+        put(self, "maps", check_names("map", self.maps, RANKING_MAPS))
+        put(self, "fills", tuple(dict.fromkeys(str(parse_fill(fill)) for fill in self.fills)))
+        put(self, "protocols", check_names("protocol", self.protocols, PROTOCOLS))
+        put(self, "fractions", tuple(map(float, self.fractions)))
+        check_names("score", [self.score], SCORES)
+        for name in ("maps", "fills", "protocols"):
+            if not getattr(self, name):
+                raise ChoiceError(f"no {name} are given: give at least one")
+        for name in ("batch", "threads", "limit", "resamples", "flips"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ChoiceError(f"{name} is {value}: expected at least 1")
+        if self.rivals == "all" or self.rivals.startswith("top:"):
+            parse_rivals(self.rivals)
