@@ -7,6 +7,7 @@ import typer
 from chiaroscuro.cli.evaluate import evaluate
 from chiaroscuro.cli.explain import explain
 from chiaroscuro.cli.models import models
+from chiaroscuro.cli.paper import paper
 from chiaroscuro.cli.train import train
 from chiaroscuro.errors import ChiaroscuroError
 
@@ -21,6 +22,7 @@ app.command()(explain)
 app.command()(evaluate)
 app.command()(models)
 app.command()(train)
+app.command()(paper)
 
 
 @app.callback(invoke_without_command=True)

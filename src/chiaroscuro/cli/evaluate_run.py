@@ -1,19 +1,15 @@
 """What `chiaroscuro evaluate` does once its words are parsed; imports torch."""
 
 import json
-import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from chiaroscuro.cli.preparation import load, prepare
+from chiaroscuro.cli.progress import progress_bars
 from chiaroscuro.runs import EvaluationSettings, evaluate
-from chiaroscuro.runs.evaluation import OnImages
 
 
 def run(
@@ -29,11 +25,12 @@ def run(
     """Evaluate, show progress, print the areas and the page's path."""
     prepare(settings.threads)
     try:
-        with _progress(quiet=quiet) as on_images:
+        with progress_bars(quiet=quiet) as bars:
             classifier = load(settings.model, settings.device)
             summary = evaluate(
                 classifier, settings, out, resume=resume, overwrite=overwrite,
-                data_root=data_root, on_images=on_images,
+                data_root=data_root,
+                on_images=lambda *told: bars.show("images", *told),
             )  # fmt: skip
     except KeyboardInterrupt:
         typer.echo("interrupted: go on with the same command and --resume", err=True)
@@ -65,23 +62,3 @@ def _lines(summary: Mapping[str, Any]) -> Iterator[str]:
                 and not row["map"].startswith("inverted:")
             )
             yield f"area, {protocol}, {fill}: {found}"
-
-
-@contextmanager
-def _progress(*, quiet: bool) -> Iterator[OnImages]:
-    """One bar of images, with images a second and the time left."""
-    console = Console(file=sys.stderr)
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
-    )  # fmt: skip
-    disabled = quiet or not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=disabled) as progress:
-        task = progress.add_task("loading the model", total=None, rate="")
-
-        def on_images(done: int, total: int | None, before: int) -> None:
-            elapsed = progress.tasks[0].elapsed or 0.0
-            rate = f"{(done - before) / elapsed:.1f} images/s" if done > before else ""
-            progress.update(task, description="images", completed=done, total=total, rate=rate)
-
-        yield on_images

@@ -79,8 +79,11 @@ def _panel(
     fractions: Sequence[float],
     wanted: Callable[[Row], bool],
 ) -> CurvePanel:
+    # Inverted orders go without bands: there are as many as maps, and they are controls.
     drawn = [
-        Curve(row["map"], fractions, *(row["allegiance"][end] for end in ("mean", "low", "high")))
+        Curve(row["map"], fractions, row["allegiance"]["mean"])
+        if row["map"].startswith("inverted:")
+        else Curve(row["map"], fractions, *(row["allegiance"][e] for e in ("mean", "low", "high")))
         for row in curves
         if (row["protocol"], row["fill"]) == (protocol, fill) and wanted(row)
     ]

@@ -128,7 +128,7 @@ def _areas(summary: Mapping[str, Any], protocol: str) -> Mapping[str, Any]:
 
 def _by_protocol(differences: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Any]]]:
     groups: dict[str, list[Any]] = {}
-    for row in differences:
+    for row in sorted(differences, key=lambda row: str(row["protocol"])):
         groups.setdefault(f"{row['protocol']}, {row['fill']}", []).append(row)
     return list(groups.items())
 

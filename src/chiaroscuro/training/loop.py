@@ -17,9 +17,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Sampler
 
 from chiaroscuro.training.log import EpochRow, read_log, write_log
-from chiaroscuro.training.settings import PRECISIONS, TrainingSettings
+from chiaroscuro.training.settings import CHECKPOINT, PRECISIONS, TrainingSettings
 
-CHECKPOINT = "last.ckpt"
 LOG = "log.csv"
 _TEST_BATCH = 256
 

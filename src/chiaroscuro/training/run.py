@@ -14,14 +14,20 @@ from torch import Tensor, nn
 from chiaroscuro.catalogue import versions
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import ImageSet, load_images
-from chiaroscuro.errors import ChoiceError, InputError, ResultError, missing_extra
+from chiaroscuro.errors import (
+    ChiaroscuroError,
+    ChoiceError,
+    InputError,
+    ResultError,
+    missing_extra,
+)
 from chiaroscuro.images import Framing
 from chiaroscuro.models.folder import MARKER, write_classifier
 from chiaroscuro.staging import check_free, staged_folder
 from chiaroscuro.training.log import EpochRow
 from chiaroscuro.training.network import Network, build_network
 from chiaroscuro.training.pixels import PixelStore, store_pixels
-from chiaroscuro.training.settings import TrainingSettings
+from chiaroscuro.training.settings import CHECKPOINT, TrainingSettings
 
 SETTINGS = "settings.json"
 
@@ -35,6 +41,9 @@ class Watcher:
     on_epoch: Callable[[EpochRow], object] = lambda row: None
 
 
+SILENT = Watcher()
+
+
 def train(
     settings: TrainingSettings,
     out: str | Path,
@@ -43,7 +52,7 @@ def train(
     overwrite: bool = False,
     device: str = "cpu",
     data_root: str | Path | None = None,
-    watcher: Watcher = Watcher(),
+    watcher: Watcher = SILENT,
 ) -> Path:
     """Train a network and write it to the folder `out`, with its log and its curve.
 
@@ -66,8 +75,12 @@ def train(
             started = time.perf_counter()
             network, store, test, rows = _train(settings, work, device, data_root, watcher)
         seconds = round(time.perf_counter() - started, 1)
-    except ImportError as error:
-        raise missing_extra("training", "lightning", "train") from error
+    except (ImportError, ChiaroscuroError) as error:
+        if not (work / CHECKPOINT).is_file():
+            shutil.rmtree(work)
+        if isinstance(error, ImportError):
+            raise missing_extra("training", "lightning", "train") from error
+        raise
     origin = _origin(network, settings, store, test, rows, seconds)
     network.classifier.origin = origin
     with staged_folder(final, MARKER, overwrite=overwrite) as stage:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from chiaroscuro.errors import ChoiceError
 
+CHECKPOINT = "last.ckpt"
+"""The file of a training's work folder that it goes on from."""
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 """Number formats by our name, as Lightning calls them."""
 

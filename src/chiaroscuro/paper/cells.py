@@ -1,0 +1,97 @@
+"""The article's experiments: what is trained on what, and the numbers it published."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from chiaroscuro.training.settings import TrainingSettings
+
+EPOCHS = 50
+"""The article's number of epochs."""
+COLUMNS = {
+    "black": ("original", "positive", "active"),
+    "white": ("original", "negative", "inactive"),
+}
+"""The maps of its two tables of areas."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """The article's numbers: test accuracy, and areas under the test curves by map and fill."""
+
+    accuracy: float
+    areas: Mapping[tuple[str, str], float]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One network on one data set. `note`: how it differs from the article, where it does."""
+
+    name: str
+    title: str
+    training: TrainingSettings
+    published: Published | None = None
+    note: str = ""
+
+    @property
+    def data(self) -> str:
+        """The data set's name."""
+        return self.training.data
+
+
+def _published(accuracy: float, black: tuple[float, ...], white: tuple[float, ...]) -> Published:
+    areas = {
+        (name, fill): area
+        for fill, found in (("black", black), ("white", white))
+        for name, area in zip(COLUMNS[fill], found, strict=True)
+    }
+    return Published(accuracy, areas)
+
+
+def _imagenette(architecture: str, *, pretrained: bool = False) -> TrainingSettings:
+    return TrainingSettings(
+        architecture, "imagenette", size=(224, 224), colour_only=True,
+        pretrained=pretrained, freeze=pretrained,
+    )  # fmt: skip
+
+
+CELLS: dict[str, Cell] = {
+    cell.name: cell
+    for cell in (
+        Cell(
+            "cifar10-cnn", "CIFAR-10, basic CNN", TrainingSettings("basic-cnn", "cifar10"),
+            _published(0.6307, (0.23, 0.14, 0.15), (0.21, 0.14, 0.15)),
+        ),
+        Cell(
+            "cifar10-resnet18", "CIFAR-10, ResNet-18", TrainingSettings("resnet18", "cifar10"),
+            _published(0.7569, (0.23, 0.11, 0.11), (0.22, 0.12, 0.12)),
+        ),
+        Cell(
+            "imagenette-cnn", "Imagenette, basic CNN", _imagenette("basic-cnn"),
+            _published(0.6205, (0.24, 0.12, 0.16), (0.21, 0.11, 0.14)),
+        ),
+        Cell(
+            "imagenette-resnet18", "Imagenette, ResNet-18", _imagenette("resnet18"),
+            _published(0.8357, (0.26, 0.14, 0.14), (0.23, 0.18, 0.16)),
+        ),
+        Cell(
+            "imagenette-resnet18-pretrained", "Imagenette, ResNet-18, pre-trained",
+            _imagenette("resnet18", pretrained=True),
+            _published(0.9733, (0.28, 0.21, 0.24), (0.26, 0.20, 0.23)),
+        ),
+        Cell(
+            "imagenette-convnext-tiny-pretrained", "Imagenette, ConvNeXt-Tiny, pre-trained",
+            _imagenette("convnext-tiny", pretrained=True),
+            _published(0.9932, (0.49, 0.37, 0.39), (0.46, 0.37, 0.42)),
+        ),
+        Cell(
+            "imagenette-efficientnet-lite0", "Imagenette, EfficientNet-Lite0, pre-trained",
+            TrainingSettings(
+                "efficientnet-lite0", "imagenette", colour_only=True, pretrained=True,
+                freeze=True, features_once=True, normalize=True,
+            ),
+            note="not in the article: its weights come with the installation; the body's own "
+            "normalisation, and features computed once",
+        ),
+    )
+}  # fmt: skip
+"""Every experiment by name. Source: arXiv:2309.12913, tables 1 to 3."""
