@@ -34,7 +34,7 @@ def match_classes(classifier: Classifier, labels: Sequence[str] | None) -> Class
     if tuple(labels) == classifier.labels:
         return ClassNames(labels, True, np.arange(len(labels)), "")
     try:
-        target = [classifier.class_index(_name(label)) for label in labels]
+        target = [_index(classifier, label) for label in labels]
     except ChoiceError as error:
         return ClassNames(labels, True, None, f"class names do not map: {error}")
     if len(set(target)) < len(target):
@@ -42,6 +42,10 @@ def match_classes(classifier: Classifier, labels: Sequence[str] | None) -> Class
     return ClassNames(labels, True, np.array(target), "")
 
 
-def _name(label: str) -> str:
-    """A label as a name: one that is a number is no index here."""
-    return f"{label} " if label.lstrip("-").isdigit() else label
+def _index(classifier: Classifier, label: str) -> int:
+    """The model's class of that name; a name that is a number is no index here."""
+    if not label.lstrip("-").isdigit():
+        return classifier.class_index(label)
+    if label not in (classifier.labels or ()):
+        raise ChoiceError(f"class {label!r} is none of {classifier.name}")
+    return (classifier.labels or ()).index(label)

@@ -95,11 +95,12 @@ def _open(
 ) -> dict[str, Any]:
     """The configuration of the run in the folder: begun now, or found there and the same."""
     folder = store.folder
-    if folder.exists() and not resume:
-        if not overwrite and (folder / CONFIG).is_file():
+    ours = (folder / CONFIG).is_file()
+    if folder.exists() and not ours and not _is_bare(folder):
+        raise ResultError(f"{folder} holds no {CONFIG}: not one of ours, choose another place")
+    if ours and not resume:
+        if not overwrite:
             raise ResultError(f"{folder} holds a run: go on with it (--resume), or --force")
-        if not (folder / CONFIG).is_file() and any(folder.iterdir()):
-            raise ResultError(f"{folder} holds no {CONFIG}: not one of ours, choose another place")
         shutil.rmtree(folder)
     if (folder / CONFIG).is_file():
         found = store.read_json(CONFIG)
@@ -111,6 +112,11 @@ def _open(
     except OSError as error:
         raise ResultError(f"{folder}: cannot be written ({error.strerror or error})") from error
     return config
+
+
+def _is_bare(folder: Path) -> bool:
+    """Whether a folder holds nothing, or no more than a first file that never came to its end."""
+    return folder.is_dir() and all(file.suffix == ".new" for file in folder.iterdir())
 
 
 def _write_rows(job: _Job, on_images: OnImages) -> int:

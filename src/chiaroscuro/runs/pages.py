@@ -15,8 +15,9 @@ def write_page(folder: Path, summary: Mapping[str, Any]) -> None:
     """Draw every chart as PNG and SVG, and lay out `index.html`, which needs no other file."""
     charts = []
     for name, caption, sheet in evaluation_charts(summary):
-        for suffix in ("png", "svg"):
-            draw_curves(sheet, folder / f"curves-{name}.{suffix}")
-        charts.append((caption, svg_text(sheet)))
+        vectors = svg_text(sheet)
+        draw_curves(sheet, folder / f"curves-{name}.png")
+        (folder / f"curves-{name}.svg").write_text(vectors, encoding="utf-8")
+        charts.append((caption, vectors))
     page = evaluation_page(summary, charts, load_examples(folder))
     (folder / PAGE).write_text(page, encoding="utf-8")
