@@ -1,0 +1,251 @@
+"""The article made anew on tiny sets: trained, evaluated, drawn and written from images alone."""
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torchvision import models as zoo
+from typer.testing import CliRunner
+
+import chiaroscuro.runs.evaluation as evaluation
+from chiaroscuro.choices import PAPER_MAPS
+from chiaroscuro.cli.app import app
+from chiaroscuro.data import DATASETS
+from chiaroscuro.errors import ChoiceError, InputError
+from chiaroscuro.paper import CELLS, PaperSettings, reproduce
+from chiaroscuro.paper.cells import COLUMNS
+from chiaroscuro.paper.claims import answer_claims
+from chiaroscuro.paper.sharpness import gini, neighbours
+from chiaroscuro.paper.work import CellResult
+from tests.pictures import class_rows, write_parquet
+
+
+@pytest.fixture
+def root(tmp_path):
+    """CIFAR-10 and Imagenette in name: a few pictures of ten classes."""
+    for name, test, count in (("cifar10", "test", 10), ("imagenette", "validation", 3)):
+        labels = DATASETS[name].labels
+        rows = class_rows(10, 1, side=32)[:count]
+        for split in ("train", test):
+            write_parquet(tmp_path / name / f"{split}.parquet", rows, labels)
+    return tmp_path
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch):
+    """ResNet-18's weights where torchvision looks for them; all other files are out of reach."""
+
+    def refuse(*_args, **_options):
+        raise OSError("no internet in this test")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    monkeypatch.setattr(torch.hub, "urlopen", refuse)
+    folder = tmp_path / "torch" / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        torch.save(zoo.resnet18().state_dict(), folder / "resnet18-f37072fd.pth")
+
+
+@pytest.fixture(autouse=True)
+def without_run_pages(monkeypatch):
+    """The runs' own pages are looked at elsewhere, and take long to draw."""
+    monkeypatch.setattr(evaluation, "write_page", lambda folder, summary: None)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Imagenette's cells at 32 px, so that a test can train and evaluate them."""
+    for name, cell in CELLS.items():
+        if cell.data == "imagenette":
+            training = replace(cell.training, size=(32, 32))
+            monkeypatch.setitem(CELLS, name, replace(cell, training=training))
+
+
+def quick(root, *cells, **options):
+    return PaperSettings(cells=cells, data_root=root, quick=True, **options)
+
+
+def numbers(out, table):
+    with (out / "tables" / f"{table}.csv").open() as source:
+        return list(csv.DictReader(source))
+
+
+def test_quick_makes_every_number_from_images(root, tmp_path):
+    out = tmp_path / "out"
+    assert reproduce(quick(root, "cifar10-cnn"), out) == {}
+    text = (out / "paper.md").read_text()
+    assert "Its numbers mean nothing" in text
+    assert "0.6307" in text  # the article's own
+    black = numbers(out, "black")
+    assert [row["map"] for row in black] == list(COLUMNS["black"])
+    assert [row["article"] for row in black] == ["0.23", "0.14", "0.15"]
+    summary = json.loads((out / "runs" / "cifar10-cnn-test" / "summary.json").read_text())
+    for row in black:
+        ours = next(
+            c["area"]["value"] for c in summary["curves"]
+            if (c["protocol"], c["map"], c["fill"]) == ("paper", row["map"], "black")
+        )  # fmt: skip
+        assert row["ours [95 %]"].startswith(f"{ours:.3f} ")
+        assert row["difference [95 %]"].startswith(f"{ours - float(row['article']):+.3f} ")
+    first = {name: (out / name).read_bytes() for name in ("paper.md", "claims.json")}
+
+    shutil.rmtree(out / "models")
+    shutil.rmtree(out / "runs")
+    reproduce(quick(root, "cifar10-cnn"), out)
+    again = {name: (out / name).read_text() for name in ("paper.md", "claims.json")}
+    assert _without_times(again["paper.md"]) == _without_times(first["paper.md"].decode())
+    assert again["claims.json"].encode() == first["claims.json"]
+
+    # Other pictures, other numbers: nothing is stored.
+    shutil.rmtree(out)
+    labels = DATASETS["cifar10"].labels
+    turned = [(data, 9 - label) for data, label in class_rows(10, 2, side=32)][::3]
+    write_parquet(root / "cifar10" / "test.parquet", turned, labels)
+    reproduce(quick(root, "cifar10-cnn"), out)
+    assert numbers(out, "accuracy") != []
+    assert (out / "claims.json").read_bytes() != first["claims.json"]
+
+
+def _without_times(text):
+    lines = text.splitlines()
+    return [
+        line.rsplit("|", 2)[0] if line.startswith("| CIFAR-10, basic") else line for line in lines
+    ]
+
+
+def test_cells_are_kept_reused_and_reported_together(root, tmp_path, weights, small, monkeypatch):
+    out = tmp_path / "out"
+    names = ("imagenette-resnet18-pretrained", "imagenette-convnext-tiny-pretrained")
+    missing = reproduce(quick(root, *names), out)
+    assert list(missing) == ["imagenette-convnext-tiny-pretrained"]
+    assert "could not be fetched" in missing["imagenette-convnext-tiny-pretrained"]
+    assert not (out / "models" / "imagenette-convnext-tiny-pretrained.training").exists()
+    stamp = (out / "models" / names[0] / "model.safetensors").stat().st_mtime_ns
+
+    assert reproduce(quick(root, "imagenette-efficientnet-lite0"), out) == {}
+    assert (out / "models" / names[0] / "model.safetensors").stat().st_mtime_ns == stamp
+    rows = numbers(out, "accuracy")
+    by_title = {row["network"]: row for row in rows}
+    assert len(rows) == len(CELLS)
+    kept = by_title["Imagenette, ResNet-18, pre-trained"]
+    assert kept["article"] == "0.9733" and "cut short" in kept["epochs"]
+    assert by_title["Imagenette, EfficientNet-Lite0, pre-trained"]["article"] == "-"
+    assert by_title["CIFAR-10, basic CNN"]["ours [95 %]"] == "not run: not asked for"
+    assert {file.name for file in (out / "figures").iterdir()} == {
+        f"{kind}-{name}{end}.png"
+        for name in (names[0], "imagenette-efficientnet-lite0")
+        for kind, end in (("examples", ""), ("curves", "-paper"), ("curves", "-matched"))
+    }
+    page = (out / "index.html").read_text()
+    assert "<script" not in page and 'src="data:image/png' in page and 'src="http' not in page
+    tex = (out / "tables" / "black.tex").read_text()
+    assert tex.startswith("\\begin{table}")
+    # Both networks of one data set show the same images.
+    chosen = json.loads((out / "examples-imagenette.json").read_text())
+    assert chosen and all(id_.startswith("validation#") for id_ in chosen)
+
+
+def test_a_network_of_other_settings_is_not_taken(root, tmp_path):
+    out = tmp_path / "out"
+    reproduce(quick(root, "cifar10-cnn"), out)
+    file = out / "models" / "cifar10-cnn" / "model.json"
+    about = json.loads(file.read_text())
+    about["origin"]["training"]["learning_rate"] = 0.1
+    file.write_text(json.dumps(about))
+    shutil.rmtree(out / "runs")
+    with pytest.raises(InputError, match="was trained with learning_rate 0.1, cifar10-cnn needs"):
+        reproduce(quick(root, "cifar10-cnn"), out)
+
+
+def test_the_command_says_what_could_not_be_run(root, tmp_path, weights, small):
+    out = tmp_path / "out"
+    words = ["paper", "--quick", "--data-root", str(root), "--out", str(out), "-q"]
+    cells = ["--cell", "cifar10-cnn", "--cell", "imagenette-convnext-tiny-pretrained"]
+    done = CliRunner().invoke(app, [*words, *cells])
+    assert done.exit_code == 1
+    assert done.stderr.startswith("chiaroscuro: imagenette-convnext-tiny-pretrained: torchvision:")
+    assert (out / "index.html").is_file()
+
+
+def test_unknown_cells_and_no_cell_at_all(tmp_path):
+    with pytest.raises(ChoiceError, match="unknown cell 'cifar10-cn': did you mean cifar10-cnn"):
+        PaperSettings(cells=("cifar10-cn",))
+    with pytest.raises(InputError, match="no cell could be run: "):
+        reproduce(quick(tmp_path / "nowhere", "cifar10-cnn"), tmp_path / "out")
+
+
+def test_the_published_numbers_are_the_articles():
+    cnn, resnet = CELLS["cifar10-cnn"].published, CELLS["imagenette-resnet18"].published
+    assert (cnn.accuracy, cnn.areas["active", "black"], cnn.areas["inactive", "white"]) == (
+        0.6307, 0.15, 0.15,
+    )  # fmt: skip
+    assert (resnet.areas["negative", "white"], resnet.areas["inactive", "white"]) == (0.18, 0.16)
+    with_numbers = [cell for cell in CELLS.values() if cell.published]
+    lower = [
+        cell.published.areas[name, fill] < cell.published.areas["original", fill]
+        for cell in with_numbers
+        for fill, maps in COLUMNS.items()
+        for name in maps[1:]
+    ]
+    assert len(lower) == 24 and all(lower)  # the article's first claim
+
+
+def test_measures_of_noise_by_hand():
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand(1, 64, 64, generator=generator)
+    assert abs(float(neighbours(noise))) < 0.05
+    smooth = torch.linspace(0, 3, 64).sin().expand(1, 64, 64)
+    assert float(neighbours(smooth)) > 0.99
+    stripes = torch.tensor([0.0, 1.0]).repeat(32).expand(1, 64, 64)
+    assert float(neighbours(stripes)) == pytest.approx(0, abs=0.02)  # -1 across, +1 along
+    values = torch.tensor([[[1.0, 2.0, 3.0, 6.0]]])
+    apart = np.abs(np.subtract.outer([1, 2, 3, 6], [1, 2, 3, 6])).sum()
+    assert float(gini(values)) == pytest.approx(apart / (2 * 4 * 12))
+    assert float(gini(torch.zeros(1, 2, 2))) == 0
+    assert float(neighbours(torch.ones(1, 4, 4))) == 0
+
+
+def _result(cell, difference, p):
+    areas = {"value": 0.2, "low": 0.1, "high": 0.3}
+    kept = {"mean": [1.0, 0.3, 0.205, 0.2], "low": [0] * 4, "high": [1] * 4}
+    names = [*("original", "positive", "negative", "active", "inactive"), "random"]
+    curves = [
+        {"protocol": p_, "map": n, "fill": f, "allegiance": kept, "changed": [0, 0.2, 0.4, 0.41],
+         "area": areas}
+        for p_ in ("paper", "matched") for f in ("black", "white") for n in names
+    ]  # fmt: skip
+    pairs = [
+        {"protocol": p_, "fill": f, "map": a, "against": b, "difference": difference,
+         "low": difference - 0.01, "high": difference + 0.01, "p": p, "p_holm": p}
+        for p_ in ("paper", "matched") for f in ("black", "white")
+        for i, a in enumerate(names) for b in names[i + 1 :]
+    ]  # fmt: skip
+    summary = {
+        "curves": curves, "differences": pairs, "choices": {"fractions": [0, 0.3, 0.6, 0.9]},
+    }  # fmt: skip
+    return CellResult(cell, None, {}, {"test": summary, "train": summary})
+
+
+def test_claims_follow_the_numbers():
+    cell = CELLS["cifar10-cnn"]
+    noise = {m: dict.fromkeys(PAPER_MAPS, (0.5, 0.4, 0.6)) for m in ("gini", "neighbours")}
+    # The map named first in every pair is higher by 0.05, surely: original above positive, ...
+    answers = answer_claims([_result(cell, 0.05, 0.001)], {cell.name: noise})
+    assert len(answers) == 7
+    assert answers[0].found[0] == (
+        "test images, paper: lower in 4 of 4 comparisons, higher in 0, not told apart in 0."
+    )
+    assert "lower in 0 of 2 comparisons, higher in 2" in answers[1].found[0]
+    row = answers[0].table.rows[0]
+    assert row[4:] == ["positive - original", "-0.050 [-0.060, -0.040]", "0.0010", "yes"]
+    flat = {(r[1], r[2]): r for r in answers[2].table.rows}
+    assert flat["black", "active"][3:] == ["41 %", "60 %", "0.200"]
+    unsure = answer_claims([_result(cell, 0.05, 0.2)], {cell.name: noise})
+    assert "not told apart in 4" in unsure[0].found[0]
+    assert "more concentrated than original in 0" in unsure[3].found[0]
