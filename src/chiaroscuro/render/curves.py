@@ -1,6 +1,8 @@
-"""Curves with bands, one panel a fill, each name in a colour of its own."""
+"""Curves with bands in panels, each name in a colour of its own, written at the line's end."""
 
 import io
+import textwrap
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +14,23 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from chiaroscuro.errors import ChoiceError
+from chiaroscuro.render.labels import spread
 
 INK, FAINT, GRID = "#1b1d22", "#5d626c", "#e4e6ea"
 _COLUMNS = 2
 _DPI = 110
+_PITCH, _HEIGHT = 5.9, 2.75
+"""Inches from panel to panel, and of a panel's axes."""
+_LEFT, _TOP, _BETWEEN, _BOTTOM, _FOOTER = 0.8, 1.2, 0.85, 0.62, 0.3
+_GAP, _LEADER, _SAMPLE, _LETTER = 0.165, 0.2, 0.34, 0.074
+"""Inches between names, to their line samples, of these, and of a name's letter."""
+_LONGEST = 24
+_POINT, _SMALLEST = 0.62 / 72, 7.0
+"""Inches a letter takes per point of its size, and the smallest size of a text."""
+_THIN, _WIDE = 1.1, 1.9
 
 Line = Literal["-", "--", "-.", ":"]
 
@@ -70,13 +85,18 @@ class CurveSheet:
 
 
 def draw_curves(sheet: CurveSheet, path: Path) -> None:
-    """Write the figure as PNG or SVG, by the file's suffix; the same sheet gives the same bytes."""
-    kind = path.suffix.removeprefix(".")
+    """Write the figure as PNG or SVG, by the file's suffix; the same sheet gives the same bytes.
+
+    Raises `ChoiceError` for another suffix, or a sheet without curves.
+    """
+    kind = path.suffix.removeprefix(".").lower()
+    if kind not in ("png", "svg"):
+        raise ChoiceError(f"{path.name}: curves are drawn as .png or .svg, choose one of them")
     path.write_bytes(_drawn(sheet, kind))
 
 
 def svg_text(sheet: CurveSheet) -> str:
-    """The figure as SVG text."""
+    """The figure as SVG text; raises `ChoiceError` for a sheet without curves."""
     return _drawn(sheet, "svg").decode("utf-8")
 
 
@@ -90,11 +110,18 @@ def line_style(name: str) -> tuple[str, Line]:
 
 
 def _drawn(sheet: CurveSheet, kind: str) -> bytes:
+    if not any(panel.curves for panel in sheet.panels):
+        raise ChoiceError(f"figure {sheet.title!r} has no curves: give at least one")
     target = io.BytesIO()
     metadata: dict[str, Any] = (
         {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
     )
-    with mpl.rc_context({"svg.hashsalt": "chiaroscuro", "svg.fonttype": "path"}):
+    with (
+        mpl.rc_context({"svg.hashsalt": "chiaroscuro", "svg.fonttype": "path"}),
+        warnings.catch_warnings(),
+    ):
+        # A script that the font lacks shows as boxes; the page beside the figure has the name.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         _figure(sheet).savefig(target, format=kind, metadata=metadata)
     return target.getvalue()
 
@@ -102,70 +129,108 @@ def _drawn(sheet: CurveSheet, kind: str) -> bytes:
 def _figure(sheet: CurveSheet) -> Figure:
     columns = min(sheet.columns, len(sheet.panels))
     rows = -(-len(sheet.panels) // columns)
-    width, height = 5.4 * columns + 0.6, 3.7 * rows + 1.35
+    width = _PITCH * columns + 0.2
+    height = _TOP + rows * _HEIGHT + (rows - 1) * _BETWEEN + _BOTTOM
+    height += _FOOTER if sheet.footer else 0
     figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(
-        rows, columns, left=0.75 / width, right=1 - 0.2 / width, top=1 - 1.15 / height,
-        bottom=0.75 / height, wspace=0.16, hspace=0.32,
-    )  # fmt: skip
-    left = 0.2 / width
-    for y, text, size, colour in (
-        (1 - 0.3 / height, sheet.title, 14, INK),
-        (1 - 0.6 / height, sheet.subtitle, 9.5, FAINT),
-        (0.16 / height, sheet.footer, 8.5, FAINT),
-    ):
-        figure.text(left, y, text, fontsize=size, color=colour, va="center", parse_math=False)
+    _write_texts(figure, sheet, width, height)
+    room = max(_label_width(curve.name) for panel in sheet.panels for curve in panel.curves)
     for n, panel in enumerate(sheet.panels):
-        axes = figure.add_subplot(grid[n // columns, n % columns])
+        row, column = divmod(n, columns)
+        left, bottom = _LEFT + column * _PITCH, height - _TOP - _HEIGHT - row * (_HEIGHT + _BETWEEN)
+        span = _PITCH - _LEFT - room
+        axes = figure.add_axes((left / width, bottom / height, span / width, _HEIGHT / height))
         _draw_panel(axes, panel, sheet)
-        if n % columns == 0:
-            axes.set_ylabel(sheet.y_label, fontsize=10, color=INK)
+        _draw_names(axes, panel, sheet, span)
+        if column == 0:
+            axes.set_ylabel(sheet.y_label, fontsize=10, color=INK, parse_math=False)
         if n + columns >= len(sheet.panels):
-            axes.set_xlabel(sheet.x_label, fontsize=10, color=INK)
+            axes.set_xlabel(sheet.x_label, fontsize=10, color=INK, parse_math=False)
     return figure
 
 
+def _write_texts(figure: Figure, sheet: CurveSheet, width: float, height: float) -> None:
+    """Title, subtitle and footer: smaller where they do not fit the width, then cut."""
+    for y, text, size, colour in (
+        (1 - 0.3 / height, sheet.title, 14.0, INK),
+        (1 - 0.6 / height, sheet.subtitle, 9.5, FAINT),
+        (0.18 / height, sheet.footer, 8.5, FAINT),
+    ):
+        room = (width - 0.4) / _POINT
+        fitting = max(_SMALLEST, min(size, room / max(len(text), 1)))
+        most = int(room / fitting)
+        shown = text if len(text) <= most else f"{text[: most - 1]}…"
+        figure.text(
+            0.2 / width, y, shown, fontsize=fitting, color=colour, va="center", parse_math=False
+        )
+
+
 def _draw_panel(axes: Axes, panel: CurvePanel, sheet: CurveSheet) -> None:
-    scale = 100 if sheet.percent_x else 1
     for curve in panel.curves:
-        colour, style = line_style(curve.name)
-        thin = curve.name.startswith(_INVERTED)
-        x = np.asarray(curve.x, float) * scale
+        x = _across(curve, sheet)
         if curve.low is not None and curve.high is not None:
+            colour = line_style(curve.name)[0]
             axes.fill_between(x, curve.low, curve.high, color=colour, alpha=0.13, linewidth=0)
-        axes.plot(
-            x, curve.y, style, color=colour, linewidth=1.1 if thin else 1.9,
-            alpha=0.75 if thin else 1.0, label=curve.name,
-        )  # fmt: skip
+        axes.plot(x, curve.y, **_look(curve.name))
     axes.set_title(panel.title, fontsize=11, color=INK, loc="left", pad=6, parse_math=False)
+    axes.set_title(panel.note, fontsize=8, color=FAINT, loc="right", pad=6, parse_math=False)
     low, high = sheet.y_limits
     axes.set_ylim(low - 0.02 * (high - low), high + 0.03 * (high - low))
+    ends = [end for curve in panel.curves for end in _across(curve, sheet)[[0, -1]].tolist()]
+    first, last = (min(ends), max(ends)) if ends else (0.0, 1.0)
+    # The axes end where the lines do, so that their names stand right beside them.
+    axes.set_xlim(first - 0.015 * (last - first or 1), last if last > first else first + 1)
     axes.grid(color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.tick_params(colors=FAINT, labelsize=8.5, length=3)
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color("#b9bcc4")
-    if panel.note:
+
+
+def _draw_names(axes: Axes, panel: CurvePanel, sheet: CurveSheet, span: float) -> None:
+    """Each name at its line's right end behind a sample of the line, in the order of the ends."""
+    # Lines that end together are named in the order that they had on the way.
+    curves = sorted(panel.curves, key=lambda c: (c.y[-1], float(np.mean(np.asarray(c.y, float)))))
+    low, high = axes.get_ylim()
+    ends = [min(max(curve.y[-1], low), high) for curve in curves]
+    first, last = axes.get_xlim()
+    frame = axes.get_yaxis_transform()
+    for curve, end, place in zip(
+        curves, ends, spread(ends, _GAP * (high - low) / _HEIGHT, low, high), strict=True
+    ):
+        look = _look(curve.name)
+        begin = (_across(curve, sheet)[-1] - first) / (last - first)
+        turn, stop = 1 + _LEADER / span, 1 + (_LEADER + _SAMPLE) / span
+        leader = {"color": look["color"], "linewidth": 0.6, "alpha": 0.6}
+        for x, y, style in (
+            ((begin, turn), (end, place), leader),
+            ((turn, stop), (place, place), look),
+        ):
+            axes.add_line(Line2D(x, y, transform=frame, clip_on=False, **style))
         axes.text(
-            0.0, -0.13, panel.note, transform=axes.transAxes, fontsize=8, color=FAINT, va="top"
-        )
-    _draw_legend(axes, panel)
+            stop + 0.07 / span, place, _short(curve.name), transform=frame, fontsize=8.5,
+            color=INK, va="center_baseline", parse_math=False,
+        )  # fmt: skip
 
 
-def _draw_legend(axes: Axes, panel: CurvePanel) -> None:
-    """Names by their lines, the highest at the right end first, as the eye meets them."""
-    ends = sorted(panel.curves, key=lambda curve: -float(np.mean(np.asarray(curve.y, float))))
-    handles = [
-        Line2D([], [], color=line_style(c.name)[0], linestyle=line_style(c.name)[1], linewidth=1.9)
-        for c in ends
-    ]
-    legend = axes.legend(
-        handles, [curve.name for curve in ends], fontsize=8.5, loc="upper right", frameon=True,
-        facecolor="white", framealpha=0.85, edgecolor="none", handlelength=2.4,
-        ncols=2 if len(ends) > 6 else 1,
-    )  # fmt: skip
-    for text in legend.get_texts():
-        text.set_color(INK)
-        text.set_parse_math(False)
+def _look(name: str) -> dict[str, Any]:
+    colour, style = line_style(name)
+    thin = name.startswith(_INVERTED)
+    return {
+        "color": colour, "linestyle": style, "linewidth": _THIN if thin else _WIDE,
+        "alpha": 0.75 if thin else 1.0,
+    }  # fmt: skip
+
+
+def _across(curve: Curve, sheet: CurveSheet) -> NDArray[np.float64]:
+    return np.asarray(curve.x, np.float64) * (100 if sheet.percent_x else 1)
+
+
+def _short(name: str) -> str:
+    return textwrap.shorten(name, _LONGEST, placeholder="…") if " " in name else name[:_LONGEST]
+
+
+def _label_width(name: str) -> float:
+    return _LEADER + _SAMPLE + 0.12 + _LETTER * len(_short(name))

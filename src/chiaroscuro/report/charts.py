@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from chiaroscuro.choices import parse_fill
 from chiaroscuro.render import Curve, CurvePanel, CurveSheet
 
 NATURAL = {
@@ -23,26 +24,25 @@ def evaluation_charts(summary: Mapping[str, Any]) -> list[tuple[str, str, CurveS
     """File name, caption and figure of every chart that a summary gives.
 
     One figure a protocol with the article's maps (all, where the fill has none of its own), and one
-    with the crossed maps and the inverted orders, where there are any.
+    with the crossed maps and the inverted orders; a figure without curves is left out.
     """
+    sure = f"{100 * summary['choices']['confidence']:.0f} % intervals over images"
     charts = []
     for protocol in summary["choices"]["protocols"]:
         caption = (
             "Share of images whose predicted class is kept while a map's highest pixels are "
-            f"changed; {_PROTOCOLS[protocol]}. Lower is better; bands are "
-            f"{100 * summary['choices']['confidence']:.0f} % intervals over images."
+            f"changed; {_PROTOCOLS[protocol]}. Lower is better; bands are {sure}."
         )
-        sheet = _sheet(summary, protocol, lambda row: is_natural(row["map"], row["fill"]))
-        charts.append((protocol, caption, sheet))
-        crossed = _sheet(summary, protocol, _is_crossed)
-        if any(panel.curves for panel in crossed.panels):
-            about = (
-                "The other fill's maps and, where the counts are matched, the inverted orders: "
-                "what happens when the sign is taken the wrong way round. The random order is the "
-                "line between knowing and not knowing."
-            )
-            charts.append((f"{protocol}-crossed", about, crossed))
-    return charts
+        charts.append((protocol, caption, _sheet(summary, protocol, "", _is_own)))
+        caption = (
+            f"Crossed and inverted, {protocol} protocol: the other fill's maps and, where the "
+            "counts are matched, every map from its lowest pixel on; what happens when the sign is "
+            "taken the wrong way round. The random order is the line between knowing and not "
+            f"knowing. Bands are {sure}; inverted orders have none."
+        )
+        sheet = _sheet(summary, protocol, ", crossed and inverted", _is_crossed)
+        charts.append((f"{protocol}-crossed", caption, sheet))
+    return [chart for chart in charts if chart[2].panels]
 
 
 def is_natural(name: str, fill: str) -> bool:
@@ -52,11 +52,34 @@ def is_natural(name: str, fill: str) -> bool:
     return name in NATURAL[fill] if fill in NATURAL else ":" not in name
 
 
+def fill_title(fill: str) -> str:
+    """What is done to the pixels, in words that suit a heading.
+
+    >>> fill_title("black"), fill_title("brighter:0.1")
+    ('black-deletion', 'pixels brighter by 0.1')
+    """
+    found = parse_fill(fill)
+    if found.name in ("brighter", "darker"):
+        return f"pixels {found.name} by {found.amount:g}"
+    return f"{fill}-deletion"
+
+
+def images_text(count: int) -> str:
+    """A number of images in words: 1 image, 1,000 images."""
+    return f"{count:,} image{'' if count == 1 else 's'}"
+
+
+def _is_own(row: Row) -> bool:
+    return is_natural(row["map"], row["fill"])
+
+
 def _is_crossed(row: Row) -> bool:
     return row["map"] == _RANDOM or not is_natural(row["map"], row["fill"])
 
 
-def _sheet(summary: Mapping[str, Any], protocol: str, wanted: Callable[[Row], bool]) -> CurveSheet:
+def _sheet(
+    summary: Mapping[str, Any], protocol: str, which: str, wanted: Callable[[Row], bool]
+) -> CurveSheet:
     data, choices = summary["data"], summary["choices"]
     panels = [
         panel
@@ -65,7 +88,9 @@ def _sheet(summary: Mapping[str, Any], protocol: str, wanted: Callable[[Row], bo
     ]
     return CurveSheet(
         title=f"{summary['model']['name']} on {data['source']}, {data['split']}",
-        subtitle=f"{protocol} protocol: {_PROTOCOLS[protocol]} · {data['images']} images",
+        subtitle=(
+            f"{protocol} protocol{which}: {_PROTOCOLS[protocol]} · {images_text(data['images'])}"
+        ),
         panels=panels,
         x_label="pixels deleted (%)",
         y_label="share of predictions kept",
@@ -88,4 +113,4 @@ def _panel(
         if (row["protocol"], row["fill"]) == (protocol, fill) and wanted(row)
     ]
     alone = all(curve.name == _RANDOM for curve in drawn)
-    return CurvePanel(f"{fill}-deletion", [] if alone else drawn)
+    return CurvePanel(fill_title(fill), [] if alone else drawn)

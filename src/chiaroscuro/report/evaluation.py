@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from chiaroscuro.render.colours import Rgb
-from chiaroscuro.report.charts import is_natural
+from chiaroscuro.report.charts import fill_title, images_text, is_natural
 from chiaroscuro.report.pages import data_uri, environment
 
 _CLASSES = 50
 _SURE = 0.05
-_INVERTED = "inverted:"
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,28 +38,27 @@ def evaluation_page(
         (caption, f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode('ascii')}")
         for caption, svg in charts
     ]
-    return (
-        environment()
-        .get_template("evaluation.html.j2")
-        .render(
-            summary=summary,
-            charts=drawn,
-            outcome=list(outcome(summary)),
-            areas=[_areas(summary, protocol) for protocol in summary["choices"]["protocols"]],
-            differences=_by_protocol(summary["differences"]),
-            class_columns=_class_columns(summary),
-            classes=sorted(summary["classes"], key=lambda row: -row["images"])[:_CLASSES],
-            examples=[_pictures(example) for example in examples],
-            details=list(_details(summary)),
-            sure=_SURE,
-        )
+    columns = _class_columns(summary)
+    shown = sorted(summary["classes"], key=lambda row: -row["images"])[:_CLASSES]
+    template = environment().get_template("evaluation.html.j2")
+    return template.render(
+        summary=summary,
+        images=images_text(summary["data"]["images"]),
+        charts=drawn,
+        outcome=list(outcome(summary)),
+        areas=[_areas(summary, protocol) for protocol in summary["choices"]["protocols"]],
+        differences=_differences(summary),
+        class_columns=columns,
+        classes=[_class_row(row, columns) for row in shown],
+        examples=[_pictures(example) for example in examples],
+        details=list(_details(summary)),
+        sure=_SURE,
     )
 
 
 def outcome(summary: Mapping[str, Any]) -> Sequence[str]:
     """What was found, in sentences: the lowest area of each fill, and `original` against chance."""
-    protocols = summary["choices"]["protocols"]
-    protocol = "matched" if "matched" in protocols else protocols[0]
+    protocol = _fairest(summary)
     found = []
     for fill in summary["choices"]["fills"]:
         rows = [
@@ -72,10 +70,35 @@ def outcome(summary: Mapping[str, Any]) -> Sequence[str]:
             continue
         best = min(rows, key=lambda row: row["area"]["value"])
         found.append(
-            f"{fill}-deletion ({protocol}): {best['map']} has the lowest area, "
-            f"{interval_text(best['area'])}.{_against_random(summary, protocol, fill)}"
+            f"{fill_title(fill)} ({protocol}): {best['map']} has the lowest area, "
+            f"{interval_text(best['area'])}{_equals(summary, best)}."
+            f"{_against_random(summary, protocol, fill)}"
         )
-    return found
+    if found and protocol != "matched":
+        found.append(
+            "Sparse maps change fewer pixels in this protocol, and no random order was measured: "
+            "evaluate with the matched protocol to rank maps."
+        )
+    return found or ["Nothing was measured: no image could be used."]
+
+
+def _fairest(summary: Mapping[str, Any]) -> str:
+    """The protocol to rank maps by: `matched`, where it was run."""
+    protocols = summary["choices"]["protocols"]
+    return "matched" if "matched" in protocols else str(protocols[0])
+
+
+def _equals(summary: Mapping[str, Any], best: Mapping[str, Any]) -> str:
+    """Which maps the lowest one cannot be told from."""
+    where = (best["protocol"], best["fill"])
+    close = [
+        row["against"] if row["map"] == best["map"] else row["map"]
+        for row in summary["differences"]
+        if (row["protocol"], row["fill"]) == where
+        and best["map"] in (row["map"], row["against"])
+        and row["p_holm"] >= _SURE
+    ]
+    return f" (not told apart from {', '.join(close)})" if close else ""
 
 
 def interval_text(found: Mapping[str, float], digits: int = 3) -> str:
@@ -89,10 +112,14 @@ def _against_random(summary: Mapping[str, Any], protocol: str, fill: str) -> str
         if (row["protocol"], row["fill"], row["map"], row["against"]) == (
             protocol, fill, "original", "random",
         ):  # fmt: skip
+            value, low, high = (float(row[end]) for end in ("difference", "low", "high"))
             if row["p_holm"] >= _SURE:
-                return " original cannot be told from a random order."
-            word = "lower (better)" if row["difference"] < 0 else "higher (worse)"
-            return f" original is {word} than a random order by {abs(row['difference']):.3f}."
+                size = f"difference {value:+.3f} [{low:+.3f}, {high:+.3f}]"
+                return f" original cannot be told from a random order ({size})."
+            word = "lower (better)" if value < 0 else "higher (worse)"
+            low, high = (-high, -low) if value < 0 else (low, high)
+            size = f"{abs(value):.3f} [{low:.3f}, {high:.3f}]"
+            return f" original is {word} than a random order by {size}."
     return ""
 
 
@@ -111,7 +138,7 @@ def _areas(summary: Mapping[str, Any], protocol: str) -> Mapping[str, Any]:
     }
     return {
         "protocol": protocol,
-        "fills": fills,
+        "fills": [(fill, fill_title(fill)) for fill in fills],
         "groups": [group for group in (("maps", maps), ("controls", controls)) if group[1]],
         "cells": {
             key: {
@@ -126,27 +153,39 @@ def _areas(summary: Mapping[str, Any], protocol: str) -> Mapping[str, Any]:
     }
 
 
-def _by_protocol(differences: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Any]]]:
-    groups: dict[str, list[Any]] = {}
-    for row in sorted(differences, key=lambda row: str(row["protocol"])):
-        groups.setdefault(f"{row['protocol']}, {row['fill']}", []).append(row)
-    return list(groups.items())
-
-
-def _class_columns(summary: Mapping[str, Any]) -> list[int]:
-    """Places of the areas that a class's row shows: each fill's own maps, in one protocol."""
-    if not summary["classes"]:
-        return []
-    protocols = summary["choices"]["protocols"]
-    protocol = "matched" if "matched" in protocols else protocols[0]
+def _differences(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The pairs by protocol and fill; those of the protocol to rank by come first, and open."""
+    first = _fairest(summary)
+    groups: dict[tuple[str, str], list[Any]] = {}
+    for row in sorted(summary["differences"], key=lambda row: bool(row["protocol"] != first)):
+        better = row["map"] if row["difference"] < 0 else row["against"]
+        found = {**row, "better": better if row["p_holm"] < _SURE else ""}
+        groups.setdefault((row["protocol"], row["fill"]), []).append(found)
     return [
-        n
-        for n, row in enumerate(summary["classes"][0]["areas"])
-        if row["protocol"] == protocol
-        and is_natural(row["map"], row["fill"])
-        and row["map"] != "random"
-        and not row["map"].startswith(_INVERTED)
+        {"title": f"{protocol}, {fill_title(fill)}", "open": protocol == first, "rows": rows}
+        for (protocol, fill), rows in groups.items()
     ]
+
+
+def _class_columns(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """The areas that a class's row shows: each fill's own maps, in the protocol to rank by."""
+    protocol = _fairest(summary)
+    return [
+        (protocol, row["map"], row["fill"])
+        for row in summary["curves"]
+        if row["protocol"] == protocol
+        and not row["control"]
+        and is_natural(row["map"], row["fill"])
+    ]
+
+
+def _class_row(
+    row: Mapping[str, Any], columns: Sequence[tuple[str, str, str]]
+) -> tuple[str, str, str, list[str]]:
+    """A class's name, images, accuracy and areas, as written."""
+    areas = {(a["protocol"], a["map"], a["fill"]): f"{a['area']:.3f}" for a in row["areas"]}
+    accuracy = "" if row["accuracy"] is None else f"{100 * row['accuracy']:.1f} %"
+    return row["class"], f"{row['images']:,}", accuracy, [areas.get(key, "") for key in columns]
 
 
 def _pictures(example: Example) -> Mapping[str, Any]:
