@@ -1,6 +1,7 @@
 """The command line: what it prints where, what it writes, and one line for each error."""
 
 import json
+import re
 import sys
 from io import StringIO
 
@@ -14,6 +15,7 @@ import chiaroscuro
 from chiaroscuro import Explanation, choices
 from chiaroscuro.cli.app import app, main
 from chiaroscuro.explanations import storage
+from chiaroscuro.images import packaged_photo
 
 SPEC = """
 import torch
@@ -160,6 +162,17 @@ def test_the_default_maps(run, photos, tmp_path):
     assert run("explain", photos / "a.png", "--model", spec)[0] == 0
     folder = tmp_path / choices.DEFAULT_OUT / "a"
     assert about(folder)["choices"]["maps"] == list(choices.EXPLAIN_MAPS)
+
+
+def test_the_packaged_cifar10_network_explains_a_packaged_photo(tmp_path):
+    words = ["explain", str(packaged_photo("cat")), "--model", "cifar10-cnn", "--target", "cat"]
+    found = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out")])
+    assert found.exit_code == 0, found.output
+    assert found.stdout.startswith("cat.png: cat ")
+    saved = Explanation.load(tmp_path / "out" / "cat")
+    assert saved.maps["active"].shape == (32, 32)
+    page = (tmp_path / "out" / "cat" / "index.html").read_text()
+    assert "training test accuracy" in page and "0.6224" in page
 
 
 # choices
@@ -481,7 +494,14 @@ def test_cmyk_and_exif(explain, photos, tmp_path):
 def test_models_lists_every_kind(run):
     code, out, err = run("models")
     assert (code, err) == (0, "")
-    for spec in ("efficientnet-lite0", "torchvision:NAME", "timm:NAME", "hf:NAME", "FOLDER"):
+    for spec in (
+        "efficientnet-lite0",
+        "cifar10-cnn",
+        "torchvision:NAME",
+        "timm:NAME",
+        "hf:NAME",
+        "FOLDER",
+    ):
         assert f"\n{spec} " in f"\n{out}"
     assert "works offline]" in out
     assert f"[chiaroscuro {chiaroscuro.__version__}; works offline]" in out
@@ -491,7 +511,7 @@ def test_models_as_json(run):
     code, out, err = run("models", "--json")
     assert (code, err) == (0, "")
     rows = [strict(line) for line in out.splitlines()]
-    assert [row["spec"] for row in rows][:2] == ["efficientnet-lite0", "torchvision:NAME"]
+    assert [row["spec"] for row in rows][:2] == ["efficientnet-lite0", "cifar10-cnn"]
     assert all(set(row) == {"spec", "loads", "package", "installed", "offline"} for row in rows)
     assert rows[0]["offline"] is True
 
@@ -503,8 +523,8 @@ def test_version(run):
 def test_help_lists_the_subcommands():
     found = CliRunner().invoke(app, ["--help"])
     assert found.exit_code == 0
-    assert "explain  Explain photos" in found.output
-    assert "models   List what --model takes" in found.output
+    assert re.search("^  explain +Explain photos", found.output, re.MULTILINE)
+    assert re.search("^  models +List what --model takes", found.output, re.MULTILINE)
 
 
 def test_help_of_explain_names_every_map_and_option():

@@ -6,6 +6,8 @@ preprocessing. Nothing is fetched: the hub does not answer, and no URL can be op
 
 import copy
 import json
+import os
+import re
 import sys
 import urllib.error
 import urllib.request
@@ -48,14 +50,18 @@ from chiaroscuro import (
     ModelError,
     ResultError,
     catalogue,
+    class_gradients,
+    hub,
     load_classifier,
     save_classifier,
 )
 from chiaroscuro.choices import DEFAULT_MODEL
+from chiaroscuro.data.sets import DATASETS
 from chiaroscuro.images import Framing, frame, open_photo, packaged_photo
 from chiaroscuro.images.photos import photo_from_image
-from chiaroscuro.models import folder, hub
+from chiaroscuro.models import folder, packaged
 from chiaroscuro.models.folder import ARCHITECTURES, SCHEMA
+from chiaroscuro.training.log import read_log
 from tests.toys import random_pixels, small_cnn
 
 transformers.logging.set_verbosity_error()
@@ -142,6 +148,55 @@ def test_lite0_knows_a_cat_when_it_sees_one(lite0):
     pixels, _ = frame(open_photo(packaged_photo("cat")), lite0.framing)
     best = int(lite0(torch.from_numpy(pixels)[None]).argmax())
     assert "cat" in lite0.label(best)
+
+
+# cifar10-cnn
+
+
+@pytest.fixture(scope="module")
+def cifar():
+    return load_classifier("cifar10-cnn")
+
+
+def test_the_packaged_cifar10_network_says_what_it_is(cifar):
+    assert (cifar.name, cifar.size, cifar.channels) == ("cifar10-cnn", (32, 32), 3)
+    assert cifar.framing.fit == "stretch"
+    assert (cifar.mean, cifar.std, cifar.multi_label) == (None, None, False)
+    assert cifar.labels == DATASETS["cifar10"].labels
+    assert sum(p.numel() for p in cifar.module.parameters()) == 495_146
+    assert cifar.origin["architecture"] == "basic-cnn"
+    assert cifar.origin["licence"].startswith("Apache-2.0")
+
+
+def test_the_packaged_cifar10_network_has_gradients_of_every_class(cifar):
+    found = class_gradients(cifar, floats(2, 3, 32, 32))
+    assert found.logits.shape == (2, 10)
+    for gradient in (found.own, found.rival_max, found.rival_min):
+        assert gradient.isfinite().all()
+        assert (gradient != 0).float().mean() > 0.9
+
+
+def test_the_model_card_says_what_the_model_file_and_the_log_say(cifar):
+    about = cifar.origin["training"]
+    card = (packaged.WEIGHTS / "cifar10-cnn" / "MODEL_CARD.md").read_text()
+    rows = dict(re.findall(r"^\| (.+?) \| (.+) \|$", card, re.MULTILINE))
+    assert rows["test accuracy"].startswith(f"{about['test_accuracy']} on all 10,000 test images")
+    assert float(rows["training accuracy"]) == about["train_accuracy"]
+    assert rows["parameters"] == "495,146"
+    assert rows["classes"] == ", ".join(cifar.labels)
+    assert rows["settings"].startswith(
+        "AdamW, learning rate 0.001, weight decay 0.01, batches of 128"
+    )
+    log = read_log(packaged.WEIGHTS / "cifar10-cnn" / "log.csv")
+    assert rows["epochs"].startswith(f"{len(log)}, the last one kept")
+    assert (log[-1].test_accuracy, log[-1].epoch) == (about["test_accuracy"], about["epochs"])
+
+
+def test_packaged_networks_name_no_place_of_the_machine_that_made_them():
+    files = [file for file in packaged.WEIGHTS.rglob("*") if file.suffix in (".json", ".md")]
+    assert files
+    for file in files:
+        assert not re.search(r"/(work|tmp|home|root)/", file.read_text()), file
 
 
 # torchvision
@@ -771,6 +826,24 @@ def test_a_saved_classifier_comes_back_the_same(mine, tmp_path):
         assert after.origin == {**before.origin, "architecture": "torchvision:squeezenet1_1"}
 
 
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_both_files_follow_the_users_umask(mine, tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        path = save(mine, tmp_path / "saved")
+    finally:
+        os.umask(before)
+    assert {file.name: file.stat().st_mode & 0o777 for file in path.iterdir()} == {
+        "model.json": mode, "model.safetensors": mode,
+    }  # fmt: skip
+
+
+def test_saving_leaves_the_random_state_as_it_was(mine, tmp_path):
+    before = torch.get_rng_state()
+    save(mine, tmp_path / "saved")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_timm_network_with_one_channel_comes_back_the_same(tmp_path):
     arguments = {"num_classes": 2, "in_chans": 1}
     module = timm.create_model("test_resnet", **arguments)
@@ -958,8 +1031,8 @@ def test_when_writing_fails_nothing_is_left_and_nothing_lost(mine, tmp_path, mon
 @pytest.mark.parametrize("spec", ["nope", "resnet18", "torchvision:", "efficientnet", "no/place"])
 def test_an_unknown_spec_lists_the_known_ones(spec):
     known = (
-        r"known are efficientnet-lite0, torchvision:NAME, timm:NAME, hf:NAME, FILE\.py:FACTORY, "
-        r"FOLDER$"
+        r"known are efficientnet-lite0, cifar10-cnn, torchvision:NAME, timm:NAME, hf:NAME, "
+        r"FILE\.py:FACTORY, FOLDER$"
     )
     with pytest.raises(ChoiceError, match=rf"^unknown model '{spec}': .*{known}"):
         load_classifier(spec)
@@ -979,7 +1052,7 @@ def test_the_catalogue_describes_every_kind_of_spec():
     assert rows[0].spec == DEFAULT_MODEL
     assert all(row.loads and row.package for row in rows)
     assert [row.installed for row in rows] == [version(row.package) for row in rows]
-    assert [row.spec for row in rows if row.offline] == [known[0], *known[-2:]]
+    assert [row.spec for row in rows if row.offline] == [*known[:2], *known[-2:]]
 
 
 def test_a_package_that_is_not_installed_has_no_version(monkeypatch):

@@ -139,6 +139,32 @@ def test_it_says_classes_choices_and_versions(everything):
         assert f"{name} {fine:.3g} (smoothed {soft:.3g})" in text
 
 
+def details(page):
+    """The rows that say what it takes to make an explanation again."""
+    return dict(re.findall(r"<tr><td>(.*?)</td><td>(.*?)</td></tr>", page, re.DOTALL))
+
+
+def test_a_models_training_is_rows_of_plain_words(toy):
+    toy.origin = {
+        "weights": "trained on photos",
+        "training": {
+            "epochs": 50, "size": (224, 224), "split": None, "test_accuracy": 0.6224,
+            "versions": {"python": "3.11.7", "torch": "2.14.1"},
+        },
+    }  # fmt: skip
+    _, sheet, about = parts(toy)
+    page = explanation_page(sheet, about)
+    rows = details(page)
+    assert rows["model weights"] == "trained on photos"
+    assert {name: value for name, value in rows.items() if name.startswith("training")} == {
+        "training epochs": "50",
+        "training size": "224, 224",
+        "training test accuracy": "0.6224",
+        "training versions": "python 3.11.7, torch 2.14.1",
+    }
+    assert "{" not in Reader(page).text
+
+
 def test_the_legend_names_the_winning_classes(everything):
     found, sheet, about = everything
     page = explanation_page(sheet, about)

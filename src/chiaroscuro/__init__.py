@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from chiaroscuro.choices import PAPER_MAPS as PAPER_MAPS
     from chiaroscuro.classifier import Classifier as Classifier
+    from chiaroscuro.data import load_images as load_images
     from chiaroscuro.errors import ChiaroscuroError as ChiaroscuroError
     from chiaroscuro.errors import ChoiceError as ChoiceError
     from chiaroscuro.errors import ImageError as ImageError
@@ -23,12 +24,15 @@ if TYPE_CHECKING:
     from chiaroscuro.gradients import class_gradients as class_gradients
     from chiaroscuro.maps import MAPS as MAPS
     from chiaroscuro.maps import saliency_maps as saliency_maps
+    from chiaroscuro.metrics import DeletionCurve as DeletionCurve
+    from chiaroscuro.metrics import deletion_curve as deletion_curve
     from chiaroscuro.models import load_classifier as load_classifier
     from chiaroscuro.models import save_classifier as save_classifier
 
 _HOME = {
     "PAPER_MAPS": "choices",
     "Classifier": "classifier",
+    "load_images": "data",
     "ChiaroscuroError": "errors",
     "ChoiceError": "errors",
     "ImageError": "errors",
@@ -42,6 +46,8 @@ _HOME = {
     "class_gradients": "gradients",
     "MAPS": "maps",
     "saliency_maps": "maps",
+    "DeletionCurve": "metrics",
+    "deletion_curve": "metrics",
     "load_classifier": "models",
     "save_classifier": "models",
 }
@@ -53,6 +59,7 @@ __all__ = [
     "ChoiceError",
     "ClassGradients",
     "Classifier",
+    "DeletionCurve",
     "Explanation",
     "ImageError",
     "InputError",
@@ -60,8 +67,10 @@ __all__ = [
     "ModelError",
     "ResultError",
     "class_gradients",
+    "deletion_curve",
     "explain",
     "load_classifier",
+    "load_images",
     "saliency_maps",
     "save_classifier",
 ]

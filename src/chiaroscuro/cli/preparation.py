@@ -20,8 +20,13 @@ def load(model: str, device: str) -> Classifier:
     classifier = load_classifier(model)
     if device == "cpu":
         return classifier
+    check_device(device)
+    return classifier.to(torch.device(device))
+
+
+def check_device(device: str) -> None:
+    """Raise `ChoiceError` for a device that is not here."""
     try:
         torch.zeros(1, device=device).item()
-        return classifier.to(torch.device(device))
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ChoiceError(f"device {device!r} cannot be used here: {first_line(error)}") from error

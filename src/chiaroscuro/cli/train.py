@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-ARCHITECTURES = (
-    "basic-cnn, resnet18, convnext-tiny, efficientnet-lite0, timm:NAME, torchvision:NAME"
-)
+from chiaroscuro.catalogue import ARCHITECTURES
+
+_NAMES = ", ".join((*ARCHITECTURES, "timm:NAME, torchvision:NAME"))
 
 
 def train(
@@ -16,7 +16,7 @@ def train(
         typer.Option(help="A folder, a Parquet file, cifar10, imagenette, or OWNER/NAME."),
     ],
     out: Annotated[Path, typer.Option(help="The folder that the network is written to.")],
-    architecture: Annotated[str, typer.Option(help=f"One of {ARCHITECTURES}.")] = "basic-cnn",
+    architecture: Annotated[str, typer.Option(help=f"One of {_NAMES}.")] = "basic-cnn",
     data_root: Annotated[
         Path | None, typer.Option(help="A folder with a data set's folder, in place of its name.")
     ] = None,

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import typer
 
-from chiaroscuro.cli.preparation import prepare
+from chiaroscuro.cli.preparation import check_device, prepare
 from chiaroscuro.cli.progress import epoch_line, progress_bars, training_watcher
 from chiaroscuro.training import TrainingSettings, train
-from chiaroscuro.training.log import read_log
+from chiaroscuro.training.log import LOG, read_log
 
 
 def run(
@@ -23,6 +23,7 @@ def run(
 ) -> None:
     """Train, show progress, print the last epoch's figures and the folder."""
     prepare(threads)
+    check_device(device)
     with progress_bars(quiet=quiet) as bars:
         try:
             train(
@@ -33,4 +34,4 @@ def run(
             typer.echo("interrupted: go on with the same command and --resume", err=True)
             raise typer.Exit(130) from None
     if not quiet:
-        typer.echo(f"{epoch_line(read_log(out / 'log.csv')[-1])} -> {out}")
+        typer.echo(f"{epoch_line(read_log(out / LOG)[-1])} -> {out}")

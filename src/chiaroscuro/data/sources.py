@@ -103,6 +103,7 @@ def _open_parquet(files: dict[str, list[Path]], split: str, source: str) -> Stre
 
 def _open_classes(folder: Path, split: str) -> Stream:
     """A folder of class folders; a flat folder of photos has no labels."""
+    folder = folder.absolute()  # as `datasets` names the files of it
     files = [str(file) for file in find_photos([folder]) if file != folder]
     if not files:
         raise InputError(f"{folder}: no images and no Parquet files in it")

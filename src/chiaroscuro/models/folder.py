@@ -17,11 +17,13 @@
 
 import dataclasses
 import json
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import timm
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
@@ -77,7 +79,8 @@ def write_classifier(
     """Write both model files into a folder that is there; see `save_classifier`."""
     architecture = architecture or str(classifier.origin.get("architecture", ""))
     arguments = dict(arguments or {})
-    rebuilt = build_architecture(architecture, arguments).state_dict()
+    with torch.random.fork_rng(devices=[]):
+        rebuilt = build_architecture(architecture, arguments).state_dict()
     own = classifier.module.state_dict()
     if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in rebuilt.items()}:
         raise ModelError(
@@ -97,8 +100,10 @@ def write_classifier(
         "name": classifier.name,
         "origin": dict(classifier.origin),
     }
-    save_model(classifier.module, str(folder / "model.safetensors"))
-    (folder / MARKER).write_text(json.dumps(description, indent=2) + "\n")
+    weights, about = folder / "model.safetensors", folder / MARKER
+    save_model(classifier.module, str(weights))
+    about.write_text(json.dumps(description, indent=2) + "\n")
+    weights.chmod(stat.S_IMODE(about.stat().st_mode))  # safetensors shuts everyone else out
 
 
 def load(folder: Path) -> Classifier:

@@ -16,8 +16,9 @@ from chiaroscuro.models import (
 
 PACKAGED: dict[str, Callable[[], Classifier]] = {
     "efficientnet-lite0": packaged.efficientnet_lite0,
+    "cifar10-cnn": packaged.cifar10_cnn,
 }
-"""Models whose weights lie in an installed package, by name."""
+"""Models whose weights come with the installation, by name."""
 
 LIBRARIES: dict[str, Callable[[str], Classifier]] = {
     "torchvision": torchvision_models.load,
@@ -30,10 +31,10 @@ LIBRARIES: dict[str, Callable[[str], Classifier]] = {
 def load_classifier(spec: str | Path) -> Classifier:
     """The classifier that a spec names, with its own normalisation, size and class names.
 
-    `efficientnet-lite0` (packaged, offline), `torchvision:NAME`, `timm:NAME` or `timm:FOLDER`,
-    `hf:NAME` or `hf:FOLDER`, `path/to/file.py:factory` (runs that file), or a folder with
-    `model.json` and `model.safetensors`. Weights are read as data only: a checkpoint that would
-    run code is refused.
+    `efficientnet-lite0` or `cifar10-cnn` (packaged, offline), `torchvision:NAME`, `timm:NAME` or
+    `timm:FOLDER`, `hf:NAME` or `hf:FOLDER`, `path/to/file.py:factory` (runs that file), or a folder
+    with `model.json` and `model.safetensors`. Weights are read as data only: a checkpoint that
+    would run code is refused.
 
     Raises `ChoiceError` for an unknown spec, `ModelError` for weights that cannot be had,
     `MissingExtraError` for a library that is not installed.

@@ -1,6 +1,7 @@
 """Models whose weights come with the installation."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import timm
 import torch
@@ -9,7 +10,11 @@ from timm.data import ImageNetInfo
 
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.images import Framing
+from chiaroscuro.models import folder
 from chiaroscuro.models.checkpoints import read_checkpoint
+
+WEIGHTS = Path(__file__).parent / "weights"
+"""A folder for each network that was trained here, with its model card."""
 
 
 def imagenet_labels() -> Sequence[str]:
@@ -40,3 +45,10 @@ def efficientnet_lite0() -> Classifier:
             "licence": "none stated in the weights' package; the architecture is Apache-2.0",
         },
     )
+
+
+def cifar10_cnn() -> Classifier:
+    """The article's small network on CIFAR-10, trained here; see its MODEL_CARD.md."""
+    classifier = folder.load(WEIGHTS / "cifar10-cnn")
+    classifier.name = "cifar10-cnn"
+    return classifier

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -92,7 +92,7 @@ def _details(about: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
             f"bottom {crop['bottom']:.1f} px of the upright photo",
         ),
         ("model", model["name"]),
-        *((f"model {key}", str(value)) for key, value in model["origin"].items()),
+        *_origin_rows(model["origin"]),
         ("normalisation", f"mean {model['mean']}, std {model['std']}, inside the model"),
         *((key.replace("_", " "), _plain(value)) for key, value in about["choices"].items()),
         (
@@ -103,13 +103,27 @@ def _details(about: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
             ),
         ),
         ("colour scale", f"per {about['display']['scale']}"),
-        ("versions", ", ".join(f"{name} {found}" for name, found in about["versions"].items())),
+        ("versions", _plain(about["versions"])),
     ]
     return [(name, value) for name, value in rows if value not in ("None", "")]
 
 
+def _origin_rows(origin: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Where a model's weights are from; a training's figures and settings are a row each."""
+    for key, value in origin.items():
+        if key == "training" and isinstance(value, Mapping):
+            yield from (
+                (f"training {name.replace('_', ' ')}", _plain(found))
+                for name, found in value.items()
+            )
+        else:
+            yield f"model {key}", _plain(value)
+
+
 def _plain(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {found}" for name, found in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 @cache

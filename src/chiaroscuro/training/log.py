@@ -4,6 +4,8 @@ import csv
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+LOG = "log.csv"
+
 
 @dataclass(frozen=True, slots=True)
 class EpochRow:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,10 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Sampler
 
-from chiaroscuro.training.log import EpochRow, read_log, write_log
+from chiaroscuro.training.log import LOG, EpochRow, read_log, write_log
 from chiaroscuro.training.settings import CHECKPOINT, PRECISIONS, TrainingSettings
 
-LOG = "log.csv"
 _TEST_BATCH = 256
 
 OnBatch = Callable[[int, int, int, int], object]
@@ -53,7 +53,7 @@ def run_epochs(
     task = _Task(network, forward, settings)
     checkpoint = folder / CHECKPOINT
     log = _Log(folder / LOG, settings.epochs, on_batch, on_epoch)
-    with _quiet():
+    with _quiet(), _interruptible():
         trainer = _trainer(settings, folder, device, [log, _checkpoints(folder)])
         trainer.fit(
             task,
@@ -62,8 +62,6 @@ def run_epochs(
             ckpt_path=checkpoint if checkpoint.is_file() else None,
             weights_only=True,
         )
-    if trainer.interrupted:
-        raise KeyboardInterrupt
     return log.rows
 
 
@@ -120,7 +118,7 @@ class _Log(Callback):
         self, file: Path, epochs: int, on_batch: OnBatch, on_epoch: Callable[[EpochRow], object]
     ) -> None:
         self.file, self.epochs, self.on_batch, self.on_epoch = file, epochs, on_batch, on_epoch
-        self.rows: list[EpochRow] = []
+        self.rows = read_log(file)
 
     def on_train_start(self, trainer: Trainer, _: LightningModule) -> None:
         self.rows = [row for row in read_log(self.file) if row.epoch <= trainer.current_epoch]
@@ -174,16 +172,22 @@ class _Shuffled(Sampler[Tensor]):
         return math.ceil(self.count / self.batch)
 
     def __iter__(self) -> Iterator[Tensor]:
+        """Drawn as the first batch is taken: resuming, Lightning tells the epoch that late."""
         order = torch.arange(self.count)
         if self.seed is not None:
             drawn = torch.Generator().manual_seed(1_000_003 * self.seed + self.epoch)
             order = torch.randperm(self.count, generator=drawn)
-        return iter(torch.split(order, self.batch))
+        yield from torch.split(order, self.batch)
 
 
 def _loader(examples: Examples, batch: int, seed: int | None) -> DataLoader[Any]:
-    sampler = _Shuffled(len(examples), batch, seed)
-    return DataLoader(examples, batch_size=None, sampler=sampler)  # type: ignore[arg-type]
+    """Its own generator: a loader draws when it begins, before or after an epoch's random state."""
+    return DataLoader(
+        examples,  # type: ignore[arg-type]
+        batch_size=None,
+        sampler=_Shuffled(len(examples), batch, seed),
+        generator=torch.Generator(),
+    )
 
 
 def _checkpoints(folder: Path) -> ModelCheckpoint:
@@ -194,6 +198,19 @@ def _checkpoints(folder: Path) -> ModelCheckpoint:
         save_on_train_epoch_end=True,
         enable_version_counter=False,
     )
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl+C stays a `KeyboardInterrupt`: Lightning ends the process on it, and turns it off."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as left:
+        if not isinstance(left.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, before)
+        raise KeyboardInterrupt from None
 
 
 @contextmanager

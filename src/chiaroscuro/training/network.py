@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from chiaroscuro.catalogue import ARCHITECTURES
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChoiceError, unknown
 from chiaroscuro.images import Framing
@@ -21,7 +22,6 @@ BODIES: Mapping[str, tuple[str, str]] = {
     "efficientnet-lite0": ("timm:tf_efficientnet_lite0", "efficientnet-lite0"),
 }
 """Short names: the architecture, and the spec of its pre-trained weights."""
-ARCHITECTURES = ("basic-cnn", *BODIES)
 DEFAULT_SIZE = (224, 224)
 _SMALL = 64
 

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from chiaroscuro.catalogue import versions
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import ImageSet, load_images
 from chiaroscuro.errors import (
@@ -23,8 +22,10 @@ from chiaroscuro.errors import (
 )
 from chiaroscuro.images import Framing
 from chiaroscuro.models.folder import MARKER, write_classifier
+from chiaroscuro.render.training import draw_training
 from chiaroscuro.staging import check_free, staged_folder
-from chiaroscuro.training.log import EpochRow
+from chiaroscuro.training import record
+from chiaroscuro.training.log import LOG, EpochRow
 from chiaroscuro.training.network import Network, build_network
 from chiaroscuro.training.pixels import PixelStore, store_pixels
 from chiaroscuro.training.settings import CHECKPOINT, TrainingSettings
@@ -81,8 +82,7 @@ def train(
         if isinstance(error, ImportError):
             raise missing_extra("training", "lightning", "train") from error
         raise
-    origin = _origin(network, settings, store, test, rows, seconds)
-    network.classifier.origin = origin
+    network.classifier.origin = record.origin(network, settings, store, test, rows, seconds)
     with staged_folder(final, MARKER, overwrite=overwrite) as stage:
         write_classifier(
             network.classifier,
@@ -90,7 +90,8 @@ def train(
             architecture=network.architecture,
             arguments=network.arguments,
         )
-        shutil.copy(work / "log.csv", stage / "log.csv")
+        shutil.copy(work / LOG, stage / LOG)
+        draw_training(record.curve(settings, rows), stage / "curve.png")
     shutil.rmtree(work)
     return final
 
@@ -216,31 +217,3 @@ def _store(
         colour_only=settings.colour_only,
         on_image=lambda done, total: watcher.on_image(what, done, total),
     )
-
-
-def _origin(
-    network: Network,
-    settings: TrainingSettings,
-    store: PixelStore,
-    test: PixelStore | None,
-    rows: list[EpochRow],
-    seconds: float,
-) -> dict[str, Any]:
-    """What results will say of these weights."""
-    last = rows[-1]
-    return {
-        "architecture": network.architecture,
-        "weights": f"trained on {settings.data} for {settings.epochs} epochs, last epoch kept",
-        "licence": "that of the data, and of a pre-trained body where there is one",
-        "training": {
-            **asdict(settings),
-            "images": len(store),
-            "test_images": len(test) if test else None,
-            "left_out": len(store.broken),
-            "loss": last.loss,
-            "train_accuracy": last.train_accuracy,
-            "test_accuracy": last.test_accuracy,
-            "seconds": seconds,
-            "versions": versions(),
-        },
-    }

@@ -1,0 +1,52 @@
+"""What a finished training says of itself: its origin in `model.json`, and its curve."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from chiaroscuro.catalogue import versions
+from chiaroscuro.render.training import TrainingCurve
+from chiaroscuro.training.log import EpochRow
+from chiaroscuro.training.network import Network
+from chiaroscuro.training.pixels import PixelStore
+from chiaroscuro.training.settings import TrainingSettings
+
+
+def curve(settings: TrainingSettings, rows: Sequence[EpochRow]) -> TrainingCurve:
+    """The log as a picture shows it, under the network's and the data's names."""
+    tested = [row.test_accuracy for row in rows if row.test_accuracy is not None]
+    return TrainingCurve(
+        f"{settings.architecture} on {Path(settings.data).resolve().name}",
+        [row.loss for row in rows],
+        [row.train_accuracy for row in rows],
+        tested,
+    )
+
+
+def origin(
+    network: Network,
+    settings: TrainingSettings,
+    store: PixelStore,
+    test: PixelStore | None,
+    rows: Sequence[EpochRow],
+    seconds: float,
+) -> dict[str, Any]:
+    """What results will say of these weights."""
+    last = rows[-1]
+    return {
+        "architecture": network.architecture,
+        "weights": f"trained on {settings.data} for {settings.epochs} epochs, last epoch kept",
+        "licence": "that of the data, and of a pre-trained body where there is one",
+        "training": {
+            **asdict(settings),
+            "images": len(store),
+            "test_images": len(test) if test else None,
+            "left_out": len(store.broken),
+            "loss": last.loss,
+            "train_accuracy": last.train_accuracy,
+            "test_accuracy": last.test_accuracy,
+            "seconds": seconds,
+            "versions": versions(),
+        },
+    }
