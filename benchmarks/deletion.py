@@ -3,11 +3,12 @@
     python -m benchmarks.deletion [--data-root DIR] [--images 1000] [--runs 3] [--write]
     python -m benchmarks.deletion --memory          # peak at 1,000 and at 10,000 images
 
-Both run the packaged CIFAR-10 network, all five maps, black and white, 13 fractions, each in a fresh
-process that has the decoded images or their folder; they take turns. The published procedure has
-five explainers (a forward and a full backward per class for active and inactive) and predicts 130
-edited images a picture, in batches of 128. Ours is all of `evaluate` in the paper protocol:
-decoding, maps, deletion, rows on disk, intervals, figures and page. The curves are compared first.
+Both run the packaged CIFAR-10 network, all five maps, black and white, 13 fractions, each in a
+fresh process; they take turns. The published procedure has its images decoded before its time
+starts; it has five explainers (a forward and a full backward per class for active and inactive) and
+predicts 130 edited images a picture, in batches of 128. Ours is all of `evaluate` in the paper
+protocol: decoding, maps, deletion, rows on disk, intervals, figures and page. The curves are
+compared first.
 """
 
 import argparse

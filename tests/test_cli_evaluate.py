@@ -1,0 +1,119 @@
+"""`chiaroscuro evaluate` as a user meets it: what it prints, and how it fails."""
+
+import json
+import sys
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import chiaroscuro.cli.evaluate_run as evaluate_run
+import chiaroscuro.runs.evaluation as evaluation
+from chiaroscuro import Classifier, save_classifier
+from chiaroscuro.cli.app import app, main
+from chiaroscuro.models.architectures import basic_cnn
+from tests.pictures import BROKEN, class_rows, write_parquet
+
+CLASSES = ["cat", "dog", "owl"]
+
+
+@pytest.fixture
+def model(tmp_path):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        classifier = Classifier(basic_cnn(3), size=32, labels=CLASSES)
+    options = {"architecture": "basic-cnn", "arguments": {"classes": 3}}
+    return str(save_classifier(classifier, tmp_path / "net", **options))
+
+
+@pytest.fixture
+def data(tmp_path):
+    rows = class_rows(3, 3, side=32)
+    rows[4] = (BROKEN, 1)
+    write_parquet(tmp_path / "data" / "test.parquet", rows, CLASSES)
+    return str(tmp_path / "data")
+
+
+@pytest.fixture(autouse=True)
+def without_pages(monkeypatch):
+    monkeypatch.setattr(evaluation, "write_page", lambda folder, summary: None)
+
+
+def run(*words):
+    return CliRunner().invoke(app, ["evaluate", *words])
+
+
+def test_it_prints_images_accuracy_areas_and_the_page(data, model, tmp_path):
+    done = run(data, "--model", model, "--out", str(tmp_path / "run"))
+    assert done.exit_code == 0, done.stderr
+    first, *areas, page = done.stdout.splitlines()
+    assert first.startswith(f"8 images of {data} test, 1 left out; accuracy 0.")
+    assert [line.split(":")[0] for line in areas] == [
+        "area, paper, black", "area, paper, white", "area, matched, black", "area, matched, white",
+    ]  # fmt: skip
+    assert "random 0." in areas[2] and "inverted" not in areas[2]
+    assert page == f"page: {tmp_path / 'run' / 'index.html'}"
+
+
+def test_json_is_the_summary_and_choices_reach_it(data, model, tmp_path):
+    words = ["--map", "signed", "--fill", "-0.2", "--protocol", "matched", "--limit", "4"]
+    words += ["--seed", "3", "--batch", "2", "--threads", "1", "--rivals", "top:1", "--json"]
+    done = run(data, "--model", model, "--out", str(tmp_path / "run"), *words)
+    summary = json.loads(done.stdout)
+    assert summary == json.loads((tmp_path / "run" / "summary.json").read_text())
+    chosen = summary["choices"]
+    assert (chosen["maps"], chosen["fills"], chosen["protocols"]) == (
+        ["signed"], ["darker:0.2"], ["matched"],
+    )  # fmt: skip
+    assert (chosen["limit"], chosen["seed"], chosen["batch"], chosen["rivals"]) == (
+        4,
+        3,
+        2,
+        "top:1",
+    )
+
+
+def test_interrupted_it_says_how_to_go_on(data, model, tmp_path, monkeypatch):
+    def interrupted(*_args, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluate_run, "evaluate", interrupted)
+    done = run(data, "--model", model, "--out", str(tmp_path / "run"))
+    assert done.exit_code == 130
+    assert done.stderr.strip() == "interrupted: go on with the same command and --resume"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere"], "data 'nowhere': no such folder or file"),
+        (["DATA", "--map", "winner"], "unknown map 'winner'"),
+        (["DATA", "--fill", "grey"], "unknown fill 'grey'"),
+        (["DATA", "--protocol", "papr"], "unknown protocol 'papr': did you mean paper"),
+        (["DATA", "--split", "tset"], "has no split 'tset'"),
+        (["DATA", "--rivals", "cat;emu"], "unknown class 'emu'"),
+        (["DATA", "--model", "nothing"], "unknown model 'nothing'"),
+        (["DATA", "--device", "cuda:99"], "device 'cuda:99' cannot be used here"),
+    ],
+)
+def test_errors_are_one_line(words, message, data, model, tmp_path, monkeypatch, capsys):
+    given = [data if word == "DATA" else word for word in words]
+    named = [] if "--model" in words else ["--model", model]
+    out = tmp_path / "run"
+    line = ["chiaroscuro", "evaluate", *given, *named, "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", line)
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 1
+    told = capsys.readouterr().err.strip()
+    assert told.startswith("chiaroscuro: ") and message in told and "\n" not in told
+    assert not out.exists()
+
+
+def test_a_second_run_needs_resume_or_force(data, model, tmp_path):
+    words = [data, "--model", model, "--out", str(tmp_path / "run"), "-q"]
+    assert run(*words).exit_code == 0
+    refused = run(*words)
+    assert refused.exit_code == 1 and "--resume" in str(refused.exception)
+    assert run(*words, "--resume").exit_code == 0
+    assert run(*words, "--force", "--seed", "1").exit_code == 0
