@@ -104,6 +104,16 @@ def test_each_distinct_edited_image_is_predicted_once():
     assert first <= set(counting.asked)
 
 
+def test_deleting_what_is_black_already_asks_nothing_new():
+    counting = Counting(small_cnn().double())
+    pixels = random_pixels(1, 3, 10, 10)
+    pixels[:, :, 5:] = 0  # the lower half
+    values = torch.linspace(1, 0.1, 100, dtype=torch.float64).reshape(1, 10, 10)  # comes last
+    curve = deletion_curve(Classifier(counting), pixels, values, "black", protocol="matched")
+    assert len(counting.asked) == 1 + 8  # the image, and .03 to .5; later ones are the half's
+    assert curve.changed.tolist() == [[0, 3, 5, 7, 10, 20, 30, 40, 50, 50, 50, 50, 50]]
+
+
 def test_equal_sets_of_pixels_of_two_images_stay_apart():
     pixels = torch.stack([torch.full((3, 1, 5), 0.25), torch.full((3, 1, 5), 0.75)]).double()
     order = torch.arange(5).expand(2, -1)

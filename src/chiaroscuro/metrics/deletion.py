@@ -91,11 +91,19 @@ def deletion_curve(
     (torch.Size([2, 3]), [[0, 5, 15], [0, 5, 15]])
     """
     (chosen,) = check_names("protocol", [protocol], PROTOCOLS)
-    named = {"map": maps} if isinstance(maps, Tensor) else maps
+    alone = isinstance(maps, Tensor)
     curves = deletion_curves(
-        classifier, pixels, named, fill, fractions, [chosen], target=target, seed=seed
+        classifier,
+        pixels,
+        {"map": maps} if isinstance(maps, Tensor) else maps,
+        fill,
+        fractions,
+        [chosen],
+        target=target,
+        seed=seed,
+        controls=not alone,
     )
-    if isinstance(maps, Tensor):
+    if alone:
         return curves[chosen, "map"]
     return {name: curve for (_, name), curve in curves.items()}
 
@@ -110,16 +118,18 @@ def deletion_curves(
     *,
     target: Tensor | None = None,
     seed: int = 0,
+    controls: bool = True,
 ) -> dict[tuple[str, str], DeletionCurve]:
     """The curves of `deletion_curve` for several protocols at once, by (protocol, name).
 
-    An edited image that several of them come to is predicted once.
+    An edited image that several of them come to is predicted once. `controls`: the matched protocol
+    brings its random and inverted orders.
     """
     fractions = check_fractions(fractions)
     chosen = check_names("protocol", protocols, PROTOCOLS)
     classifier.check_pixels(pixels)
     _check_maps(maps, pixels)
-    edits = _edits(pixels, maps, fractions, chosen, seed)
+    edits = _edits(pixels, maps, fractions, chosen, seed, controls=controls)
     clean, outcomes = predict_edits(
         classifier, pixels, filled(pixels, fill, seed), list(edits.values())
     )
@@ -152,6 +162,8 @@ def _edits(
     fractions: Sequence[float],
     protocols: Sequence[str],
     seed: int,
+    *,
+    controls: bool,
 ) -> dict[tuple[str, str], Edit]:
     """Every order with its counts, by (protocol, name)."""
     priority = tie_priority(pixels, seed)
@@ -164,7 +176,8 @@ def _edits(
             continue
         counts = matched_counts(pixels[:, 0], fractions)
         inverted = {f"{INVERTED}{name}": order.flip(1) for name, order in orders.items()}
-        for name, order in {**orders, RANDOM: priority, **inverted}.items():
+        others = {RANDOM: priority, **inverted} if controls else {}
+        for name, order in {**orders, **others}.items():
             edits[protocol, name] = Edit(order, counts)
     return edits
 
