@@ -78,11 +78,14 @@ def evaluate(
     if store.is_finished:
         return store.read_json(SUMMARY)
     job = _Job(classifier, images, settings, store, config)
-    with _threads(job.threads):
-        started = time.perf_counter()
-        fresh = _write_rows(job, on_images)
-        seconds = time.perf_counter() - started
-    return _conclude(job, {"images": fresh, "seconds": round(seconds, 2)})
+    try:
+        with _threads(job.threads):
+            started = time.perf_counter()
+            fresh = _write_rows(job, on_images)
+            seconds = time.perf_counter() - started
+        return _conclude(job, {"images": fresh, "seconds": round(seconds, 2)})
+    except OSError as error:
+        raise ResultError(f"{out}: cannot be written ({error.strerror or error})") from error
 
 
 def _open(

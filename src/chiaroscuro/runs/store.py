@@ -91,6 +91,8 @@ class RunStore:
 
     def finish(self, figures: Mapping[str, Any]) -> None:
         """Write the manifest: the figures, and every other file with its size and digest."""
+        for left in self.folder.rglob("*.new"):  # of writes that never came to their end
+            left.unlink()
         files = {
             file.relative_to(self.folder).as_posix(): {
                 "bytes": file.stat().st_size, "sha256": _digest(file),
@@ -106,7 +108,7 @@ class RunStore:
 
     def _files(self) -> Iterator[Path]:
         for file in sorted(self.folder.rglob("*")):
-            if file.is_file() and file.name != MANIFEST and file.suffix != ".new":
+            if file.is_file() and file.name != MANIFEST:
                 yield file
 
     def _part(self, number: int) -> Path:

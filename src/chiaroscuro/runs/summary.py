@@ -1,18 +1,16 @@
 """Rows of a run to figures: means with intervals, paired differences, classes."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
 
 from chiaroscuro.data import Broken
 from chiaroscuro.metrics.deletion import INVERTED, RANDOM
 from chiaroscuro.metrics.intervals import BootstrapMeans, SignFlips, holm, interval, share_interval
 from chiaroscuro.runs.accuracy import ClassNames
+from chiaroscuro.runs.blocks import Block, read_block
 from chiaroscuro.runs.rows import Key
 from chiaroscuro.runs.settings import EvaluationSettings
 from chiaroscuro.runs.store import Part
@@ -21,18 +19,6 @@ SCHEMA = "chiaroscuro-evaluation/1"
 _BROKEN_LISTED = 50
 _DIGITS = 12
 """Figures are rounded here, so that a summary made anew is the same text."""
-
-
-@dataclass(frozen=True, eq=False)
-class Block:
-    """The rows of one batch as arrays over images B, curves J and fractions F."""
-
-    keys: tuple[Key, ...]
-    labels: NDArray[np.int64]
-    predicted: NDArray[np.int64]
-    allegiance: NDArray[np.float64]
-    probability: NDArray[np.float64]
-    changed: NDArray[np.float64]
 
 
 def summarize(
@@ -55,7 +41,7 @@ def summarize(
         broken += found[: _BROKEN_LISTED - len(broken)]
         table = part.read()
         if len(table):
-            block = _block(table, len(settings.fractions))
+            block = read_block(table, len(settings.fractions))
             sums = sums or _Sums(block.keys, settings, names)
             sums.add(block)
     return {
@@ -217,32 +203,6 @@ class _Sums:
                 }
             )
         return rows
-
-
-def _block(table: pa.Table, fractions: int) -> Block:
-    """A part's rows as arrays: every image has the same curves in the same order."""
-    words = [table[name].to_pylist() for name in ("protocol", "map", "fill")]
-    keys = tuple(dict.fromkeys(zip(*words, strict=True)))
-    images = len(table) // len(keys)
-    shape = (images, len(keys), fractions)
-
-    def lists(name: str) -> NDArray[np.float64]:
-        flat = table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        return np.asarray(flat, np.float64).reshape(shape)
-
-    def first(name: str) -> NDArray[np.int64]:
-        column = table[name].fill_null(-1).to_numpy()
-        return np.asarray(column, np.int64)[:: len(keys)]
-
-    pixels = first("pixels")[:, None, None]
-    return Block(
-        keys=keys,
-        labels=first("label"),
-        predicted=first("predicted"),
-        allegiance=lists("allegiance"),
-        probability=lists("probability"),
-        changed=lists("changed") / pixels,
-    )
 
 
 def _pairs(keys: Sequence[Key]) -> list[tuple[int, int]]:
