@@ -176,6 +176,18 @@ def test_points_are_averaged_before_rivals_compete(net, classifier, budget):
     torch.testing.assert_close(found.logits, score(pixels).detach())
 
 
+def test_a_factor_multiplies_before_rivals_compete(net, classifier):
+    pixels = random_pixels(2, 3, 12, 12)
+    factor = random_pixels(2, 3, 12, 12, seed=7) - 0.5  # a negative one swaps the extremes
+    ones = torch.ones(1, 2, dtype=torch.float64)
+    found = class_gradients(classifier, pixels, [0, 1], method=Points(pixels[None], ones, factor))
+    gradients = all_class_gradients(naive_score(net), pixels) * factor[:, None]
+    own, high, low = expected(gradients, [0, 1])
+    torch.testing.assert_close(found.own, own)
+    torch.testing.assert_close(found.rival_max, high)
+    torch.testing.assert_close(found.rival_min, low)
+
+
 def test_points_of_other_images_are_refused(classifier):
     pixels = random_pixels(2, 3, 12, 12)
     with pytest.raises(ChoiceError, match=r"points are for images \(1, 3, 12, 12\)"):
@@ -184,6 +196,8 @@ def test_points_of_other_images_are_refused(classifier):
         )
     with pytest.raises(ChoiceError, match=r"expected \(P, B, C, H, W\) and \(P, B\)"):
         Points(pixels, torch.ones(2))
+    with pytest.raises(ChoiceError, match=r"factor \(1, 3, 12, 12\): expected \(B, C, H, W\)"):
+        Points(pixels[None], torch.ones(1, 2), pixels[:1])
 
 
 def test_float32_and_dtype_of_the_inputs():

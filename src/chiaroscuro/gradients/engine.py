@@ -196,6 +196,8 @@ class _Stream:
             # Graphs of many points do not fit side by side, so each is built again for each chunk.
             graphs = [graph] if graph else (self._graph(part, plan) for part in parts)
             found = reduce(add, (part.gradients(classes) for part in graphs))
+            if points.factor is not None:
+                found = found * points.factor[:, None]
             extremes.add(found, classes, first=start == 0)
             count.add(classes.numel())
         return extremes

@@ -14,14 +14,21 @@ class Points:
     """Where the gradient is asked, and how much each answer counts.
 
     `pixels` (P, B, C, H, W); `weights` (P, B). The attribution of class k for image b is
-    sum_p weights[p, b] * dS_k/dx at pixels[p, b]. Every class sees the same points, and signs and
-    rivals are taken on the sum. Points may lie outside [0, 1].
+    sum_p weights[p, b] * dS_k/dx at pixels[p, b], times `factor` (B, C, H, W) if there is one.
+    Every class sees the same points, and signs and rivals are taken on the attribution. Points may
+    lie outside [0, 1].
     """
 
     pixels: Tensor
     weights: Tensor
+    factor: Tensor | None = None
 
     def __post_init__(self) -> None:
+        if self.factor is not None and self.factor.shape != self.pixels.shape[1:]:
+            raise ChoiceError(
+                f"points have a factor {tuple(self.factor.shape)}: expected (B, C, H, W) = "
+                f"{tuple(self.pixels.shape[1:])} as their images"
+            )
         if self.pixels.ndim != 5 or self.weights.shape != self.pixels.shape[:2]:
             raise ChoiceError(
                 f"points have pixels {tuple(self.pixels.shape)} and weights "
@@ -33,7 +40,8 @@ class Points:
 
     def images(self, first: int, last: int) -> "Points":
         """The same points for images first..last-1 only."""
-        return Points(self.pixels[:, first:last], self.weights[:, first:last])
+        factor = None if self.factor is None else self.factor[first:last]
+        return Points(self.pixels[:, first:last], self.weights[:, first:last], factor)
 
 
 def gradient_points(pixels: Tensor) -> Points:
