@@ -1,26 +1,21 @@
 """Gradients of every class, streamed: three images per photo come out, whatever K is."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
 
 import torch
 from torch import Tensor
 
 from chiaroscuro.choices import SCORES, RivalRule, Score, check_names, parse_rivals
 from chiaroscuro.classifier import Classifier
+from chiaroscuro.errors import ModelError
 from chiaroscuro.gradients.extremes import Extremes
 from chiaroscuro.gradients.graph import Graph
-from chiaroscuro.gradients.lowering import Lowering
 from chiaroscuro.gradients.plan import Plan, make_plan
 from chiaroscuro.gradients.points import Points, resolve_points
 from chiaroscuro.gradients.probe import check_repeats, probe
 from chiaroscuro.gradients.slots import class_slots, resolve_target
 from chiaroscuro.guard import as_found, gradients_on
-
-FOLD_FROM = 16
-"""Backward passes per forward pass from which folding, which runs convolutions twice, pays."""
 
 Progress = Callable[[int, int], object]
 """Called with (class gradients done, class gradients in all)."""
@@ -93,10 +88,8 @@ def class_gradients(
     check_names("score", [score], SCORES)
     classifier.check_pixels(pixels)
     name = method if isinstance(method, str) else "points"
-    with gradients_on(), as_found(classifier.module), Lowering() as lowering:
-        stream = _Stream(
-            lowering, classifier, pixels.detach().clone(), score, memory_budget, argmax
-        )
+    with gradients_on(), as_found(classifier.module):
+        stream = _Stream(classifier, pixels.detach().clone(), score, memory_budget, argmax)
         return stream.run(target, rule, method, GradientChoices(rule, name, score), progress)
 
 
@@ -105,7 +98,6 @@ class _Stream:
 
     def __init__(
         self,
-        lowering: Lowering,
         classifier: Classifier,
         pixels: Tensor,
         score: str,
@@ -117,8 +109,7 @@ class _Stream:
         self.score = score
         self.memory_budget = memory_budget
         self.argmax = argmax
-        self.lowering = lowering
-        self.probe = probe(classifier, pixels[:1], lowering)
+        self.probe = probe(classifier, pixels[:1])
 
     def run(
         self,
@@ -130,12 +121,11 @@ class _Stream:
     ) -> ClassGradients:
         points = resolve_points(method, self.pixels)
         most = rule.most_slots(len(self.probe.logits))
-        plan = self._plan(most, len(points))
-        self.lowering.fold = most >= FOLD_FROM * plan.slots
+        plan = make_plan(len(self.pixels), most, len(points), self.probe, self.memory_budget)
         # When all images go through together, the plain gradient's graph tells their logits too.
         together = method == "gradient" and plan.images == len(self.pixels)
-        graph = self._graph(points, plan) if together else None
-        logits = self._clean_logits() if graph is None else graph.clean_logits()
+        graph = self._graph(points, plan, most) if together else None
+        logits = self._clean_logits(plan) if graph is None else graph.clean_logits()
         check_repeats(logits[0], self.probe.logits, self.classifier.name)
         chosen = resolve_target(target, logits, multi_label=self.classifier.multi_label)
         slots = class_slots(rule, logits, chosen)
@@ -157,22 +147,18 @@ class _Stream:
             choices=choices,
         )
 
-    def _plan(self, slots: int, points: int) -> Plan:
-        return make_plan(len(self.pixels), slots, points, self.probe.row_bytes, self.memory_budget)
-
-    def _clean_logits(self) -> Tensor:
-        batch = self._plan(1, 1).images
+    def _clean_logits(self, plan: Plan) -> Tensor:
+        layout = self.probe.memory_format
         with torch.no_grad():
             parts = [
-                self.classifier.logits(part.contiguous(memory_format=self.probe.memory_format))
-                for part in torch.split(self.pixels, batch)
+                self.classifier.logits(part.contiguous(memory_format=layout))
+                for part in torch.split(self.pixels, plan.images)
             ]
         return torch.cat(parts)
 
-    def _graph(self, points: Points, plan: Plan) -> Graph:
-        return Graph(
-            self.classifier, self.lowering, points, plan.slots, self.score, self.probe.memory_format
-        )
+    def _graph(self, points: Points, plan: Plan, classes: int) -> Graph:
+        layout = self.probe.memory_format
+        return Graph(self.classifier, points, self.score, layout, plan, classes)
 
     def _group(
         self,
@@ -182,7 +168,7 @@ class _Stream:
         count: "_Counter",
         graph: Graph | None,
     ) -> Extremes:
-        """The extremes of a few images: every class chunk is averaged over all points first."""
+        """The extremes of a few images."""
         like = points.pixels[0].contiguous(memory_format=self.probe.memory_format)
         extremes = Extremes(like, argmax=self.argmax)
         parts = [
@@ -190,17 +176,33 @@ class _Stream:
             for i in range(0, len(points), plan.points)
         ]
         if graph is None and len(parts) == 1:
-            graph = self._graph(parts[0], plan)
+            graph = self._graph(parts[0], plan, slots.shape[1])
         for start in range(0, slots.shape[1], plan.slots):
             classes = slots[:, start : start + plan.slots]
-            # Graphs of many points do not fit side by side, so each is built again for each chunk.
-            graphs = [graph] if graph else (self._graph(part, plan) for part in parts)
-            found = reduce(add, (part.gradients(classes) for part in graphs))
-            if points.factor is not None:
-                found = found * points.factor[:, None]
-            extremes.add(found, classes, first=start == 0)
-            count.add(classes.numel())
+            streamed = (
+                self._summed(parts, classes, plan) if graph is None else graph.gradients(classes)
+            )
+            for first, found in streamed:
+                given = found if points.factor is None else found * points.factor
+                held = classes[:, first : first + len(found)]
+                extremes.add(given, held, first=start + first == 0)
+                count.add(held.numel())
+        if not extremes.are_finite:
+            raise ModelError(
+                f"{self.classifier.name} has NaN or infinite gradients: check the module"
+            )
         return extremes
+
+    def _summed(
+        self, parts: Sequence[Points], classes: Tensor, plan: Plan
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Gradients of classes (G, V) summed over points whose graphs do not fit side by side."""
+        shape = (classes.shape[1], *parts[0].pixels.shape[1:])
+        total = parts[0].pixels.new_zeros(shape)
+        for part in parts:
+            for first, found in self._graph(part, plan, classes.shape[1]).gradients(classes):
+                total[first : first + len(found)] += found
+        yield 0, total
 
 
 class _Counter:

@@ -18,28 +18,36 @@ class Extremes:
         self.high_class = torch.full_like(like, -1, dtype=torch.long) if argmax else None
         self.low_class = torch.full_like(like, -1, dtype=torch.long) if argmax else None
 
+    @property
+    def are_finite(self) -> bool:
+        """Whether every gradient taken in was: what is not shows in the extremes."""
+        return all(bool(found.isfinite().all()) for found in (self.own, self.high, self.low))
+
     def add(self, gradients: Tensor, classes: Tensor, *, first: bool) -> None:
-        """Take in gradients (G, V, C, H, W) of classes (G, V); `first`: slot 0 is the target."""
+        """Take in gradients (V, G, C, H, W) of classes (G, V); `first`: slot 0 is the target."""
         if first:
-            self.own.copy_(gradients[:, 0])
-            gradients, classes = gradients[:, 1:], classes[:, 1:]
-        if gradients.shape[1] == 0:
+            self.own.copy_(gradients[0])
+            gradients, classes = gradients[1:], classes[:, 1:]
+        if gradients.shape[0] == 0:
             return
-        if self.high_class is None or self.low_class is None:
-            torch.maximum(self.high, gradients.amax(dim=1), out=self.high)
-            torch.minimum(self.low, gradients.amin(dim=1), out=self.low)
-            return
-        for slot in range(gradients.shape[1]):
-            index = classes[:, slot].view(-1, 1, 1, 1)
-            _climb(self.high, self.high_class, gradients[:, slot], index)
+        high, low = gradients.amax(dim=0), gradients.amin(dim=0)
+        if self.high_class is not None and self.low_class is not None:
+            index = classes.T[:, :, None, None, None]
+            _climb(self.high, self.high_class, high, _holder(gradients == high, index))
             # The lowest value is the highest of the negated ones.
-            self.low.neg_()
-            _climb(self.low, self.low_class, -gradients[:, slot], index)
-            self.low.neg_()
+            _climb(-self.low, self.low_class, -low, _holder(gradients == low, index))
+        torch.maximum(self.high, high, out=self.high)
+        torch.minimum(self.low, low, out=self.low)
+
+
+def _holder(on_top: Tensor, index: Tensor) -> Tensor:
+    """The class (G, C, H, W) that is on top, or -1 where different ones are."""
+    last = torch.where(on_top, index, -1).amax(dim=0)
+    first = torch.where(on_top, index, torch.iinfo(index.dtype).max).amin(dim=0)
+    return torch.where(first == last, last, -1)
 
 
 def _climb(high: Tensor, holder: Tensor, values: Tensor, index: Tensor) -> None:
-    """Raise `high` to `values` where larger; the holder becomes `index`, or -1 on a tie."""
+    """Where `values` are larger the holder becomes `index`; where they tie with another, -1."""
     tie = (values == high) & (holder != index)
     holder.copy_(torch.where(values > high, index, torch.where(tie, -1, holder)))
-    torch.maximum(high, values, out=high)

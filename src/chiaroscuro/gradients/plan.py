@@ -1,48 +1,59 @@
-"""How many images, classes and points go through the network together."""
+"""How many images, points and classes go through the network together."""
 
-import math
 from dataclasses import dataclass
 
 from chiaroscuro.errors import ChoiceError
+from chiaroscuro.gradients.probe import Probe
 
-WORKING_SET = 320 * 2**20
-"""Bytes that autograd may keep by default: larger batches leave the cache and gain nothing."""
-_BACKWARD_SHARE = 1.6
-"""Peak of a backward pass over the bytes saved by its forward: with it the budgets of
-`benchmarks.memory` are kept (peaks of 78 to 94 % on EfficientNet-Lite0)."""
-_FORWARD_SHARE = 10
-"""A graph is built once for at least this many backward passes, so that its cost stays small."""
+DEFAULT_BUDGET = 900 << 20
+"""Bytes above the loaded model unless a budget is given."""
+CHUNK_BYTES = 16 << 20
+"""The largest gradient under way: larger ones leave the cache, smaller ones leave cores idle."""
+_LEAST_CHUNK = 1 << 20
+_GRAPH_SHARE = 2.0
+"""Peak of a forward pass and of reading its constants, over the bytes that autograd saves."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Rows of one batch are `points` x `images` x `slots`, every row one class of one image."""
+    """One graph holds `points` x `images` rows; `slots` classes are summed over points at a time.
+
+    `chunk` bytes is the size that a gradient under way may have, `basis` bytes what the gradients of
+    one layer's features may take.
+    """
 
     images: int
-    slots: int
     points: int
+    slots: int
+    chunk: int
+    basis: int
 
-    @property
-    def rows(self) -> int:
-        """Rows of one batch."""
-        return self.images * self.slots * self.points
+    def halved(self) -> "Plan | None":
+        """The same in half of the memory; None when nothing is left to halve."""
+        if self.images * self.points * self.slots == 1 and self.chunk <= _LEAST_CHUNK:
+            return None
+        return Plan(
+            max(1, self.images // 2), max(1, self.points // 2), max(1, self.slots // 2),
+            max(_LEAST_CHUNK, self.chunk // 2), self.basis // 2,
+        )  # fmt: skip
 
 
 def make_plan(
-    images: int, slots: int, points: int, row_bytes: int, memory_budget: int | None = None
+    images: int, slots: int, points: int, probe: Probe, memory_budget: int | None = None
 ) -> Plan:
-    """The batch for B images, M class slots and P points, given the bytes saved a row.
+    """The batch for B images, M class slots and P points.
 
-    One graph serves many backward passes, each for `slots` classes of `images` images. Points of
-    one image stay together as far as they fit, so that one backward averages them.
+    A quarter of the budget goes to the graph, up to a half to gradients that wait (sums over points
+    or a basis), the rest to those under way. Points of one image stay together as far as they fit.
     Raises `ChoiceError` for a budget that is not positive.
     """
     if memory_budget is not None and memory_budget <= 0:
         raise ChoiceError(f"memory_budget is {memory_budget}: expected bytes above 0, or None")
-    bytes_kept = WORKING_SET if memory_budget is None else memory_budget / _BACKWARD_SHARE
-    rows = max(1, int(bytes_kept // row_bytes))
+    budget = DEFAULT_BUDGET if memory_budget is None else memory_budget
+    chunk = min(CHUNK_BYTES, max(_LEAST_CHUNK, budget // 16))
+    fitting = budget / 4 / (_GRAPH_SHARE * probe.row_bytes)
+    rows = max(1, int(min(fitting, chunk / probe.largest_bytes)))
     together = min(points, rows)
-    rows //= together
-    passes = max(_FORWARD_SHARE, math.ceil(slots / math.ceil(rows / images)))
-    per_pass = max(1, math.ceil(slots / passes))
-    return Plan(max(1, min(images, rows // per_pass)), per_pass, together)
+    group = max(1, min(images, rows // together))
+    waiting = max(1, budget // 2 // (group * probe.image_bytes))
+    return Plan(group, together, min(slots, waiting), chunk, budget // 2)

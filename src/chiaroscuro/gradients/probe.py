@@ -7,7 +7,6 @@ from torch import Tensor
 
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ModelError
-from chiaroscuro.gradients.lowering import Lowering
 
 _TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 _COARSE_TOLERANCE = 5e-2
@@ -15,57 +14,63 @@ _COARSE_TOLERANCE = 5e-2
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """Bytes that autograd keeps for one row of a batch, the layout that the network takes, and the
-    logits (K,) of the probed image beside its negative.
+    """What a forward pass of one row needs, and the layout that the network takes.
+
+    `row_bytes` that autograd keeps for it, `largest_bytes` of its largest tensor, `image_bytes` of its
+    pixels; `logits` (K,) of the probed image beside its negative.
     """
 
     row_bytes: int
+    largest_bytes: int
+    image_bytes: int
     memory_format: torch.memory_format
     logits: Tensor
 
 
-def probe(classifier: Classifier, pixels: Tensor, lowering: Lowering) -> Probe:
+def probe(classifier: Classifier, pixels: Tensor) -> Probe:
     """Ask the network about one image (1, C, H, W) beside its negative, and settle the layout.
 
     Raises `ModelError` when the logits do not depend on the pixels, or when rows of a batch
     influence each other.
     """
     try:
-        return _probe(classifier, pixels, lowering, torch.channels_last)
+        return _probe(classifier, pixels, torch.channels_last)
     except ModelError:
         # A network that flattens with `view` refuses channels_last; any real fault fails again.
-        return _probe(classifier, pixels, lowering, torch.contiguous_format)
+        return _probe(classifier, pixels, torch.contiguous_format)
 
 
-def _probe(
-    classifier: Classifier, pixels: Tensor, lowering: Lowering, layout: torch.memory_format
-) -> Probe:
-    lowering.use_layout(layout)
+def _probe(classifier: Classifier, pixels: Tensor, layout: torch.memory_format) -> Probe:
     pair = torch.cat([pixels, 1 - pixels]).contiguous(memory_format=layout).requires_grad_(True)
-    saved = _SavedBytes(classifier, lowering)
+    saved = _SavedBytes(classifier)
     with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda tensor: tensor):
         logits = classifier.logits(pair)
     _check_depends(logits, pair, classifier.name)
-    return Probe(max(1, saved.total // 2), layout, logits[0].detach())
+    image = pixels[0].numel() * pixels.element_size()
+    return Probe(
+        max(image, saved.total // 2), max(image, saved.largest // 2), image, layout,
+        logits[0].detach(),
+    )  # fmt: skip
 
 
 class _SavedBytes:
     """Counts what autograd saves, each storage once, parameters and buffers apart."""
 
-    def __init__(self, classifier: Classifier, lowering: Lowering) -> None:
+    def __init__(self, classifier: Classifier) -> None:
         module = classifier.module
-        self._lowering = lowering
         self._seen = {
             tensor.untyped_storage().data_ptr()
             for tensor in (*module.parameters(), *module.buffers())
         }
         self.total = 0
+        self.largest = 0
 
     def pack(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in self._seen and not self._lowering.owns(tensor):
+        if storage.data_ptr() not in self._seen:
             self._seen.add(storage.data_ptr())
             self.total += storage.nbytes()
+            self.largest = max(self.largest, storage.nbytes())
         return tensor
 
 

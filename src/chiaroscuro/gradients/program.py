@@ -1,0 +1,181 @@
+"""The way back through a network: linear steps, for many classes at once."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from chiaroscuro.gradients.convolution import times
+from chiaroscuro.gradients.fusion import fused
+from chiaroscuro.gradients.rules import step_of
+from chiaroscuro.gradients.steps import Flow, Flows, Step
+from chiaroscuro.gradients.tape import Edge, Tape
+
+_WORTH = 0.9
+"""A basis is used where it needs fewer than this share of the backward passes."""
+_PRODUCT_BYTES = 64 << 20
+"""Gradients made from a basis at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """Steps first..last-1, between two waists: places where a single gradient is under way.
+
+    `number` is the output through which it enters, `shape` its shape for one class, `size` the
+    elements of the largest gradient inside.
+    """
+
+    first: int
+    last: int
+    number: int
+    shape: torch.Size
+    size: int
+
+
+class Program:
+    """The way back from logits to the pixels of R rows, read off one forward pass.
+
+    `chunk`: bytes that one gradient under way may have. `classes`: how many will be asked for in
+    all; where some layer has fewer features than that, the gradients of its features (a basis, of at
+    most `basis` bytes) are computed once, and those of classes are combinations of them.
+    """
+
+    def __init__(self, tape: Tape, chunk: int, classes: int, basis: int) -> None:
+        steps: list[Step] = fused([step_of(entry) for entry in tape.entries[:-1]], tape)
+        # Nodes are let go, and with them what only they keep: inputs of convolutions above all.
+        self._steps = steps
+        self._edges = [entry.edges for entry in tape.entries]
+        self._outputs = [len(entry.shapes) for entry in tape.entries]
+        self._stages = _stages(tape)
+        (pixels,) = tape.entries[-1].shapes
+        self._pixels = pixels
+        self._itemsize = torch.finfo(tape.entries[-1].dtype).bits // 8
+        self._chunk = chunk
+        self._waist = self._narrow(classes, basis)
+        self._basis: Tensor | None = None
+
+    def run(self, cotangents: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """The pixels' gradients (v, R, C, H, W) for cotangents (V, R, K), a few classes at a time.
+
+        Yields the number of the first class with each.
+        """
+        start = Flow(cotangents, False)
+        if self._waist is None:
+            yield from self._descend(0, len(self._stages), start, 0)
+            return
+        weights = torch.cat([part for _, part in self._descend(0, self._waist, start, 0)])
+        yield from self._combine(weights.flatten(2))
+
+    def _narrow(self, classes: int, basis: int) -> int | None:
+        """The stage that starts with the fewest features a row, if they are worth a basis."""
+        rows = self._pixels[0]
+        sizes = {
+            i: stage.shape.numel() // rows
+            for i, stage in enumerate(self._stages)
+            if i and stage.shape[:1] == (rows,)
+        }
+        best = min(sizes, key=sizes.__getitem__, default=None)
+        if best is None or sizes[best] >= _WORTH * classes:
+            return None
+        fits = sizes[best] * self._pixels.numel() * self._itemsize <= basis
+        return best if fits else None
+
+    def _combine(self, weights: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Gradients of classes from their weights (V, R, n) on a basis (R, pixels, n)."""
+        if self._basis is None:
+            self._basis = self._make_basis(weights)
+        rows, _, *image = self._pixels[0], self._pixels[1:].numel(), *self._pixels[1:]
+        size = self._pixels.numel() * self._itemsize
+        first = 0
+        for part in weights.split(max(1, _PRODUCT_BYTES // size)):
+            found = [times(self._basis[row], part[:, row].contiguous()).T for row in range(rows)]
+            yield first, torch.stack(found, dim=1).unflatten(2, image)
+            first += len(part)
+
+    def _make_basis(self, like: Tensor) -> Tensor:
+        """The pixels' gradients of every feature at the waist: (R, pixels, n)."""
+        assert self._waist is not None
+        stage = self._stages[self._waist]
+        rows, features = self._pixels[0], like.shape[2]
+        made = like.new_empty(rows, self._pixels[1:].numel(), features)
+        span = max(1, self._chunk // (stage.size * self._itemsize))
+        for start in range(0, features, span):
+            stop = min(features, start + span)
+            ones = like.new_zeros(stop - start, rows, features)
+            ones[torch.arange(stop - start), :, torch.arange(start, stop)] = 1
+            flow = Flow(ones.view(-1, *stage.shape), True)
+            for first, found in self._descend(self._waist, len(self._stages), flow, start):
+                made[:, :, first : first + len(found)] = found.flatten(2).permute(1, 2, 0)
+        return made
+
+    def _descend(self, stage: int, end: int, flow: Flow, start: int) -> Iterator[tuple[int, Tensor]]:
+        """Through stages `stage`..`end`-1, in parts whose gradients fit the chunk."""
+        if stage == end:
+            yield start, flow.tensor
+            return
+        fitting = max(1, self._chunk // (self._stages[stage].size * self._itemsize))
+        parts = math.ceil(len(flow.tensor) / fitting)
+        for part in flow.tensor.tensor_split(parts):
+            passed = self._pass(self._stages[stage], Flow(part, flow.own))
+            yield from self._descend(stage + 1, end, passed, start)
+            start += len(part)
+
+    def _pass(self, stage: _Stage, flow: Flow) -> Flow:
+        """The gradient at the end of one stage."""
+        pending = {stage.first: {stage.number: flow}}
+        for place in range(stage.first, stage.last):
+            arrived = pending.pop(place)
+            flows: Flows = [arrived.get(i) for i in range(self._outputs[place])]
+            for edge, found in zip(self._edges[place], self._steps[place](flows), strict=False):
+                if edge is None or found is None:
+                    continue
+                waiting = pending.setdefault(edge.place, {})
+                there = waiting.get(edge.number)
+                waiting[edge.number] = found if there is None else _sum(there, found)
+        ((_, (last,)),) = ((place, waiting.values()) for place, waiting in pending.items())
+        return last
+
+
+def _sum(first: Flow, second: Flow) -> Flow:
+    if first.own:
+        return Flow(first.tensor.add_(second.tensor), True)
+    if second.own:
+        return Flow(second.tensor.add_(first.tensor), True)
+    return Flow(first.tensor + second.tensor, True)
+
+
+def _stages(tape: Tape) -> list[_Stage]:
+    """The steps, cut where nothing but one gradient is under way."""
+    live: set[Edge] = {tape.start}
+    entry, size = tape.start, 0
+    stages, first = [], 0
+    for place, operation in enumerate(tape.entries):
+        if place and len(live) == 1:
+            shape = tape.entries[entry.place].shapes[entry.number]
+            stages.append(_Stage(first, place, entry.number, shape, size))
+            (entry,), first, size = live, place, 0
+        live = {edge for edge in live if edge.place != place}
+        live |= {edge for edge in operation.edges if edge is not None}
+        size = max([size, *(shape.numel() for shape in operation.shapes)])
+    return stages
+
+
+class Whole:
+    """The way back by PyTorch's engine, class by class: for networks with backward hooks."""
+
+    def __init__(self, logits: Tensor, leaf: Tensor) -> None:
+        self.logits, self.leaf = logits, leaf
+
+    def run(self, cotangents: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """As `Program.run`."""
+        for number, cotangent in enumerate(cotangents):
+            with torch.enable_grad():
+                (found,) = torch.autograd.grad(
+                    self.logits, self.leaf, cotangent, retain_graph=True
+                )
+            yield number, found[None]
+
+
+Way = Program | Whole

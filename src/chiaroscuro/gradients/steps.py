@@ -1,0 +1,173 @@
+"""Linear steps: what each operation does to the gradients of V classes at once.
+
+A gradient on its way back has the shape (V, ...): one more axis than the tensor it belongs to, which
+stands for the classes. Every step is linear in it, with constants read off the one forward pass, so
+what differs between classes is the gradient alone.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from chiaroscuro.gradients.convolution import Convolution, InputGradient
+from chiaroscuro.gradients.tape import Entry
+
+
+class Flow(NamedTuple):
+    """A gradient under way; `own`: nobody else holds its memory, so it may be written over."""
+
+    tensor: Tensor
+    own: bool
+
+
+Flows = Sequence[Flow | None]
+Step = Callable[[Flows], Flows]
+"""Takes the gradients of an operation's outputs (None: zero) to those of its first inputs."""
+
+
+def one(flows: Flows) -> Flow:
+    """The gradient of an operation with a single output."""
+    (flow,) = flows
+    assert flow is not None
+    return flow
+
+
+def per_class(gradient: Tensor, work: Callable[[Tensor], Tensor]) -> Tensor:
+    """Work on (V N, ...) rows, classes and images together, and apart again."""
+    return work(gradient.flatten(0, 1)).unflatten(0, gradient.shape[:2])
+
+
+def sum_to(gradient: Tensor, shape: Sequence[int]) -> Tensor:
+    """The gradient (V, ...) of what was broadcast from `shape`: summed over the repeated axes."""
+    lead = gradient.ndim - 1 - len(shape)
+    if lead:
+        gradient = gradient.flatten(1, lead).sum(dim=1)
+    axes = [i for i, n in enumerate(shape, 1) if n == 1 and gradient.shape[i] != 1]
+    return gradient.sum(dim=axes, keepdim=True) if axes else gradient
+
+
+class Pass:
+    """The same gradient for every input, times a number each; broadcast inputs get sums."""
+
+    def __init__(self, entry: Entry, factors: Sequence[float] | None = None) -> None:
+        self.factors = factors or [1.0] * len(entry.edges)
+        self.shapes = [
+            None if edge is None else entry.input_shape(i) for i, edge in enumerate(entry.edges)
+        ]
+        self.shared = sum(shape is not None for shape in self.shapes) > 1
+
+    def __call__(self, flows: Flows) -> Flows:
+        flow = one(flows)
+        return [
+            None if shape is None else self._to(flow, shape, factor)
+            for shape, factor in zip(self.shapes, self.factors, strict=True)
+        ]
+
+    def _to(self, flow: Flow, shape: torch.Size, factor: float) -> Flow:
+        gradient = flow.tensor if factor == 1 else flow.tensor * factor
+        found = sum_to(gradient, shape)
+        return Flow(found, (flow.own and not self.shared) or found is not flow.tensor)
+
+
+class Scale:
+    """An element-wise product with a constant (N, ...), or with one number a channel (C,)."""
+
+    def __init__(self, factor: Tensor, *, channels: bool = False) -> None:
+        self.factor = factor
+        self.channels = channels
+        self._laid_out: Tensor | None = None
+
+    def spread(self, ndim: int) -> Tensor:
+        """The constant, broadcastable over tensors of so many axes."""
+        return self.factor.view(1, -1, *(1,) * (ndim - 2)) if self.channels else self.factor
+
+    def __call__(self, flows: Flows) -> Flows:
+        gradient, own = one(flows)
+        if self._laid_out is None:
+            factor = self.spread(gradient.ndim - 1)
+            # In the order of the gradients' memory, so that both are read in one sweep.
+            same = factor.shape == gradient.shape[1:]
+            self._laid_out = torch.empty_like(gradient[0]).copy_(factor) if same else factor
+        factor = self._laid_out
+        return [Flow(gradient.mul_(factor) if own else gradient * factor, True)]
+
+
+class Convolve:
+    """The input's gradient of a convolution."""
+
+    def __init__(self, conv: Convolution) -> None:
+        self.conv = conv
+        self._gradient: InputGradient | None = None
+
+    def __call__(self, flows: Flows) -> Flows:
+        if self._gradient is None:
+            self._gradient = InputGradient(self.conv)
+        found = per_class(one(flows).tensor, self._gradient)
+        return [Flow(found, True)]
+
+
+class Linear:
+    """Any other linear function of the gradient of one output, to input number `place`.
+
+    `gives`: "new" memory, a "view" of what came, or a "shared" one, whose elements lie on each other.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Tensor], Tensor],
+        place: int = 0,
+        gives: Literal["new", "view", "shared"] = "new",
+    ) -> None:
+        self.work, self.place, self.gives = work, place, gives
+
+    def __call__(self, flows: Flows) -> Flows:
+        gradient, own = one(flows)
+        own = self.gives == "new" or (own and self.gives == "view")
+        return [*[None] * self.place, Flow(self.work(gradient), own)]
+
+
+class Crop(Linear):
+    """What was padded with constants (last axis first: before, after), taken away again."""
+
+    def __init__(self, pad: Sequence[int]) -> None:
+        self.pad = tuple(pad)
+        super().__init__(lambda gradient: F.pad(gradient, [-n for n in self.pad]))
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether it lies along height and width alone and nothing was cut."""
+        return len(self.pad) == 4 and min(self.pad) >= 0
+
+
+@dataclass(frozen=True, eq=False)
+class Apart:
+    """One linear function for each input, of the gradient of one output."""
+
+    works: Sequence[Callable[[Tensor], Tensor] | None]
+
+    def __call__(self, flows: Flows) -> Flows:
+        gradient = one(flows).tensor
+        return [None if work is None else Flow(work(gradient), False) for work in self.works]
+
+
+class Opaque:
+    """An operation that is not known here: PyTorch's engine is asked, class by class."""
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+
+    def __call__(self, flows: Flows) -> Flows:
+        classes = next(len(flow.tensor) for flow in flows if flow is not None)
+        with torch.enable_grad():
+            rows = [
+                self.entry.ask_engine([None if f is None else f.tensor[v] for f in flows])
+                for v in range(classes)
+            ]
+        return [
+            None if found[0] is None else Flow(torch.stack([x for x in found if x is not None]), True)
+            for found in zip(*rows, strict=True)
+        ]
