@@ -30,14 +30,15 @@ class Extremes:
             gradients, classes = gradients[1:], classes[:, 1:]
         if gradients.shape[0] == 0:
             return
-        high, low = gradients.amax(dim=0), gradients.amin(dim=0)
         if self.high_class is not None and self.low_class is not None:
             index = classes.T[:, :, None, None, None]
+            high, low = gradients.amax(dim=0), gradients.amin(dim=0)
             _climb(self.high, self.high_class, high, _holder(gradients == high, index))
             # The lowest value is the highest of the negated ones.
             _climb(-self.low, self.low_class, -low, _holder(gradients == low, index))
-        torch.maximum(self.high, high, out=self.high)
-        torch.minimum(self.low, low, out=self.low)
+        for gradient in gradients:  # images stay in the cache, a few classes of them do not
+            torch.maximum(self.high, gradient, out=self.high)
+            torch.minimum(self.low, gradient, out=self.low)
 
 
 def _holder(on_top: Tensor, index: Tensor) -> Tensor:

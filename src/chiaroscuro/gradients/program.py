@@ -1,8 +1,8 @@
 """The way back through a network: linear steps, for many classes at once."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -48,12 +48,14 @@ class Program:
         self._steps = steps
         self._edges = [entry.edges for entry in tape.entries]
         self._outputs = [len(entry.shapes) for entry in tape.entries]
-        self._stages = _stages(tape)
         (pixels,) = tape.entries[-1].shapes
         self._pixels = pixels
         self._itemsize = torch.finfo(tape.entries[-1].dtype).bits // 8
         self._chunk = chunk
-        self._waist = self._narrow(classes, basis)
+        stages = _stages(tape)
+        narrow = self._narrow(stages, classes, basis)
+        head, tail = (stages, []) if narrow is None else (stages[:narrow], stages[narrow:])
+        self._head, self._tail = self._legs(head), self._legs(tail)
         self._basis: Tensor | None = None
 
     def run(self, cotangents: Tensor) -> Iterator[tuple[int, Tensor]]:
@@ -62,18 +64,18 @@ class Program:
         Yields the number of the first class with each.
         """
         start = Flow(cotangents, False)
-        if self._waist is None:
-            yield from self._descend(0, len(self._stages), start, 0)
+        if not self._tail:
+            yield from self._descend(self._head, start, 0)
             return
-        weights = torch.cat([part for _, part in self._descend(0, self._waist, start, 0)])
+        weights = torch.cat([part for _, part in self._descend(self._head, start, 0)])
         yield from self._combine(weights.flatten(2))
 
-    def _narrow(self, classes: int, basis: int) -> int | None:
+    def _narrow(self, stages: Sequence[_Stage], classes: int, basis: int) -> int | None:
         """The stage that starts with the fewest features a row, if they are worth a basis."""
         rows = self._pixels[0]
         sizes = {
             i: stage.shape.numel() // rows
-            for i, stage in enumerate(self._stages)
+            for i, stage in enumerate(stages)
             if i and stage.shape[:1] == (rows,)
         }
         best = min(sizes, key=sizes.__getitem__, default=None)
@@ -81,6 +83,20 @@ class Program:
             return None
         fits = sizes[best] * self._pixels.numel() * self._itemsize <= basis
         return best if fits else None
+
+    def _fitting(self, stage: _Stage) -> int:
+        """Classes whose gradients fit the chunk in a stage."""
+        return max(1, self._chunk // (stage.size * self._itemsize))
+
+    def _legs(self, stages: Sequence[_Stage]) -> list[_Stage]:
+        """Neighbouring stages as one, wherever fewer classes than before need not be taken."""
+        legs: list[_Stage] = []
+        for stage in stages:
+            if legs and self._fitting(stage) >= self._fitting(legs[-1]):
+                legs[-1] = replace(legs[-1], last=stage.last)
+            else:
+                legs.append(stage)
+        return legs
 
     def _combine(self, weights: Tensor) -> Iterator[tuple[int, Tensor]]:
         """Gradients of classes from their weights (V, R, n) on a basis (R, pixels, n)."""
@@ -96,30 +112,29 @@ class Program:
 
     def _make_basis(self, like: Tensor) -> Tensor:
         """The pixels' gradients of every feature at the waist: (R, pixels, n)."""
-        assert self._waist is not None
-        stage = self._stages[self._waist]
+        stage = self._tail[0]
         rows, features = self._pixels[0], like.shape[2]
         made = like.new_empty(rows, self._pixels[1:].numel(), features)
-        span = max(1, self._chunk // (stage.size * self._itemsize))
+        span = self._fitting(stage)
         for start in range(0, features, span):
             stop = min(features, start + span)
             ones = like.new_zeros(stop - start, rows, features)
             ones[torch.arange(stop - start), :, torch.arange(start, stop)] = 1
             flow = Flow(ones.view(-1, *stage.shape), True)
-            for first, found in self._descend(self._waist, len(self._stages), flow, start):
+            for first, found in self._descend(self._tail, flow, start):
                 made[:, :, first : first + len(found)] = found.flatten(2).permute(1, 2, 0)
         return made
 
-    def _descend(self, stage: int, end: int, flow: Flow, start: int) -> Iterator[tuple[int, Tensor]]:
-        """Through stages `stage`..`end`-1, in parts whose gradients fit the chunk."""
-        if stage == end:
+    def _descend(
+        self, legs: Sequence[_Stage], flow: Flow, start: int
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Through all legs, in parts whose gradients fit the chunk."""
+        if not legs:
             yield start, flow.tensor
             return
-        fitting = max(1, self._chunk // (self._stages[stage].size * self._itemsize))
-        parts = math.ceil(len(flow.tensor) / fitting)
+        parts = math.ceil(len(flow.tensor) / self._fitting(legs[0]))
         for part in flow.tensor.tensor_split(parts):
-            passed = self._pass(self._stages[stage], Flow(part, flow.own))
-            yield from self._descend(stage + 1, end, passed, start)
+            yield from self._descend(legs[1:], self._pass(legs[0], Flow(part, flow.own)), start)
             start += len(part)
 
     def _pass(self, stage: _Stage, flow: Flow) -> Flow:
