@@ -1,6 +1,7 @@
 """Image sets: what is read, in which order, under which ids, and what is left out."""
 
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -82,6 +83,22 @@ def test_a_root_stands_in_for_a_name(tmp_path):
     write_parquet(tmp_path / "cifar10" / "test.parquet", class_rows(10, 1), choice.labels)
     images = load_images("cifar10", root=tmp_path)
     assert (images.source, images.count, images.labels) == ("cifar10", 10, choice.labels)
+
+
+def test_files_are_told_apart_by_name_size_and_a_parquet_files_end(folder, splits, tmp_path):
+    seen = [load_images(folder).fingerprint(), load_images(splits).fingerprint()]
+    seen += [load_images(splits, "train").fingerprint()]
+    write_parquet(splits / "test.parquet", class_rows(3, 5)[3:], CLASSES)
+    seen += [load_images(splits).fingerprint()]
+    (folder / "cat" / "0.png").rename(folder / "cat" / "00.png")
+    seen += [load_images(folder).fingerprint()]
+    assert None not in seen and len(set(seen)) == 5
+    shutil.copytree(folder, tmp_path / "copy")
+    assert load_images(tmp_path / "copy").fingerprint() == seen[-1]
+    images = load_images(folder)
+    shutil.rmtree(folder)
+    with pytest.raises(InputError, match=r"set: cannot be read \(No such file"):
+        images.fingerprint()
 
 
 def test_a_limit_takes_the_first_and_a_seed_draws(splits):

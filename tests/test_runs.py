@@ -237,6 +237,37 @@ def test_other_weights_are_another_configuration(data, tmp_path):
         evaluate(other, settings(data), run, resume=True)
 
 
+@pytest.mark.parametrize("kind", ["parquet", "folder"])
+def test_other_images_under_the_same_name_are_another_configuration(tmp_path, kind):
+    """As many images, of the same classes, under the same word: only the files tell."""
+    for root, rows in (("old", class_rows(3, 2)), ("new", class_rows(3, 3)[3:])):
+        if kind == "parquet":
+            write_parquet(tmp_path / root / "cifar10" / "test.parquet", rows, CLASSES)
+            continue
+        for n, (image, k) in enumerate(rows):
+            file = tmp_path / root / "cifar10" / CLASSES[k] / f"{n}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(image)
+    run = tmp_path / "run"
+    wanted = settings("cifar10")
+    evaluate(toy_classifier(), wanted, run, data_root=tmp_path / "old")
+    before = bytes_of(run)
+    with pytest.raises(ResultError, match="another configuration .*files .*, now "):
+        evaluate(toy_classifier(), wanted, run, resume=True, data_root=tmp_path / "new")
+    assert bytes_of(run) == before
+    (tmp_path / "old").rename(tmp_path / "moved")
+    assert evaluate(toy_classifier(), wanted, run, resume=True, data_root=tmp_path / "moved")
+
+
+def test_a_run_that_knows_no_files_is_gone_on_with(data, tmp_path):
+    run = tmp_path / "run"
+    summary = evaluate(toy_classifier(), settings(data), run)
+    config = json.loads((run / "config.json").read_text())
+    del config["data"]["files"]
+    (run / "config.json").write_text(json.dumps(config))
+    assert evaluate(toy_classifier(), settings(data), run, resume=True) == summary
+
+
 def test_folders_are_not_overwritten(data, tmp_path):
     run = tmp_path / "run"
     evaluate(toy_classifier(), settings(data), run)

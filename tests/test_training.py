@@ -11,44 +11,24 @@ import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features
 from datasets import Image as ImageColumn
-from PIL import Image
 from torch import nn
 from torchvision import models as zoo
-from typer.testing import CliRunner
 
 from chiaroscuro import ChoiceError, InputError, ResultError, load_classifier
-from chiaroscuro.catalogue import ARCHITECTURES, versions
-from chiaroscuro.cli.app import app, main
+from chiaroscuro.catalogue import versions
 from chiaroscuro.data import load_images, read_batches
 from chiaroscuro.errors import MissingExtraError
 from chiaroscuro.models.architectures import basic_cnn, with_head
-from chiaroscuro.render.training import TrainingCurve, draw_training
 from chiaroscuro.training import TrainingSettings, run, train
 from chiaroscuro.training.log import read_log
-from chiaroscuro.training.network import BODIES, build_network
+from chiaroscuro.training.network import build_network
 from chiaroscuro.training.run import Watcher
-
-CLASSES = ("ant", "bee", "cat")
-TINTS = ((200, 60, 60), (60, 200, 60), (60, 60, 200))
-SIDE = 16
-
-
-def picture(label, seed, side=SIDE):
-    """Noise in the class's tint: easy to learn, and no two alike."""
-    noise = np.random.default_rng((label, seed)).integers(-55, 56, (side, side, 3))
-    return Image.fromarray((noise + TINTS[label]).astype(np.uint8))
+from tests.trainings import CLASSES, SIDE, entries, picture, stopped, write_photos
 
 
 @pytest.fixture
 def photos(tmp_path):
-    """Class folders: 24 images to learn from, 12 to test on."""
-    for split, first, count in (("train", 0, 8), ("test", 100, 4)):
-        for label, name in enumerate(CLASSES):
-            folder = tmp_path / "photos" / split / name
-            folder.mkdir(parents=True)
-            for seed in range(first, first + count):
-                picture(label, seed).save(folder / f"{seed}.png")
-    return tmp_path / "photos"
+    return write_photos(tmp_path / "photos")
 
 
 @pytest.fixture
@@ -82,24 +62,6 @@ def figures(folder):
 
 def told(folder):
     return json.loads((folder / "model.json").read_text())["origin"]["training"]
-
-
-def entries(folder):
-    return sorted(entry.name for entry in folder.iterdir())
-
-
-def stopped(where):
-    """A watcher that is interrupted in the second epoch, in a batch or as the epoch ends."""
-
-    def on_batch(epoch, epochs, batch, batches):
-        if where == "batch" and (epoch, batch) == (2, 2):
-            raise KeyboardInterrupt
-
-    def on_epoch(row):
-        if where == "epoch" and row.epoch == 2:
-            raise KeyboardInterrupt
-
-    return Watcher(on_batch=on_batch, on_epoch=on_epoch)
 
 
 def beginning(settings, labels=CLASSES):
@@ -487,122 +449,10 @@ def test_without_lightning_the_extra_is_named(settings, tmp_path, monkeypatch):
     assert entries(tmp_path) == ["photos"]
 
 
-# the command line
-
-
-@pytest.fixture
-def call(monkeypatch, capsys, tmp_path, photos):
-    """Run `chiaroscuro train` on the photos: (exit status, standard output, standard error)."""
-    monkeypatch.chdir(tmp_path)
-
-    def words(*more):
-        fixed = ["train", "--data", "photos", "--out", "net", "--epochs", "2", "--batch", "8"]
-        monkeypatch.setattr(sys, "argv", ["chiaroscuro", *fixed, *more])
-        with pytest.raises(SystemExit) as left:
-            main()
-        said = capsys.readouterr()
-        return left.value.code or 0, said.out, said.err
-
-    return words
-
-
-def test_the_command_trains_and_says_how_well(call, tmp_path):
-    code, out, err = call()
-    assert code == 0
-    last = read_log(tmp_path / "net" / "log.csv")[-1]
-    assert out.startswith(f"epoch 2: loss {last.loss:.4f}, train accuracy ")
-    assert f"test accuracy {last.test_accuracy:.4f}" in out
-    assert out.endswith("-> net\n")
-    assert [line.split(":")[0] for line in err.splitlines()] == ["epoch 1", "epoch 2"]
-    assert call("--force", "--quiet") == (0, "", "")
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--architecture", "resnet19"], "unknown architecture 'resnet19': did you mean resnet18"),
-        (["--architecture", "timm:nothing"], "unknown architecture 'timm:nothing': known are "),
-        (["--precision", "8"], "precision '8': known are 32, bf16, 16"),
-        (["--learning-rate", "0"], "learning rate 0.0 and weight decay 0.01: expected above 0"),
-        (["--pretrained"], "basic-cnn has no pre-trained weights: leave --pretrained out"),
-        (["--freeze"], "basic-cnn has no body to freeze"),
-        (["--architecture", "resnet18", "--features-once"], "frozen body only: add --freeze"),
-        (["--data", "nowhere"], "data 'nowhere': no such folder or file; known names are cifar10"),
-        (["--data", "photos/train/ant"], "photos/train/ant: its images have no classes to learn"),
-        (["--split", "night"], "photos has no split 'night': known are test, train"),
-        (["--device", "toaster"], "device 'toaster' cannot be used here: "),
-    ],
-)
-def test_a_wrong_word_is_one_line_and_leaves_nothing(call, tmp_path, words, message):
-    code, out, err = call(*words)
-    assert (code, out) == (1, "")
-    assert err.startswith("chiaroscuro: ")
-    assert err.count("\n") == 1, err
-    assert message in err
-    assert entries(tmp_path) == ["photos"]
-
-
-def test_an_interrupted_command_says_how_to_go_on(call, monkeypatch, tmp_path):
-    with monkeypatch.context() as patch:
-        watcher = stopped("epoch")
-        patch.setattr("chiaroscuro.cli.train_run.training_watcher", lambda *_, **__: watcher)
-        code, _, err = call("--quiet")
-    assert (code, err) == (130, "interrupted: go on with the same command and --resume\n")
-    code, out, err = call("--resume", "--seed", "1")
-    assert (code, out) == (1, "")
-    assert err.count("\n") == 1
-    assert "net.training holds a training of other settings: remove it to begin anew" in err
-    assert call("--resume", "--quiet") == (0, "", "")
-    assert len(read_log(tmp_path / "net" / "log.csv")) == 2
-
-
-def test_the_help_names_every_architecture():
-    shown = CliRunner().invoke(app, ["train", "--help"]).stdout
-    words = "".join(shown.split())
-    assert ",".join((*ARCHITECTURES, "timm:NAME", "torchvision:NAME")) in words
-    assert ("basic-cnn", *BODIES) == ARCHITECTURES
+# settings
 
 
 @pytest.mark.parametrize("name", ["epochs", "batch"])
 def test_a_training_has_at_least_one_epoch_and_one_image_a_step(name):
     with pytest.raises(ChoiceError, match=f"{name} is 0: expected at least 1"):
         TrainingSettings("basic-cnn", "any", **{name: 0})
-
-
-# the curve
-
-
-def drawn(curve, path):
-    draw_training(curve, path)
-    with Image.open(path) as found:
-        assert (found.format, "Software" in found.info) == ("PNG", False)
-        return np.asarray(found.convert("RGB"))
-
-
-def share_of(image, colour):
-    return float((np.abs(image.astype(int) - colour) < 8).all(axis=-1).mean())
-
-
-GREY, BLUE, ORANGE = (0x7D, 0x82, 0x8C), (0x1B, 0x4F, 0x9C), (0xD3, 0x54, 0x00)
-
-
-def test_the_curve_shows_three_lines_on_white(tmp_path):
-    rising = [0.2, 0.5, 0.9]
-    image = drawn(TrainingCurve("a $net_", [2, 1, 0.5], rising, rising[::-1]), tmp_path / "a.png")
-    assert share_of(image, (255, 255, 255)) > 0.85
-    assert all(share_of(image, colour) > 5e-4 for colour in (GREY, BLUE, ORANGE))
-    untested = drawn(TrainingCurve("a $net_", [2, 1, 0.5], rising), tmp_path / "b.png")
-    assert share_of(untested, BLUE) == 0
-
-
-@pytest.mark.parametrize("loss", [[float("nan")], [float("inf")] * 2, [0.0], [1.0, float("nan")]])
-def test_a_loss_that_is_no_number_can_be_drawn(tmp_path, loss):
-    accuracy = [1.0] * len(loss)
-    image = drawn(TrainingCurve("net", loss, accuracy, accuracy), tmp_path / "a.png")
-    assert share_of(image, BLUE) > 0
-
-
-def test_the_same_curve_gives_the_same_bytes(tmp_path):
-    for name in ("a.png", "b.png"):
-        draw_training(TrainingCurve("net", [1.0, 0.5], [0.1, 0.2]), tmp_path / name)
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

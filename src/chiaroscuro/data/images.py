@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from chiaroscuro.data.fingerprint import fingerprint
 from chiaroscuro.data.sources import Stream, open_stream
 from chiaroscuro.errors import ChoiceError, InputError, first_line
 
@@ -56,6 +57,16 @@ class ImageSet:
             if wanted is None or number in wanted
         )
         return islice(taken, None if self.count is None else self.count - start)
+
+    def fingerprint(self) -> str | None:
+        """A digest of the files behind all rows of the split; None where the hub is read.
+
+        Raises `InputError` when a file is gone.
+        """
+        try:
+            return fingerprint(self._stream.files, self._stream.root)
+        except OSError as error:
+            raise InputError(f"{self.source}: cannot be read ({error.strerror})") from error
 
     def _guarded(self, rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         while True:

@@ -21,6 +21,7 @@ class Stream:
 
     `count` is the number of rows, None where only reading on would tell. `root` is the folder that
     ids of files are relative to; rows without a file of their own have their number as id.
+    `files` are those that are read, none where the hub is.
     """
 
     rows: Any
@@ -30,6 +31,7 @@ class Stream:
     labels: tuple[str, ...] | None
     count: int | None
     root: Path | None = None
+    files: tuple[Path, ...] = ()
 
     def after(self, skipped: int) -> Iterator[dict[str, Any]]:
         """The rows but the first `skipped` ones."""
@@ -98,7 +100,7 @@ def _open_parquet(files: dict[str, list[Path]], split: str, source: str) -> Stre
         raise InputError(f"{missing[0]}: no such file")
     rows = _load("parquet", split, data_files={split: [str(file) for file in files[split]]})
     count = sum(ParquetFile(file).metadata.num_rows for file in files[split])
-    return _stream(rows, split, count, source)
+    return _stream(rows, split, count, source, files=files[split])
 
 
 def _open_classes(folder: Path, split: str) -> Stream:
@@ -109,7 +111,8 @@ def _open_classes(folder: Path, split: str) -> Stream:
         raise InputError(f"{folder}: no images and no Parquet files in it")
     flat = all(Path(file).parent == folder for file in files)
     rows = _load("imagefolder", "train", data_files={"train": files}, drop_labels=flat)
-    return _stream(rows, split, len(files), str(folder), root=folder)
+    paths = [Path(file) for file in files]
+    return _stream(rows, split, len(files), str(folder), root=folder, files=paths)
 
 
 def _open_name(source: str, split: str | None) -> Stream:
@@ -169,6 +172,7 @@ def _stream(
     *,
     root: Path | None = None,
     choice: DatasetChoice | None = None,
+    files: Iterable[Path] = (),
 ) -> Stream:
     from datasets import ClassLabel, Image
 
@@ -179,7 +183,7 @@ def _stream(
     label = choice.label if choice else _first(features, ClassLabel)
     names = choice.labels if choice else tuple(features[label].names) if label else None
     undecoded = rows.cast_column(image, Image(decode=False))
-    return Stream(undecoded, split, image, label, names, count, root)
+    return Stream(undecoded, split, image, label, names, count, root, tuple(files))
 
 
 def _first(features: Any, kind: type) -> str | None:

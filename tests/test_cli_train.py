@@ -1,0 +1,90 @@
+"""`chiaroscuro train`: what it says and writes, and what it refuses."""
+
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from chiaroscuro.catalogue import ARCHITECTURES
+from chiaroscuro.cli.app import app, main
+from chiaroscuro.training.log import read_log
+from chiaroscuro.training.network import BODIES
+from tests.trainings import entries, stopped, write_photos
+
+
+@pytest.fixture
+def photos(tmp_path):
+    return write_photos(tmp_path / "photos")
+
+
+@pytest.fixture
+def call(monkeypatch, capsys, tmp_path, photos):
+    """Run `chiaroscuro train` on the photos: (exit status, standard output, standard error)."""
+    monkeypatch.chdir(tmp_path)
+
+    def words(*more):
+        fixed = ["train", "--data", "photos", "--out", "net", "--epochs", "2", "--batch", "8"]
+        monkeypatch.setattr(sys, "argv", ["chiaroscuro", *fixed, *more])
+        with pytest.raises(SystemExit) as left:
+            main()
+        said = capsys.readouterr()
+        return left.value.code or 0, said.out, said.err
+
+    return words
+
+
+def test_the_command_trains_and_says_how_well(call, tmp_path):
+    code, out, err = call()
+    assert code == 0
+    last = read_log(tmp_path / "net" / "log.csv")[-1]
+    assert out.startswith(f"epoch 2: loss {last.loss:.4f}, train accuracy ")
+    assert f"test accuracy {last.test_accuracy:.4f}" in out
+    assert out.endswith("-> net\n")
+    assert [line.split(":")[0] for line in err.splitlines()] == ["epoch 1", "epoch 2"]
+    assert call("--force", "--quiet") == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--architecture", "resnet19"], "unknown architecture 'resnet19': did you mean resnet18"),
+        (["--architecture", "timm:nothing"], "unknown architecture 'timm:nothing': known are "),
+        (["--precision", "8"], "precision '8': known are 32, bf16, 16"),
+        (["--learning-rate", "0"], "learning rate 0.0 and weight decay 0.01: expected above 0"),
+        (["--pretrained"], "basic-cnn has no pre-trained weights: leave --pretrained out"),
+        (["--freeze"], "basic-cnn has no body to freeze"),
+        (["--architecture", "resnet18", "--features-once"], "frozen body only: add --freeze"),
+        (["--data", "nowhere"], "data 'nowhere': no such folder or file; known names are cifar10"),
+        (["--data", "photos/train/ant"], "photos/train/ant: its images have no classes to learn"),
+        (["--split", "night"], "photos has no split 'night': known are test, train"),
+        (["--device", "toaster"], "device 'toaster' cannot be used here: "),
+    ],
+)
+def test_a_wrong_word_is_one_line_and_leaves_nothing(call, tmp_path, words, message):
+    code, out, err = call(*words)
+    assert (code, out) == (1, "")
+    assert err.startswith("chiaroscuro: ")
+    assert err.count("\n") == 1, err
+    assert message in err
+    assert entries(tmp_path) == ["photos"]
+
+
+def test_an_interrupted_command_says_how_to_go_on(call, monkeypatch, tmp_path):
+    with monkeypatch.context() as patch:
+        watcher = stopped("epoch")
+        patch.setattr("chiaroscuro.cli.train_run.training_watcher", lambda *_, **__: watcher)
+        code, _, err = call("--quiet")
+    assert (code, err) == (130, "interrupted: go on with the same command and --resume\n")
+    code, out, err = call("--resume", "--seed", "1")
+    assert (code, out) == (1, "")
+    assert err.count("\n") == 1
+    assert "net.training holds a training of other settings: remove it to begin anew" in err
+    assert call("--resume", "--quiet") == (0, "", "")
+    assert len(read_log(tmp_path / "net" / "log.csv")) == 2
+
+
+def test_the_help_names_every_architecture():
+    shown = CliRunner().invoke(app, ["train", "--help"]).stdout
+    words = "".join(shown.split())
+    assert ",".join((*ARCHITECTURES, "timm:NAME", "torchvision:NAME")) in words
+    assert ("basic-cnn", *BODIES) == ARCHITECTURES
