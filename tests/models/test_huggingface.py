@@ -1,6 +1,7 @@
 """Transformers' models from folders that it wrote, held against its own network."""
 
 import json
+import subprocess
 import sys
 
 import pytest
@@ -277,3 +278,16 @@ def test_a_broken_transformers_folder_is_one_line(tmp_path, change):
     with pytest.raises(ModelError, match=f"^hf:{tmp_path}") as caught:
         load_classifier(f"hf:{tmp_path}")
     one_line(caught)
+
+
+def test_a_quiet_command_hides_the_bars_of_transformers_too(tmp_path):
+    """Asked of a fresh process: transformers reads the switch when it is imported."""
+    save_hf(tmp_path / "saved", tiny_resnet(), MODULES["resnet"][1])
+    noise(20, 24).save(tmp_path / "photo.png")
+    words = ["explain", "photo.png", "--model", "hf:saved", "--map", "active", "--quiet"]
+    done = subprocess.run(
+        [sys.executable, "-c", "from chiaroscuro.cli import main; main()", *words],
+        capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / "chiaroscuro-out" / "photo" / "figure.png").is_file()
