@@ -109,7 +109,7 @@ def explain(
 
 
 def _rule(classifier: Classifier, rivals: str | Sequence[int | str] | RivalRule) -> RivalRule:
-    if isinstance(rivals, str | RivalRule):
+    if isinstance(rivals, str) or not isinstance(rivals, Iterable):
         return parse_rivals(rivals)
     return parse_rivals([classifier.class_index(rival) for rival in rivals])
 
