@@ -94,6 +94,14 @@ def test_photos_with_one_stem_get_folders_of_their_own(toy, album, tmp_path):
     assert sources == [str(path) for path in paths]
 
 
+def test_a_photo_named_like_the_gallery_leaves_its_place_free(toy, album, tmp_path):
+    path = album / "index.html.png"
+    picture().save(path)
+    (outcome,) = explain_files(toy, jobs([path]), tmp_path / "out")
+    assert outcome.folder.name == "index.html-2"
+    assert 'href="index.html-2/index.html"' in (tmp_path / "out" / "index.html").read_text()
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_photo_named_like_a_numbered_folder_keeps_its_own(toy, album, tmp_path, overwrite):
     (album / "more").mkdir()
