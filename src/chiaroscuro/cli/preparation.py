@@ -31,5 +31,9 @@ def check_device(device: str) -> None:
     """Raise `ChoiceError` for a device that is not here."""
     try:
         torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ChoiceError(f"device {device!r} cannot be used here: {first_line(error)}") from error
+    except (RuntimeError, AssertionError, ImportError) as error:
+        why = first_line(error).partition(". ")[0]  # PyTorch goes on to list all its backends
+        raise ChoiceError(
+            f"device {device!r} cannot be used here ({why}): give cpu, or a cuda, cuda:N or mps "
+            "that this machine has"
+        ) from error
