@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from chiaroscuro import (
     ChoiceError,
@@ -163,12 +164,22 @@ def test_wrong_choices_are_refused(toy, options, error, message):
         (torch.zeros(1, 3, 12, 12), r"image is a tensor of shape \(1, 3, 12, 12\): expected \(C,"),
         (torch.zeros(3, 12, 12, dtype=torch.uint8), "image holds uint8: expected floats"),
         ("nothing.png", "nothing.png: no such file"),
+        (None, r"^image is a NoneType: expected a path, a Pillow image, an array \(H, W, C\)"),
+        ([[0.5]], "^image is a list: expected a path"),
+        (b"\xff\xd8", "^image is a bytes: expected a path"),
         (Image.new("RGB", (1, 5)), "image: 1x5 pixels, too small to explain"),
     ],
 )
 def test_wrong_images_are_refused(toy, image, message):
     with pytest.raises(ImageError, match=message):
         explain(toy, image)
+
+
+@pytest.mark.parametrize("given", [nn.Flatten(), "efficientnet-lite0"], ids=["module", "spec"])
+def test_something_other_than_a_classifier_is_refused(given):
+    message = rf"^classifier is a {type(given).__name__}: expected a Classifier, as load_classif"
+    with pytest.raises(ModelError, match=message):
+        explain(given, array())
 
 
 def test_every_map_with_facts_by_hand(toy):
