@@ -530,7 +530,7 @@ def test_the_command_trains_and_says_how_well(call, tmp_path):
         (["--data", "nowhere"], "data 'nowhere': no such folder or file; known names are cifar10"),
         (["--data", "photos/train/ant"], "photos/train/ant: its images have no classes to learn"),
         (["--split", "night"], "photos has no split 'night': known are test, train"),
-        (["--device", "toaster"], "device 'toaster' cannot be used here ("),
+        (["--device", "toaster"], "device 'toaster' cannot be used here: "),
     ],
 )
 def test_a_wrong_word_is_one_line_and_leaves_nothing(call, tmp_path, words, message):

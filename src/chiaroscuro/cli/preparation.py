@@ -34,6 +34,6 @@ def check_device(device: str) -> None:
     except (RuntimeError, AssertionError, ImportError) as error:
         why = first_line(error).partition(". ")[0]  # PyTorch goes on to list all its backends
         raise ChoiceError(
-            f"device {device!r} cannot be used here ({why}): give cpu, or a cuda, cuda:N or mps "
+            f"device {device!r} cannot be used here: {why}; give cpu, or a cuda, cuda:N or mps "
             "that this machine has"
         ) from error
