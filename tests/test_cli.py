@@ -394,6 +394,8 @@ def test_again_without_an_explanation(run, tmp_path):
         (["--device", "toaster"], "device 'toaster' cannot be used here: "),
         (["--device", "cuda:99"], "device 'cuda:99' cannot be used here: "),
         (["--device", "meta"], "device 'meta' cannot be used here: "),
+        (["--device", "vulkan"], "device 'vulkan' cannot be used here: "),
+        (["--device", "hpu"], "device 'hpu' cannot be used here: "),
         (["--rivals", "top:0"], "rivals is 'top:0': give all, top:N with N >= 1"),
         (["--rivals", "best"], "rivals is 'best': give all, top:N with N >= 1"),
         (["--rivals", "all", "--rival", "dog"], "--rival and --rivals exclude each other"),
@@ -407,6 +409,7 @@ def test_a_wrong_word_is_one_line(explain, photos, tmp_path, words, message):
     code, out, err = explain(photos / "a.png", *words)
     assert (code, out) == (1, "")
     assert_one_line(err, message)
+    assert len(err) < 400, "PyTorch's own words can fill a page"
     assert not (tmp_path / "out").exists()
 
 

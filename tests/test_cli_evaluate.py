@@ -1,6 +1,7 @@
 """`chiaroscuro evaluate` as a user meets it: what it prints, and how it fails."""
 
 import json
+import subprocess
 import sys
 
 import pytest
@@ -117,3 +118,17 @@ def test_a_second_run_needs_resume_or_force(data, model, tmp_path):
     assert refused.exit_code == 1 and "--resume" in str(refused.exception)
     assert run(*words, "--resume").exit_code == 0
     assert run(*words, "--force", "--seed", "1").exit_code == 0
+
+
+def test_without_pyarrow_the_extra_is_named():
+    """Asked of a fresh process, where nothing has imported it yet."""
+    code = (
+        "import sys; sys.modules['pyarrow'] = None; sys.argv = ['chiaroscuro', 'evaluate', 'x']; "
+        "from chiaroscuro.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    said = "evaluating needs pyarrow, which is not installed: run pip install 'chiaroscuro[data]'"
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"chiaroscuro: {said}\n"

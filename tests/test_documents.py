@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -11,6 +12,7 @@ import chiaroscuro
 from chiaroscuro import choices, maps
 from chiaroscuro.cli.app import app
 from chiaroscuro.images import packaged_photo
+from tests.toys import all_class_gradients, random_pixels
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -62,21 +64,29 @@ def test_the_how_to_of_evaluating_runs(capsys):
 
 
 def test_the_how_to_of_a_map_works(toy, monkeypatch):
-    *_, snippet = snippets("docs/how-to/add-a-map.md", "python")
+    """Its rows pasted where it says so and its lines at run time: one map, the oracle's."""
     monkeypatch.setattr(choices, "MAPS", dict(choices.MAPS))
     monkeypatch.setattr(maps, "MAPS", dict(maps.MAPS))
+    listing, row, oracle, snippet = snippets("docs/how-to/add-a-map.md", "python")
     exec(snippet, {})
-    gradients = chiaroscuro.class_gradients(toy, torch_pixels())
-    made = maps.saliency_maps(gradients, ["runner", "active"], normalize="minmax")
-    assert made["runner"].shape == (1, 12, 12)
-    assert made["runner"].max() == 1
-    assert not ((made["runner"] > 0) & (made["active"] > 0)).all()
-
-
-def torch_pixels():
-    from tests.toys import random_pixels
-
-    return random_pixels(1, 3, 12, 12)
+    (listed,) = re.findall(r"^ +(MapChoice\(.*\)),$", listing, re.MULTILINE)
+    assert eval(listed, {**vars(choices)}) == choices.MAPS["runner"]
+    pixel = eval(f"{{{oracle}}}")["runner"]
+    pixels = random_pixels(1, 3, 12, 12)
+    gradients = all_class_gradients(toy, pixels)[0]
+    found = chiaroscuro.class_gradients(toy, pixels, 2, rivals=[0, 1])
+    expected = [
+        [pixel([(float(g[2]), [float(g[0]), float(g[1])]) for g in at.mT]) for at in across]
+        for across in gradients.permute(2, 3, 0, 1)
+    ]
+    at_run_time = maps.saliency_maps(found, "runner")
+    maps.MAPS |= eval(f"{{{row}}}", {**vars(maps)})
+    pasted = maps.saliency_maps(found, "runner")
+    for made in (at_run_time, pasted):
+        np.testing.assert_allclose(made["runner"][0], expected, rtol=1e-9, atol=1e-15)
+        support = np.mean(np.greater(expected, 0))
+        assert made.support["runner"].pixels.item() == pytest.approx(support, abs=1e-6)
+    assert 0 < support < 1
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

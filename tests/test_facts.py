@@ -80,6 +80,18 @@ def test_active_means_that_every_margin_rises(seed, classes):
     assert torch.equal(inactive_mask(found), (margins < 0).all(dim=1))
 
 
+@given(seeds, class_counts, st.booleans())
+def test_every_entry_is_active_for_one_class_in_k(seed, classes, ties):
+    """Explained in turn, the classes share the entries out: one active, one inactive, but ties."""
+    net = (tied if ties else quadratic)(seed, classes)
+    found = [ask(net, seed, target=k) for k in range(classes)]
+    for mask, extreme in ((active_mask, torch.amax), (inactive_mask, torch.amin)):
+        own = torch.stack([each.own for each in found])
+        alone = (own == extreme(own, dim=0)).sum(dim=0) == 1
+        assert torch.equal(sum(mask(each).int() for each in found), alone.int())
+        assert ties or alone.all()
+
+
 class Shifted(torch.nn.Module):
     """The same network with one function of the pixels added to every logit."""
 

@@ -41,17 +41,22 @@ def encoded(image, kind, **options):
     return buffer.getvalue()
 
 
-def png_header(width, height):
-    """A grey PNG that claims a size, with the data of one empty row."""
+def png(width, height, depth, colour, rows):
+    """A PNG by hand: its claimed size, bits a channel, colour type and rows as they are."""
 
     def chunk(kind, data):
         return (
             struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         )
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
+
+
+def png_header(width, height):
+    """A grey PNG that claims a size, with the data of one empty row."""
+    return png(width, height, 8, 0, b"\0")
 
 
 def saved(folder, name, data):
@@ -206,6 +211,24 @@ def test_float_grey_is_taken_as_it_is_and_clipped():
     values = np.array([[0.25, -1.0], [2.0, np.nan]], np.float32)
     photo = decode_photo(encoded(Image.fromarray(values), "TIFF"), "deep")
     assert np.asarray(photo.image).tolist() == [[0.25, 0.0], [1.0, 0.0]]
+    assert photo.notes == ("more than 8 bits, read as grey, values outside 0..1 clipped",)
+
+
+@pytest.mark.parametrize(
+    ("top", "said"), [(65_535, ""), (65_536, ", values outside 0..65535 clipped")]
+)
+def test_32_bit_grey_is_scaled_like_16_bit_and_says_what_it_clips(top, said):
+    values = np.array([[0, top]], np.int32).repeat(2, axis=0)
+    photo = decode_photo(encoded(Image.fromarray(values), "TIFF"), "deep")
+    assert np.asarray(photo.image)[0].tolist() == [0.0, 1.0]
+    assert photo.notes == (f"more than 8 bits, read as grey{said}",)
+
+
+def test_sixteen_bit_colour_is_read_at_eight_bits_and_says_so():
+    row = b"\0" + struct.pack(">3H", 65_535, 257 * 128, 0) * 2
+    photo = decode_photo(png(2, 2, 16, 2, row * 2), "deep")
+    assert pixel(photo, 1, 1) == (255, 128, 0)
+    assert photo.notes == ("16 bits a channel, read as 8",)
 
 
 def test_a_palette_is_looked_up():
@@ -274,6 +297,16 @@ def test_every_exif_orientation_is_shown_upright(orientation):
     expected = UPRIGHT[orientation](np.asarray(stored))
     assert np.array_equal(np.asarray(photo.image), expected)
     assert photo.notes == (() if orientation == 1 else ("turned upright by its EXIF mark",))
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 300])
+def test_an_orientation_that_means_nothing_turns_nothing_and_says_nothing(orientation):
+    stored = noise(4, 6)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    photo = decode_photo(encoded(stored, "PNG", exif=exif), "kept")
+    assert np.array_equal(np.asarray(photo.image), np.asarray(stored))
+    assert photo.notes == ()
 
 
 # Pillow images in memory

@@ -66,6 +66,12 @@ def test_other_rivals_are_refused(word):
         parse_rivals(word)
 
 
+@pytest.mark.parametrize("rivals", [5, None, ["cat"], [1.5], [[1]]], ids=str)
+def test_rivals_that_are_no_list_of_integers_are_refused(rivals):
+    with pytest.raises(ChoiceError, match=r"^rivals is .*: give all, top:N, or a list of class"):
+        parse_rivals(rivals)
+
+
 def test_check_names_keeps_order_and_drops_repeats():
     assert check_names("map", ["winner", "active", "winner"], choices.MAPS) == ("winner", "active")
 

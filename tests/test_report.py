@@ -1,5 +1,6 @@
 """Pages stand alone: no script, no network, every label escaped, every map named and explained."""
 
+import dataclasses
 import re
 from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
@@ -170,11 +171,30 @@ def test_the_legend_names_the_winning_classes(everything):
     page = explanation_page(sheet, about)
     winner = next(panel for panel in sheet.panels if panel.name == "winner")
     assert winner.legend
+    names = {**found.labels, -1: "a tie"}
     for label, colour in winner.legend:
         assert label in Reader(page).text
         assert f"background: rgb{colour}" in page
-        index = next(k for k, name in found.labels.items() if label.startswith(f"{name} "))
+        index = next(k for k, name in names.items() if label.startswith(f"{name} "))
         assert label.endswith(f" {100 * (found.maps['winner'] == index).mean():.0f} %")
+
+
+def test_the_legend_names_every_colour_of_a_class_map(toy):
+    """Nine classes of 9, 8, ..., 1 pixels and 19 ties: seven have a colour, two share the grey."""
+    found, _, _ = parts(toy, maps=["winner"])
+    classes = np.repeat([*range(9), -1], [*range(9, 0, -1), 19]).reshape(8, 8)
+    labels = {k: f"name {k}" for k in range(9)}
+    found = dataclasses.replace(found, maps={"winner": classes}, labels=labels)
+    (panel,) = make_sheet(found).panels
+    shares = ["14", "12", "11", "9", "8", "6", "5"]
+    assert [label for label, _ in panel.legend] == [
+        *(f"name {k} {share} %" for k, share in enumerate(shares)),
+        "other classes 5 %",
+        "a tie 30 %",
+    ]
+    for label, colour in panel.legend:
+        share = 100 * (panel.pixels == colour).all(axis=-1).mean()
+        assert label.endswith(f" {share:.0f} %")
 
 
 def test_labels_and_names_are_escaped(toy):

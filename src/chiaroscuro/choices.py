@@ -5,6 +5,7 @@ in the table of the module named beside it; tests hold both to the same names.
 """
 
 import math
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -184,7 +185,7 @@ class RivalRule:
 def parse_rivals(rivals: "str | Iterable[int] | RivalRule") -> RivalRule:
     """Read `"all"`, `"top:N"` or class indices as a `RivalRule`.
 
-    Raises `ChoiceError` for another word, N < 1, or an empty list.
+    Raises `ChoiceError` for another word, N < 1, an empty list, or what is no list of integers.
 
     >>> str(parse_rivals("top:10")), parse_rivals([3, 1, 3]).classes
     ('top:10', (1, 3))
@@ -193,7 +194,12 @@ def parse_rivals(rivals: "str | Iterable[int] | RivalRule") -> RivalRule:
         return rivals
     if isinstance(rivals, str):
         return _parse_rival_word(rivals)
-    classes = tuple(sorted({int(index) for index in rivals}))
+    try:
+        classes = tuple(sorted({operator.index(index) for index in rivals}))
+    except TypeError:
+        raise ChoiceError(
+            f"rivals is {rivals!r}: give all, top:N, or a list of class indices"
+        ) from None
     if not classes:
         raise ChoiceError("rivals is empty: give at least one class other than the target")
     return RivalRule(classes=classes)

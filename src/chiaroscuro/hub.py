@@ -2,15 +2,16 @@
 
 import contextlib
 import io
+import os
 import socket
 import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
-from huggingface_hub import constants
+from huggingface_hub import constants, utils
 
 _PATIENCE = 3.0
 """Seconds to wait for the hub to answer at all."""
@@ -34,6 +35,12 @@ def hub_if_reachable() -> Iterator[None]:
     finally:
         for place, value in zip(places, before, strict=True):
             place.HF_HUB_OFFLINE = value
+
+
+def hide_progress() -> None:
+    """Hugging Face libraries draw no progress bars from now on; before transformers is imported."""
+    cast(Any, utils).disable_progress_bars()
+    os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 
 
 def _copies() -> list[Any]:

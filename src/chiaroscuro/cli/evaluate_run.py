@@ -23,7 +23,7 @@ def run(
     quiet: bool,
 ) -> None:
     """Evaluate, show progress, print the areas and the page's path."""
-    prepare(settings.threads)
+    prepare(settings.threads, quiet=quiet)
     try:
         with progress_bars(quiet=quiet) as bars:
             classifier = load(settings.model, settings.device)

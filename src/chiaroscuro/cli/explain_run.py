@@ -52,7 +52,7 @@ def run(
     quiet: bool,
 ) -> None:
     """Explain every job, print a line or an object for each; exit status 1 if one failed."""
-    prepare(threads)
+    prepare(threads, quiet=quiet)
     failed = done = 0
     with _progress(len(jobs), quiet=quiet) as bars:
         classifier = load(model, device)
@@ -77,7 +77,7 @@ def run(
 
 def repeat(folder: Path, device: str, threads: int | None, *, as_json: bool, quiet: bool) -> None:
     """Repeat a saved explanation and print how it differs; exit status 1 when it does."""
-    prepare(threads)
+    prepare(threads, quiet=quiet)
     with _progress(1, quiet=quiet) as bars:
         name = Explanation.load(folder).model["name"]
         bars.image(0, 1, folder)

@@ -12,7 +12,7 @@ from chiaroscuro.paper.reproduction import PaperWatcher
 
 def run(settings: PaperSettings, out: Path, threads: int | None, *, quiet: bool) -> None:
     """Reproduce, show progress, print the page's path; exit status 1 if a cell could not be run."""
-    prepare(threads)
+    prepare(threads, quiet=quiet)
 
     def on_cell(cell: Cell) -> None:
         if not quiet:

@@ -5,12 +5,15 @@ import torch
 from chiaroscuro.allocator import tune_allocator
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChoiceError, first_line
+from chiaroscuro.hub import hide_progress
 from chiaroscuro.models import load_classifier
 
 
-def prepare(threads: int | None) -> None:
-    """Tune the allocator, and set the number of CPU threads where one is asked for."""
+def prepare(threads: int | None, *, quiet: bool) -> None:
+    """Tune the allocator, set the CPU threads if asked, and keep libraries as quiet as we are."""
     tune_allocator()
+    if quiet:
+        hide_progress()
     if threads is not None:
         torch.set_num_threads(threads)
 
@@ -28,5 +31,9 @@ def check_device(device: str) -> None:
     """Raise `ChoiceError` for a device that is not here."""
     try:
         torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ChoiceError(f"device {device!r} cannot be used here: {first_line(error)}") from error
+    except (RuntimeError, AssertionError, ImportError) as error:
+        why = first_line(error).partition(". ")[0]  # PyTorch goes on to list all its backends
+        raise ChoiceError(
+            f"device {device!r} cannot be used here: {why}; give cpu, or a cuda, cuda:N or mps "
+            "that this machine has"
+        ) from error

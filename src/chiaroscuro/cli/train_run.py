@@ -22,7 +22,7 @@ def run(
     quiet: bool,
 ) -> None:
     """Train, show progress, print the last epoch's figures and the folder."""
-    prepare(threads)
+    prepare(threads, quiet=quiet)
     check_device(device)
     with progress_bars(quiet=quiet) as bars:
         try:

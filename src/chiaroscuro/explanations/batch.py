@@ -15,6 +15,7 @@ from chiaroscuro.explanations.storage import MARKER, read_description
 from chiaroscuro.report import GalleryEntry, gallery_page
 from chiaroscuro.staging import check_free
 
+_GALLERY = "index.html"
 OnImage = Callable[[int, int, Path], object]
 """Called with (images done, images in all, the one that starts)."""
 
@@ -85,8 +86,8 @@ def _with_indices(classifier: Classifier, options: Mapping[str, Any]) -> dict[st
 
 
 def _folder_names(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
-    """Every photo's stem, with -2, -3, ... where another photo of the run has that name."""
-    used: set[str] = set()
+    """Every photo's stem, with -2, -3, ... where another photo or the gallery has that name."""
+    used = {_GALLERY}
     for path in paths:
         name, count = path.stem, 1
         while name in used:
@@ -109,13 +110,13 @@ def _write_gallery(out: Path) -> None:
     folders = sorted(file.parent for file in out.glob(f"*/{MARKER}"))
     described = [(folder.name, read_description(folder)) for folder in folders]
     entries = [GalleryEntry(name, about) for name, about in described if about is not None]
-    page = out / ".index.html.part"
+    page = out / f".{_GALLERY}.part"
     try:
         page.write_text(gallery_page(entries), encoding="utf-8")
-        page.replace(out / "index.html")
+        page.replace(out / _GALLERY)
     except OSError as error:
         page.unlink(missing_ok=True)
-        raise ResultError(f"{out}: index.html cannot be written ({error.strerror})") from error
+        raise ResultError(f"{out}: {_GALLERY} cannot be written ({error.strerror})") from error
 
 
 def _outcome(source: Path, folder: Path) -> Outcome:

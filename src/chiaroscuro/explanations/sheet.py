@@ -20,6 +20,7 @@ from chiaroscuro.render import (
     overlay,
     smooth,
 )
+from chiaroscuro.render.colours import OTHER_CLASS, ZERO
 
 CLIP = 0.99
 """Colour limits are this quantile of a map's non-zero sizes: one pixel cannot darken the rest."""
@@ -138,8 +139,12 @@ def _colour(
 def _winners(
     explanation: Explanation, values: NDArray[Any], colours: dict[int, tuple[int, int, int]]
 ) -> tuple[tuple[str, tuple[int, int, int]], ...]:
-    """Names and shares of the most frequent classes, with their colours."""
+    """Names and shares of the most frequent classes, of all others and of ties: what is shown."""
+    rest = (values >= 0) & ~np.isin(values, [*colours])
+    shown = [(explanation.labels[k], values == k, colour) for k, colour in colours.items()]
+    shown += [("other classes", rest, OTHER_CLASS), ("a tie", values < 0, ZERO)]
     return tuple(
-        (f"{explanation.labels[k]} {100 * float((values == k).mean()):.0f} %", colour)
-        for k, colour in colours.items()
+        (f"{label} {100 * float(where.mean()):.0f} %", colour)
+        for label, where, colour in shown
+        if where.any()
     )

@@ -14,7 +14,7 @@ from torch import Tensor
 from chiaroscuro.catalogue import versions
 from chiaroscuro.choices import EXPLAIN_MAPS, MAPS, Fit, RivalRule, Score, check_names, parse_rivals
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.errors import ImageError
+from chiaroscuro.errors import ImageError, ModelError
 from chiaroscuro.explanations.explanation import Explanation, ImageFacts, MapFacts, Prediction
 from chiaroscuro.gradients import ClassGradients, class_gradients
 from chiaroscuro.gradients.engine import Progress
@@ -54,6 +54,7 @@ def explain(
     >>> found.maps["active"].shape, len(found.predictions)
     ((8, 8), 5)
     """
+    _check_classifier(classifier)
     names = check_names("map", maps, MAPS)
     wanted = None if target is None else classifier.class_index(target)
     rule = _rule(classifier, rivals)
@@ -108,8 +109,16 @@ def explain(
     )
 
 
+def _check_classifier(given: object) -> None:
+    if not isinstance(given, Classifier):
+        raise ModelError(
+            f"classifier is a {type(given).__name__}: expected a Classifier, as load_classifier "
+            "gives, or Classifier(module, mean=..., std=..., size=...)"
+        )
+
+
 def _rule(classifier: Classifier, rivals: str | Sequence[int | str] | RivalRule) -> RivalRule:
-    if isinstance(rivals, str | RivalRule):
+    if isinstance(rivals, str) or not isinstance(rivals, Iterable):
         return parse_rivals(rivals)
     return parse_rivals([classifier.class_index(rival) for rival in rivals])
 
@@ -128,7 +137,12 @@ def _read(
         return pixels, box, to_uint8(pixels), ImageFacts("array", digest, is_file=False)
     if isinstance(image, Image.Image):
         image = photo_from_image(image)
-    is_file = isinstance(image, str | Path) or (isinstance(image, Photo) and image.is_file)
+    if not isinstance(image, str | Path | Photo):
+        raise ImageError(
+            f"image is a {type(image).__name__}: expected a path, a Pillow image, an array "
+            "(H, W, C) or a tensor (C, H, W)"
+        )
+    is_file = isinstance(image, str | Path) or image.is_file
     photo = image if isinstance(image, Photo) else open_photo(image)
     pixels, box = frame(photo, classifier.framing.with_fit(fit), classifier.channels)
     facts = ImageFacts(photo.source, photo.sha256, is_file, photo.notes)

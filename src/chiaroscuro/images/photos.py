@@ -26,6 +26,8 @@ SUFFIXES = frozenset(
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
 """What Pillow raises for files that begin well and do not go on so."""
 _OPENING = threading.Lock()
+_TURNED = range(2, 9)
+"""The EXIF orientations that turn or mirror; other values, such as 0, mean nothing."""
 _DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 
 
@@ -148,16 +150,20 @@ def _check_size(image: Image.Image, source: str) -> None:
 
 
 def _normalise(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
+    deep_colour = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
     image.load()
     notes = []
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         notes.append(f"first of {frames} frames")
-    if image.getexif().get(0x0112, 1) != 1:
+    if image.getexif().get(0x0112) in _TURNED:
         notes.append("turned upright by its EXIF mark")
     upright = ImageOps.exif_transpose(image)
     if upright.mode in _DEEP_MODES:
-        return _deep_grey(upright), (*notes, "more than 8 bits, read as grey")
+        grey, note = _deep_grey(upright)
+        return grey, (*notes, note)
+    if deep_colour:
+        notes.append("16 bits a channel, read as 8")
     if upright.has_transparency_data:
         notes.append("alpha laid on white")
         layer = upright.convert("RGBA")
@@ -167,9 +173,12 @@ def _normalise(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     return upright.convert("RGB"), tuple(notes)
 
 
-def _deep_grey(image: Image.Image) -> Image.Image:
-    """16-bit and 32-bit grey values scaled to [0, 1]; floats are taken as they are and clipped."""
+def _deep_grey(image: Image.Image) -> tuple[Image.Image, str]:
+    """16-bit and 32-bit grey values scaled to [0, 1], floats taken as they are; what was done."""
     values = np.asarray(image, dtype=np.float64)
-    top = 1.0 if image.mode == "F" else 65535.0
-    scaled = np.clip(np.nan_to_num(values / top), 0, 1).astype(np.float32)
-    return Image.fromarray(scaled, mode="F")
+    top = 1 if image.mode == "F" else 65535
+    scaled = np.clip(np.nan_to_num(values / top), 0, 1)
+    note = "more than 8 bits, read as grey"
+    if not np.array_equal(scaled, values / top):
+        note += f", values outside 0..{top} clipped"
+    return Image.fromarray(scaled.astype(np.float32), mode="F"), note

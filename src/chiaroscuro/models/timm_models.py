@@ -24,7 +24,9 @@ def load(name: str) -> Classifier:
     spec = f"timm:{name}"
     local = Path(name).is_dir()
     if not local and not timm.is_model(name.partition(".")[0]):
-        raise unknown("timm model", name, timm.list_models())
+        known = timm.list_models()  # far too many for a line
+        listed = f"timm {timm.__version__} has {len(known)} models, timm.list_models() lists them"
+        raise unknown("timm model", name, known, listed)
     module = _create(f"local-dir:{name}" if local else name, spec)
     return build(module, spec)
 

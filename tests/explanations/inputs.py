@@ -1,0 +1,38 @@
+"""Pictures to explain, and a network that fails."""
+
+import json
+
+import numpy as np
+from PIL import Image
+from torch import nn
+
+
+def picture(width=12, height=12, seed=0):
+    values = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(values)
+
+
+def array(seed=0, channels=3):
+    return np.random.default_rng(seed).random((12, 12, channels))
+
+
+def snapshot(folder):
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def changed(**parts):
+    def change(folder):
+        about = json.loads((folder / "explanation.json").read_text())
+        (folder / "explanation.json").write_text(json.dumps(about | parts))
+
+    return change
+
+
+class Broken(nn.Module):
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(432, 3))
+
+    def forward(self, x):
+        return self.net(x) * self.factor

@@ -1,0 +1,186 @@
+"""Many photos into one folder of explanations."""
+
+import json
+
+import numpy as np
+import pytest
+
+from chiaroscuro import (
+    ChiaroscuroError,
+    ChoiceError,
+    Classifier,
+    Explanation,
+    ImageError,
+    ModelError,
+    ResultError,
+    explain,
+)
+from chiaroscuro.explanations import explain_files
+from tests.explanations.inputs import Broken, picture, snapshot
+
+
+@pytest.fixture
+def album(tmp_path):
+    folder = tmp_path / "album"
+    folder.mkdir()
+    for seed, name in enumerate(["a", "b", "c"]):
+        picture(seed=seed).save(folder / f"{name}.png")
+    return folder
+
+
+def jobs(paths, **options):
+    return [(path, {"maps": ["active"], **options}) for path in paths]
+
+
+def display(folder):
+    return json.loads((folder / "explanation.json").read_text())["display"]
+
+
+def test_a_bad_photo_does_not_stop_the_others(toy, album, tmp_path):
+    (album / "b.png").write_text("no picture")
+    seen = []
+    outcomes = list(
+        explain_files(
+            toy, jobs(sorted(album.iterdir())), tmp_path / "out", on_image=lambda *n: seen.append(n)
+        )
+    )
+    assert [outcome.source.name for outcome in outcomes] == ["a.png", "b.png", "c.png"]
+    assert [outcome.error is None for outcome in outcomes] == [True, False, True]
+    assert isinstance(outcomes[1].error, ImageError)
+    assert "b.png: not a picture in a format that Pillow reads" in str(outcomes[1].error)
+    assert outcomes[1].folder is None
+    assert [(done, total, path.name) for done, total, path in seen] == [
+        (0, 3, "a.png"), (1, 3, "b.png"), (2, 3, "c.png"),
+    ]  # fmt: skip
+    names = sorted(entry.name for entry in (tmp_path / "out").iterdir())
+    assert names == ["a", "c", "index.html"]
+    for outcome in (outcomes[0], outcomes[2]):
+        alone = explain(toy, outcome.source, maps=["active"])
+        loaded = Explanation.load(outcome.folder)
+        assert np.array_equal(loaded.maps["active"], alone.maps["active"])
+        assert outcome.about == json.loads((outcome.folder / "explanation.json").read_text())
+
+
+def test_the_gallery_links_every_explanation_of_the_folder(toy, album, tmp_path):
+    out = tmp_path / "out"
+    list(explain_files(toy, jobs([album / "b.png"]), out))
+    list(explain_files(toy, jobs([album / "a.png"]), out))
+    page = (out / "index.html").read_text()
+    assert 'href="a/index.html"' in page
+    assert 'href="b/index.html"' in page
+    assert page.index('href="a/') < page.index('href="b/')
+    assert "a.png: why" in page
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"schema": "other"}'])
+def test_a_strange_folder_in_the_way_does_not_break_the_gallery(toy, album, tmp_path, content):
+    strange = tmp_path / "out" / "strange"
+    strange.mkdir(parents=True)
+    (strange / "explanation.json").write_text(content)
+    (outcome,) = explain_files(toy, jobs([album / "a.png"]), tmp_path / "out")
+    assert outcome.error is None
+    assert 'href="a/index.html"' in (tmp_path / "out" / "index.html").read_text()
+    assert (strange / "explanation.json").read_text() == content
+
+
+def test_photos_with_one_stem_get_folders_of_their_own(toy, album, tmp_path):
+    (album / "more").mkdir()
+    picture(seed=5).save(album / "more" / "a.png")
+    picture(seed=6).save(album / "a.bmp")
+    paths = [album / "a.png", album / "more" / "a.png", album / "a.bmp"]
+    outcomes = list(explain_files(toy, jobs(paths), tmp_path / "out"))
+    assert [outcome.folder.name for outcome in outcomes] == ["a", "a-2", "a-3"]
+    sources = [Explanation.load(outcome.folder).image.source for outcome in outcomes]
+    assert sources == [str(path) for path in paths]
+
+
+def test_a_photo_named_like_the_gallery_leaves_its_place_free(toy, album, tmp_path):
+    path = album / "index.html.png"
+    picture().save(path)
+    (outcome,) = explain_files(toy, jobs([path]), tmp_path / "out")
+    assert outcome.folder.name == "index.html-2"
+    assert 'href="index.html-2/index.html"' in (tmp_path / "out" / "index.html").read_text()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_photo_named_like_a_numbered_folder_keeps_its_own(toy, album, tmp_path, overwrite):
+    (album / "more").mkdir()
+    paths = [album / "a-2.png", album / "a.png", album / "more" / "a.png"]
+    for seed, path in enumerate(paths):
+        picture(seed=seed).save(path)
+    outcomes = list(explain_files(toy, jobs(paths), tmp_path / "out", overwrite=overwrite))
+    assert [outcome.error for outcome in outcomes] == [None] * 3
+    sources = [Explanation.load(outcome.folder).image.source for outcome in outcomes]
+    assert sources == [str(path) for path in paths]
+
+
+def test_a_shared_scale_draws_all_on_the_largest_limits(toy, album, tmp_path):
+    paths = sorted(album.iterdir())
+    own = [explain(toy, path, maps=["active"]).color_limits()["active"] for path in paths]
+    list(explain_files(toy, jobs(paths), tmp_path / "out", scale="shared"))
+    expected = [max(fine for fine, _ in own), max(soft for _, soft in own)]
+    assert len({fine for fine, _ in own}) == 3, "the images differ, so sharing shows"
+    for path in paths:
+        shown = display(tmp_path / "out" / path.stem)
+        assert shown["scale"] == "shared"
+        assert shown["limits"] == {"active": expected}
+    assert sorted(f.name for f in (tmp_path / "out").iterdir()) == ["a", "b", "c", "index.html"]
+
+
+def test_a_scale_per_image_keeps_each_images_limits(toy, album, tmp_path):
+    paths = sorted(album.iterdir())
+    list(explain_files(toy, jobs(paths), tmp_path / "out"))
+    for path in paths:
+        shown = display(tmp_path / "out" / path.stem)
+        assert shown["scale"] == "image"
+        own = explain(toy, path, maps=["active"]).color_limits()["active"]
+        assert shown["limits"] == {"active": list(own)}
+
+
+def test_an_existing_folder_is_an_outcome_and_the_others_are_done(toy, album, tmp_path):
+    out = tmp_path / "out"
+    list(explain_files(toy, jobs([album / "a.png"]), out))
+    before = snapshot(out / "a")
+    outcomes = list(explain_files(toy, jobs([album / "a.png", album / "b.png"], target=1), out))
+    assert isinstance(outcomes[0].error, ResultError)
+    assert "a exists already: choose another place, or overwrite (--force)" in str(
+        outcomes[0].error
+    )
+    assert outcomes[1].error is None
+    assert snapshot(out / "a") == before
+    again = list(explain_files(toy, jobs([album / "a.png"], target=1), out, overwrite=True))
+    assert again[0].error is None
+    assert Explanation.load(out / "a").target.index == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"target": "zebra"}, "unknown class 'zebra'"),
+        ({"target": 7}, r"class 7 is out of range: expected 0\.\.4"),
+        ({"rivals": ["dog", "zebra"]}, "unknown class 'zebra'"),
+    ],
+)
+def test_an_unknown_class_raises_before_any_work(toy, album, tmp_path, options, message):
+    seen = []
+    with pytest.raises(ChoiceError, match=message):
+        list(
+            explain_files(
+                toy,
+                [*jobs([album / "a.png"]), *jobs([album / "b.png"], **options)],
+                tmp_path / "out",
+                on_image=lambda *n: seen.append(n),
+            )
+        )
+    assert not seen
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_failing_model_leaves_no_trace(album, tmp_path):
+    (outcome,) = explain_files(
+        Classifier(Broken(float("nan")), size=12), jobs([album / "a.png"]), tmp_path / "out"
+    )
+    assert isinstance(outcome.error, ModelError)
+    assert isinstance(outcome.error, ChiaroscuroError)
+    assert "NaN or infinite" in str(outcome.error)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,51 @@
+"""What a library's own network and preprocessing make of a picture, beside ours."""
+
+import numpy as np
+import torch
+from PIL import Image
+
+from chiaroscuro.images import frame
+from chiaroscuro.images.photos import photo_from_image
+from tests.toys import random_pixels
+
+
+class Evil:
+    """A pickle that makes a file where it is loaded."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+def asked(module, x):
+    """Logits of a library's own module in eval mode."""
+    module.eval()
+    with torch.no_grad():
+        output = module(x)
+    return getattr(output, "logits", output)
+
+
+def normalised(x, mean, std):
+    return (x - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1)
+
+
+def floats(*shape, seed=0):
+    return random_pixels(*shape, seed=seed, dtype=torch.float32)
+
+
+def noise(height, width):
+    values = np.random.default_rng(height).integers(0, 256, (height, width, 3))
+    return Image.fromarray(values.astype(np.uint8))
+
+
+def framed(classifier, image):
+    pixels, _ = frame(photo_from_image(image), classifier.framing, classifier.channels)
+    return torch.from_numpy(pixels)[None]
+
+
+def one_line(caught):
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    return message

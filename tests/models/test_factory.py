@@ -1,0 +1,103 @@
+"""A function of the user's own as a model."""
+
+import sys
+
+import pytest
+from torch import nn
+
+from chiaroscuro import ChoiceError, ModelError, load_classifier
+from tests.models.libraries import floats, one_line
+
+
+def written(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return f"{path}:make"
+
+
+def test_a_factory_that_returns_a_module(tmp_path):
+    spec = written(tmp_path / "own.py", "from torch import nn\ndef make(): return nn.Flatten()\n")
+    classifier = load_classifier(spec)
+    assert isinstance(classifier.module, nn.Flatten)
+    assert (classifier.name, classifier.size, classifier.mean) == (spec, None, None)
+    assert classifier.origin == {"architecture": spec}
+
+
+def test_a_factory_that_returns_a_classifier_keeps_its_choices(tmp_path):
+    spec = written(
+        tmp_path / "own.py",
+        "from torch import nn\nfrom chiaroscuro import Classifier\n"
+        "def make():\n"
+        "    return Classifier(nn.Flatten(), mean=0.5, size=8, labels=['a'], multi_label=True,\n"
+        "                      name='inner', origin={'weights': 'my run 7'})\n",
+    )
+    classifier = load_classifier(spec)
+    assert (classifier.mean, classifier.size) == ((0.5, 0.5, 0.5), (8, 8))
+    assert (classifier.labels, classifier.multi_label) == (("a",), True)
+    assert classifier.name == spec
+    assert classifier.origin == {"architecture": spec, "weights": "my run 7"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "def make(): return 42",
+            r"own\.py:make returned a int: expected an nn\.Module or",
+        ),
+        ("def make(): pass", r"own\.py:make returned a NoneType: expected"),
+        ("def other(): pass", r"own\.py has no function 'make'"),
+        ("make = 3", r"own\.py has no function 'make'"),
+        ("def make():\n    raise KeyError('weights')", r"the factory raised KeyError: 'weights'$"),
+        ("def make():\n    raise OSError('a\\nb')", r"the factory raised OSError: a$"),
+        ("def make(size): pass", r"the factory raised TypeError: make\(\) missing 1 required"),
+        ("import no_such_library", r"own\.py raised ModuleNotFoundError: No module named"),
+        ("def make(:", r"own\.py raised SyntaxError: "),
+        ("1 / 0", r"own\.py raised ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_factory_that_fails_says_how_in_one_line(tmp_path, text, message):
+    spec = written(tmp_path / "own.py", text + "\n")
+    with pytest.raises(ModelError, match=message) as caught:
+        load_classifier(spec)
+    one_line(caught)
+
+
+def test_an_error_of_ours_passes_through_a_factory_unchanged(tmp_path):
+    spec = written(
+        tmp_path / "own.py",
+        "from torch import nn\nfrom chiaroscuro import Classifier\n"
+        "def make():\n    return Classifier(nn.Flatten(), std=0)\n",
+    )
+    with pytest.raises(ChoiceError, match=r"^std is \(0\.0, 0\.0, 0\.0\): expected numbers"):
+        load_classifier(spec)
+
+
+def test_a_factory_file_that_is_not_there(tmp_path):
+    with pytest.raises(ModelError, match=r"gone\.py:make: no such file .*gone\.py$"):
+        load_classifier(f"{tmp_path}/gone.py:make")
+
+
+@pytest.mark.parametrize("where", ["at the top", "in the function"])
+def test_a_factory_can_import_a_file_beside_it(tmp_path, where):
+    neighbour = f"neighbour_{where.replace(' ', '_')}"
+    written(tmp_path / f"{neighbour}.py", "from torch import nn\nnet = nn.Flatten()\n")
+    line = f"from {neighbour} import net"
+    text = f"{line}\ndef make():\n    return net\n"
+    if where == "in the function":
+        text = f"def make():\n    {line}\n    return net\n"
+    before = list(sys.path)
+    classifier = load_classifier(written(tmp_path / "own.py", text))
+    assert isinstance(classifier.module, nn.Flatten)
+    assert sys.path == before
+
+
+def test_a_factory_file_may_define_dataclasses(tmp_path):
+    spec = written(
+        tmp_path / "own.py",
+        "from __future__ import annotations\n"
+        "from dataclasses import dataclass\nfrom torch import nn\n"
+        "@dataclass\nclass Sizes:\n    classes: int = 3\n"
+        "def make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(12, Sizes().classes))\n",
+    )
+    assert load_classifier(spec)(floats(1, 3, 2, 2)).shape == (1, 3)

