@@ -5,7 +5,9 @@ gx[i] = sum over o of gy[o] w[i + p - s o], with p the zeros padded before x. Fo
 are better cared for than backward ones in every library, most of all depthwise ones.
 """
 
+import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -241,6 +243,75 @@ def _phase_weight(weight: Tensor, down: list[list[int]], across: list[list[int]]
     taps = rows[..., torch.tensor(across, device=weight.device)]
     ordered = taps.permute(2, 4, 1, 0, 3, 5).flatten(0, 2)  # (a, b, Ci, Co, n, n)
     return ordered.contiguous(memory_format=torch.channels_last)
+
+
+class PhasedGradient:
+    """A strided depthwise convolution, a product with a constant (N, C, H, W), and a convolution of
+    single pixels before it, way back: one phase of the stride after the other.
+
+    What lies between the two convolutions is never whole: a phase of it stays in the cache.
+    """
+
+    def __init__(self, conv: Convolution, factor: Tensor, before: Convolution) -> None:
+        self.conv, self.before = conv, before
+        self.weight = _turned(before)
+        lines = [
+            _phase_taps(k, s, p)
+            for k, s, p in zip(conv.weight.shape[2:], conv.stride, conv.before, strict=True)
+        ]
+        self.phases = [
+            _Phase(conv, (a, b), lines, factor)
+            for a, b in itertools.product(*map(range, conv.stride))
+        ]
+
+    @staticmethod
+    def serves(conv: Convolution, before: Convolution) -> bool:
+        """Whether the two convolutions are of these kinds."""
+        return (
+            _form(conv) is _Spread
+            and before.weight.shape[2:] == (1, 1)
+            and before.groups == 1
+            and (before.stride, before.before) == ((1, 1), (0, 0))
+        )
+
+    def __call__(self, gradient: Tensor) -> Tensor:
+        """Gradients (V, N, Co, Ho, Wo) to those of the first convolution's input."""
+        rows = gradient.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        made = rows.new_empty(len(rows), *self.conv.size, self.before.channels).permute(0, 3, 1, 2)
+        for phase in self.phases:
+            middle = phase(rows).unflatten(0, gradient.shape[:2]).mul_(phase.factor)
+            down, across = phase.place
+            made[:, :, down, across] = F.conv2d(middle.flatten(0, 1), self.weight)
+        return made.unflatten(0, gradient.shape[:2])
+
+
+class _Phase:
+    """Inputs s t + a, s u + b of a strided depthwise convolution: their own gradient."""
+
+    def __init__(
+        self,
+        conv: Convolution,
+        start: Pair,
+        lines: Sequence[tuple[list[list[int]], int]],
+        factor: Tensor,
+    ) -> None:
+        self.groups = conv.groups
+        self.place = tuple(slice(a, None, s) for a, s in zip(start, conv.stride, strict=True))
+        down, across = self.place
+        self.factor = factor[:, :, down, across].contiguous(memory_format=torch.channels_last)
+        pads, taps = [], []
+        for a, (phases, low), count, n in zip(
+            start, lines, self.factor.shape[2:], conv.out, strict=True
+        ):
+            read = [i for i, tap in enumerate(phases[a]) if tap >= 0]
+            pads.append((-low - read[0], count + low + read[-1] - n))
+            taps.append([phases[a][i] for i in read])
+        self.pads = tuple(pads)
+        weight = conv.weight[:, :, taps[0]][..., taps[1]]
+        self.weight = weight.contiguous(memory_format=torch.channels_last)
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        return _conv(rows, self.weight, self.pads, (1, 1), self.groups)
 
 
 class _Dense(_Form):

@@ -1,26 +1,65 @@
 """Neighbouring steps as one, where the first hands its gradient to the second alone."""
 
 from collections import Counter
+from collections.abc import Sequence
 
-from chiaroscuro.gradients.convolution import is_flexible
-from chiaroscuro.gradients.steps import Convolve, Crop, Flows, Scale, Step
+from chiaroscuro.gradients.convolution import PhasedGradient, is_flexible
+from chiaroscuro.gradients.steps import Convolve, Crop, Flows, Linear, Scale, Step
 from chiaroscuro.gradients.tape import Tape
 
 
-def fused(steps: list[Step], tape: Tape) -> list[Step]:
-    """The steps with normalisations and paddings moved into convolutions, and products joined."""
+def fused(steps: Sequence[Step], tape: Tape) -> list[Step]:
+    """The steps with normalisations and paddings moved into convolutions, and products joined.
+
+    A step that was joined into a later one hands on what it is given.
+    """
     made = list(steps)
-    arrivals = Counter(edge for entry in tape.entries for edge in entry.edges if edge is not None)
-    into = Counter(edge.place for edge in arrivals.elements())
-    for place in range(len(made) - 1):
-        edges = [edge for edge in tape.entries[place].edges if edge is not None]
-        if len(edges) != 1 or into[edges[0].place] != 1 or edges[0].place == len(made):
+    next_alone = _hand_offs(tape)
+    for place in range(len(made)):
+        following = next_alone.get(place)
+        if following is None:
             continue
-        following = edges[0].place
         joined = _joined(made[place], made[following], len(tape.entries[following].shapes[0]))
         if joined is not None:
             made[place], made[following] = _as_it_is, joined
+    for place in range(len(made)):
+        chain = _chain(place, made, next_alone)
+        phased = _phased([made[i] for i in chain]) if len(chain) == _PHASED else None
+        if phased is not None:
+            for i in chain:
+                made[i] = _as_it_is
+            made[chain[-1]] = phased
     return made
+
+
+_PHASED = 3
+
+
+def _hand_offs(tape: Tape) -> dict[int, int]:
+    """The steps that hand their gradient to one other step, which gets it from nobody else."""
+    heads = [
+        [edge.place for edge in entry.edges if edge is not None] for entry in tape.entries
+    ]
+    into = Counter(place for places in heads for place in places)
+    last = len(tape.entries) - 1
+    return {
+        i: places[0]
+        for i, places in enumerate(heads)
+        if len(places) == 1 and into[places[0]] == 1 and places[0] != last
+    }
+
+
+def _chain(place: int, steps: Sequence[Step], next_alone: dict[int, int]) -> list[int]:
+    """The next steps that do something, each handing to the following alone."""
+    found: list[int] = []
+    here: int | None = place
+    while here is not None and len(found) < _PHASED:
+        if steps[here] is not _as_it_is:
+            found.append(here)
+        elif not found:
+            return []
+        here = next_alone.get(here)
+    return found
 
 
 def _as_it_is(flows: Flows) -> Flows:
@@ -39,3 +78,15 @@ def _joined(step: Step, following: Step, ndim: int) -> Step | None:
         cropped = step.conv.cropped(following.pad)
         return Convolve(cropped) if is_flexible(cropped) else None
     return None
+
+
+def _phased(steps: Sequence[Step]) -> Step | None:
+    """A strided depthwise convolution, a product and a convolution of single pixels as one."""
+    first, scale, last = steps
+    if not (
+        isinstance(first, Convolve) and isinstance(scale, Scale) and isinstance(last, Convolve)
+    ):
+        return None
+    if scale.channels or not PhasedGradient.serves(first.conv, last.conv):
+        return None
+    return Linear(PhasedGradient(first.conv, scale.factor, last.conv))
