@@ -8,6 +8,7 @@ from chiaroscuro import Classifier, InputError, ModelError, class_gradients
 from chiaroscuro.errors import ChoiceError, ImageError
 from chiaroscuro.gradients import Points
 from chiaroscuro.gradients.plan import make_plan
+from chiaroscuro.gradients.probe import Probe
 from tests.toys import Linear, all_class_gradients, random_pixels, small_cnn
 
 CLASSES = 5
@@ -407,10 +408,19 @@ def test_awkward_networks(make):
 @pytest.mark.parametrize("images", [1, 7, 64])
 @pytest.mark.parametrize("slots", [2, 10, 11, 1000])
 @pytest.mark.parametrize("points", [1, 16])
-@pytest.mark.parametrize("row_bytes", [1, 10**6, 10**9])
+@pytest.mark.parametrize("row_bytes", [10**4, 10**6, 10**9])
 def test_plans_stay_inside_the_budget_and_cover_everything(images, slots, points, row_bytes):
-    plan = make_plan(images, slots, points, row_bytes, memory_budget=500 * 10**6)
-    assert 1 <= plan.images <= images
-    assert 1 <= plan.slots <= slots
-    assert 1 <= plan.points <= points
-    assert plan.rows == 1 or plan.rows * row_bytes <= 500 * 10**6
+    budget = 500 * 10**6
+    probe = Probe(row_bytes, row_bytes // 4, 600_000, torch.channels_last, 1000, None)
+    plan = make_plan(images, slots, points, probe, memory_budget=budget)
+    while plan is not None:
+        assert 1 <= plan.images <= images
+        assert 1 <= plan.slots <= slots
+        assert 1 <= plan.points <= points
+        rows = plan.images * plan.points
+        assert rows == 1 or rows * row_bytes <= budget / 4
+        assert plan.slots == 1 or plan.slots * plan.images * 600_000 <= budget / 2
+        assert plan.chunk <= budget / 16 and plan.basis <= budget / 2
+        smaller = plan.halved()
+        assert smaller is None or smaller.chunk < plan.chunk or smaller.slots <= plan.slots
+        plan = smaller

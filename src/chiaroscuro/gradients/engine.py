@@ -11,7 +11,7 @@ from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ModelError
 from chiaroscuro.gradients.extremes import Extremes
 from chiaroscuro.gradients.graph import Graph
-from chiaroscuro.gradients.plan import Plan, make_plan
+from chiaroscuro.gradients.plan import Plan, make_plan, ran_out_of_memory
 from chiaroscuro.gradients.points import Points, resolve_points
 from chiaroscuro.gradients.probe import check_repeats, probe
 from chiaroscuro.gradients.slots import class_slots, resolve_target
@@ -120,7 +120,7 @@ class _Stream:
         progress: Progress | None,
     ) -> ClassGradients:
         points = resolve_points(method, self.pixels)
-        most = rule.most_slots(len(self.probe.logits))
+        most = rule.most_slots(self.probe.classes)
         plan = make_plan(len(self.pixels), most, len(points), self.probe, self.memory_budget)
         # When all images go through together, the plain gradient's graph tells their logits too.
         together = method == "gradient" and plan.images == len(self.pixels)
@@ -129,12 +129,7 @@ class _Stream:
         check_repeats(logits[0], self.probe.logits, self.classifier.name)
         chosen = resolve_target(target, logits, multi_label=self.classifier.multi_label)
         slots = class_slots(rule, logits, chosen)
-        count = _Counter(slots.numel(), progress)
-        groups = []
-        for first in range(0, len(self.pixels), plan.images):
-            last = first + plan.images
-            group = points.images(first, last)
-            groups.append(self._group(group, slots[first:last], plan, count, graph))
+        groups = list(self._groups(points, slots, plan, _Counter(slots.numel(), progress), graph))
         return ClassGradients(
             logits=logits,
             target=chosen,
@@ -146,6 +141,23 @@ class _Stream:
             rival_argmin=_join([group.low_class for group in groups]),
             choices=choices,
         )
+
+    def _groups(
+        self, points: Points, slots: Tensor, plan: Plan, count: "_Counter", graph: Graph | None
+    ) -> Iterator[Extremes]:
+        """The extremes of a few images at a time, of fewer where memory runs out."""
+        first = 0
+        while first < len(slots):
+            last = first + plan.images
+            done = count.done
+            try:
+                yield self._group(points.images(first, last), slots[first:last], plan, count, graph)
+                first = last
+            except (ModelError, RuntimeError) as error:
+                smaller = plan.halved()
+                if smaller is None or not ran_out_of_memory(error):
+                    raise
+                plan, graph, count.done = smaller, None, done
 
     def _clean_logits(self, plan: Plan) -> Tensor:
         layout = self.probe.memory_format

@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from chiaroscuro.gradients.convolution import PhasedGradient, is_flexible
+from chiaroscuro.gradients.kernels import is_flexible
+from chiaroscuro.gradients.phases import PhasedGradient
 from chiaroscuro.gradients.steps import Convolve, Crop, Flows, Linear, Scale, Step
 from chiaroscuro.gradients.tape import Tape
 
@@ -37,9 +38,7 @@ _PHASED = 3
 
 def _hand_offs(tape: Tape) -> dict[int, int]:
     """The steps that hand their gradient to one other step, which gets it from nobody else."""
-    heads = [
-        [edge.place for edge in entry.edges if edge is not None] for entry in tape.entries
-    ]
+    heads = [[edge.place for edge in entry.edges if edge is not None] for entry in tape.entries]
     into = Counter(place for places in heads for place in places)
     last = len(tape.entries) - 1
     return {

@@ -62,7 +62,7 @@ class Graph:
         Yields the place of the first class with gradients (v, G, C, H, W).
         """
         for first, found in self._back(self._cotangents(classes)):
-            by_point = found.unflatten(1, self.shape)
+            by_point = torch.unflatten(found, 1, self.shape)
             if self.weights is not None:
                 by_point = by_point * self.weights[None, :, :, None, None, None]
             yield first, by_point[:, 0] if self.shape[0] == 1 else by_point.sum(dim=1)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import torch
+
 from chiaroscuro.errors import ChoiceError
 from chiaroscuro.gradients.probe import Probe
 
@@ -18,8 +20,8 @@ _GRAPH_SHARE = 2.0
 class Plan:
     """One graph holds `points` x `images` rows; `slots` classes are summed over points at a time.
 
-    `chunk` bytes is the size that a gradient under way may have, `basis` bytes what the gradients of
-    one layer's features may take.
+    `chunk` bytes is the size that a gradient under way may have, `basis` bytes what the gradients
+    of one layer's features may take.
     """
 
     images: int
@@ -43,9 +45,9 @@ def make_plan(
 ) -> Plan:
     """The batch for B images, M class slots and P points.
 
-    A quarter of the budget goes to the graph, up to a half to gradients that wait (sums over points
-    or a basis), the rest to those under way. Points of one image stay together as far as they fit.
-    Raises `ChoiceError` for a budget that is not positive.
+    A quarter of the budget goes to the graph, up to a half to gradients that wait (sums over
+    points or a basis), the rest to those under way. Points of one image stay together as far as
+    they fit. Raises `ChoiceError` for a budget that is not positive.
     """
     if memory_budget is not None and memory_budget <= 0:
         raise ChoiceError(f"memory_budget is {memory_budget}: expected bytes above 0, or None")
@@ -57,3 +59,14 @@ def make_plan(
     group = max(1, min(images, rows // together))
     waiting = max(1, budget // 2 // (group * probe.image_bytes))
     return Plan(group, together, min(slots, waiting), chunk, budget // 2)
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether an error, or what caused it, is a device's or the system's refusal of memory."""
+    cause: BaseException | None = error
+    while cause is not None:
+        refused = "DefaultCPUAllocator: can't allocate memory" in str(cause)
+        if refused or isinstance(cause, torch.OutOfMemoryError | MemoryError):
+            return True
+        cause = cause.__cause__
+    return False

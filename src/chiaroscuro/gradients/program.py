@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from chiaroscuro.gradients.convolution import times
 from chiaroscuro.gradients.fusion import fused
+from chiaroscuro.gradients.kernels import times
 from chiaroscuro.gradients.rules import step_of
 from chiaroscuro.gradients.steps import Flow, Flows, Step
 from chiaroscuro.gradients.tape import Edge, Tape
@@ -38,8 +38,8 @@ class Program:
     """The way back from logits to the pixels of R rows, read off one forward pass.
 
     `chunk`: bytes that one gradient under way may have. `classes`: how many will be asked for in
-    all; where some layer has fewer features than that, the gradients of its features (a basis, of at
-    most `basis` bytes) are computed once, and those of classes are combinations of them.
+    all; where some layer has fewer features than that, the gradients of its features (a basis, of
+    at most `basis` bytes) are computed once, and those of classes are combinations of them.
     """
 
     def __init__(self, tape: Tape, chunk: int, classes: int, basis: int) -> None:
@@ -105,9 +105,9 @@ class Program:
         rows, _, *image = self._pixels[0], self._pixels[1:].numel(), *self._pixels[1:]
         size = self._pixels.numel() * self._itemsize
         first = 0
-        for part in weights.split(max(1, _PRODUCT_BYTES // size)):
+        for part in torch.split(weights, max(1, _PRODUCT_BYTES // size)):
             found = [times(self._basis[row], part[:, row].contiguous()).T for row in range(rows)]
-            yield first, torch.stack(found, dim=1).unflatten(2, image)
+            yield first, torch.unflatten(torch.stack(found, dim=1), 2, image)
             first += len(part)
 
     def _make_basis(self, like: Tensor) -> Tensor:
@@ -187,9 +187,7 @@ class Whole:
         """As `Program.run`."""
         for number, cotangent in enumerate(cotangents):
             with torch.enable_grad():
-                (found,) = torch.autograd.grad(
-                    self.logits, self.leaf, cotangent, retain_graph=True
-                )
+                (found,) = torch.autograd.grad(self.logits, self.leaf, cotangent, retain_graph=True)
             yield number, found[None]
 
 

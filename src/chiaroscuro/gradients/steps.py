@@ -1,8 +1,8 @@
 """Linear steps: what each operation does to the gradients of V classes at once.
 
-A gradient on its way back has the shape (V, ...): one more axis than the tensor it belongs to, which
-stands for the classes. Every step is linear in it, with constants read off the one forward pass, so
-what differs between classes is the gradient alone.
+A gradient on its way back has the shape (V, ...): one more axis than the tensor it belongs to,
+which stands for the classes. Every step is linear in it, with constants read off the one forward
+pass, so what differs between classes is the gradient alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from chiaroscuro.gradients.convolution import Convolution, InputGradient
+from chiaroscuro.gradients.convolution import Convolution
+from chiaroscuro.gradients.kernels import Kernel, choose_kernel
 from chiaroscuro.gradients.tape import Entry
 
 
@@ -29,6 +30,10 @@ Step = Callable[[Flows], Flows]
 """Takes the gradients of an operation's outputs (None: zero) to those of its first inputs."""
 
 
+Rule = Callable[[Entry], Step | None]
+"""Reads an operation off the tape as a step, or declines."""
+
+
 def one(flows: Flows) -> Flow:
     """The gradient of an operation with a single output."""
     (flow,) = flows
@@ -38,7 +43,7 @@ def one(flows: Flows) -> Flow:
 
 def per_class(gradient: Tensor, work: Callable[[Tensor], Tensor]) -> Tensor:
     """Work on (V N, ...) rows, classes and images together, and apart again."""
-    return work(gradient.flatten(0, 1)).unflatten(0, gradient.shape[:2])
+    return torch.unflatten(work(gradient.flatten(0, 1)), 0, gradient.shape[:2])
 
 
 def sum_to(gradient: Tensor, shape: Sequence[int]) -> Tensor:
@@ -61,6 +66,7 @@ class Pass:
         self.shared = sum(shape is not None for shape in self.shapes) > 1
 
     def __call__(self, flows: Flows) -> Flows:
+        """As every `Step`."""
         flow = one(flows)
         return [
             None if shape is None else self._to(flow, shape, factor)
@@ -86,6 +92,7 @@ class Scale:
         return self.factor.view(1, -1, *(1,) * (ndim - 2)) if self.channels else self.factor
 
     def __call__(self, flows: Flows) -> Flows:
+        """As every `Step`."""
         gradient, own = one(flows)
         if self._laid_out is None:
             factor = self.spread(gradient.ndim - 1)
@@ -101,19 +108,20 @@ class Convolve:
 
     def __init__(self, conv: Convolution) -> None:
         self.conv = conv
-        self._gradient: InputGradient | None = None
+        self._kernel: Kernel | None = None
 
     def __call__(self, flows: Flows) -> Flows:
-        if self._gradient is None:
-            self._gradient = InputGradient(self.conv)
-        found = per_class(one(flows).tensor, self._gradient)
+        """As every `Step`."""
+        if self._kernel is None:
+            self._kernel = choose_kernel(self.conv)
+        found = per_class(one(flows).tensor, self._kernel)
         return [Flow(found, True)]
 
 
 class Linear:
     """Any other linear function of the gradient of one output, to input number `place`.
 
-    `gives`: "new" memory, a "view" of what came, or a "shared" one, whose elements lie on each other.
+    `gives`: "new" memory, a "view" of what came, or a "shared" one whose elements overlap.
     """
 
     def __init__(
@@ -125,6 +133,7 @@ class Linear:
         self.work, self.place, self.gives = work, place, gives
 
     def __call__(self, flows: Flows) -> Flows:
+        """As every `Step`."""
         gradient, own = one(flows)
         own = self.gives == "new" or (own and self.gives == "view")
         return [*[None] * self.place, Flow(self.work(gradient), own)]
@@ -150,6 +159,7 @@ class Apart:
     works: Sequence[Callable[[Tensor], Tensor] | None]
 
     def __call__(self, flows: Flows) -> Flows:
+        """As every `Step`."""
         gradient = one(flows).tensor
         return [None if work is None else Flow(work(gradient), False) for work in self.works]
 
@@ -161,6 +171,7 @@ class Opaque:
         self.entry = entry
 
     def __call__(self, flows: Flows) -> Flows:
+        """As every `Step`."""
         classes = next(len(flow.tensor) for flow in flows if flow is not None)
         with torch.enable_grad():
             rows = [
@@ -168,6 +179,8 @@ class Opaque:
                 for v in range(classes)
             ]
         return [
-            None if found[0] is None else Flow(torch.stack([x for x in found if x is not None]), True)
+            None
+            if found[0] is None
+            else Flow(torch.stack([x for x in found if x is not None]), True)
             for found in zip(*rows, strict=True)
         ]

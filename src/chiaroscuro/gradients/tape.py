@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
 Node = Any
-"""A node of the autograd graph, such as `ConvolutionBackward0`: PyTorch has no public type of it."""
+"""A node of the autograd graph, such as `ConvolutionBackward0`; PyTorch has no public type."""
 
 
 @dataclass(frozen=True, slots=True)

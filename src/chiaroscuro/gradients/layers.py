@@ -1,0 +1,135 @@
+"""Convolutions, normalisations and poolings: what networks for images are made of."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from chiaroscuro.gradients.convolution import read_convolution
+from chiaroscuro.gradients.steps import Convolve, Linear, Rule, Scale, Step, per_class
+from chiaroscuro.gradients.tape import Entry
+
+
+def _convolution(entry: Entry) -> Step | None:
+    conv = read_convolution(entry)
+    return None if conv is None else Convolve(conv)
+
+
+def _batch_norm(entry: Entry) -> Step | None:
+    """With fixed statistics each channel is multiplied by a number."""
+    node = entry.node
+    if node._saved_training or node._saved_running_var is None:
+        return None
+    scale = torch.rsqrt(node._saved_running_var + node._saved_eps)
+    if node._saved_weight is not None:
+        scale = scale * node._saved_weight
+    return Scale(scale.detach().to(node._input_metadata[0].dtype), channels=True)
+
+
+def _layer_norm(entry: Entry) -> Step:
+    node = entry.node
+    values = node._saved_input, node._saved_result1, node._saved_result2
+    return Linear(_LayerNorm(values, node._saved_normalized_shape, node._saved_weight))
+
+
+class _LayerNorm:
+    """PyTorch's own backward, with the normalised values repeated for every class once."""
+
+    def __init__(
+        self, values: Sequence[Tensor], shape: Sequence[int], weight: Tensor | None
+    ) -> None:
+        self.values = [value.detach() for value in values]
+        self.shape, self.weight = list(shape), weight
+        self._repeated: list[Tensor] = []
+
+    def __call__(self, gradient: Tensor) -> Tensor:
+        """Gradients (V, ...) of the output to those of the input."""
+        classes = len(gradient)
+        if not self._repeated or len(self._repeated[0]) < classes:
+            self._repeated = [
+                value.expand(classes, *value.shape).contiguous() for value in self.values
+            ]
+        data, mean, scale = (value[:classes] for value in self._repeated)
+        found, _, _ = torch.ops.aten.native_layer_norm_backward(
+            gradient.contiguous(), data, self.shape, mean, scale, self.weight, self.weight,
+            [True, False, False],
+        )  # fmt: skip
+        return torch.as_tensor(found)
+
+
+def _max_pool(entry: Entry) -> Step:
+    return Linear(_MaxPool(entry))
+
+
+class _MaxPool:
+    """PyTorch's own backward, with the places of the maxima repeated for every class once."""
+
+    def __init__(self, entry: Entry) -> None:
+        node = entry.node
+        self.places = node._saved_result1
+        self.data = node._saved_self.detach()
+        self.options = [
+            list(values)
+            for values in (
+                node._saved_kernel_size, node._saved_stride, node._saved_padding,
+                node._saved_dilation,
+            )
+        ]  # fmt: skip
+        self.ceil = node._saved_ceil_mode
+        self._repeated: tuple[Tensor, Tensor] | None = None
+
+    def __call__(self, gradient: Tensor) -> Tensor:
+        """Gradients (V, N, C, H, W) of the output to those of the input."""
+        rows = gradient.flatten(0, 1)
+        if self._repeated is None or len(self._repeated[0]) < len(rows):
+            repeated = self.places.repeat(len(gradient), 1, 1, 1)
+            layout = torch.channels_last
+            # Only its shape and layout are read: memory never written to is never taken.
+            like = torch.empty(
+                (len(rows), *self.data.shape[1:]), dtype=gradient.dtype, device=gradient.device,
+                memory_format=layout,
+            )  # fmt: skip
+            self._repeated = repeated.contiguous(memory_format=layout), like
+        places, like = (value[: len(rows)] for value in self._repeated)
+        found = torch.ops.aten.max_pool2d_with_indices_backward(
+            rows.contiguous(memory_format=torch.channels_last), like, *self.options, self.ceil,
+            places,
+        )  # fmt: skip
+        return torch.unflatten(found, 0, gradient.shape[:2])
+
+
+def _average_pool(entry: Entry) -> Step:
+    node = entry.node
+    shape = entry.input_shape()
+
+    def back(rows: Tensor) -> Tensor:
+        found = torch.ops.aten.avg_pool2d_backward(
+            rows, rows.new_empty(len(rows), *shape[1:]), node._saved_kernel_size,
+            node._saved_stride, node._saved_padding, node._saved_ceil_mode,
+            node._saved_count_include_pad, node._saved_divisor_override,
+        )  # fmt: skip
+        return torch.as_tensor(found)
+
+    return Linear(partial(per_class, work=back))
+
+
+def _adaptive_pool(entry: Entry) -> Step:
+    shape = entry.input_shape()
+
+    def back(rows: Tensor) -> Tensor:
+        like = rows.new_empty(len(rows), *shape[1:])
+        return torch.as_tensor(torch.ops.aten._adaptive_avg_pool2d_backward(rows, like))
+
+    return Linear(partial(per_class, work=back))
+
+
+LAYERS: dict[str, Rule] = {
+    "AdaptiveAvgPool2DBackward0": _adaptive_pool,
+    "AvgPool2DBackward0": _average_pool,
+    "ConvolutionBackward0": _convolution,
+    "MaxPool2DWithIndicesBackward0": _max_pool,
+    "NativeBatchNormBackward0": _batch_norm,
+    "NativeLayerNormBackward0": _layer_norm,
+}
+"""By autograd's name of the operation."""
