@@ -15,7 +15,7 @@ from chiaroscuro.gradients.tape import Edge, Tape
 
 _WORTH = 0.9
 """A basis is used where it needs fewer than this share of the backward passes."""
-_PRODUCT_BYTES = 64 << 20
+_PRODUCT_BYTES = 32 << 20
 """Gradients made from a basis at a time."""
 
 
@@ -107,7 +107,8 @@ class Program:
         first = 0
         for part in torch.split(weights, max(1, _PRODUCT_BYTES // size)):
             found = [times(self._basis[row], part[:, row].contiguous()).T for row in range(rows)]
-            yield first, torch.unflatten(torch.stack(found, dim=1), 2, image)
+            joined = found[0][:, None] if rows == 1 else torch.stack(found, dim=1)
+            yield first, torch.unflatten(joined, 2, image)
             first += len(part)
 
     def _make_basis(self, like: Tensor) -> Tensor:
