@@ -283,6 +283,19 @@ def test_json_is_one_object_per_image(explain, photos, tmp_path):
     assert_one_line(err, "c.png: not a picture in a format that Pillow reads")
 
 
+def test_profile_tells_every_stage_on_standard_error(explain, photos):
+    status, told, errors = explain(photos / "a.png", "--profile", "--json")
+    assert status == 0
+    assert len(told.strip().splitlines()) == 1  # standard output stays an object per image
+    rows = [line.split() for line in errors.splitlines() if line.startswith("  ")]
+    stages = {row[0]: float(row[1]) for row in rows}
+    assert stages.keys() == {
+        "import", "loading", "decode", "forward", "backward", "maps", "drawing",
+    }  # fmt: skip
+    assert list(stages.values()) == sorted(stages.values(), reverse=True)
+    assert 98 <= sum(int(row[3]) for row in rows) <= 103
+
+
 def test_json_with_a_shared_scale_says_what_was_saved(explain, photos, tmp_path):
     code, out, _ = explain(photos, "--json", "--scale", "shared")
     assert code == 0

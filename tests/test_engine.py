@@ -248,6 +248,8 @@ def test_rivals_follow_the_clean_image_only_those_are_run():
         ({"target": 5}, ChoiceError, r"target 5 is out of range: expected 0\.\.4"),
         ({"target": -1}, ChoiceError, r"target -1 is out of range"),
         ({"target": [0, 1]}, ChoiceError, "target has 2 classes for 1 images"),
+        ({"target": "cat"}, ChoiceError, "target is 'cat': expected None, a class index"),
+        ({"target": [None]}, ChoiceError, "expected None, a class index, or one per image"),
         ({"target": 1.0}, ChoiceError, "expected None, a class index, or one per image"),
         ({"rivals": "best"}, ChoiceError, "give all, top:N with N >= 1"),
         ({"rivals": "top:0"}, ChoiceError, "give all, top:N with N >= 1"),
@@ -262,6 +264,11 @@ def test_rivals_follow_the_clean_image_only_those_are_run():
 def test_refused_arguments(classifier, arguments, error, message):
     with pytest.raises(error, match=message):
         class_gradients(classifier, random_pixels(1, 3, 12, 12), **arguments)
+
+
+def test_a_bare_module_is_refused(net):
+    with pytest.raises(ModelError, match="classifier is a Sequential: expected a Classifier"):
+        class_gradients(net, random_pixels(1, 3, 12, 12))
 
 
 @pytest.mark.parametrize(

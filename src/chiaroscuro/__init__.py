@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from chiaroscuro.allocator import tune_allocator as tune_allocator
     from chiaroscuro.choices import PAPER_MAPS as PAPER_MAPS
     from chiaroscuro.classifier import Classifier as Classifier
     from chiaroscuro.data import load_images as load_images
@@ -50,6 +51,7 @@ _HOME = {
     "deletion_curve": "metrics",
     "load_classifier": "models",
     "save_classifier": "models",
+    "tune_allocator": "allocator",
 }
 
 __all__ = [
@@ -73,6 +75,7 @@ __all__ = [
     "load_images",
     "saliency_maps",
     "save_classifier",
+    "tune_allocator",
 ]
 __version__ = version("chiaroscuro")
 

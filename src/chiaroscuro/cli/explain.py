@@ -17,6 +17,7 @@ from chiaroscuro.choices import (
     parse_rivals,
 )
 from chiaroscuro.errors import ChoiceError
+from chiaroscuro.stopwatch import Stopwatch
 
 
 def explain(
@@ -74,6 +75,9 @@ def explain(
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object per image, nothing else.")
     ] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Tell where the time went, on standard error.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
     """Explain photos: what the network says, and which pixels speak for it, brighter or darker."""
@@ -82,7 +86,9 @@ def explain(
     parse_rivals("all" if rivals is None else rivals)
     if rival and rivals is not None:
         raise ChoiceError("--rival and --rivals exclude each other: give one of them")
-    from chiaroscuro.cli import explain_run
+    watch = Stopwatch()
+    with watch.stage("import"):
+        from chiaroscuro.cli import explain_run
 
     if again is not None:
         if images:
@@ -101,4 +107,5 @@ def explain(
     explain_run.run(
         jobs, model, out, device, threads,
         overwrite=force, scale=scale, as_json=as_json, quiet=quiet,
+        watch=watch if profile else None,
     )  # fmt: skip

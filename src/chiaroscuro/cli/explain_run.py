@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from chiaroscuro.choices import MAPS, Scale
-from chiaroscuro.cli.preparation import load, prepare
+from chiaroscuro.cli.preparation import load, prepare, settled
 from chiaroscuro.explanations import Outcome, explain_again, explain_files
 from chiaroscuro.explanations.explanation import Explanation
 from chiaroscuro.images import find_photos, packaged_photo
+from chiaroscuro.stopwatch import Stopwatch, timed
 
 Job = tuple[Path, Mapping[str, Any]]
 _DEMO_RIVALS = {"cat": "all", "coffee": "top:10"}
@@ -50,12 +51,19 @@ def run(
     scale: str,
     as_json: bool,
     quiet: bool,
+    watch: Stopwatch | None = None,
 ) -> None:
-    """Explain every job, print a line or an object for each; exit status 1 if one failed."""
+    """Explain every job, print a line or an object for each; exit status 1 if one failed.
+
+    With a stopwatch, say at the end where the time went.
+    """
     prepare(threads, quiet=quiet)
+    if watch is not None:
+        watch.settle = settled(device)
     failed = done = 0
-    with _progress(len(jobs), quiet=quiet) as bars:
-        classifier = load(model, device)
+    with _progress(len(jobs), quiet=quiet) as bars, watch.running() if watch else nullcontext():
+        with timed("loading"):
+            classifier = load(model, device)
         outcomes = explain_files(
             classifier,
             jobs,
@@ -71,8 +79,17 @@ def run(
             _report(outcome, as_json=as_json, quiet=quiet)
     if done and not as_json and not quiet:
         typer.echo(f"page: {(out / 'index.html').resolve()}")
+    if watch is not None:
+        _tell(watch)
     if failed:
         raise typer.Exit(1)
+
+
+def _tell(watch: Stopwatch) -> None:
+    """A line a stage, the slowest first."""
+    total = sum(watch.seconds.values())
+    for name, seconds in sorted(watch.seconds.items(), key=lambda item: -item[1]):
+        typer.echo(f"  {name:<9} {seconds:7.2f} s  {100 * seconds / total:3.0f} %", err=True)
 
 
 def repeat(folder: Path, device: str, threads: int | None, *, as_json: bool, quiet: bool) -> None:

@@ -1,5 +1,7 @@
 """What every command does before it computes: this process is the command's own."""
 
+from collections.abc import Callable
+
 import torch
 
 from chiaroscuro.allocator import tune_allocator
@@ -37,3 +39,11 @@ def check_device(device: str) -> None:
             f"device {device!r} cannot be used here: {why}; give cpu, or a cuda, cuda:N or mps "
             "that this machine has"
         ) from error
+
+
+def settled(device: str) -> Callable[[], object]:
+    """What waits until a device has done all that it was given; nothing on a CPU."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return torch.cuda.synchronize
+    return torch.mps.synchronize if kind == "mps" else lambda: None

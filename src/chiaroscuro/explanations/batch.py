@@ -14,6 +14,7 @@ from chiaroscuro.explanations.single import explain
 from chiaroscuro.explanations.storage import MARKER, read_description
 from chiaroscuro.report import GalleryEntry, gallery_page
 from chiaroscuro.staging import check_free
+from chiaroscuro.stopwatch import timed
 
 _GALLERY = "index.html"
 OnImage = Callable[[int, int, Path], object]
@@ -58,7 +59,8 @@ def explain_files(
         try:
             check_free(out / name, MARKER, overwrite=overwrite)
             found = explain(classifier, path, progress=on_class, **jobs[index][1])
-            found.save(out / name, overwrite=overwrite)
+            with timed("drawing"):
+                found.save(out / name, overwrite=overwrite)
         except ChiaroscuroError as error:
             yield Outcome(path, error=error)
             continue
@@ -101,7 +103,8 @@ def _redraw(done: Sequence[Outcome], limits: Limits) -> Iterator[Outcome]:
     """Draw every explanation again on the shared limits."""
     for outcome in done:
         assert outcome.folder is not None
-        Explanation.load(outcome.folder).save(outcome.folder, overwrite=True, limits=limits)
+        with timed("drawing"):
+            Explanation.load(outcome.folder).save(outcome.folder, overwrite=True, limits=limits)
         yield _outcome(outcome.source, outcome.folder)
 
 

@@ -21,6 +21,7 @@ from chiaroscuro.gradients.engine import Progress
 from chiaroscuro.images import CropBox, Photo, check_array, frame, open_photo, to_uint8
 from chiaroscuro.images.photos import photo_from_image
 from chiaroscuro.maps import SaliencyMaps, needs_classes, saliency_maps
+from chiaroscuro.stopwatch import timed
 
 TOP = 5
 PHOTO_SIDE = 640
@@ -58,7 +59,8 @@ def explain(
     names = check_names("map", maps, MAPS)
     wanted = None if target is None else classifier.class_index(target)
     rule = _rule(classifier, rivals)
-    pixels, crop, photo, facts = _read(classifier, image, fit)
+    with timed("decode"):
+        pixels, crop, photo, facts = _read(classifier, image, fit)
     weight = next(classifier.module.parameters(), torch.zeros(()))
     batch = torch.from_numpy(pixels)[None].to(device=weight.device, dtype=_float(weight))
     found = class_gradients(
@@ -72,7 +74,8 @@ def explain(
         progress,
         argmax=needs_classes(names),
     )
-    saliency = saliency_maps(found, names)
+    with timed("maps"):
+        saliency = saliency_maps(found, names)
     predictions = _predictions(classifier, found)
     chosen = int(found.target[0])
     raw = {name: _numpy(values[0]) for name, values in saliency.items()}

@@ -16,6 +16,7 @@ from chiaroscuro.gradients.points import Points, resolve_points
 from chiaroscuro.gradients.probe import check_repeats, probe
 from chiaroscuro.gradients.slots import class_slots, resolve_target
 from chiaroscuro.guard import as_found, gradients_on
+from chiaroscuro.stopwatch import timed
 
 Progress = Callable[[int, int], object]
 """Called with (class gradients done, class gradients in all)."""
@@ -84,6 +85,11 @@ def class_gradients(
     >>> found.own.shape, found.logits.shape
     (torch.Size([2, 3, 2, 2]), torch.Size([2, 5]))
     """
+    if not isinstance(classifier, Classifier):
+        raise ModelError(
+            f"classifier is a {type(classifier).__name__}: expected a Classifier, such as "
+            "Classifier(module, mean=..., std=...)"
+        )
     rule = parse_rivals(rivals)
     check_names("score", [score], SCORES)
     classifier.check_pixels(pixels)
@@ -109,7 +115,8 @@ class _Stream:
         self.score = score
         self.memory_budget = memory_budget
         self.argmax = argmax
-        self.probe = probe(classifier, pixels[:1])
+        with timed("forward"):
+            self.probe = probe(classifier, pixels[:1])
 
     def run(
         self,
@@ -151,7 +158,10 @@ class _Stream:
             last = first + plan.images
             done = count.done
             try:
-                yield self._group(points.images(first, last), slots[first:last], plan, count, graph)
+                with timed("backward"):
+                    images = points.images(first, last)
+                    found = self._group(images, slots[first:last], plan, count, graph)
+                yield found
                 first = last
             except (ModelError, RuntimeError) as error:
                 smaller = plan.halved()
@@ -161,7 +171,7 @@ class _Stream:
 
     def _clean_logits(self, plan: Plan) -> Tensor:
         layout = self.probe.memory_format
-        with torch.no_grad():
+        with torch.no_grad(), timed("forward"):
             parts = [
                 self.classifier.logits(part.contiguous(memory_format=layout))
                 for part in torch.split(self.pixels, plan.images)

@@ -12,6 +12,7 @@ from chiaroscuro.gradients.plan import Plan
 from chiaroscuro.gradients.points import Points
 from chiaroscuro.gradients.program import Program, Way, Whole
 from chiaroscuro.gradients.tape import Tape
+from chiaroscuro.stopwatch import timed
 
 
 class Graph:
@@ -35,10 +36,11 @@ class Graph:
         self.weights = None if bool((points.weights == 1).all()) else points.weights
         rows = points.pixels.flatten(0, 1)
         leaf = rows.contiguous(memory_format=memory_format).detach().requires_grad_(True)
-        with HookWatch(classifier.module) as hooks:
+        with HookWatch(classifier.module) as hooks, timed("forward"):
             logits = classifier.logits(leaf)
         self.logits = logits.detach()
-        self.way = self._find_way(logits, leaf, plan, classes, hooked=hooks.found)
+        with timed("backward"):
+            self.way = self._find_way(logits, leaf, plan, classes, hooked=hooks.found)
 
     def _find_way(
         self, logits: Tensor, leaf: Tensor, plan: Plan, classes: int, *, hooked: bool

@@ -24,7 +24,10 @@ def resolve_target(
         if multi_label:
             raise ChoiceError("a multi-label classifier has no predicted class: give a target")
         return logits.argmax(dim=1)
-    chosen = torch.as_tensor(target, device=logits.device)
+    try:
+        chosen = torch.as_tensor(target, device=logits.device)
+    except (TypeError, ValueError, RuntimeError):
+        chosen = torch.empty(0)  # a float, so what came is named below
     if chosen.is_floating_point() or chosen.dtype == torch.bool or chosen.ndim > 1:
         raise ChoiceError(f"target is {target!r}: expected None, a class index, or one per image")
     chosen = chosen.long().expand(images) if chosen.ndim == 0 else chosen.long()

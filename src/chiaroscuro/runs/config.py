@@ -12,6 +12,7 @@ from chiaroscuro.catalogue import versions
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import ImageSet
 from chiaroscuro.errors import ResultError
+from chiaroscuro.gradients.plan import CHUNK_BYTES, DEFAULT_BUDGET
 from chiaroscuro.runs.settings import EvaluationSettings
 
 _VALUES_A_BATCH = 1_200_000
@@ -34,6 +35,7 @@ def describe_run(
             "labels": None if images.labels is None else list(images.labels),
             "files": images.fingerprint(),
         },
+        "engine": {"budget": DEFAULT_BUDGET, "chunk": CHUNK_BYTES},
         "model": {**classifier.describe(), "sha256": _weights_digest(classifier)},
         "versions": {
             **versions(),
