@@ -7,13 +7,20 @@ import pytest
 import torch
 
 from chiaroscuro import Classifier, choices, class_gradients, saliency_maps
-from chiaroscuro.gradients import METHODS
+from chiaroscuro.gradients import CAPTUM, METHODS, Method
 from chiaroscuro.maps import MAPS
 from tests.toys import random_pixels, small_cnn
 
 everything = pytest.mark.parametrize(
-    ("name", "method"), [(name, method) for name in MAPS for method in METHODS]
+    ("name", "method"), [(name, method) for name in MAPS for method in choices.METHODS]
 )
+
+
+def made(name, pixels):
+    """The method with few points, and a background where it needs one."""
+    row = choices.METHODS[name]
+    background = random_pixels(3, *pixels.shape[1:], seed=9) if row.background else None
+    return Method(name, points=row.points and 4, background=background)
 
 
 def devices():
@@ -28,12 +35,16 @@ def devices():
 def gradients(pixels, method, **arguments):
     net = small_cnn().to(dtype=pixels.dtype, device=pixels.device)
     classifier = Classifier(net, mean=0.5, std=0.25)
-    return class_gradients(classifier, pixels, method=method, argmax=True, **arguments)
+    return class_gradients(
+        classifier, pixels, method=made(method, pixels), argmax=True, **arguments
+    )
 
 
 def test_tables_list_the_same_names():
     assert MAPS.keys() == choices.MAPS.keys()
-    assert tuple(METHODS) == choices.METHODS
+    assert (*METHODS, *CAPTUM) == tuple(choices.METHODS)
+    assert all(row.captum == (name in CAPTUM) for name, row in choices.METHODS.items())
+    assert all(name == row.name for name, row in choices.METHODS.items())
     assert all(name == row.name for name, row in choices.MAPS.items())
 
 
@@ -116,7 +127,8 @@ def test_nothing_is_mutated(name, method):
 def test_module_left_as_found(name, method):
     net = small_cnn().double().train()
     state = copy.deepcopy(net.state_dict())
-    class_gradients(Classifier(net), random_pixels(2, 3, 12, 12), method=method)
+    pixels = random_pixels(2, 3, 12, 12)
+    class_gradients(Classifier(net), pixels, method=made(method, pixels))
     assert all(part.training for part in net.modules())
     assert all(p.requires_grad and p.grad is None for p in net.parameters())
     assert all(torch.equal(state[key], value) for key, value in net.state_dict().items())

@@ -339,6 +339,59 @@ def test_quiet_without_a_photo_prints_nothing(explain):
     assert explain("--quiet") == (0, "", "")
 
 
+# methods and contrasts
+
+
+def test_a_method_is_kept_and_repeated(explain, run, photos, tmp_path):
+    words = ("--method", "smoothgrad", "--points", "3", "--sigma", "0.2", "--rivals", "softmax")
+    assert explain(photos / "a.png", *words, maps=["active", "margin"])[0] == 0
+    kept = about(tmp_path / "out" / "a")["choices"]
+    assert (kept["method"], kept["rivals"]) == ("smoothgrad", "softmax")
+    assert kept["method_settings"] == {"points": 3, "sigma": 0.2, "seed": 0}
+    code, out, err = run("explain", "--again", "out/a")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] == "out/a: the same"
+
+
+def test_expected_gradients_read_a_folder(explain, run, photos, tmp_path):
+    words = ("--method", "expected-gradients", "--points", "2", "--background", photos)
+    assert explain(photos / "a.png", *words)[0] == 0
+    kept = about(tmp_path / "out" / "a")["choices"]["method_settings"]
+    assert kept["background_images"] == 2 and kept["background"] == str(photos)
+    assert run("explain", "--again", "out/a", "-q")[0] == 0
+
+
+def test_why_this_and_not_that(run, photos, tmp_path):
+    spec = write_spec(tmp_path)
+    words = ("--target", "dog", "--why-not", "cup", "--out", "out")
+    assert run("explain", photos / "a.png", "--model", spec, *words)[0] == 0
+    found = about(tmp_path / "out" / "a")
+    assert found["rivals"] == [4]
+    assert list(found["maps"]) == [*choices.PAPER_MAPS, "margin"]
+    saved = Explanation.load(tmp_path / "out" / "a").maps
+    np.testing.assert_array_equal(np.maximum(saved["active"], saved["inactive"]), saved["original"])
+    assert "and not cup, mug?" in (tmp_path / "out" / "a" / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--why-not", "cup", "--rivals", "all"), "--rivals and --why-not exclude each other"),
+        (("--why-not", "cup", "--rival", "dog"), "--rival and --why-not exclude each other"),
+        (("--why-not", "cop"), "unknown class 'cop': did you mean cup"),
+        (("--method", "vargrad"), "the variance of gradients has no sign"),
+        (("--method", "gradient", "--sigma", "0.1"), "method 'gradient' takes no sigma"),
+        (("--method", "expected-gradients"), "give some (--background)"),
+        (("--rivals", "softmx"), "runner-up, mean, softmax"),
+        (("--rivals", "softmax", "--map", "winner"), "map 'winner' and argmax need rivals"),
+    ],
+)
+def test_refused_methods_and_contrasts(explain, photos, words, told):
+    code, out, err = explain(photos / "a.png", *words)
+    assert (code, out) == (1, "")
+    assert_one_line(err, told)
+
+
 # again
 
 
@@ -551,7 +604,8 @@ def test_help_of_explain_names_every_map_and_option():
     assert f"Default:{','.join(choices.EXPLAIN_MAPS)}." in words
     for name in (
         "model", "target", "map", "rival", "rivals", "fit", "score", "scale", "device", "threads",
-        "out", "force", "again", "json", "quiet",
+        "out", "force", "again", "json", "quiet", "why-not", "method", "points", "sigma",
+        "baseline", "background",
     ):  # fmt: skip
         assert f"--{name} " in found.output
 

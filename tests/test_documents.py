@@ -89,6 +89,25 @@ def test_the_how_to_of_a_map_works(toy, monkeypatch):
     assert 0 < support < 1
 
 
+def test_the_how_to_of_methods_runs(capsys):
+    scope = {}
+    for snippet in snippets("docs/how-to/choose-a-method.md", "python"):
+        exec(snippet, scope)
+    said = capsys.readouterr().out
+    assert said == "torch.Size([4, 32, 32]) 20\npoints\ncaptum:Saliency\n"
+
+
+def test_the_how_to_of_methods_names_them_all():
+    text = (ROOT / "docs/how-to/choose-a-method.md").read_text()
+    rows = re.findall(r"^\| `([\w-]+)` \|", text, re.MULTILINE)
+    assert rows[: len(choices.METHODS)] == list(choices.METHODS)
+    for row in choices.METHODS.values():
+        (line,) = re.findall(rf"^\| `{row.name}` \|.*$", text, re.MULTILINE)
+        assert row.points is None or f"`--points` {row.points}" in line
+        assert row.sigma is None or f"`--sigma` {row.sigma}" in line
+        assert ("Captum" in line) == row.captum
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(document):
     for target in re.findall(r"\]\(([^)#\s]+)", document.read_text()):

@@ -222,6 +222,25 @@ def test_many_classes_are_streamed():
     assert found.rivals.shape == (1, classes - 1)
 
 
+class OneNumber(nn.Module):
+    """All classes are functions of one number."""
+
+    def forward(self, x):
+        s = x.flatten(1).sum(dim=1)
+        return torch.stack([s, s * s, -s, 3 * s], dim=1)
+
+
+@pytest.mark.parametrize("images", [1, 4])
+def test_classes_of_a_single_feature(images):
+    pixels = random_pixels(images, 3, 2, 2)
+    found = class_gradients(Classifier(OneNumber()), pixels, 0)
+    gradients = all_class_gradients(OneNumber(), pixels)
+    own, high, low = expected(gradients, [0] * images)
+    torch.testing.assert_close(found.own, own)
+    torch.testing.assert_close(found.rival_max, high)
+    torch.testing.assert_close(found.rival_min, low)
+
+
 def test_top_counts_ties_by_the_lower_class():
     weights = torch.arange(4.0).view(4, 1, 1, 1)
     logits = torch.tensor([1.0, 5.0, 1.0, 1.0])

@@ -62,6 +62,12 @@ PIXEL = {
     "negative": lambda entries: max(max(-g, 0.0) for g, _ in entries),
     "active": size_where(beats_all),
     "inactive": size_where(under_all),
+    "competition": lambda entries: largest(
+        [
+            g if (g > 0 and beats_all(g, rivals)) or (g < 0 and under_all(g, rivals)) else 0.0
+            for g, rivals in entries
+        ]
+    ),
     "signed": lambda entries: largest(
         [
             (abs(g) if beats_all(g, rivals) else 0.0) - (abs(g) if under_all(g, rivals) else 0.0)

@@ -16,6 +16,7 @@ from chiaroscuro import Classifier, class_gradients, saliency_maps
 from chiaroscuro.choices import PAPER_MAPS
 from chiaroscuro.data import load_images, read_batches
 from chiaroscuro.errors import ChoiceError, InputError, ResultError
+from chiaroscuro.gradients import Method
 from chiaroscuro.metrics import deletion_curves
 from chiaroscuro.runs import EvaluationSettings, evaluate
 from chiaroscuro.runs.accuracy import match_classes
@@ -85,6 +86,30 @@ def test_rows_are_what_single_calls_give(data, tmp_path):
                 assert row["predicted"] == row["explained"] == int(found.logits[b].argmax())
                 assert row["label"] == batch.labels[b]
                 assert row["pixels"] == 144
+
+
+def test_rows_by_another_method_and_contrast(data, tmp_path):
+    toy = toy_classifier()
+    same = {
+        "seed": 3, "rivals": "softmax", "maps": ("active",), "fills": ("black",),
+        "protocols": ("matched",),
+    }  # fmt: skip
+    chosen = settings(data, method="smoothgrad", points=3, **same)
+    assert (chosen.points, chosen.sigma, chosen.baseline) == (3, 0.15, None)
+    summary = evaluate(toy, chosen, tmp_path / "run")
+    assert summary["choices"]["method"] == "smoothgrad"
+    rows = {r["id"]: r for r in rows_of(tmp_path / "run").to_pylist() if r["map"] == "active"}
+    (batch,) = read_batches(load_images(data), toy.framing, 15)
+    pixels = torch.from_numpy(np.stack(batch.pixels))
+    method = Method("smoothgrad", points=3, seed=3)
+    found = class_gradients(toy, pixels, rivals="softmax", method=method)
+    maps = saliency_maps(found, ["active"])
+    curves = deletion_curves(toy, pixels, maps, "black", seed=3)
+    for b, id_ in enumerate(batch.ids):
+        curve = curves["matched", "active"]
+        assert rows[id_]["logit"] == pytest.approx(curve.logit[b].tolist(), abs=1e-4)
+    with pytest.raises(ResultError, match="method smoothgrad, now gradient"):
+        evaluate(toy, settings(data, **same), tmp_path / "run", resume=True)
 
 
 def test_the_summary_is_the_rows_mean(data, tmp_path):

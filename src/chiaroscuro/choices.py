@@ -6,8 +6,8 @@ in the table of the module named beside it; tests hold both to the same names.
 
 import math
 import operator
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from chiaroscuro.errors import ChoiceError, unknown
@@ -20,9 +20,9 @@ Score = Literal["logit", "log-probability"]
 Fit = Literal["crop", "pad", "stretch"]
 Scale = Literal["image", "shared"]
 Protocol = Literal["paper", "matched"]
+Weighting = Literal["none", "mean", "softmax"]
 
 SCORES: tuple[str, ...] = ("logit", "log-probability")
-METHODS: tuple[str, ...] = ("gradient",)
 NORMALIZATIONS: tuple[str, ...] = ("none", "minmax")
 REDUCTIONS: tuple[str, ...] = ("max", "none")
 FITS: tuple[str, ...] = ("crop", "pad", "stretch")
@@ -77,6 +77,11 @@ MAPS: dict[str, MapChoice] = {
             "signed", "active minus inactive: > 0 brighter helps, < 0 darker helps", "signed"
         ),
         MapChoice("margin", "the lead over the best rival, signed like 'signed'", "signed"),
+        MapChoice(
+            "competition",
+            "the class's own value where it is > 0 and above every rival, or < 0 and below",
+            "signed",
+        ),
         MapChoice("winner", "the class that gains most from brightening; -1 on a tie", "class"),
         MapChoice("active-printed", f"{_ACTIVE}; ties stay, no absolute value", "printed"),
         MapChoice("inactive-printed", f"{_INACTIVE}; as printed, degenerate", "printed"),
@@ -90,6 +95,8 @@ RANKING_MAPS: tuple[str, ...] = tuple(
 """The maps that order pixels: neither classes nor the degenerate printed forms."""
 PAPER_MAPS: tuple[str, ...] = ("original", "positive", "negative", "active", "inactive")
 EXPLAIN_MAPS: tuple[str, ...] = (*PAPER_MAPS, "signed")
+CONTRAST_MAPS: tuple[str, ...] = (*PAPER_MAPS, "margin")
+"""What answers "why this and not that": with one rival the margin is the difference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,40 +167,182 @@ def parse_fill(fill: "str | Fill") -> Fill:
 
 
 @dataclass(frozen=True, slots=True)
+class MethodChoice:
+    """One gradient method by name: what it averages, and its defaults where they mean something.
+
+    `points`: places where the gradient is asked; `sigma`: standard deviation of the noise in units
+    of pixel value; `baseline`: where the line begins, one of `BASELINES`; None: not taken.
+    `background`: images to begin lines from are needed. `captum`: it changes the backward pass,
+    and runs through Captum (extra `adapters`), one class at a time.
+    """
+
+    name: str
+    reads: str
+    points: int | None = None
+    sigma: float | None = None
+    baseline: str | None = None
+    background: bool = False
+    captum: bool = False
+
+
+BASELINES: tuple[str, ...] = ("black", "white", "mean", "blur")
+METHODS: dict[str, MethodChoice] = {
+    choice.name: choice
+    for choice in (
+        MethodChoice("gradient", "the gradient at the image"),
+        MethodChoice("input-x-gradient", "the gradient at the image, times the pixel"),
+        MethodChoice("smoothgrad", "its mean over noisy copies of the image", 32, 0.15),
+        MethodChoice(
+            "integrated-gradients",
+            "its mean on the line from a baseline, times the way from there",
+            32,
+            baseline="black",
+        ),
+        MethodChoice(
+            "expected-gradients",
+            "the same from many background images",
+            64,
+            background=True,
+        ),
+        MethodChoice("guided-backprop", "no negative gradient passes a ReLU", captum=True),
+        MethodChoice("deeplift", "differences from black in place of slopes", captum=True),
+        MethodChoice("lrp", "relevance handed down layer by layer (epsilon rule)", captum=True),
+    )
+}
+"""Every gradient method by name; what makes their points is in `chiaroscuro.gradients.METHODS`."""
+
+_UNSIGNED = {
+    "smoothgrad-squared": "the mean of squared gradients",
+    "vargrad": "the variance of gradients",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MethodOptions:
+    """A method's name with what was chosen for it, in plain values that JSON keeps.
+
+    `background`: a folder, photo or glob with the images that expected gradients begin from.
+    """
+
+    name: str
+    points: int | None = None
+    sigma: float | None = None
+    baseline: str | None = None
+    background: str | None = None
+    seed: int = 0
+
+
+def parse_method(
+    name: str,
+    points: int | None = None,
+    sigma: float | None = None,
+    baseline: str | None = None,
+    background: str | None = None,
+    seed: int = 0,
+) -> MethodOptions:
+    """A method with its defaults filled in.
+
+    Raises `ChoiceError` for an unknown name, a form that has no sign, an option that the method
+    does not take, or a value outside its range.
+
+    >>> parse_method("smoothgrad", sigma=0.1)
+    MethodOptions(name='smoothgrad', points=32, sigma=0.1, baseline=None, background=None, seed=0)
+    """
+    if name in _UNSIGNED:
+        raise ChoiceError(
+            f"method {name!r} is refused: {_UNSIGNED[name]} has no sign, and every map here reads "
+            "the sign; smoothgrad keeps it"
+        )
+    if name not in METHODS:
+        raise unknown("method", name, METHODS)
+    row = METHODS[name]
+    for option, value in (("points", points), ("sigma", sigma), ("baseline", baseline)):
+        if value is not None and getattr(row, option) is None:
+            takers = [other.name for other in METHODS.values() if getattr(other, option)]
+            raise ChoiceError(f"method {name!r} takes no {option}: {', '.join(takers)} do")
+    if background is not None and not row.background:
+        raise ChoiceError(f"method {name!r} takes no background: expected-gradients does")
+    if background is None and row.background:
+        raise ChoiceError(f"method {name!r} needs background images: give some (--background)")
+    if points is not None and points < 1:
+        raise ChoiceError(f"points is {points}: expected at least 1")
+    if sigma is not None and not 0 <= sigma < math.inf:
+        raise ChoiceError(f"sigma is {sigma}: expected a number >= 0, in units of pixel value")
+    if baseline is not None:
+        check_names("baseline", [baseline], BASELINES)
+    return MethodOptions(
+        name,
+        row.points if points is None else points,
+        row.sigma if sigma is None else sigma,
+        row.baseline if baseline is None else baseline,
+        background,
+        seed,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class RivalRule:
-    """Which classes the explained class competes with.
+    """Which classes the explained class competes with, and how.
 
     `count` is None for all classes; N for the N highest logits other than the target, per image, on
     the untouched image; `classes` is a list instead. A *rival* is any class but the target.
+
+    `weighting` "none": the class must beat every rival. "mean" and "softmax" (of the rivals' own
+    logits on the untouched image): it must beat that one mean of their gradients. `weights` gives
+    the weights of `classes` themselves; they count relative to their sum.
     """
 
     count: int | None = None
     classes: tuple[int, ...] | None = None
+    weighting: Weighting = "none"
+    weights: tuple[float, ...] | None = None
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether the rivals are one weighted mean."""
+        return self.weighting != "none" or self.weights is not None
 
     def most_slots(self, classes: int) -> int:
-        """The most classes that are run for an image of `classes`: the target and its rivals."""
+        """The most gradients taken for an image of `classes`: the target's and its rivals'."""
+        if self.is_weighted:
+            return 2
         if self.classes is not None:
             return len(self.classes) + 1
         return classes if self.count is None else min(self.count + 1, classes)
 
     def __str__(self) -> str:
+        if self.classes is not None and self.weights is not None:
+            pairs = zip(self.classes, self.weights, strict=True)
+            return ",".join(f"{index}={weight!r}" for index, weight in pairs)
         if self.classes is not None:
             return ",".join(map(str, self.classes))
+        if self.weighting != "none":
+            return self.weighting if self.count is None else f"{self.weighting}:{self.count}"
         return "all" if self.count is None else f"top:{self.count}"
 
 
-def parse_rivals(rivals: "str | Iterable[int] | RivalRule") -> RivalRule:
-    """Read `"all"`, `"top:N"` or class indices as a `RivalRule`.
+Rivals = str | Iterable[int] | Mapping[int, float] | RivalRule
 
-    Raises `ChoiceError` for another word, N < 1, an empty list, or what is no list of integers.
+
+def parse_rivals(rivals: Rivals) -> RivalRule:
+    """Read a `RivalRule` from a word, class indices, or weights by class index.
+
+    Words: "all"; "top:N", the N best; "runner-up", the best one; "mean" or "softmax", one weighted
+    mean of all rivals ("mean:N", "softmax:N": of the N best); and what `str` makes of a rule.
+    Raises `ChoiceError` for another word, N < 1, an empty list, what is no list of integers, or
+    weights that are negative or all 0.
 
     >>> str(parse_rivals("top:10")), parse_rivals([3, 1, 3]).classes
     ('top:10', (1, 3))
+    >>> str(parse_rivals({3: 0.5, 1: 1.5}))
+    '1=1.5,3=0.5'
     """
     if isinstance(rivals, RivalRule):
         return rivals
     if isinstance(rivals, str):
-        return _parse_rival_word(rivals)
+        return _parse_rival_word(rivals.strip())
+    if isinstance(rivals, Mapping):
+        return _weighted({int(index): float(weight) for index, weight in rivals.items()})
     try:
         classes = tuple(sorted({operator.index(index) for index in rivals}))
     except TypeError:
@@ -205,15 +354,50 @@ def parse_rivals(rivals: "str | Iterable[int] | RivalRule") -> RivalRule:
     return RivalRule(classes=classes)
 
 
+def _weighted(weights: Mapping[int, float]) -> RivalRule:
+    """The rule of weights by class; a weight of 0 leaves its class out."""
+    wrong = [weight for weight in weights.values() if not 0 <= weight < math.inf]
+    if wrong or not sum(weights.values()):
+        given = ", ".join(f"{index}={weight:g}" for index, weight in weights.items())
+        raise ChoiceError(
+            f"rivals have weights {given or 'for no class'}: expected numbers >= 0, one above 0"
+        )
+    classes = tuple(sorted(index for index, weight in weights.items() if weight))
+    return RivalRule(classes=classes, weights=tuple(weights[index] for index in classes))
+
+
+def is_rival_word(word: str) -> bool:
+    """Whether `parse_rivals` reads this word as it is, without the classes' names."""
+    return word.partition(":")[0] in _RIVAL_WORDS
+
+
+_RIVAL_WORDS: dict[str, tuple[RivalRule, bool]] = {
+    "all": (RivalRule(), False),
+    "top": (RivalRule(), True),
+    "runner-up": (RivalRule(count=1), False),
+    "mean": (RivalRule(weighting="mean"), True),
+    "softmax": (RivalRule(weighting="softmax"), True),
+}
+"""Each word's rule, and whether it takes ":N"."""
+
+
 def _parse_rival_word(word: str) -> RivalRule:
-    if word == "all":
-        return RivalRule()
-    head, _, count = word.partition(":")
-    if head == "top" and count.isdecimal() and int(count) >= 1:
-        return RivalRule(count=int(count))
-    raise ChoiceError(
-        f"rivals is {word!r}: give all, top:N with N >= 1 (such as top:10), or a list of classes"
-    )
+    head, colon, count = word.partition(":")
+    rule, takes_count = _RIVAL_WORDS.get(head, (RivalRule(), False))
+    if head in _RIVAL_WORDS and not colon and head != "top":
+        return rule
+    if takes_count and count.isdecimal() and int(count) >= 1:
+        return replace(rule, count=int(count))
+    try:
+        if "=" in word:
+            pairs = [pair.split("=") for pair in word.split(",")]
+            return _weighted({int(index): float(weight) for index, weight in pairs})
+        return parse_rivals([int(index) for index in word.split(",")])
+    except ValueError:
+        raise ChoiceError(
+            f"rivals is {word!r}: give all, top:N with N >= 1 (such as top:10), runner-up, mean, "
+            "softmax, or a list of classes"
+        ) from None
 
 
 def check_names(kind: str, names: str | Iterable[str], known: Iterable[str]) -> tuple[str, ...]:

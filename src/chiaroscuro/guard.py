@@ -41,6 +41,41 @@ def as_found(module: nn.Module) -> Iterator[None]:
                     buffer.restore()
 
 
+@contextmanager
+def attributes_as_found(module: nn.Module) -> Iterator[None]:
+    """For libraries that hang things on a network: all of it is taken off after, also on an error.
+
+    Kept for every submodule: its attributes, hooks among them, and the tensor behind each
+    parameter. Values that are written into a parameter in place are not.
+    """
+    parts = [_Attributes(part) for part in module.modules()]
+    data = [(parameter, parameter.data) for parameter in module.parameters()]
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.restore()
+        for parameter, values in data:
+            parameter.data = values
+
+
+class _Attributes:
+    """What a module object holds, and what its dictionaries of hooks and parts hold."""
+
+    def __init__(self, owner: nn.Module) -> None:
+        self.owner = owner
+        self.held = dict(owner.__dict__)
+        self.inner = [(held, dict(held)) for held in self.held.values() if isinstance(held, dict)]
+
+    def restore(self) -> None:
+        """Put it all back, in the same dictionaries, since handles of hooks point to them."""
+        self.owner.__dict__.clear()
+        self.owner.__dict__.update(self.held)
+        for held, content in self.inner:
+            held.clear()
+            held.update(content)
+
+
 class _Buffer:
     """A buffer as it was: the tensor that held the place, and its values."""
 

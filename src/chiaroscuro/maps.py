@@ -76,6 +76,12 @@ def margin_values(found: ClassGradients) -> Tensor:
     return lead.clamp(-top, top)
 
 
+def competition_mask(found: ClassGradients) -> Tensor:
+    """Where g_c is above 0 and every rival, or below 0 and every rival: ties left out."""
+    own = found.own
+    return ((own > 0) & active_mask(found)) | ((own < 0) & inactive_mask(found))
+
+
 def winner_values(found: ClassGradients) -> Tensor:
     """Per channel the class with the largest gradient, and that gradient: (B, C, H, W, 2).
 
@@ -149,6 +155,11 @@ MAPS: dict[str, SaliencyMap] = {
     "inactive": SaliencyMap(_masked_size(inactive_mask), inactive_mask, channel_max),
     "signed": SaliencyMap(signed_values, _either, channel_largest),
     "margin": SaliencyMap(margin_values, _either, channel_largest),
+    "competition": SaliencyMap(
+        lambda found: torch.where(competition_mask(found), found.own, torch.zeros_like(found.own)),
+        competition_mask,
+        channel_largest,
+    ),
     "winner": SaliencyMap(
         winner_values, lambda f: winner_values(f)[..., 0] >= 0, channel_winner, classes=True
     ),

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from chiaroscuro import Classifier, ModelError, ResultError, choices, explain
+from chiaroscuro.choices import MethodOptions, parse_method
 from chiaroscuro.explanations import explain_again
 from tests.explanations.inputs import array, changed, picture, snapshot
 from tests.toys import Linear, random_pixels, small_cnn
@@ -20,8 +21,11 @@ from tests.toys import Linear, random_pixels, small_cnn
         {"target": "dog", "rivals": ["cat", 4], "maps": list(choices.MAPS)},
         {"rivals": "top:2", "score": "log-probability", "fit": "stretch", "maps": ["winner"]},
         {"target": 1, "fit": "pad", "maps": ["signed", "margin"]},
+        {"rivals": {"cat": 1.0, 4: 0.3}, "method": MethodOptions("smoothgrad", 3, 0.1, seed=6)},
+        {"rivals": "softmax", "method": parse_method("integrated-gradients", 3, baseline="blur")},
+        {"rivals": "runner-up", "method": "lrp", "maps": ["competition"]},
     ],
-    ids=["defaults", "named", "top", "pad"],
+    ids=["defaults", "named", "top", "pad", "smoothgrad", "integrated", "lrp"],
 )
 def test_again_is_the_same(spec, photo, tmp_path, options):
     found = explain(spec, photo, **options)
@@ -32,7 +36,7 @@ def test_again_is_the_same(spec, photo, tmp_path, options):
     assert differences.facts == ()
     assert differences.logits == 0
     assert differences.maps == dict.fromkeys(found.maps, 0.0)
-    assert made.choices["rivals"] == found.choices["rivals"]
+    assert made.choices == found.choices
     assert made.target == found.target
     assert made.crop == found.crop
     assert made.image == found.image

@@ -6,8 +6,10 @@ from typing import Annotated
 import typer
 
 from chiaroscuro.choices import (
+    BASELINES,
     DEFAULT_MODEL,
     FILLS,
+    METHODS,
     PAPER_MAPS,
     PROTOCOLS,
     RANKING_MAPS,
@@ -57,8 +59,28 @@ def evaluate(
         typer.Option(help="paper (as published), matched (the same count for every map), both."),
     ] = "both",
     rivals: Annotated[
-        str, typer.Option(help="all, top:N, or classes by index or name separated by ;")
+        str,
+        typer.Option(
+            help="all, top:N, runner-up, mean, softmax, or classes by index or name separated by ;"
+        ),
     ] = "all",
+    method: Annotated[
+        str, typer.Option(help=f"How class gradients are made: {', '.join(METHODS)}.")
+    ] = "gradient",
+    points: Annotated[
+        int | None, typer.Option(help="Places where a method asks the gradient. Default: its own.")
+    ] = None,
+    sigma: Annotated[
+        float | None, typer.Option(help="smoothgrad's noise, in units of pixel value: 0.15.")
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(help=f"Where integrated-gradients begins: {', '.join(BASELINES)}."),
+    ] = None,
+    background: Annotated[
+        str | None,
+        typer.Option(help="Photos that expected-gradients begins from: a folder or glob."),
+    ] = None,
     score: Annotated[str, typer.Option(help=f"One of {', '.join(SCORES)}.")] = "logit",
     colour_only: Annotated[
         bool, typer.Option("--colour-only", help="Leave files out that are not RGB.")
@@ -93,6 +115,11 @@ def evaluate(
         if protocol == "both"
         else check_names("protocol", [protocol], (*PROTOCOLS, "both")),
         rivals=rivals,
+        method=method,
+        points=points,
+        sigma=sigma,
+        baseline=baseline,
+        background=background,
         score=score,  # type: ignore[arg-type]  # checked by the settings
         colour_only=colour_only,
         batch=batch,

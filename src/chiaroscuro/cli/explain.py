@@ -6,14 +6,18 @@ from typing import Annotated, Any
 import typer
 
 from chiaroscuro.choices import (
+    BASELINES,
+    CONTRAST_MAPS,
     DEFAULT_MODEL,
     DEFAULT_OUT,
     EXPLAIN_MAPS,
     FITS,
     MAPS,
+    METHODS,
     SCALES,
     SCORES,
     check_names,
+    parse_method,
     parse_rivals,
 )
 from chiaroscuro.errors import ChoiceError
@@ -47,7 +51,33 @@ def explain(
     ] = None,
     rivals: Annotated[
         str | None,
-        typer.Option(help="all, or top:N for the N best other classes. Default: all."),
+        typer.Option(
+            help="all; top:N, the N best other classes; runner-up; mean or softmax, one weighted "
+            "mean of them; or weights by index, 3=0.7,5=0.3. Default: all."
+        ),
+    ] = None,
+    why_not: Annotated[
+        str | None,
+        typer.Option(
+            help="Why this class and not that one: compare with it alone, and show the margin."
+        ),
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help=f"How class gradients are made: {', '.join(METHODS)}.")
+    ] = "gradient",
+    points: Annotated[
+        int | None, typer.Option(help="Places where a method asks the gradient. Default: its own.")
+    ] = None,
+    sigma: Annotated[
+        float | None, typer.Option(help="smoothgrad's noise, in units of pixel value: 0.15.")
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(help=f"Where integrated-gradients begins: {', '.join(BASELINES)}."),
+    ] = None,
+    background: Annotated[
+        str | None,
+        typer.Option(help="Photos that expected-gradients begins from: a folder or glob."),
     ] = None,
     fit: Annotated[
         str | None,
@@ -84,8 +114,14 @@ def explain(
     check_names("scale", [scale], SCALES)
     check_names("score", [score], SCORES)
     parse_rivals("all" if rivals is None else rivals)
-    if rival and rivals is not None:
-        raise ChoiceError("--rival and --rivals exclude each other: give one of them")
+    chosen_method = parse_method(method, points, sigma, baseline, background)
+    given = [
+        name
+        for name, value in (("--rival", rival), ("--rivals", rivals), ("--why-not", why_not))
+        if value
+    ]
+    if len(given) > 1:
+        raise ChoiceError(f"{' and '.join(given)} exclude each other: give one of them")
     watch = Stopwatch()
     with watch.stage("import"):
         from chiaroscuro.cli import explain_run
@@ -97,12 +133,13 @@ def explain(
         return
     options: dict[str, Any] = {
         "target": None if target == "predicted" else target,
-        "maps": check_names("map", map_ or EXPLAIN_MAPS, MAPS),
-        "rivals": rival or rivals or "all",
+        "maps": check_names("map", map_ or (CONTRAST_MAPS if why_not else EXPLAIN_MAPS), MAPS),
+        "rivals": [why_not] if why_not else rival or rivals or "all",
+        "method": chosen_method,
         "fit": check_names("fit", [fit], FITS)[0] if fit else None,
         "score": score,
     }
-    default = not rival and rivals is None
+    default = not given
     jobs = explain_run.plan_jobs(images or [], options, default_rivals=default, quiet=quiet)
     explain_run.run(
         jobs, model, out, device, threads,

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chiaroscuro.choices import METHODS, parse_method
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.errors import ChoiceError, ImageError, ModelError
+from chiaroscuro.errors import ChoiceError, ImageError, ModelError, ResultError
 from chiaroscuro.explanations.explanation import Explanation
 from chiaroscuro.explanations.single import explain
 from chiaroscuro.gradients.engine import Progress
@@ -59,15 +60,14 @@ def explain_again(
     model = classifier or _load(saved.model["name"])
     choices = saved.choices
     image, note = _image(saved)
-    explicit = choices["rivals"] != "all" and not choices["rivals"].startswith("top:")
     made = explain(
         model,
         image,
         target=None if choices["target"] == "predicted" else choices["target"],
         maps=choices["maps"],
-        rivals=choices["rivals"].split(",") if explicit else choices["rivals"],
+        rivals=choices["rivals"],
         score=choices["score"],
-        method=choices["method"],
+        method=_method(choices),
         fit=choices["fit"],
         progress=progress,
     )
@@ -79,6 +79,7 @@ def compare(saved: Explanation, made: Explanation, notes: tuple[str, ...] = ()) 
     facts = [*notes]
     if saved.target.index != made.target.index:
         facts.append(f"explained class: {saved.target.label} then, {made.target.label} now")
+    facts += _changed("method's", _settings(saved), _settings(made))
     facts += _changed("model", saved.model, made.model)
     facts += _changed("version of", saved.versions, made.versions)
     if saved.logits.shape != made.logits.shape:
@@ -86,6 +87,29 @@ def compare(saved: Explanation, made: Explanation, notes: tuple[str, ...] = ()) 
     gap = _largest_gap(saved.logits, made.logits)
     maps = {name: _gap(name, saved, made) for name in saved.maps}
     return Differences(maps, gap, tuple(facts))
+
+
+def _method(choices: Mapping[str, Any]) -> Any:
+    """The method with its settings, of results from before there were any too."""
+    known = ("points", "sigma", "baseline", "background", "seed")
+    settings = choices.get("method_settings", {})
+    if "background_images" in settings and "background" not in settings:
+        raise ResultError(
+            "the background of this explanation was handed in as pixels, not read from files: "
+            "call explain with it"
+        )
+    if choices["method"] not in METHODS:
+        raise ResultError(
+            f"the method {choices['method']!r} of this explanation has no name to repeat it by: "
+            "call explain with it"
+        )
+    return parse_method(choices["method"], **{k: settings[k] for k in known if k in settings})
+
+
+def _settings(explanation: Explanation) -> Mapping[str, Any]:
+    """What may change without being asked for; Captum's version is told as a version."""
+    settings: Mapping[str, Any] = explanation.choices.get("method_settings", {})
+    return {"background_sha256": settings.get("background_sha256")}
 
 
 def _load(name: str) -> Classifier:

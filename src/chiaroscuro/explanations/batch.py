@@ -82,6 +82,8 @@ def _with_indices(classifier: Classifier, options: Mapping[str, Any]) -> dict[st
     rivals = resolved.get("rivals", "all")
     if isinstance(rivals, list | tuple):
         resolved["rivals"] = [classifier.class_index(rival) for rival in rivals]
+    elif isinstance(rivals, Mapping):
+        resolved["rivals"] = {classifier.class_index(k): w for k, w in rivals.items()}
     else:
         parse_rivals(rivals)
     return resolved

@@ -74,7 +74,7 @@ def make_sheet(explanation: Explanation, limits: Limits | None = None) -> Figure
     if not any(bar.explained for bar in bars):
         bars.append(Bar(target.label, target.probability, True))
     return FigureSheet(
-        title=f"{Path(explanation.image.source).name}: why {target.label}?",
+        title=f"{Path(explanation.image.source).name}: why {target.label}{_not(explanation)}?",
         subtitle=_subtitle(explanation),
         frame=Frame(
             photo, crop.left * scale, crop.top * scale, crop.right * scale, crop.bottom * scale
@@ -90,12 +90,34 @@ def make_sheet(explanation: Explanation, limits: Limits | None = None) -> Figure
 def _subtitle(explanation: Explanation) -> str:
     target, count = explanation.target, len(explanation.rivals)
     rule = explanation.choices["rivals"]
-    rivals = f"all {count} other classes" if rule == "all" else f"{count} rivals ({rule})"
+    rivals = f"all {count} other classes" if rule == "all" else _count(count, rule)
     return (
         f"{explanation.model['name']} · class {target.index} at {100 * target.probability:.1f} % · "
-        f"compared with {rivals} · {explanation.choices['method']} of the "
+        f"compared with {rivals} · {method_text(explanation.choices)} of the "
         f"{explanation.choices['score']}"
     )
+
+
+def _count(count: int, rule: str) -> str:
+    return f"{count} rivals ({rule})" if count != 1 else f"1 rival ({rule})"
+
+
+def method_text(choices: Mapping[str, Any]) -> str:
+    """The method with its settings: smoothgrad (32 points, sigma 0.15)."""
+    settings = choices.get("method_settings", {})
+    told = [f"{settings['points']} points"] if "points" in settings else []
+    told += [f"sigma {settings['sigma']:g}"] if "sigma" in settings else []
+    told += [f"from {settings['baseline']}"] if "baseline" in settings else []
+    if "background_images" in settings:
+        told.append(f"from {settings['background_images']} background images")
+    return f"{choices['method']} ({', '.join(told)})" if told else str(choices["method"])
+
+
+def _not(explanation: Explanation) -> str:
+    """The one class that it is compared with, where there is one."""
+    if len(explanation.rivals) != 1:
+        return ""
+    return f" and not {explanation.labels.get(explanation.rivals[0], explanation.rivals[0])}"
 
 
 def _footer(explanation: Explanation, *, own: bool) -> str:

@@ -12,10 +12,20 @@ from PIL import Image
 from torch import Tensor
 
 from chiaroscuro.catalogue import versions
-from chiaroscuro.choices import EXPLAIN_MAPS, MAPS, Fit, RivalRule, Score, check_names, parse_rivals
+from chiaroscuro.choices import (
+    EXPLAIN_MAPS,
+    MAPS,
+    Fit,
+    MethodOptions,
+    RivalRule,
+    Score,
+    check_names,
+    parse_rivals,
+)
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ImageError, ModelError
 from chiaroscuro.explanations.explanation import Explanation, ImageFacts, MapFacts, Prediction
+from chiaroscuro.explanations.methods import make_method
 from chiaroscuro.gradients import ClassGradients, class_gradients
 from chiaroscuro.gradients.engine import Progress
 from chiaroscuro.images import CropBox, Photo, check_array, frame, open_photo, to_uint8
@@ -35,9 +45,9 @@ def explain(
     *,
     target: int | str | None = None,
     maps: str | Iterable[str] = EXPLAIN_MAPS,
-    rivals: str | Sequence[int | str] | RivalRule = "all",
+    rivals: str | Sequence[int | str] | Mapping[int | str, float] | RivalRule = "all",
     score: Score = "logit",
-    method: str = "gradient",
+    method: Any = "gradient",
     fit: Fit | None = None,
     memory_budget: int | None = None,
     progress: Progress | None = None,
@@ -46,7 +56,8 @@ def explain(
 
     `image`: a path or a Pillow image (brought to the classifier's size by `fit`, default its own),
     an array (H, W, C) or a tensor (C, H, W) of floats in [0, 1] (taken as it is). `target` and
-    `rivals` take class indices or names; None explains the predicted class.
+    `rivals` take class indices or names; None explains the predicted class. `method`: as
+    `class_gradients` takes it, or `MethodOptions`, whose background is read from its files.
 
     Raises `ImageError`, `ChoiceError`, `InputError` or `ModelError`.
 
@@ -68,7 +79,7 @@ def explain(
         batch,
         wanted,
         rule,
-        method,
+        make_method(method, classifier) if isinstance(method, MethodOptions) else method,
         score,
         memory_budget,
         progress,
@@ -79,17 +90,21 @@ def explain(
     predictions = _predictions(classifier, found)
     chosen = int(found.target[0])
     raw = {name: _numpy(values[0]) for name, values in saliency.items()}
+    compared = tuple(sorted(set(found.rivals[0].tolist())))
     listed = {chosen, *(p.index for p in predictions), *_classes_in(raw)}
+    if len(compared) == 1:
+        listed.update(compared)  # the figure's title names it
     choices = {
         "target": _as_given(target),
         "rivals": str(found.choices.rivals),
         "method": found.choices.method,
+        "method_settings": _settings(found, method),
         "score": found.choices.score,
         "maps": list(names),
         "fit": fit or classifier.framing.fit,
         "tie_rule": "a tie with a rival is neither active nor inactive",
         "scaling": "maps are saved raw; pictures are clipped at the colour limits",
-        "seed": None,  # nothing here is random
+        "seed": found.choices.settings.get("seed"),  # None where nothing is random
         "device": str(weight.device),
         "dtype": str(batch.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
@@ -102,7 +117,7 @@ def explain(
         logits=_numpy(found.logits[0]),
         target=_prediction(classifier, found, chosen),
         predictions=predictions,
-        rivals=tuple(sorted(set(found.rivals[0].tolist()))),
+        rivals=compared,
         maps=raw,
         facts=_map_facts(saliency),
         labels={index: classifier.label(index) for index in sorted(listed) if index >= 0},
@@ -120,9 +135,22 @@ def _check_classifier(given: object) -> None:
         )
 
 
-def _rule(classifier: Classifier, rivals: str | Sequence[int | str] | RivalRule) -> RivalRule:
+def _settings(found: ClassGradients, method: Any) -> dict[str, Any]:
+    """The method's settings, with the place of a background that was read from files."""
+    kept = {name: value for name, value in found.choices.settings.items() if name != "name"}
+    if isinstance(method, MethodOptions) and method.background is not None:
+        kept["background"] = method.background
+    return kept
+
+
+def _rule(
+    classifier: Classifier,
+    rivals: str | Sequence[int | str] | Mapping[int | str, float] | RivalRule,
+) -> RivalRule:
     if isinstance(rivals, str) or not isinstance(rivals, Iterable):
         return parse_rivals(rivals)
+    if isinstance(rivals, Mapping):
+        return parse_rivals({classifier.class_index(k): weight for k, weight in rivals.items()})
     return parse_rivals([classifier.class_index(rival) for rival in rivals])
 
 

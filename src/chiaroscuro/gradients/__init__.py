@@ -1,6 +1,18 @@
 """The class-gradient engine: the only place that differentiates with respect to pixels."""
 
+from chiaroscuro.gradients.backward import CAPTUM
 from chiaroscuro.gradients.engine import ClassGradients, GradientChoices, class_gradients
-from chiaroscuro.gradients.points import METHODS, Points
+from chiaroscuro.gradients.methods import METHODS, Method
+from chiaroscuro.gradients.pixel_module import PixelModule
+from chiaroscuro.gradients.points import Points
 
-__all__ = ["METHODS", "ClassGradients", "GradientChoices", "Points", "class_gradients"]
+__all__ = [
+    "CAPTUM",
+    "METHODS",
+    "ClassGradients",
+    "GradientChoices",
+    "Method",
+    "PixelModule",
+    "Points",
+    "class_gradients",
+]

@@ -1,18 +1,27 @@
 """Gradients of every class, streamed: three images per photo come out, whatever K is."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from chiaroscuro.choices import SCORES, RivalRule, Score, check_names, parse_rivals
+from chiaroscuro.choices import SCORES, RivalRule, Rivals, Score, check_names, parse_rivals
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.errors import ModelError
+from chiaroscuro.errors import InputError, ModelError
+from chiaroscuro.gradients.backward import (
+    PIXELS_AT_ONCE,
+    CaptumMethod,
+    captum_extremes,
+    read_method,
+)
+from chiaroscuro.gradients.contrasts import contrast_rows, rival_weights
 from chiaroscuro.gradients.extremes import Extremes
 from chiaroscuro.gradients.graph import Graph
+from chiaroscuro.gradients.methods import Method, resolve_points
 from chiaroscuro.gradients.plan import Plan, make_plan, ran_out_of_memory
-from chiaroscuro.gradients.points import Points, resolve_points
+from chiaroscuro.gradients.points import Points, PointSource
 from chiaroscuro.gradients.probe import check_repeats, probe
 from chiaroscuro.gradients.slots import class_slots, resolve_target
 from chiaroscuro.guard import as_found, gradients_on
@@ -24,11 +33,15 @@ Progress = Callable[[int, int], object]
 
 @dataclass(frozen=True)
 class GradientChoices:
-    """How class gradients were made; `method` is "points" for explicit ones."""
+    """How class gradients were made.
+
+    `method` is "points" for explicit ones; `settings` are its settings in plain values.
+    """
 
     rivals: RivalRule
     method: str
     score: Score
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +70,8 @@ def class_gradients(
     classifier: Classifier,
     pixels: Tensor,
     target: int | Sequence[int] | Tensor | None = None,
-    rivals: str | Sequence[int] | RivalRule = "all",
-    method: str | Points = "gradient",
+    rivals: Rivals = "all",
+    method: str | Method | Points | Any = "gradient",
     score: Score = "logit",
     memory_budget: int | None = None,
     progress: Progress | None = None,
@@ -68,10 +81,15 @@ def class_gradients(
     """Gradients of the target's score and the extremes over its rivals', exact for any K.
 
     g_k = dS_k/dx at pixels x (B, C, H, W) in [0, 1]. `target`: None for the predicted class, an
-    index, or one per image. `rivals`: "all", "top:N" (by logit, per image), or class indices.
+    index, or one per image. `rivals`: "all", "top:N" (by logit, per image), "runner-up", or class
+    indices; "mean", "softmax" or weights by class make them one weighted mean, and `rival_max` and
+    `rival_min` the same tensor.
     `score`: "logit", or "log-probability" (log softmax; log sigmoid for a multi-label head).
-    `method`: a name of `METHODS`, or explicit `Points`. `memory_budget`: bytes that may be used
-    above the loaded model. `argmax` asks for the classes at the extremes too.
+    `method`: a name of `choices.METHODS`, a `Method` with settings, explicit `Points`, or a Captum
+    attribution whose model takes these pixels (those change the backward pass: one class at a time,
+    logits only). `memory_budget`: bytes that may be used above the loaded model; Captum is given
+    one image at a time then, and keeps no other promise. `argmax` asks for the classes at the
+    extremes too; a weighted mean has none.
 
     The network is asked in eval mode and left as found, also on an error; gradients work inside
     the caller's `no_grad` and `inference_mode`. Results have the pixels' dtype and device and do
@@ -93,10 +111,23 @@ def class_gradients(
     rule = parse_rivals(rivals)
     check_names("score", [score], SCORES)
     classifier.check_pixels(pixels)
-    name = method if isinstance(method, str) else "points"
+    if argmax and rule.is_weighted:
+        raise InputError(
+            f"no single rival holds the extreme of a weighted mean (rivals {rule}): "
+            "map 'winner' and argmax need rivals that compete one by one"
+        )
+    chosen = read_method(method, score)
+    name = chosen.name if isinstance(chosen, Method | CaptumMethod) else "points"
+    settings = chosen.describe() if isinstance(chosen, Method | CaptumMethod) else {}
+    choices = GradientChoices(rule, name, score, settings)
+    pixels = pixels.detach().clone()
     with gradients_on(), as_found(classifier.module):
-        stream = _Stream(classifier, pixels.detach().clone(), score, memory_budget, argmax)
-        return stream.run(target, rule, method, GradientChoices(rule, name, score), progress)
+        if isinstance(chosen, CaptumMethod):
+            size = 1 if memory_budget else max(1, PIXELS_AT_ONCE // pixels[0, 0].numel())
+            parts = torch.split(pixels, size)
+            return _by_captum(classifier, parts, target, chosen, choices, progress, argmax=argmax)
+        stream = _Stream(classifier, pixels, score, memory_budget, argmax)
+        return stream.run(target, rule, resolve_points(chosen, pixels), choices, progress)
 
 
 class _Stream:
@@ -122,35 +153,27 @@ class _Stream:
         self,
         target: int | Sequence[int] | Tensor | None,
         rule: RivalRule,
-        method: str | Points,
+        points: PointSource,
         choices: GradientChoices,
         progress: Progress | None,
     ) -> ClassGradients:
-        points = resolve_points(method, self.pixels)
         most = rule.most_slots(self.probe.classes)
         plan = make_plan(len(self.pixels), most, len(points), self.probe, self.memory_budget)
         # When all images go through together, the plain gradient's graph tells their logits too.
-        together = method == "gradient" and plan.images == len(self.pixels)
-        graph = self._graph(points, plan, most) if together else None
+        count = len(self.pixels)
+        together = choices.method == "gradient" and plan.images == count
+        graph = self._graph(points.images(0, count), plan, most) if together else None
         logits = self._clean_logits(plan) if graph is None else graph.clean_logits()
         check_repeats(logits[0], self.probe.logits, self.classifier.name)
         chosen = resolve_target(target, logits, multi_label=self.classifier.multi_label)
         slots = class_slots(rule, logits, chosen)
-        groups = list(self._groups(points, slots, plan, _Counter(slots.numel(), progress), graph))
-        return ClassGradients(
-            logits=logits,
-            target=chosen,
-            rivals=slots[:, 1:],
-            own=torch.cat([group.own for group in groups]).contiguous(),
-            rival_max=torch.cat([group.high for group in groups]).contiguous(),
-            rival_min=torch.cat([group.low for group in groups]).contiguous(),
-            rival_argmax=_join([group.high_class for group in groups]),
-            rival_argmin=_join([group.low_class for group in groups]),
-            choices=choices,
-        )
+        wanted = contrast_rows(rule, logits, chosen) if rule.is_weighted else slots
+        counter = _Counter(len(wanted) * wanted.shape[1], progress)
+        groups = list(self._groups(points, wanted, plan, counter, graph))
+        return _joined(logits, chosen, slots, groups, choices)
 
     def _groups(
-        self, points: Points, slots: Tensor, plan: Plan, count: "_Counter", graph: Graph | None
+        self, points: PointSource, slots: Tensor, plan: Plan, count: "_Counter", graph: Graph | None
     ) -> Iterator[Extremes]:
         """The extremes of a few images at a time, of fewer where memory runs out."""
         first = 0
@@ -190,13 +213,13 @@ class _Stream:
         count: "_Counter",
         graph: Graph | None,
     ) -> Extremes:
-        """The extremes of a few images."""
+        """The extremes of a few images.
+
+        `slots`: classes (G, M), or for a weighted contrast what is differentiated, (G, M, K).
+        """
         like = points.pixels[0].contiguous(memory_format=self.probe.memory_format)
         extremes = Extremes(like, argmax=self.argmax)
-        parts = [
-            Points(points.pixels[i : i + plan.points], points.weights[i : i + plan.points])
-            for i in range(0, len(points), plan.points)
-        ]
+        parts = [points.part(i, i + plan.points) for i in range(0, len(points), plan.points)]
         if graph is None and len(parts) == 1:
             graph = self._graph(parts[0], plan, slots.shape[1])
         for start in range(0, slots.shape[1], plan.slots):
@@ -205,10 +228,10 @@ class _Stream:
                 self._summed(parts, classes, plan) if graph is None else graph.gradients(classes)
             )
             for first, found in streamed:
-                given = found if points.factor is None else found * points.factor
+                given = found if points.sum_factor is None else found * points.sum_factor
                 held = classes[:, first : first + len(found)]
                 extremes.add(given, held, first=start + first == 0)
-                count.add(held.numel())
+                count.add(len(held) * held.shape[1])
         if not extremes.are_finite:
             raise ModelError(
                 f"{self.classifier.name} has NaN or infinite gradients: check the module"
@@ -225,6 +248,56 @@ class _Stream:
             for first, found in self._graph(part, plan, classes.shape[1]).gradients(classes):
                 total[first : first + len(found)] += found
         yield 0, total
+
+
+def _by_captum(
+    classifier: Classifier,
+    parts: Sequence[Tensor],
+    target: int | Sequence[int] | Tensor | None,
+    method: CaptumMethod,
+    choices: GradientChoices,
+    progress: Progress | None,
+    *,
+    argmax: bool,
+) -> ClassGradients:
+    """The same three images from a method that runs one class at a time."""
+    rule = choices.rivals
+    with torch.no_grad():
+        logits = torch.cat([classifier.logits(part) for part in parts])
+    chosen = resolve_target(target, logits, multi_label=classifier.multi_label)
+    slots = class_slots(rule, logits, chosen)
+    size = len(parts[0])
+    weights = torch.split(rival_weights(rule, logits, chosen), size) if rule.is_weighted else None
+    count = _Counter(slots.numel(), progress)
+    groups = [
+        captum_extremes(
+            classifier, part, method, mine, None if weights is None else weights[i], count.add,
+            argmax=argmax,
+        )
+        for i, (part, mine) in enumerate(zip(parts, torch.split(slots, size), strict=True))
+    ]  # fmt: skip
+    return _joined(logits, chosen, slots, groups, choices)
+
+
+def _joined(
+    logits: Tensor,
+    target: Tensor,
+    slots: Tensor,
+    groups: list[Extremes],
+    choices: GradientChoices,
+) -> ClassGradients:
+    """The groups' images as one result."""
+    return ClassGradients(
+        logits=logits,
+        target=target,
+        rivals=slots[:, 1:],
+        own=torch.cat([group.own for group in groups]).contiguous(),
+        rival_max=torch.cat([group.high for group in groups]).contiguous(),
+        rival_min=torch.cat([group.low for group in groups]).contiguous(),
+        rival_argmax=_join([group.high_class for group in groups]),
+        rival_argmin=_join([group.low_class for group in groups]),
+        choices=choices,
+    )
 
 
 class _Counter:

@@ -34,6 +34,7 @@ class Graph:
         self.score = score
         self.shape = (len(points), points.pixels.shape[1])
         self.weights = None if bool((points.weights == 1).all()) else points.weights
+        self.factor = points.point_factor
         rows = points.pixels.flatten(0, 1)
         leaf = rows.contiguous(memory_format=memory_format).detach().requires_grad_(True)
         with HookWatch(classifier.module) as hooks, timed("forward"):
@@ -61,12 +62,15 @@ class Graph:
     def gradients(self, classes: Tensor) -> Iterator[tuple[int, Tensor]]:
         """The weighted sum over points of dS_k/dx, for classes (G, V) and a few at a time.
 
-        Yields the place of the first class with gradients (v, G, C, H, W).
+        Yields the place of the first class with gradients (v, G, C, H, W). `classes` are indices;
+        in floats (G, V, K) each row is a weighted sum of scores.
         """
         for first, found in self._back(self._cotangents(classes)):
             by_point = torch.unflatten(found, 1, self.shape)
             if self.weights is not None:
                 by_point = by_point * self.weights[None, :, :, None, None, None]
+            if self.factor is not None:
+                by_point = by_point * self.factor
             yield first, by_point[:, 0] if self.shape[0] == 1 else by_point.sum(dim=1)
 
     def _back(self, cotangents: Tensor) -> Iterator[tuple[int, Tensor]]:
@@ -79,9 +83,14 @@ class Graph:
 
     def _cotangents(self, classes: Tensor) -> Tensor:
         """d(score)/d(logits) of every class: (V, P G, K) for classes (G, V)."""
-        index = classes.T[:, None].expand(-1, *self.shape).flatten(1)[..., None]
-        one_hot = self.logits.new_zeros(len(index), *self.logits.shape).scatter_(2, index, 1)
+        if classes.is_floating_point():
+            rows = classes.transpose(0, 1)[:, None].expand(-1, *self.shape, -1).flatten(1, 2)
+        else:
+            index = classes.T[:, None].expand(-1, *self.shape).flatten(1)[..., None]
+            rows = self.logits.new_zeros(len(index), *self.logits.shape).scatter_(2, index, 1)
         if self.score == "logit":
-            return one_hot
+            return rows
         chance = self.classifier.probabilities(self.logits)
-        return one_hot * (1 - chance) if self.classifier.multi_label else one_hot - chance
+        if self.classifier.multi_label:
+            return rows * (1 - chance)
+        return rows - chance * rows.sum(dim=2, keepdim=True)

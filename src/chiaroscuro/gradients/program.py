@@ -68,7 +68,7 @@ class Program:
             yield from self._descend(self._head, start, 0)
             return
         weights = torch.cat([part for _, part in self._descend(self._head, start, 0)])
-        yield from self._combine(weights.flatten(2))
+        yield from self._combine(weights.reshape(*weights.shape[:2], -1))
 
     def _narrow(self, stages: Sequence[_Stage], classes: int, basis: int) -> int | None:
         """The stage that starts with the fewest features a row, if they are worth a basis."""

@@ -12,6 +12,7 @@ from chiaroscuro.catalogue import versions
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import ImageSet
 from chiaroscuro.errors import ResultError
+from chiaroscuro.explanations.methods import make_method
 from chiaroscuro.gradients.plan import CHUNK_BYTES, DEFAULT_BUDGET
 from chiaroscuro.runs.settings import EvaluationSettings
 
@@ -27,6 +28,8 @@ def describe_run(
     chosen["batch"] = settings.batch or _batch(classifier)
     chosen["threads"] = settings.threads or torch.get_num_threads()
     chosen["split"] = images.split
+    background = make_method(settings.method_options, classifier).describe()
+    chosen["background_sha256"] = background.get("background_sha256")
     return {
         "schema": "chiaroscuro-run/1",
         "settings": {k: list(v) if isinstance(v, tuple) else v for k, v in chosen.items()},

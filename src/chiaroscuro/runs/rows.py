@@ -8,9 +8,10 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from chiaroscuro.choices import RivalRule, parse_rivals
+from chiaroscuro.choices import RivalRule, is_rival_word, parse_rivals
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import Batch
+from chiaroscuro.explanations.methods import make_method
 from chiaroscuro.gradients import ClassGradients, class_gradients
 from chiaroscuro.maps import SaliencyMaps, saliency_maps
 from chiaroscuro.metrics import DeletionCurve, deletion_curves
@@ -59,13 +60,16 @@ def measure(
 ) -> Iterator[Measured]:
     """Predict, explain and delete a batch's images, those of one size together."""
     rule = rival_rule(classifier, settings.rivals)
+    method = make_method(settings.method_options, classifier)
     weight = next(classifier.module.parameters(), torch.zeros(()))
     for places in _by_size(batch):
         stacked = np.stack([batch.pixels[place] for place in places])
         pixels = torch.from_numpy(stacked).to(weight.device)
         if weight.is_floating_point():
             pixels = pixels.to(weight.dtype)
-        found = class_gradients(classifier, pixels, rivals=rule, score=settings.score)
+        found = class_gradients(
+            classifier, pixels, rivals=rule, method=method, score=settings.score
+        )
         maps = saliency_maps(found, settings.maps)
         curves = {
             (protocol, name, fill): curve
@@ -79,8 +83,8 @@ def measure(
 
 
 def rival_rule(classifier: Classifier, rivals: str) -> RivalRule:
-    """The rule of a word: "all", "top:N", or classes by index or name, separated by ";"."""
-    if rivals == "all" or rivals.startswith("top:"):
+    """The rule of a word, of weights by index, or of indices and names separated by ";"."""
+    if is_rival_word(rivals) or "=" in rivals:
         return parse_rivals(rivals)
     return parse_rivals([classifier.class_index(name) for name in rivals.split(";")])
 

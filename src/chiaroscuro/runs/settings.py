@@ -8,9 +8,12 @@ from chiaroscuro.choices import (
     PROTOCOLS,
     RANKING_MAPS,
     SCORES,
+    MethodOptions,
     Score,
     check_names,
+    is_rival_word,
     parse_fill,
+    parse_method,
     parse_rivals,
 )
 from chiaroscuro.errors import ChoiceError
@@ -22,7 +25,9 @@ class EvaluationSettings:
 
     `data`, `split`, `limit`, `seed`: see `load_images`; the seed also breaks ties and draws noise.
     `colour_only`: files that are not RGB are left out. `rivals`: "all", "top:N" or classes by
-    index or name, separated by ";". `batch`: images at a time, None for as many as suit their size.
+    index or name, separated by ";"; "mean", "softmax", "runner-up" as in `parse_rivals`. `method`
+    with `points`, `sigma`, `baseline`, `background`: as `parse_method` takes them, None for the
+    method's own. `batch`: images at a time, None for as many as suit their size.
     `threads`: None for PyTorch's own; whatever it is then stays through every `resume`.
     `resamples` and `flips`: random sets behind each interval, and sign choices behind each p-value.
     """
@@ -38,6 +43,11 @@ class EvaluationSettings:
     fractions: tuple[float, ...] = PAPER_FRACTIONS
     rivals: str = "all"
     score: Score = "logit"
+    method: str = "gradient"
+    points: int | None = None
+    sigma: float | None = None
+    baseline: str | None = None
+    background: str | None = None
     colour_only: bool = False
     batch: int | None = None
     threads: int | None = None
@@ -60,5 +70,14 @@ class EvaluationSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ChoiceError(f"{name} is {value}: expected at least 1")
-        if self.rivals == "all" or self.rivals.startswith("top:"):
+        if is_rival_word(self.rivals):
             parse_rivals(self.rivals)
+        for name in ("points", "sigma", "baseline"):
+            put(self, name, getattr(self.method_options, name))
+
+    @property
+    def method_options(self) -> MethodOptions:
+        """The method with its settings; noise is drawn from the run's seed."""
+        return parse_method(
+            self.method, self.points, self.sigma, self.baseline, self.background, self.seed
+        )

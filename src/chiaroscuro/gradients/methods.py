@@ -1,0 +1,195 @@
+"""Gradient methods as points with weights: what each makes of an image."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from chiaroscuro.choices import METHODS as NAMES
+from chiaroscuro.choices import parse_method
+from chiaroscuro.errors import ChoiceError
+from chiaroscuro.fills import filled, image_seeds
+from chiaroscuro.gradients.points import Points, PointSource
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """A gradient method with its settings; None takes the default of `chiaroscuro.choices.METHODS`.
+
+    `points`: places where the gradient is asked. `sigma`: standard deviation of SmoothGrad's noise,
+    in units of pixel value (the paper's share of the value range, which is 1 here). `baseline`:
+    "black", "white", "mean" or "blur", where integrated gradients begin. `background`
+    (N, C, H, W): images where expected gradients begin. `seed`: random numbers are drawn from it
+    and from the image's own values, so an image gets the same ones in any batch.
+
+    Raises `ChoiceError` for an unknown name, an option that the method does not take, a value
+    outside its range, and for squared and variance forms, which have no sign.
+
+    >>> Method("integrated-gradients", baseline="white").points
+    32
+    """
+
+    name: str
+    points: int | None = None
+    sigma: float | None = None
+    baseline: str | None = None
+    background: Tensor | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        given = None if self.background is None else "images"
+        options = parse_method(self.name, self.points, self.sigma, self.baseline, given)
+        put = object.__setattr__  # frozen, and its defaults filled in
+        for name in ("points", "sigma", "baseline"):
+            put(self, name, getattr(options, name))
+        if self.background is not None and (self.background.ndim != 4 or not len(self.background)):
+            raise ChoiceError(
+                f"background has shape {tuple(self.background.shape)}: expected (N, C, H, W)"
+            )
+
+    @property
+    def is_captum(self) -> bool:
+        """Whether it changes the backward pass, and so runs through Captum."""
+        return NAMES[self.name].captum
+
+    @property
+    def is_random(self) -> bool:
+        """Whether it draws random numbers from `seed`."""
+        return self.name in ("smoothgrad", "expected-gradients")
+
+    def describe(self) -> dict[str, Any]:
+        """Name and settings in plain values; the background by its count and hash."""
+        kept: dict[str, Any] = {"name": self.name}
+        for name in ("points", "sigma", "baseline"):
+            if getattr(self, name) is not None:
+                kept[name] = getattr(self, name)
+        if self.background is not None:
+            values = self.background.detach().float().cpu().contiguous().numpy()
+            kept["background_images"] = len(values)
+            kept["background_sha256"] = hashlib.sha256(values.tobytes()).hexdigest()
+        return kept | ({"seed": self.seed} if self.is_random else {})
+
+
+def gradient_points(pixels: Tensor, _: Method) -> Points:
+    """The plain gradient: one point, the image itself, with weight 1."""
+    return Points(pixels[None], torch.ones_like(pixels[None, :, 0, 0, 0]))
+
+
+def input_points(pixels: Tensor, _: Method) -> Points:
+    """Input x gradient: the plain gradient times the pixel values."""
+    return Points(pixels[None], torch.ones_like(pixels[None, :, 0, 0, 0]), factor=pixels)
+
+
+def smoothgrad_points(pixels: Tensor, method: Method) -> Points:
+    """The image plus Gaussian noise, P times; noisy values may leave [0, 1], as published."""
+    count, sigma = method.points or 1, method.sigma or 0.0
+    drawn = [
+        np.random.default_rng(own).standard_normal((count, *pixels.shape[1:]), np.float32)
+        for own in image_seeds(pixels, method.seed)
+    ]
+    noise = torch.from_numpy(np.stack(drawn, axis=1)).to(pixels)
+    return Points(pixels + sigma * noise, _even(pixels, count))
+
+
+def line_points(pixels: Tensor, method: Method) -> Points:
+    """Integrated gradients: places on the line from the baseline, times the way from there.
+
+    The places are those of Gauss-Radau's rule with the image itself as its end: exact for
+    polynomials of degree 2P-2 along the line, and with one point the gradient at the image.
+    """
+    baseline = filled(pixels, method.baseline or "black")
+    shares, weights = (torch.from_numpy(part).to(pixels) for part in radau(method.points or 1))
+    way = pixels - baseline
+    places = baseline + shares.view(-1, 1, 1, 1, 1) * way
+    return Points(places, weights[:, None].expand(-1, len(pixels)), factor=way)
+
+
+def background_points(pixels: Tensor, method: Method) -> Points:
+    """Expected gradients: each point on a line from an image of the background of its own.
+
+    The background is gone through in a random order, as often as points ask; places on the lines
+    are drawn one from each of P equal parts of [0, 1], in a random order.
+    """
+    count = method.points or 1
+    background = _background(method, pixels)
+    chosen, shares = [], []
+    for own in image_seeds(pixels, method.seed):
+        generator = np.random.default_rng(own)
+        rounds = -(-count // len(background))
+        order = [generator.permutation(len(background)) for _ in range(rounds)]
+        chosen.append(np.concatenate(order)[:count])
+        shares.append((generator.permutation(count) + generator.random(count)) / count)
+    begin = background[torch.from_numpy(np.stack(chosen, axis=1)).to(pixels.device)]
+    share = torch.from_numpy(np.stack(shares, axis=1)).to(pixels)[:, :, None, None, None]
+    way = pixels - begin
+    return Points(begin + share * way, _even(pixels, count), factor=way)
+
+
+def radau(points: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Places in (0, 1], the last one 1, and weights of the Gauss-Radau rule on [0, 1].
+
+    >>> [part.round(4).tolist() for part in radau(2)]
+    [[0.3333, 1.0], [0.75, 0.25]]
+    """
+    # Mirrored from the rule that has -1 as its first place: roots of L_{P-1} + L_P.
+    legendre = np.polynomial.legendre
+    roots = np.sort(legendre.legroots([0.0] * (points - 1) + [1.0, 1.0]).real)
+    roots[0] = -1.0
+    last = legendre.legval(roots, [0.0] * (points - 1) + [1.0])
+    weights = (1 - roots) / (points * last) ** 2
+    return ((1 - roots) / 2)[::-1].copy(), (weights / weights.sum())[::-1].copy()
+
+
+def _even(pixels: Tensor, count: int) -> Tensor:
+    return torch.full_like(pixels[:, 0, 0, 0].expand(count, -1), 1 / count)
+
+
+def _background(method: Method, pixels: Tensor) -> Tensor:
+    assert method.background is not None
+    if method.background.shape[1:] != pixels.shape[1:]:
+        raise ChoiceError(
+            f"the background has images {tuple(method.background.shape[1:])}: "
+            f"the pixels have {tuple(pixels.shape[1:])}"
+        )
+    return method.background.to(pixels)
+
+
+METHODS: dict[str, Callable[[Tensor, Method], Points]] = {
+    "gradient": gradient_points,
+    "input-x-gradient": input_points,
+    "smoothgrad": smoothgrad_points,
+    "integrated-gradients": line_points,
+    "expected-gradients": background_points,
+}
+"""Every method that is points with weights: pixels (B, C, H, W) and settings to `Points`."""
+
+
+@dataclass(frozen=True, eq=False)
+class MadePoints:
+    """A method's points, made for a few images at a time: all at once need not fit in memory."""
+
+    method: Method
+    pixels: Tensor
+
+    def __len__(self) -> int:
+        return self.method.points or 1
+
+    def images(self, first: int, last: int) -> Points:
+        """The points of images first..last-1."""
+        return METHODS[self.method.name](self.pixels[first:last], self.method)
+
+
+def resolve_points(method: Method | Points, pixels: Tensor) -> PointSource:
+    """The points of a method, or explicit points checked against the pixels."""
+    if isinstance(method, Method):
+        return MadePoints(method, pixels)
+    if method.pixels.shape[1:] != pixels.shape:
+        raise ChoiceError(
+            f"points are for images {tuple(method.pixels.shape[1:])}: "
+            f"the pixels are {tuple(pixels.shape)}"
+        )
+    return method
