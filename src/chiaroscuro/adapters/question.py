@@ -98,19 +98,15 @@ class Question:
 
 
 def make_question(
-    map: str,
-    rivals: Any,
-    method: str,
-    score: Score,
-    memory_budget: int | None,
+    name: str, rivals: Any, method: str, score: Score, memory_budget: int | None
 ) -> Question:
-    """The choices checked; raises `ChoiceError` for unknown ones and for maps that are classes."""
-    check_names("map", [map], MAPS)
-    if map not in RANKING_MAPS:
-        raise ChoiceError(f"map {map!r} is no attribution: give one of {', '.join(RANKING_MAPS)}")
+    """The choices checked; raises `ChoiceError` for unknown ones and for maps of classes."""
+    check_names("map", [name], MAPS)
+    if name not in RANKING_MAPS:
+        raise ChoiceError(f"map {name!r} is no attribution: give one of {', '.join(RANKING_MAPS)}")
     check_names("method", [method], METHODS)
     check_names("score", [score], SCORES)
-    return Question(map, parse_rivals(rivals), method, score, memory_budget)
+    return Question(name, parse_rivals(rivals), method, score, memory_budget)
 
 
 def _one_each(target: Any, images: int) -> list[Any]:
