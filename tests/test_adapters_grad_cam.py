@@ -243,11 +243,13 @@ def test_the_network_is_left_as_found(fails):
     assert_same(before, snapshot(net, pixels))
 
 
-def test_a_two_class_network_of_two_columns_is_not_one_column():
-    class Two(nn.Module):
+@pytest.mark.parametrize("weights", [[1.0, 0.5], [1.0, -1.0, 0.0]])
+def test_other_networks_are_not_taken_for_one_column(weights):
+    class Weighted(nn.Module):
         def forward(self, x):
-            size = x.flatten(1).sum(dim=1)
-            return torch.stack([size, 0.5 * size], dim=1)
+            return x.flatten(1).sum(dim=1, keepdim=True) * torch.tensor(weights)
 
-    targets = [ClassifierOutputTarget(1)]
-    assert grad_cam_targets(Classifier(Two()), torch.rand(1, 3, 4, 4), targets).tolist() == [1]
+    found = grad_cam_targets(
+        Classifier(Weighted()), torch.rand(1, 3, 4, 4), [ClassifierOutputTarget(1)]
+    )
+    assert found.tolist() == [1]
