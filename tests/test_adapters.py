@@ -178,10 +178,18 @@ def test_other_scales_and_methods_are_refused_outside(monkeypatch):
         asked.values(classifier, pixels + 0.5, 0)
 
 
+@pytest.mark.parametrize(
+    "pixels", [None, torch.zeros(3, 4, 4), torch.zeros(0, 3, 4, 4), torch.ones(1, 3, 4, 4).int()]
+)
+def test_what_is_no_image_is_refused(pixels):
+    with pytest.raises(ImageError, match="pixels"):
+        question("active").values(curved(), pixels, 0)
+
+
 def test_nan_pixels_are_refused():
     pixels = random_pixels(1, 3, 4, 4)
     pixels[0, 0, 0, 0] = torch.nan
-    with pytest.raises(ImageError):
+    with pytest.raises(ImageError, match="pixels hold NaN"):
         question("active").values(curved(), pixels, 0)
 
 

@@ -1,13 +1,13 @@
 """Our maps as a Captum attribution, and as pictures for Captum's drawing."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from chiaroscuro.adapters.peers import need
-from chiaroscuro.adapters.question import make_question
+from chiaroscuro.adapters.question import Rivals, make_question
 from chiaroscuro.choices import Score
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import InputError
@@ -20,7 +20,7 @@ def captum_attribution(
     classifier: Classifier,
     map: str = "active",
     *,
-    rivals: Any = "all",
+    rivals: Rivals = "all",
     method: str = "gradient",
     score: Score = "logit",
     memory_budget: int | None = None,

@@ -11,7 +11,7 @@ from torch import Tensor
 from chiaroscuro.adapters.grad_cam_targets import read_targets
 from chiaroscuro.adapters.network import PixelNetwork
 from chiaroscuro.adapters.peers import need
-from chiaroscuro.adapters.question import make_question
+from chiaroscuro.adapters.question import Rivals, make_question
 from chiaroscuro.choices import MAPS, Score
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.edits import pixel_order, pixel_rank, tie_priority
@@ -30,7 +30,7 @@ def grad_cam_maps(
     targets: Targets = None,
     map: str = "active",
     *,
-    rivals: Any = "all",
+    rivals: Rivals = "all",
     method: str = "gradient",
     score: Score = "logit",
     memory_budget: int | None = None,

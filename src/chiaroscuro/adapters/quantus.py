@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from chiaroscuro.adapters.network import PixelNetwork
 from chiaroscuro.adapters.peers import need
-from chiaroscuro.adapters.question import Question, make_question
+from chiaroscuro.adapters.question import Question, Rivals, make_question
 from chiaroscuro.choices import Score
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChoiceError
@@ -22,7 +22,7 @@ _OURS = ("map", "rivals", "score", "memory_budget")
 def quantus_explain(
     map: str = "active",
     *,
-    rivals: Any = "all",
+    rivals: Rivals = "all",
     method: str = "gradient",
     score: Score = "logit",
     memory_budget: int | None = None,

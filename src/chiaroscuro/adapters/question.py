@@ -1,6 +1,8 @@
 """Which map another library gets, asked at any pixels, also at such as noise has moved."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import torch
@@ -20,6 +22,8 @@ from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChoiceError, ImageError
 from chiaroscuro.gradients import METHODS, Points, class_gradients
 from chiaroscuro.maps import MAPS, saliency_maps
+
+Rivals = str | Sequence[int] | RivalRule
 
 _FAR = 25.0
 """Noise and normalised input stay within +-25; 8-bit pixels do not."""
@@ -44,9 +48,9 @@ class Question:
         pixels as they are. Raises `ChoiceError` for a method other than the gradient there, and
         `ImageError` for pixels so far out that they must be of another scale.
         """
-        pixels = pixels.detach()
-        if pixels.ndim != 4 or bool(((pixels >= 0) & (pixels <= 1)).all()):
+        if _engine_decides(pixels):
             return self._ask(classifier, pixels, target, self.rivals, self.method, reduce)
+        pixels = pixels.detach()
         self._check_outside(pixels)
         with torch.no_grad():
             logits = PixelNetwork(classifier)(pixels)
@@ -71,21 +75,22 @@ class Question:
         reduce: Reduce,
     ) -> Tensor:
         """One call of the engine; without a method the gradient at these very pixels."""
-        points = Points(pixels[None], torch.ones_like(pixels[None, :, 0, 0, 0]))
+        points: str | Points
+        if method is None:
+            points = Points(pixels[None], torch.ones_like(pixels[None, :, 0, 0, 0]))
+            pixels = pixels.clamp(0, 1)
+        else:
+            points = method
         found = class_gradients(
-            classifier,
-            pixels if method else pixels.clamp(0, 1),
-            target,
-            rivals,
-            method or points,
-            self.score,
-            self.memory_budget,
+            classifier, pixels, target, rivals, points, self.score, self.memory_budget
         )
         return saliency_maps(found, [self.map], reduce=reduce)[self.map]
 
     def _check_outside(self, pixels: Tensor) -> None:
         low, high = (float(value) for value in torch.aminmax(pixels))
-        if not -_FAR <= low <= high <= _FAR:
+        if not (isfinite(low) and isfinite(high)):
+            raise ImageError("pixels hold NaN or infinite values: expected floats in [0, 1]")
+        if low < -_FAR or high > _FAR:
             raise ImageError(
                 f"pixels have values from {low:.4g} to {high:.4g}: expected floats in [0, 1], "
                 "with some noise at most; divide 8-bit values by 255"
@@ -98,7 +103,7 @@ class Question:
 
 
 def make_question(
-    name: str, rivals: Any, method: str, score: Score, memory_budget: int | None
+    name: str, rivals: Rivals, method: str, score: Score, memory_budget: int | None
 ) -> Question:
     """The choices checked; raises `ChoiceError` for unknown ones and for maps of classes."""
     check_names("map", [name], MAPS)
@@ -107,6 +112,13 @@ def make_question(
     check_names("method", [method], METHODS)
     check_names("score", [score], SCORES)
     return Question(name, parse_rivals(rivals), method, score, memory_budget)
+
+
+def _engine_decides(pixels: Any) -> bool:
+    """Whether the pixels are in [0, 1], or no images at all, which the engine refuses."""
+    if not isinstance(pixels, Tensor) or pixels.ndim != 4 or pixels.numel() == 0:
+        return True
+    return bool(((pixels >= 0) & (pixels <= 1)).all())
 
 
 def _one_each(target: Any, images: int) -> list[Any]:
