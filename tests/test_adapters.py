@@ -164,6 +164,29 @@ def test_top_rivals_outside_are_those_of_the_pixels_given(target):
         torch.testing.assert_close(found[image], oracle(gradients[image, run], 0, "active"))
 
 
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ([1, 2], "target has 2 classes for 3 images"),
+        (5, "target 5 is out of range"),
+        (-1, "target -1 is out of range"),
+    ],
+)
+@pytest.mark.parametrize("rivals", ["all", "top:2"])
+def test_wrong_targets_are_refused_outside_too(target, words, rivals):
+    pixels = random_pixels(3, 3, 4, 4) * 3 - 1
+    with pytest.raises(ChoiceError, match=words):
+        question("active", rivals).values(curved(), pixels, target)
+
+
+def test_a_multi_label_network_has_no_predicted_class_outside_either():
+    classifier = Classifier(curved().module, multi_label=True)
+    pixels = random_pixels(3, 3, 4, 4) * 3 - 1
+    for rivals in ("all", "top:2"):
+        with pytest.raises(ChoiceError, match="has no predicted class"):
+            question("active", rivals).values(classifier, pixels, None)
+
+
 def test_other_scales_and_methods_are_refused_outside(monkeypatch):
     classifier = curved()
     pixels = random_pixels(1, 3, 4, 4)

@@ -154,6 +154,14 @@ def test_road_scores_are_theirs_on_ranks(single):
     assert all(torch.equal(again[name], found[name]) for name in maps)
 
 
+def test_road_takes_other_floats(single):
+    classifier, pixels = single
+    maps = {"x": random_pixels(3, 12, 12)}
+    expected = road_scores(classifier, pixels, maps, 1, [50])
+    double = road_scores(classifier.to(torch.float64), pixels.double(), maps, 1, [50])
+    torch.testing.assert_close(double["x"], expected["x"], rtol=1e-4, atol=1e-5)
+
+
 def test_road_prefers_the_map_that_knows_the_pixels():
     """One bright square decides the class: the map of it wins over its opposite."""
     weights = torch.zeros(2, 1, 8, 8)

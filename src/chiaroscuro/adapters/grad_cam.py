@@ -86,12 +86,17 @@ def road_scores(
     chosen = _chosen(classifier, logits, read_targets(classifier, pixels, targets))
     asked = [ClassifierOutputTarget(k) for k in chosen]
     measure = ROADCombined(percentiles=list(percentiles))
+
+    def ask(images: Tensor) -> Tensor:  # ROAD fills in float32 and takes no other pixels
+        answer: Tensor = network(images.to(pixels.dtype))
+        return answer.float()
+
     scores = {}
     for name, values in maps.items():
         ranks = _ranks(name, values, pixels, seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            scores[name] = torch.from_numpy(measure(pixels, ranks, asked, network))
+            scores[name] = torch.from_numpy(measure(pixels.float(), ranks, asked, ask))
     return scores
 
 

@@ -56,9 +56,9 @@ class Question:
             logits = PixelNetwork(classifier)(pixels)
         if target is None and not classifier.multi_label:
             target = logits.argmax(dim=1)
-        if self.rivals.count is None:
-            return self._ask(classifier, pixels, target, self.rivals, None, reduce)
         classes = _one_each(target, len(pixels))
+        if self.rivals.count is None or len(classes) != len(pixels):
+            return self._ask(classifier, pixels, target, self.rivals, None, reduce)
         parts = [
             self._ask(classifier, image[None], own, _top(row, own, self.rivals), None, reduce)
             for image, row, own in zip(pixels, logits, classes, strict=True)
@@ -122,7 +122,7 @@ def _engine_decides(pixels: Any) -> bool:
 
 
 def _one_each(target: Any, images: int) -> list[Any]:
-    """The target of each image; a count that does not fit is left for the engine to refuse."""
+    """The target of each image; another count stays as it is, for the engine to refuse."""
     classes = torch.as_tensor(target).flatten().tolist() if target is not None else [None]
     return classes * images if len(classes) == 1 else classes
 
