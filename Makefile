@@ -42,7 +42,7 @@ $(READY): pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(READY_DEV): $(READY) requirements-dev.txt
-	$(INSTALLER) install --quiet -c constraints.txt -r requirements-dev.txt -e '.[hf,train]'
+	$(INSTALLER) install --quiet -c constraints.txt -r requirements-dev.txt -e '.[hf,train,adapters]'
 	touch $@
 
 $(READY_DOCS): $(READY)

@@ -63,6 +63,20 @@ def test_the_how_to_of_evaluating_runs(capsys):
     assert "'inverted:active'" in capsys.readouterr().out
 
 
+def test_the_how_to_of_the_adapters_runs(capsys):
+    captum, quantus, grad_cam = snippets(
+        "docs/how-to/use-with-captum-quantus-grad-cam.md", "python"
+    )
+    scopes = [{}, {}, {}]
+    for snippet, scope in zip((captum, quantus, grad_cam), scopes, strict=True):
+        exec(snippet, scope)
+    assert scopes[0]["found"].shape == scopes[0]["averaged"].shape == (2, 3, 32, 32)
+    assert scopes[1]["scores"].keys() == scopes[1]["metrics"].keys()
+    assert scopes[2]["cams"].shape == (2, 32, 32)
+    assert scopes[2]["chosen"].tolist() == [3, 5]
+    assert "'Sparseness'" in capsys.readouterr().out
+
+
 def test_the_how_to_of_a_map_works(toy, monkeypatch):
     """Its rows pasted where it says so and its lines at run time: one map, the oracle's."""
     monkeypatch.setattr(choices, "MAPS", dict(choices.MAPS))

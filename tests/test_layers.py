@@ -20,7 +20,7 @@ LAYERS = [
     ["maps"],
     ["edits"],
     ["metrics"],
-    ["explanations"],
+    ["explanations", "adapters"],
     ["runs"],
     ["paper"],
     ["cli"],

@@ -27,7 +27,7 @@ def as_found(module: nn.Module) -> Iterator[None]:
     with _random_state(module):
         try:
             for part, _ in flags:
-                part.training = False
+                mark_eval(part)
             for parameter, _ in parameters:
                 parameter.requires_grad_(False)
             yield
@@ -74,6 +74,11 @@ class _Attributes:
         for held, content in self.inner:
             held.clear()
             held.update(content)
+
+
+def mark_eval(part: nn.Module) -> None:
+    """Set the flag of this one module, not of those inside it; its own `train()` is not called."""
+    part.training = False
 
 
 class _Buffer:

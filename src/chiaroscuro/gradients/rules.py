@@ -1,7 +1,7 @@
 """How each operation of PyTorch goes backward for many classes at once.
 
-`RULES` names the operations that are served here; every other one is asked of PyTorch's engine
-class by class, which is exact too and only slower. A rule may decline by returning None.
+`RULES` names the operations that are served here; every other one does its own backward pass class
+by class, which is exact too and only slower. A rule may decline by returning None.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ def _elementwise(entry: Entry) -> Step:
     about = entry.node._input_metadata[0]
     with torch.enable_grad():
         ones = torch.ones(entry.shapes[0], dtype=about.dtype, device=about.device)
-        (slope,) = entry.ask_engine([ones])
+        (slope,) = entry.differentiate([ones])
     assert slope is not None
     return Scale(slope.detach())
 

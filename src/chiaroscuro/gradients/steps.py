@@ -165,7 +165,7 @@ class Apart:
 
 
 class Opaque:
-    """An operation that is not known here: PyTorch's engine is asked, class by class."""
+    """An operation that is not known here: its own backward pass, class by class."""
 
     def __init__(self, entry: Entry) -> None:
         self.entry = entry
@@ -175,7 +175,7 @@ class Opaque:
         classes = next(len(flow.tensor) for flow in flows if flow is not None)
         with torch.enable_grad():
             rows = [
-                self.entry.ask_engine([None if f is None else f.tensor[v] for f in flows])
+                self.entry.differentiate([None if f is None else f.tensor[v] for f in flows])
                 for v in range(classes)
             ]
         return [

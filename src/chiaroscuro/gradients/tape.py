@@ -51,19 +51,30 @@ class Entry:
         node, output = self.node.next_functions[number]
         return torch.Size(node._input_metadata[output].shape)
 
-    def ask_engine(self, gradients: list[Tensor | None]) -> list[Tensor | None]:
-        """The operation's own backward pass, by PyTorch's engine: gradients of its inputs."""
-        given = [(i, g) for i, g in enumerate(gradients) if g is not None]
-        wanted = [i for i, edge in enumerate(self.edges) if edge is not None]
-        found = torch.autograd.grad(
+    @property
+    def is_local(self) -> bool:
+        """Whether it can be asked apart from what lies behind it.
+
+        Operations written in Python cannot be called; the engine that is asked instead tells their
+        inputs apart only where there is one.
+        """
+        return callable(self.node) or sum(edge is not None for edge in self.edges) == 1
+
+    def differentiate(self, gradients: list[Tensor | None]) -> list[Tensor | None]:
+        """The operation's own backward pass: gradients of its outputs to those of its inputs."""
+        if callable(self.node):
+            found = self.node(*gradients)
+            return list(found) if isinstance(found, tuple) else [found]
+        place = next(i for i, edge in enumerate(self.edges) if edge is not None)
+        given = [(i, gradient) for i, gradient in enumerate(gradients) if gradient is not None]
+        (made,) = torch.autograd.grad(
             [GradientEdge(self.node, i) for i, _ in given],
-            [GradientEdge(*self.node.next_functions[i]) for i in wanted],
+            [GradientEdge(*self.node.next_functions[place])],
             [gradient for _, gradient in given],
             retain_graph=True,
             allow_unused=True,
         )
-        by_input = dict(zip(wanted, found, strict=True))
-        return [by_input.get(i) for i in range(len(self.edges))]
+        return [made if i == place else None for i in range(len(self.edges))]
 
 
 @dataclass(frozen=True, eq=False)
