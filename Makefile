@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 READY_DOCS := $(VENV)/.ready-docs
 
-.PHONY: demo test lint bench mutants docs clean
+.PHONY: demo test lint bench guard mutants docs clean
 
 demo: $(READY)  ## two packaged photos explained; prints the page's path
 	$(BIN)/chiaroscuro explain --out chiaroscuro-out --force
@@ -21,8 +21,11 @@ lint: $(READY_DEV)  ## format, style and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(READY_DEV)  ## ours against the published algorithm and a plain loop
-	$(BIN)/python -m benchmarks.gradients
+bench: $(READY_DEV)  ## every figure of docs/results/speed.md, on a machine of its own; DATA_ROOT=DIR holds cifar10/
+	$(BIN)/python -m benchmarks --full --write $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
+
+guard: $(READY_DEV)  ## a minute of it: fails when ours became slower against a plain loop
+	$(BIN)/python -m benchmarks.guard
 
 mutants: $(READY_DEV)  ## break listed lines one by one; each must turn the suite red
 	$(BIN)/python -m tools.mutants

@@ -1,6 +1,6 @@
 """`evaluate` against the article's published procedure: same images, maps, fills and fractions.
 
-    python -m benchmarks.deletion [--data-root DIR] [--images 1000] [--runs 3] [--write]
+    python -m benchmarks.deletion [--data-root DIR] [--images 1000] [--runs 3]
     python -m benchmarks.deletion --memory          # peak at 1,000 and at 10,000 images
 
 Both run the packaged CIFAR-10 network, all five maps, black and white, 13 fractions, each in a
@@ -14,11 +14,11 @@ compared first.
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,12 +26,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks.algorithms import published
-from benchmarks.worker import peak_above
+from benchmarks.clock import peak_above
+from benchmarks.gradients import in_process
 
 BATCH = 128
 FILLS = {"black": 0.0, "white": 1.0}
-GOAL = 3.0
-PAGE = Path(__file__).parent.parent / "docs" / "results" / "deletion-speed.md"
+RATE_BATCHES = (16, 32, 64, 128, 256, 512, 1024)
+_SECONDS = 0.5
 
 
 def main() -> None:
@@ -40,71 +41,56 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--memory", action="store_true")
-    parser.add_argument("--write", action="store_true", help=f"write {PAGE.name}")
-    parser.add_argument("--worker", choices=["ours", "published"])
+    parser.add_argument("--worker", choices=_WORKERS)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     if arguments.worker:
-        work = run_ours if arguments.worker == "ours" else run_published
+        work = _WORKERS[arguments.worker]
         print(json.dumps(work(arguments.images, arguments.data_root, arguments.out)))
         return
     if arguments.memory:
-        counts = [1000, 10_000]
-        peaks = [in_turn("ours", n, arguments.data_root)["peak_bytes"] for n in counts]
-        for count, peak in zip(counts, peaks, strict=True):
+        for count in (1000, 10_000):
+            peak = in_turn("ours", count, arguments.data_root)["peak_bytes"]
             print(f"{count:6,} images: {peak / 2**20:.0f} MiB above the loaded model")
         return
-    lines = compare(arguments.images, arguments.runs, arguments.data_root)
-    print("\n".join(lines))
-    if arguments.write:
-        PAGE.write_text("# Speed of deletion\n\n" + "\n".join(lines) + "\n")
+    found = measure(arguments.images, arguments.runs, arguments.data_root)
+    print(json.dumps(found, indent=2))
 
 
-def compare(images: int, runs: int, root: Path | None) -> list[str]:
-    """Curves compared, then both in turn; the lines of the page."""
-    found: dict[str, list[float]] = {"ours": [], "published": []}
+def measure(images: int, runs: int, root: Path | None) -> dict[str, Any]:
+    """Both in turn, their curves compared, and what evaluation's parts reach."""
+    turns = []
     gaps = []
     for _ in range(runs):
-        curves = {}
+        turn, curves = {}, {}
         for worker in ("published", "ours"):
-            with tempfile.TemporaryDirectory() as folder:
-                told = in_turn(worker, images, root, Path(folder) / "out")
-            found[worker].append(float(told["seconds"]))
+            told = in_turn(worker, images, root)
+            turn[worker] = told["seconds"]
             curves[worker] = np.array(told["curves"])
+        turns.append(turn)
         gaps.append(float(np.abs(curves["ours"] - curves["published"]).max()))
-    ratios = [p / o for p, o in zip(found["published"], found["ours"], strict=True)]
-    return [
-        f"{images:,} CIFAR-10 test images, the packaged `cifar10-cnn`, five maps, two fills, 13 "
-        f"fractions; {torch.get_num_threads()} threads, PyTorch {torch.__version__}, {runs} turns, "
-        "medians (smallest to largest).",
-        "",
-        "| procedure | seconds | images/s |",
-        "|---|---:|---:|",
-        *(
-            f"| {name} | {statistics.median(s):.1f} ({min(s):.1f}-{max(s):.1f}) | "
-            f"{images / statistics.median(s):.1f} |"
-            for name, s in found.items()
-        ),
-        "",
-        f"- `evaluate` is faster by {statistics.median(ratios):.1f}x "
-        f"({min(ratios):.1f}-{max(ratios):.1f}); goal {GOAL:.0f}x",
-        f"- largest difference between the 10 mean curves: {max(gaps):.4f} of an allegiance 0..1",
-        "",
-        f"`python -m benchmarks.deletion --images {images} --runs {runs} --write`",
-    ]
+    parts = [in_turn("parts", images, root) for _ in range(runs)]
+    bare = [part["gradients"] + part["edited"] / part["best_rate"] for part in parts]
+    return {
+        "images": images,
+        "turns": turns,
+        "ratios": [turn["published"] / turn["ours"] for turn in turns],
+        "largest_gap": max(gaps),
+        "edited": parts[0]["edited"],
+        "parts": parts,
+        "prediction_share": [p["edited"] / p["deletion"] / p["best_rate"] for p in parts],
+        "over_bare": [turn["ours"] / sum_ for turn, sum_ in zip(turns, bare, strict=True)],
+        "bare": statistics.median(bare),
+    }
 
 
-def in_turn(
-    worker: str, images: int, root: Path | None, out: Path | None = None
-) -> dict[str, float]:
+def in_turn(worker: str, images: int, root: Path | None) -> dict[str, Any]:
     """One worker in a process of its own; what it prints."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "benchmarks.deletion", "--worker", worker]
-        command += ["--images", str(images), "--out", str(out or Path(folder) / "out")]
+        command += ["--images", str(images), "--out", str(Path(folder) / "out")]
         command += ["--data-root", str(root)] if root else []
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-    told: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return told
+        return in_process(command)
 
 
 def run_ours(images: int, root: Path | None, out: Path) -> dict[str, object]:
@@ -130,14 +116,74 @@ def run_published(images: int, root: Path | None, _: Path) -> dict[str, object]:
     """The published procedure on decoded images."""
     from chiaroscuro import load_classifier
 
-    classifier = load_classifier("cifar10-cnn")
-    module = classifier.module.eval()
-    pixels = torch.from_numpy(_decoded(images, root))
+    module = load_classifier("cifar10-cnn").module.eval()
+    pixels = torch.cat(_decoded(images, root, BATCH))
+    _published_batch(module, pixels[:2])  # kernels chosen
     start = time.perf_counter()
     kept = [_published_batch(module, batch) * len(batch) for batch in torch.split(pixels, BATCH)]
     seconds = time.perf_counter() - start
     curves = (np.sum(kept, axis=0) / len(pixels)).tolist()
     return {"seconds": seconds, "peak_bytes": 0, "curves": curves}
+
+
+def run_parts(images: int, root: Path | None, _: Path) -> dict[str, object]:
+    """Seconds of gradients and of deletion on decoded batches, and the best bare forward's rate."""
+    from chiaroscuro import class_gradients, load_classifier, saliency_maps
+    from chiaroscuro.allocator import tune_allocator
+    from chiaroscuro.choices import PAPER_FRACTIONS, PAPER_MAPS
+    from chiaroscuro.metrics import deletion_curves
+
+    tune_allocator()
+    classifier = load_classifier("cifar10-cnn")
+    module = classifier.module.eval()
+    edited, gradients, deletion = 0, 0.0, 0.0
+    batches = _decoded(images, root, 256)
+    class_gradients(classifier, batches[0][:2])  # kernels chosen
+
+    def count(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        nonlocal edited
+        edited += len(given[0])
+
+    for pixels in batches:
+        start = time.perf_counter()
+        found = class_gradients(classifier, pixels)
+        gradients += time.perf_counter() - start
+        maps = saliency_maps(found, PAPER_MAPS)
+        hook = module.register_forward_pre_hook(count)
+        start = time.perf_counter()
+        for fill in FILLS:
+            deletion_curves(
+                classifier, pixels, maps, fill, PAPER_FRACTIONS, ["paper"], target=found.target
+            )
+        deletion += time.perf_counter() - start
+        hook.remove()
+    return {
+        "edited": edited,
+        "gradients": gradients,
+        "deletion": deletion,
+        "best_rate": best_rate(module, batches[0]),
+    }
+
+
+def best_rate(module: nn.Module, pixels: Tensor) -> float:
+    """Images per second of a bare forward pass, over batch sizes and both layouts."""
+    best = 0.0
+    for layout in (torch.contiguous_format, torch.channels_last):
+        for size in RATE_BATCHES:
+            batch = pixels.repeat(-(-size // len(pixels)), 1, 1, 1)[:size]
+            best = max(best, _rate(module, batch.contiguous(memory_format=layout)))
+    return best
+
+
+@torch.no_grad()
+def _rate(module: nn.Module, batch: Tensor) -> float:
+    module(batch)
+    times: list[float] = []
+    while sum(times) < _SECONDS:
+        start = time.perf_counter()
+        module(batch)
+        times.append(time.perf_counter() - start)
+    return len(batch) / statistics.median(times)
 
 
 def _published_batch(module: nn.Module, pixels: Tensor) -> NDArray[np.float64]:
@@ -172,14 +218,16 @@ def _kept(
         return float((module(edited).argmax(dim=1) == predicted).float().mean())
 
 
-def _decoded(images: int, root: Path | None) -> NDArray[np.float32]:
+def _decoded(images: int, root: Path | None, size: int) -> list[Tensor]:
     from chiaroscuro import load_classifier
     from chiaroscuro.data import load_images, read_batches
 
     framing = load_classifier("cifar10-cnn").framing
     rows = load_images("cifar10", "test", images, seed=0, root=root)
-    return np.concatenate([np.stack(batch.pixels) for batch in read_batches(rows, framing, 256)])
+    return [torch.from_numpy(np.stack(batch.pixels)) for batch in read_batches(rows, framing, size)]
 
+
+_WORKERS = {"ours": run_ours, "published": run_published, "parts": run_parts}
 
 if __name__ == "__main__":
     main()

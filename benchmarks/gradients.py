@@ -1,174 +1,91 @@
-"""Ours against the published algorithm and a plain loop: ratios, memory, and equal results.
+"""All five maps by ours and by every rival, in turn, each run in a fresh process.
 
-    python -m benchmarks.gradients [--runs 3] [--full] [--write]
-
-Every run is a fresh process with its library's own defaults; algorithms take turns. At K = 1000 the
-published algorithm runs 50 seeded classes and is scaled, since it is linear in them; `--full`
-runs it and the loop over all classes once, to show that. Seconds differ between machines: ratios
-count.
+At K = 1000 the rivals run 50 seeded classes and are scaled by their backward passes, since they are
+linear in them; `full` runs the published algorithm and the loop once over all classes.
 """
 
-import argparse
 import json
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.worker import WORKS
+from benchmarks.algorithms import OURS, RIVALS, algorithm
+from benchmarks.works import SEEDED, WORKS
 
-OUT = Path(__file__).parent / "out"
-PAGE = Path(__file__).parent.parent / "docs" / "results" / "speed.md"
-SEEDED = 50
-TARGETS = {
-    "resnet18-32px-k10": {"published": 12.0},
-    "lite0-224px-k1000": {"published": 8.0, "loop": 1.5},
-}
-_TURNS = ("ours", "ours, allocator tuned", "published", "loop")
+CHUNKS = {True: (1, 5, 20, 50), False: (1, 2, 5, 10)}
+"""Classes at a time that jacrev may choose from, for many classes and for few."""
+BASIS_CLASSES = {"resnet18-224px-k1000": 600}
+"""Where a few seeded classes would not go the way that all of them go: compare on more."""
+FULL = "lite0-224px-k1000"
+
+Told = Callable[[str], object]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--work", choices=WORKS, action="append")
-    parser.add_argument("--write", action="store_true", help="write docs/results/speed.md")
-    parser.add_argument(
-        "--full", action="store_true", help="also run all classes of the rivals once"
-    )
-    arguments = parser.parse_args()
-    console = Console()
-    OUT.mkdir(exist_ok=True)
-    report: dict[str, Any] = {
-        "machine": platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "runs": arguments.runs,
-        "work": {},
-    }
-    for name in arguments.work or WORKS:
-        found = measure(name, arguments.runs, full=arguments.full)
-        report["work"][name] = found
-        console.print(table(name, found))
-        for note in notes(name, found):
-            console.print(note)
-    (OUT / "gradients.json").write_text(json.dumps(report, indent=2) + "\n")
-    console.print(f"written: {OUT / 'gradients.json'}")
-    if arguments.write:
-        PAGE.write_text(page(report))
-        console.print(f"written: {PAGE}")
+def measure(name: str, runs: int, device: str, *, full: bool, told: Told) -> dict[str, Any]:
+    """Seconds of every algorithm, turn by turn; jacrev's chunk chosen and results compared first.
 
-
-def measure(name: str, runs: int, *, full: bool) -> dict[str, Any]:
-    """Seconds of every algorithm per turn, scaled to all classes; results compared first."""
+    Seconds are for all classes, whatever was run.
+    """
     work = WORKS[name]
-    differences = compare(name)
-    found: dict[str, Any] = {"differences": differences, "turns": [], "one class": []}
-    for _ in range(runs):
+    chunk, tried = best_chunk(name, device)
+    told(f"{work.title}: jacrev takes {chunk} classes at a time")
+    found: dict[str, Any] = {
+        "chunk": chunk,
+        "chunks": tried,
+        "differences": compare(name, device, chunk),
+        "turns": [],
+        "one class": [],
+    }
+    order = list(_algorithms(device))
+    for number in range(runs):
         turn = {}
-        for algorithm in _TURNS:
-            classes = (
-                SEEDED if algorithm in ("published", "loop") and work.classes > SEEDED else None
-            )
-            turn[algorithm] = _scaled(_run(name, algorithm, classes), work.classes)
+        # There and back, so that a machine that becomes slower does so for everyone.
+        for chosen in order if number % 2 == 0 else reversed(order):
+            turn[chosen] = run(name, chosen, device, chunk, _classes(name, chosen))
         found["turns"].append(turn)
-        found["one class"].append(_run(name, "one class", None)["seconds"])
-    if full and work.classes > SEEDED:
+        found["one class"].append(_work(name, "one class", device)["seconds"])
+        told(
+            f"  turn {number + 1}: " + ", ".join(f"{k} {v['seconds']:.2f}" for k, v in turn.items())
+        )
+    if full and name == FULL:
         found["full"] = {
-            algorithm: _run(name, algorithm, None) for algorithm in ("published", "loop")
+            rival: run(name, rival, device, None, None) for rival in ("published", "loop")
         }
     return found
 
 
-def compare(name: str) -> dict[str, float]:
-    """Relative root mean square difference to ours, per rival: the largest over the maps."""
-    classes = min(SEEDED, WORKS[name].classes)
-    with tempfile.TemporaryDirectory() as folder:
-        maps = {}
-        for algorithm in _TURNS:
-            path = Path(folder) / f"{algorithm}.npz"
-            _run(name, algorithm, classes, path)
-            with np.load(path) as stored:
-                maps[algorithm] = {key: stored[key] for key in stored.files}
-    return {
-        algorithm: max(_gap(maps["ours"][key], maps[algorithm][key]) for key in maps["ours"])
-        for algorithm in _TURNS[1:]
+def best_chunk(name: str, device: str) -> tuple[int, dict[int, float]]:
+    """The number of classes at a time with which jacrev is fastest, and the seconds of each."""
+    classes = _classes(name, "jacrev")
+    tried = {
+        chunk: float(run(name, "jacrev", device, chunk, classes)["seconds"])
+        for chunk in CHUNKS[WORKS[name].is_large]
     }
+    return min(tried, key=tried.__getitem__), tried
 
 
-HEADS = ("algorithm", "seconds", "ours is faster by", "tuned is faster by", "peak above model")
-
-
-def rows(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Per algorithm: median seconds, ratios to ours with their spread, and peak memory."""
-    made: list[tuple[str, ...]] = []
-    for algorithm in _TURNS:
-        seconds = statistics.median(turn[algorithm]["seconds"] for turn in found["turns"])
-        peak = max(turn[algorithm]["peak_bytes"] for turn in found["turns"])
-        made.append(
-            (
-                algorithm,
-                f"{seconds:.2f}",
-                _spread(ratios(found, algorithm, "ours")),
-                _spread(ratios(found, algorithm, "ours, allocator tuned")),
-                f"{peak / 2**20:.0f} MiB",
+def compare(name: str, device: str, chunk: int) -> dict[str, float]:
+    """Difference to ours over the root mean square, per rival: the largest over the maps."""
+    count = min(SEEDED, WORKS[name].classes)
+    with tempfile.TemporaryDirectory() as folder:
+        maps = {
+            chosen: _maps(name, chosen, device, chunk, count, Path(folder))
+            for chosen in _algorithms(device)
+        }
+        gaps = {other: _gap(maps["ours"], maps[other]) for other in maps if other != "ours"}
+        if more := BASIS_CLASSES.get(name):
+            mine, theirs = (
+                _maps(name, chosen, device, chunk, more, Path(folder))
+                for chosen in ("ours", "loop")
             )
-        )
-    return made
-
-
-def table(name: str, found: Mapping[str, Any]) -> Table:
-    """The rows for a terminal."""
-    made = Table(title=WORKS[name].title)
-    for head in HEADS:
-        made.add_column(head, justify="left" if head == "algorithm" else "right")
-    for row in rows(found):
-        made.add_row(*row)
-    return made
-
-
-def page(report: Mapping[str, Any]) -> str:
-    """The report as Markdown."""
-    lines = [
-        "# Speed",
-        "",
-        "All five maps in one call, against the article's published algorithm and against one "
-        "retained graph with a loop over the classes. Every run is a fresh process; algorithms "
-        f"take turns, {report['runs']} times; ratios are medians with minimum and maximum. "
-        "Seconds differ from machine to machine, ratios less.",
-        "",
-        f"`python -m benchmarks.gradients --full --write` on {report['machine']}, "
-        f"{report['threads']} threads, PyTorch {report['torch']}, Python {report['python']}, "
-        "float32.",
-    ]
-    for name, found in report["work"].items():
-        lines += [
-            "",
-            f"## {WORKS[name].title}",
-            "",
-            f"| {' | '.join(HEADS)} |",
-            "|---|" + "---:|" * 4,
-        ]
-        lines += [f"| {' | '.join(row)} |" for row in rows(found)]
-        lines += ["", *(f"- {note}" for note in notes(name, found))]
-    lines += [
-        "",
-        "*Tuned* calls `chiaroscuro.allocator.tune_allocator()` first, as the command line does. "
-        "The published algorithm computes each map on its own, active and inactive by a fresh "
-        "forward and a full backward pass (parameter gradients included) for each class. At "
-        "K = 1000 it and the loop run 50 seeded classes and are scaled; the full runs show that "
-        "this is fair.",
-    ]
-    return "\n".join(lines) + "\n"
+            gaps[f"loop, {more} classes"] = _gap(mine, theirs)
+    return gaps
 
 
 def ratios(found: Mapping[str, Any], slow: str, fast: str) -> list[float]:
@@ -176,54 +93,90 @@ def ratios(found: Mapping[str, Any], slow: str, fast: str) -> list[float]:
     return [turn[slow]["seconds"] / turn[fast]["seconds"] for turn in found["turns"]]
 
 
-def notes(name: str, found: Mapping[str, Any]) -> list[str]:
-    """What stands beside the table: no straw man, equal results, goals, full runs."""
-    alone = statistics.median(found["one class"])
-    per_class = statistics.median(turn["published"]["per_class"] for turn in found["turns"])
-    made = [
-        f"published, per class: {per_class * 1e3:.1f} ms; one forward plus full backward alone: "
-        f"{alone * 1e3:.1f} ms ({100 * (per_class / alone - 1):+.0f} %)"
-    ]
-    for rival, gap in found["differences"].items():
-        made.append(f"maps of {rival} differ from ours by {gap:.1e} of their root mean square")
-    for rival, goal in TARGETS[name].items():
-        reached = statistics.median(ratios(found, rival, "ours"))
-        made.append(f"goal {goal:g}x over {rival}: {reached:.1f}x")
-    for rival, whole in found.get("full", {}).items():
-        scaled = statistics.median(turn[rival]["seconds"] for turn in found["turns"])
-        made.append(
-            f"{rival}, all classes: {whole['seconds']:.1f} s, scaled from {SEEDED}: {scaled:.1f} s"
-        )
-    return made
-
-
-def _run(
-    name: str, algorithm: str, classes: int | None, result: Path | None = None
+def run(
+    name: str, chosen: str, device: str, chunk: int | None, classes: int | None
 ) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.worker", name, algorithm]
-    command += ["--classes", str(classes)] if classes else []
-    command += ["--result", str(result)] if result else []
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    """One run in a process of its own, its seconds and memory as for all classes."""
+    found = _work(name, chosen, device, chunk, classes)
+    return scaled(found, name, chosen, chunk)
 
 
-def _scaled(run: dict[str, Any], classes: int) -> dict[str, Any]:
-    """Seconds for all classes from a run on some; the published algorithm runs each class twice."""
+def scaled(
+    found: Mapping[str, Any], name: str, chosen: str, chunk: int | None = None
+) -> dict[str, Any]:
+    """Seconds for all classes from a run on some: what is done once stays, passes are scaled.
+
+    jacrev returns the gradients of every class: those that it did not make are counted as memory.
+    """
+    how = algorithm(chosen, chunk or 1)
+    whole, made = how.passes(WORKS[name].classes), how.passes(found["classes"])
+    once = found["forward"]
+    missing = WORKS[name].classes - found["classes"] if chosen == "jacrev" else 0
     return {
-        **run,
-        "seconds": run["seconds"] * classes / run["classes"],
-        "per_class": run["seconds"] / (2 * run["classes"] + 3),
+        **found,
+        "seconds": once + (found["seconds"] - once) * whole / made,
+        "measured_seconds": found["seconds"],
+        "passes": made,
+        "peak_bytes": found["peak_bytes"] + missing * 4 * _image(name),
     }
 
 
-def _gap(ours: Any, theirs: Any) -> float:
+def _image(name: str) -> int:
+    """Values of the pixels."""
+    return int(WORKS[name].make()[1].numel())
+
+
+def _algorithms(device: str) -> tuple[str, ...]:
+    """Ours and the rivals; tuning glibc's allocator concerns the CPU."""
+    return (*(OURS if device == "cpu" else ("ours",)), *RIVALS)
+
+
+def _classes(name: str, chosen: str) -> int | None:
+    """How many classes an algorithm runs; None for all."""
+    return SEEDED if WORKS[name].is_large and chosen in RIVALS else None
+
+
+def _maps(
+    name: str, chosen: str, device: str, chunk: int, classes: int, folder: Path
+) -> dict[str, Any]:
+    path = folder / "maps.npz"
+    _work(name, chosen, device, chunk, classes, path)
+    with np.load(path) as stored:
+        return {key: stored[key] for key in stored.files}
+
+
+def _work(
+    name: str,
+    chosen: str,
+    device: str,
+    chunk: int | None = None,
+    classes: int | None = None,
+    result: Path | None = None,
+) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.worker", name, chosen, "--device", device]
+    command += ["--classes", str(classes)] if classes else []
+    command += ["--chunk", str(chunk)] if chunk else []
+    command += ["--result", str(result)] if result else []
+    return in_process(command)
+
+
+def in_process(command: list[str]) -> dict[str, Any]:
+    """What a process prints last, as JSON; raises `RuntimeError` with its error if it fails."""
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}:\n{done.stderr}")
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def _gap(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> float:
+    return max(_relative(ours[key], theirs[key]) for key in ours)
+
+
+def _relative(ours: Any, theirs: Any) -> float:
     size = float(np.sqrt(np.square(theirs, dtype=np.float64).mean()))
     return float(np.sqrt(np.square(np.subtract(ours, theirs, dtype=np.float64)).mean())) / size
 
 
-def _spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.1f}x ({min(values):.1f}-{max(values):.1f})"
-
-
-if __name__ == "__main__":
-    main()
+def median_spread(values: list[float], unit: str = "x") -> str:
+    """The median with minimum and maximum."""
+    return f"{statistics.median(values):.1f}{unit} ({min(values):.1f}-{max(values):.1f})"

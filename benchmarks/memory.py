@@ -1,6 +1,4 @@
-"""Peak memory above the loaded model, per memory budget, beside the budget.
-
-    python -m benchmarks.memory
+"""Peak memory above the loaded model, per memory budget.
 
 Every run is a fresh process: the model is loaded and warmed up, then one call of
 `class_gradients` with the budget; the peak is the process's `VmHWM` above what it held before.
@@ -8,60 +6,54 @@ Every run is a fresh process: the model is loaded and warmed up, then one call o
 
 import argparse
 import json
-import subprocess
 import sys
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.worker import WORKS, peak_above
-from chiaroscuro import Classifier, class_gradients
+from benchmarks.clock import peak_above
+from benchmarks.gradients import in_process
+from benchmarks.works import WORKS
 
-BUDGETS = (200, 300, 500, 1000, None)
-"""Budgets in MB; None is the default."""
+BUDGETS = (200, 500)
+"""Budgets in MB. What the default needs is measured with the seconds, over all classes."""
+CLASSES = 100
+"""More of them need no more: the gradients of all features fit neither budget."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--worker", nargs=2, metavar=("WORK", "MB"), help=argparse.SUPPRESS)
+    parser.add_argument("work", choices=WORKS)
+    parser.add_argument("budget", type=int, help="MB")
     arguments = parser.parse_args()
-    if arguments.worker:
-        name, budget = arguments.worker
-        print(json.dumps(measure(name, None if budget == "None" else int(budget))))
-        return
-    table = Table("work", "budget, MB", "peak, MB", "seconds")
-    for name in WORKS:
-        for budget in BUDGETS:
-            found = run(name, budget)
-            table.add_row(
-                WORKS[name].title,
-                "default" if budget is None else str(budget),
-                f"{found['peak'] / 1e6:.0f}",
-                f"{found['seconds']:.1f}",
-            )
-    Console().print(table)
+    print(json.dumps(run(arguments.work, arguments.budget)))
 
 
-def run(name: str, budget: int | None) -> dict[str, Any]:
+def measure() -> dict[str, dict[int, float]]:
+    """Peak bytes of the works of many classes, by budget in MB."""
+    return {
+        name: {budget: in_turn(name, budget)["peak"] for budget in BUDGETS}
+        for name, work in WORKS.items()
+        if work.is_large
+    }
+
+
+def in_turn(name: str, budget: int) -> dict[str, Any]:
     """One measurement in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.memory", "--worker", name, str(budget)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return in_process([sys.executable, "-m", "benchmarks.memory", name, str(budget)])
 
 
-def measure(name: str, budget: int | None) -> dict[str, float]:
-    """Peak bytes and seconds of one call of at most 100 classes; more of them add nothing."""
+def run(name: str, budget: int) -> dict[str, float]:
+    """Peak bytes and seconds of one call."""
+    from chiaroscuro import Classifier, class_gradients
+
     module, pixels = WORKS[name].make()
     classifier = Classifier(module)
-    rivals = list(range(min(100, WORKS[name].classes)))
+    rivals = list(range(min(CLASSES, WORKS[name].classes)))
     with torch.no_grad():
         classifier(pixels[:1])
-    limit = None if budget is None else budget * 1_000_000
     with peak_above() as found:
-        class_gradients(classifier, pixels, rivals=rivals, memory_budget=limit)
+        class_gradients(classifier, pixels, rivals=rivals, memory_budget=budget * 1_000_000)
     return found
 
 

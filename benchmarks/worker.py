@@ -2,10 +2,7 @@
 
 import argparse
 import json
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import statistics
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,121 +11,83 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.algorithms import ALGORITHMS
+from benchmarks.algorithms import ALGORITHMS, algorithm
+from benchmarks.clock import now, peak_above
+from benchmarks.works import WORKS, chosen_classes
 
-
-@dataclass(frozen=True)
-class Work:
-    """What is explained: a network in eval mode, pixels, and how many classes there are."""
-
-    title: str
-    make: Callable[[], tuple[nn.Module, Tensor]]
-    classes: int
-
-
-def _resnet18() -> tuple[nn.Module, Tensor]:
-    from torchvision.models import resnet18
-
-    torch.manual_seed(0)
-    module = resnet18(num_classes=10).eval()
-    with torch.no_grad():  # statistics of their own, as a trained network has
-        for part in module.modules():
-            if isinstance(part, nn.BatchNorm2d):
-                assert part.running_mean is not None
-                assert part.running_var is not None
-                part.running_mean.normal_(0, 0.1)
-                part.running_var.uniform_(0.5, 2.0)
-    return module, torch.rand(64, 3, 32, 32)
-
-
-def _lite0() -> tuple[nn.Module, Tensor]:
-    from chiaroscuro import load_classifier
-    from chiaroscuro.images import frame, open_photo, packaged_photo
-
-    classifier = load_classifier("efficientnet-lite0")
-    pixels, _ = frame(open_photo(packaged_photo("cat")), classifier.framing)
-    centre, width = 127 / 255, 128 / 255
-    # Normalisation as a layer in front, so that every algorithm asks the same bare module.
-    module = nn.Sequential(_Affine(centre, width), classifier.module)
-    return module.eval(), torch.from_numpy(pixels)[None]
-
-
-class _Affine(nn.Module):
-    def __init__(self, centre: float, width: float) -> None:
-        super().__init__()
-        self.centre, self.width = centre, width
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x - self.centre) / self.width
-
-
-WORKS = {
-    "resnet18-32px-k10": Work("ResNet-18, K = 10, 64 images of 32 px", _resnet18, 10),
-    "lite0-224px-k1000": Work("EfficientNet-Lite0, K = 1000, one photo of 224 px", _lite0, 1000),
-}
+REPEATS = 5
+PATIENCE = 3.0
+"""Short work is repeated, up to `REPEATS` times within so many seconds; its median counts."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("work", choices=WORKS)
-    parser.add_argument("algorithm", choices=[*ALGORITHMS, "one class"])
+    parser.add_argument("algorithm", choices=[*ALGORITHMS, "jacrev", "one class"])
     parser.add_argument("--classes", type=int, help="run this many seeded classes, not all")
-    parser.add_argument("--result", type=Path, help="write the maps there")
+    parser.add_argument("--chunk", type=int, help="jacrev's")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--result", type=Path, help="write the maps there, and time nothing")
     arguments = parser.parse_args()
-    work = WORKS[arguments.work]
+    work, device = WORKS[arguments.work], arguments.device
     module, pixels = work.make()
+    module, pixels = module.to(device), pixels.to(device)
+    if arguments.algorithm == "one class":
+        print(json.dumps({"seconds": _one_class(module, pixels, device)}))
+        return
     with torch.no_grad():
         target = module(pixels).argmax(dim=1)
-    count = arguments.classes or work.classes
-    chosen = torch.randperm(work.classes, generator=torch.Generator().manual_seed(0))[:count]
-    classes = sorted(chosen.tolist())
-    if arguments.algorithm == "one class":
-        print(json.dumps({"seconds": _one_class(module, pixels)}))
-        return
-    run = ALGORITHMS[arguments.algorithm]
-    import_module("chiaroscuro.maps")  # so that its memory counts for nobody
-    with peak_above() as found:
-        run(module, pixels[:1], classes[:2], target[:1])  # kernels chosen
-        start = time.perf_counter()
-        maps = run(module, pixels, classes, target)
-        seconds = time.perf_counter() - start
+    classes = chosen_classes(work, arguments.classes or work.classes, target.cpu())
+    chosen = algorithm(arguments.algorithm, arguments.chunk)
+    for name in ("chiaroscuro.maps", "captum.attr"):  # so that their memory counts for nobody
+        import_module(name)
     if arguments.result:
-        arrays: dict[str, Any] = {name: values.numpy() for name, values in maps.items()}
+        arrays: dict[str, Any] = {
+            name: values.cpu().numpy()
+            for name, values in chosen.run(module, pixels, classes, target).items()
+        }
         np.savez(arguments.result, **arrays)
-    print(json.dumps({"seconds": seconds, "peak_bytes": found["peak"], "classes": len(classes)}))
+        print(json.dumps({"classes": len(classes)}))
+        return
+    few = chosen_classes(work, 2, target[:1].cpu())
+    times: list[float] = []
+    with peak_above(device) as found:
+        chosen.run(module, pixels[:1], few, target[:1])  # kernels chosen
+        while len(times) < REPEATS and sum(times) < PATIENCE:
+            start = now(device)
+            chosen.run(module, pixels, classes, target)
+            times.append(now(device) - start)
+    told = {
+        "seconds": statistics.median(times),
+        "repeats": len(times),
+        "peak_bytes": found["peak"],
+        "classes": len(classes),
+        "forward": _forward(module, pixels, device) if chosen.one_forward else 0.0,
+    }
+    print(json.dumps(told))
 
 
-def _one_class(module: nn.Module, pixels: Tensor) -> float:
+def _forward(module: nn.Module, pixels: Tensor, device: str) -> float:
+    """Median seconds of one forward pass that keeps its graph."""
+    times = []
+    for _ in range(3):
+        leaf = pixels.clone().requires_grad_(True)
+        start = now(device)
+        module(leaf)
+        times.append(now(device) - start)
+    return statistics.median(times)
+
+
+def _one_class(module: nn.Module, pixels: Tensor, device: str) -> float:
     """Median seconds of one forward plus full backward, nothing else."""
     times = []
     for _ in range(12):
         module.zero_grad(set_to_none=True)
         leaf = pixels.clone().requires_grad_(True)
-        start = time.perf_counter()
+        start = now(device)
         module(leaf)[:, 0].sum().backward()
-        times.append(time.perf_counter() - start)
-    return float(np.median(times[2:]))
-
-
-@contextmanager
-def peak_above() -> Iterator[dict[str, float]]:
-    """The seconds of the block, and the process's peak bytes in it above what it held before."""
-    found: dict[str, float] = {}
-    before = _memory("VmRSS", reset=True)
-    start = time.perf_counter()
-    yield found
-    found["seconds"] = time.perf_counter() - start
-    found["peak"] = _memory("VmHWM") - before
-
-
-def _memory(field: str, *, reset: bool = False) -> int:
-    """Bytes of this process's `VmRSS` (now) or `VmHWM` (peak since the last reset)."""
-    if reset:
-        Path("/proc/self/clear_refs").write_text("5")
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError(f"no {field} in /proc/self/status")
+        times.append(now(device) - start)
+    return statistics.median(times[2:])
 
 
 if __name__ == "__main__":
