@@ -1,0 +1,135 @@
+"""What each step of the engine is worth: class gradients with one step at a time taken out.
+
+    python -m benchmarks.ladder [--runs 3]
+
+Every run is a fresh process with the allocator tuned; steps take turns. A figure is how many times
+longer the work takes without the step: the median over turns, with the smallest and the largest. Only some classes are run, after a warm-up, so the figures are about the way back
+alone.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from benchmarks.works import WORKS
+from chiaroscuro import Classifier, class_gradients, tune_allocator
+from chiaroscuro.gradients import fusion, kernels, plan, program, rules, steps
+
+CLASSES = 600
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--work", choices=WORKS, action="append")
+    parser.add_argument("--worker", nargs=2, metavar=("WORK", "WITHOUT"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        print(json.dumps(measure(*arguments.worker)))
+        return
+    table = Table("without", *(WORKS[name].title for name in arguments.work or WORKS))
+    columns = [ratios(name, arguments.runs) for name in arguments.work or WORKS]
+    for step in STEPS:
+        table.add_row(step, *(column[step] for column in columns))
+    Console(width=200).print(table)
+
+
+def ratios(work: str, runs: int) -> dict[str, str]:
+    """By step: how many times longer the work takes without it."""
+    seconds: dict[str, list[float]] = {step: [] for step in STEPS}
+    for _ in range(runs):
+        for step, found in seconds.items():
+            command = [sys.executable, "-m", "benchmarks.ladder", "--worker", work, step]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            found.append(float(json.loads(done.stdout.splitlines()[-1])))
+    first, *others = STEPS
+    told = {first: f"{statistics.median(seconds[first]):.2f} s"}
+    for step in others:
+        times = [a / b for a, b in zip(seconds[step], seconds[first], strict=True)]
+        told[step] = f"{statistics.median(times):.2f}x ({min(times):.2f}-{max(times):.2f})"
+    return told
+
+
+def measure(work: str, step: str) -> float:
+    """Seconds of one call in this process, with the step taken out."""
+    if step != "no allocator setting":
+        tune_allocator()
+    STEPS[step]()
+    module, pixels = WORKS[work].make()
+    classifier = Classifier(module)
+    classes = list(range(min(CLASSES, WORKS[work].classes)))
+    class_gradients(classifier, pixels, 0, classes[: len(classes) // 10 + 2])
+    start = time.perf_counter()
+    class_gradients(classifier, pixels, 0, classes)
+    return time.perf_counter() - start
+
+
+def _own_backward() -> None:
+    vars(kernels)["_form"] = lambda conv: None
+
+
+def _one_by_one() -> None:
+    vars(program)["fused"] = lambda made, tape: list(made)
+
+
+def _no_phases() -> None:
+    vars(fusion)["_phased"] = lambda made: None
+
+
+def _no_basis() -> None:
+    vars(program)["_WORTH"] = 0.0
+
+
+def _no_dense() -> None:
+    vars(kernels)["_is_small"] = lambda conv: False
+
+
+def _matrix_products() -> None:
+    def plain(rows: Tensor, matrix: Tensor) -> Tensor:
+        return rows @ matrix.T
+
+    for module in (kernels, program, rules):
+        vars(module)["times"] = plain
+
+
+def _class_by_class() -> None:
+    vars(program)["step_of"] = steps.Opaque
+
+
+def _chunk(size: int) -> Callable[[], None]:
+    def change() -> None:
+        vars(plan)["CHUNK_BYTES"] = size << 20
+
+    return change
+
+
+def _nothing() -> None:
+    """Leave the engine as it is."""
+
+
+STEPS: dict[str, Callable[[], None]] = {
+    "all steps in place": _nothing,
+    "rules: every operation class by class": _class_by_class,
+    "forward kernels: convolutions' own backward": _own_backward,
+    "fusing of neighbours": _one_by_one,
+    "strided depthwise convolutions by phases": _no_phases,
+    "a basis where features are fewer": _no_basis,
+    "matrices for a few pixels": _no_dense,
+    "products as convolutions": _matrix_products,
+    "chunk of 20 MiB: 4 MiB": _chunk(4),
+    "chunk of 20 MiB: 64 MiB": _chunk(64),
+    "no allocator setting": _nothing,
+}
+"""What is changed, by the name of the step."""
+
+
+if __name__ == "__main__":
+    main()
