@@ -21,6 +21,7 @@ LAYERS = [
     ["edits"],
     ["metrics"],
     ["explanations"],
+    ["changes"],
     ["runs"],
     ["paper"],
     ["cli"],

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from chiaroscuro.choices import RANDOM
 from chiaroscuro.data import Broken
-from chiaroscuro.metrics.deletion import INVERTED, RANDOM
+from chiaroscuro.metrics.deletion import INVERTED
 from chiaroscuro.metrics.intervals import BootstrapMeans, SignFlips, holm, interval, share_interval
 from chiaroscuro.runs.accuracy import ClassNames
 from chiaroscuro.runs.blocks import Block, read_block
