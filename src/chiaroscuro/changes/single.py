@@ -35,7 +35,7 @@ from chiaroscuro.maps import saliency_maps
 from chiaroscuro.metrics.forecast import Forecast, forecast, top_edit
 
 STEPS = (*(2.0**-power for power in range(10, 5, -1)), *(step / 32 for step in range(1, 33)))
-"""Where on the way to the changed image the promise is looked at: 1/1024, 1/512, ... 1/32, 2/32, ...
+"""Where on the way to the changed image the promise is looked at: 1/1024, 1/512, ... 1/32, 2/32 ...
 Photos of many pixels part from their gradient within a few per cent of the way."""
 
 

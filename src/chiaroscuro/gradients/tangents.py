@@ -1,5 +1,6 @@
 """What one change of pixels does to every logit, to first order: forward-mode derivatives."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -69,7 +70,10 @@ def _along(classifier: Classifier, pixels: Tensor, change: Tensor) -> Tensor:
 
 def _forward_mode(classifier: Classifier, pixels: Tensor, change: Tensor) -> Tensor:
     with forward_ad.dual_level():
-        dual: Tensor = forward_ad.make_dual(pixels, change)  # type: ignore[no-untyped-call]
+        with warnings.catch_warnings():
+            # PyTorch compiles rules of its own here, the first time, and warns of how it does.
+            warnings.filterwarnings("ignore", "`torch.jit.script`", FutureWarning)
+            dual: Tensor = forward_ad.make_dual(pixels, change)  # type: ignore[no-untyped-call]
         unpacked = forward_ad.unpack_dual(classifier.logits(dual))  # type: ignore[no-untyped-call]
         tangent: Tensor | None = unpacked.tangent
         if tangent is None:
