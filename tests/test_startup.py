@@ -11,7 +11,8 @@ from chiaroscuro.cli.app import main
 said = io.StringIO()
 codes = []
 for words in (
-    ["--help"], ["explain", "--help"], ["what-if", "--help"], ["train", "--help"], ["models", "--help"], ["--version"],
+    ["--help"], ["explain", "--help"], ["what-if", "--help"], ["train", "--help"],
+    ["models", "--help"], ["--version"],
 ):
     sys.argv = ["chiaroscuro", *words]
     with contextlib.redirect_stdout(said):
