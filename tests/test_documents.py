@@ -50,7 +50,7 @@ def test_every_option_in_a_command_is_one(document):
     """Every `chiaroscuro COMMAND --option` that a document shows."""
     text = document.read_text().replace("\\\n", " ")
     for command, words in re.findall(
-        r"chiaroscuro (explain|evaluate|train|paper) ([^`\n#]*)", text
+        r"chiaroscuro (explain|what-if|evaluate|train|paper) ([^`\n#]*)", text
     ):
         used = set(re.findall(r"(?<!\S)--[a-z-]*[a-z]", words)) - {"--help"}
         assert used <= options_of(command), f"{document.name}: {command} {words}"
@@ -61,6 +61,16 @@ def test_the_how_to_of_evaluating_runs(capsys):
     assert "read_parquet" in reading
     exec(snippet, {})
     assert "'inverted:active'" in capsys.readouterr().out
+
+
+def test_the_how_to_of_a_change_runs(tmp_path, monkeypatch, capsys):
+    (snippet,) = snippets("docs/how-to/what-if.md", "python")
+    monkeypatch.chdir(tmp_path)
+    exec(snippet, {})
+    assert "torch.Size([8, 10])" in capsys.readouterr().out
+    assert {file.name for file in (tmp_path / "brighter").iterdir()} == {
+        "figure.png", "index.html", "what-if.json",
+    }  # fmt: skip
 
 
 def test_the_how_to_of_a_map_works(toy, monkeypatch):

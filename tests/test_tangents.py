@@ -110,10 +110,14 @@ def test_it_is_the_full_jacobian_times_the_change(name):
     torch.testing.assert_close(found, (up - down) / (2 * small), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["in-place ReLU and batch norm", "fused attention"])
+@pytest.mark.parametrize(
+    "name", ["in-place ReLU and batch norm", "fused attention", "an encoder's fast path"]
+)
 def test_one_forward_mode_pass_is_enough(name, monkeypatch):
     monkeypatch.setattr(tangents, "_double_backward", None)
-    logit_change(Classifier(NETWORKS[name]()), *[random_pixels(2, 3, 12, 12)] * 2)
+    channels = 12 if name.startswith("an encoder") else 3
+    pixels = random_pixels(2, channels, 12, 12)
+    logit_change(Classifier(NETWORKS[name](), channels=channels), pixels, pixels)
 
 
 def test_it_agrees_with_the_engine():

@@ -14,6 +14,7 @@ from chiaroscuro.changes.sheet import make_sheet, what_changes
 from chiaroscuro.choices import ORDERS
 from chiaroscuro.errors import ChoiceError, InputError, ResultError
 from chiaroscuro.images import find_photos
+from chiaroscuro.render import enlarged
 from chiaroscuro.report.what_if import sentences
 from tests.test_forecast import Kinked
 from tests.toys import Linear, random_pixels
@@ -166,10 +167,10 @@ def test_the_pictures_mark_the_changed_pixels_alone(saved):
     found, _ = saved
     sheet = make_sheet(found)
     times = sheet.outlined.shape[0] // 4
-    differs = (sheet.outlined != sheet.after).any(axis=2).reshape(4, times, 5, times)
+    differs = (sheet.outlined != enlarged(sheet.after)).any(axis=2).reshape(4, times, 5, times)
     assert np.array_equal(differs.any(axis=(1, 3)), found.changed)
-    centre = sheet.before[times // 2 :: times, times // 2 :: times]
-    assert np.array_equal(centre, np.rint(255 * found.pixels).astype(np.uint8).transpose(1, 2, 0))
+    for picture, pixels in ((sheet.before, found.pixels), (sheet.after, found.edited)):
+        assert np.array_equal(picture, np.rint(255 * pixels).astype(np.uint8).transpose(1, 2, 0))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from chiaroscuro.changes.outcome import WhatIf
 from chiaroscuro.choices import parse_fill
 from chiaroscuro.explanations import Prediction
 from chiaroscuro.images import to_uint8
-from chiaroscuro.render import ChangeSheet, Curve, Shift, enlarged, outlined
+from chiaroscuro.render import ChangeSheet, Curve, Shift, outlined
 
 _BECAME = {"mean": "the image's mean", "blur": "blurred"}
 
@@ -18,8 +18,8 @@ def make_sheet(found: WhatIf) -> ChangeSheet:
     return ChangeSheet(
         title=f"{Path(found.image.source).name}: what if {what_changes(found)}?",
         subtitle=_subtitle(found),
-        before=enlarged(before),
-        after=enlarged(after),
+        before=before,
+        after=after,
         outlined=outlined(after, found.changed),
         notes=(_says(found.before[0]), _says(found.after[0]), _counts(found)),
         shifts=[_shift(found, *pair) for pair in found.shown],

@@ -34,7 +34,7 @@ class Shift:
 
 @dataclass(frozen=True, eq=False)
 class ChangeSheet:
-    """Everything the figure shows; `outlined` is the image after, its changed pixels marked."""
+    """Everything the figure shows; `outlined` is the image after, larger, its changes marked."""
 
     title: str
     subtitle: str
@@ -79,7 +79,7 @@ def draw_change(sheet: ChangeSheet, path: Path) -> None:
 
 
 def _picture(axes: Axes, picture: Rgb, title: str, note: str) -> None:
-    axes.imshow(picture, interpolation="antialiased")
+    axes.imshow(picture, interpolation="nearest" if picture.shape[0] < 128 else "antialiased")
     axes.set_axis_off()
     axes.set_title(title, fontsize=11.5, color=INK, pad=5, parse_math=False)
     axes.text(

@@ -81,12 +81,26 @@ def measure(
                 target=found.target, seed=settings.seed,
             ).items()
         }  # fmt: skip
-        told = {}
-        if settings.what_if is not None:
-            told = forecasts(
-                classifier, pixels, maps, settings.fills, settings.what_if, settings.seed
-            )
+        told = _told(classifier, pixels, maps, settings)
         yield Measured(places, pixels, found, maps, curves, told)
+
+
+def _told(
+    classifier: Classifier,
+    pixels: Tensor,
+    maps: Mapping[str, Tensor],
+    settings: EvaluationSettings,
+) -> dict[WhatIfKey, Forecast]:
+    """The what-ifs of every map and fill, where the run asks for them."""
+    if settings.what_if is None:
+        return {}
+    return {
+        (name, fill): one
+        for fill in settings.fills
+        for name, one in forecasts(
+            classifier, pixels, maps, fill, settings.what_if, settings.seed
+        ).items()
+    }
 
 
 def rival_rule(classifier: Classifier, rivals: str) -> RivalRule:

@@ -42,17 +42,16 @@ def forecasts(
     classifier: Classifier,
     pixels: Tensor,
     maps: Mapping[str, Tensor],
-    fills: Sequence[str],
+    fill: str,
     fraction: float,
     seed: int,
-) -> dict[WhatIfKey, Forecast]:
-    """Every map's first pixels, and those of a random order, changed by every fill."""
+) -> dict[str, Forecast]:
+    """By map, and for a random order: what changing its first pixels foretells, and what comes."""
     priority = tie_priority(pixels, seed)
     orders = {name: pixel_order(values.detach(), priority) for name, values in maps.items()}
+    changed = filled(pixels, fill, seed)
     return {
-        (name, fill): forecast(classifier, pixels, top_edit(pixels, changed, order, fraction))
-        for fill in fills
-        for changed in (filled(pixels, fill, seed),)
+        name: forecast(classifier, pixels, top_edit(pixels, changed, order, fraction))
         for name, order in {**orders, RANDOM: priority}.items()
     }
 
