@@ -25,7 +25,13 @@ from chiaroscuro.classifier import Classifier
 from chiaroscuro.edits import pixel_order, tie_priority
 from chiaroscuro.errors import ChoiceError, InputError
 from chiaroscuro.explanations.predictions import prediction, top_predictions
-from chiaroscuro.explanations.reading import ImageLike, as_batch, read_image, to_numpy
+from chiaroscuro.explanations.reading import (
+    ImageLike,
+    as_batch,
+    check_classifier,
+    read_image,
+    to_numpy,
+)
 from chiaroscuro.explanations.single import named_rivals
 from chiaroscuro.fills import filled
 from chiaroscuro.gradients import class_gradients
@@ -68,6 +74,7 @@ def what_if(
     >>> int(found.changed.sum()), found.as_foretold, found.holds
     (6, True, 1.0)
     """
+    check_classifier(classifier)
     fill = parse_fill(change)
     wanted = None if target is None else classifier.class_index(target)
     rule = named_rivals(classifier, rivals)

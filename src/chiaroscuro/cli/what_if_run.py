@@ -29,7 +29,7 @@ def run(
     **choices: Any,
 ) -> None:
     """Change the photo, save what came, and print it in a few lines."""
-    prepare(threads)
+    prepare(threads, quiet=quiet)
     path = Path(image)
     folder = out / _name(path, choices)
     check_free(folder, WHAT_IF_FILE, overwrite=overwrite)
