@@ -3,8 +3,8 @@
     python -m benchmarks.ladder [--runs 3]
 
 Every run is a fresh process with the allocator tuned; steps take turns. A figure is how many times
-longer the work takes without the step: the median over turns, with the smallest and the largest. Only some classes are run, after a warm-up, so the figures are about the way back
-alone.
+longer the work takes without the step: the median over turns, with the smallest and the largest.
+Only some classes are run, after a warm-up, so the figures are about the way back alone.
 """
 
 import argparse

@@ -74,6 +74,15 @@ def test_json_is_the_summary_and_choices_reach_it(data, model, tmp_path):
     )
 
 
+def test_what_ifs_are_asked_for_and_told(data, model, tmp_path):
+    done = run(data, "--model", model, "--out", str(tmp_path / "run"), "--what-if", "0.1")
+    told = done.stdout.splitlines()[-3:-1]
+    assert told[0].startswith("Black-deletion of the top 10 %: the explained logit moves as first")
+    assert told[1].startswith("White-deletion of the top 10 %")
+    refused = run(data, "--model", model, "--out", str(tmp_path / "two"), "--what-if", "5")
+    assert "what_if is 5.0: expected a share of pixels in (0, 1)" in str(refused.exception)
+
+
 def test_interrupted_it_says_how_to_go_on(data, model, tmp_path, monkeypatch):
     def interrupted(*_args, **_options):
         raise KeyboardInterrupt

@@ -50,7 +50,7 @@ def test_every_option_in_a_command_is_one(document):
     """Every `chiaroscuro COMMAND --option` that a document shows."""
     text = document.read_text().replace("\\\n", " ")
     for command, words in re.findall(
-        r"chiaroscuro (explain|evaluate|train|paper) ([^`\n#]*)", text
+        r"chiaroscuro (explain|what-if|evaluate|train|paper) ([^`\n#]*)", text
     ):
         used = set(re.findall(r"(?<!\S)--[a-z-]*[a-z]", words)) - {"--help"}
         assert used <= options_of(command), f"{document.name}: {command} {words}"
@@ -75,6 +75,16 @@ def test_the_how_to_of_the_adapters_runs(capsys):
     assert scopes[2]["cams"].shape == (2, 32, 32)
     assert scopes[2]["chosen"].tolist() == [3, 5]
     assert "'Sparseness'" in capsys.readouterr().out
+
+
+def test_the_how_to_of_a_change_runs(tmp_path, monkeypatch, capsys):
+    (snippet,) = snippets("docs/how-to/what-if.md", "python")
+    monkeypatch.chdir(tmp_path)
+    exec(snippet, {})
+    assert "torch.Size([8, 10])" in capsys.readouterr().out
+    assert {file.name for file in (tmp_path / "brighter").iterdir()} == {
+        "figure.png", "index.html", "what-if.json",
+    }  # fmt: skip
 
 
 def test_the_how_to_of_a_map_works(toy, monkeypatch):

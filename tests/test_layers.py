@@ -21,6 +21,7 @@ LAYERS = [
     ["edits"],
     ["metrics"],
     ["explanations", "adapters"],
+    ["changes"],
     ["runs"],
     ["paper"],
     ["cli"],

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from chiaroscuro.allocator import tune_allocator as tune_allocator
+    from chiaroscuro.changes import WhatIf as WhatIf
+    from chiaroscuro.changes import what_if as what_if
     from chiaroscuro.choices import PAPER_MAPS as PAPER_MAPS
     from chiaroscuro.classifier import Classifier as Classifier
     from chiaroscuro.data import load_images as load_images
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from chiaroscuro.explanations import explain as explain
     from chiaroscuro.gradients import ClassGradients as ClassGradients
     from chiaroscuro.gradients import class_gradients as class_gradients
+    from chiaroscuro.gradients import logit_change as logit_change
     from chiaroscuro.maps import MAPS as MAPS
     from chiaroscuro.maps import saliency_maps as saliency_maps
     from chiaroscuro.metrics import DeletionCurve as DeletionCurve
@@ -45,6 +48,7 @@ _HOME = {
     "explain": "explanations",
     "ClassGradients": "gradients",
     "class_gradients": "gradients",
+    "logit_change": "gradients",
     "MAPS": "maps",
     "saliency_maps": "maps",
     "DeletionCurve": "metrics",
@@ -52,6 +56,8 @@ _HOME = {
     "load_classifier": "models",
     "save_classifier": "models",
     "tune_allocator": "allocator",
+    "WhatIf": "changes",
+    "what_if": "changes",
 }
 
 __all__ = [
@@ -68,14 +74,17 @@ __all__ = [
     "MissingExtraError",
     "ModelError",
     "ResultError",
+    "WhatIf",
     "class_gradients",
     "deletion_curve",
     "explain",
     "load_classifier",
     "load_images",
+    "logit_change",
     "saliency_maps",
     "save_classifier",
     "tune_allocator",
+    "what_if",
 ]
 __version__ = version("chiaroscuro")
 

@@ -32,6 +32,12 @@ PAPER_FRACTIONS: tuple[float, ...] = (
     0, 0.03, 0.05, 0.07, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9,
 )  # fmt: skip
 """The shares of pixels that the article deletes."""
+WHAT_IF_FRACTION = 0.05
+"""The share of pixels that a what-if changes."""
+WHAT_IF_STEPS: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0)
+"""How far of the way to the changed image a what-if over many images looks."""
+WHAT_IF_TOLERANCE = 0.25
+"""A promise is kept while the real change differs from it by at most this share of it."""
 INTERPOLATIONS: tuple[str, ...] = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 
 DEFAULT_MODEL = "efficientnet-lite0"
@@ -93,6 +99,11 @@ RANKING_MAPS: tuple[str, ...] = tuple(
     choice.name for choice in MAPS.values() if choice.kind in ("magnitude", "signed")
 )
 """The maps that order pixels: neither classes nor the degenerate printed forms."""
+RANDOM = "random"
+"""The order of pixels that knows nothing: the control beside every map."""
+ORDERS: tuple[str, ...] = (*RANKING_MAPS, RANDOM)
+WHAT_IF_FILE = "what-if.json"
+"""The file that marks a folder as a saved what-if."""
 PAPER_MAPS: tuple[str, ...] = ("original", "positive", "negative", "active", "inactive")
 EXPLAIN_MAPS: tuple[str, ...] = (*PAPER_MAPS, "signed")
 CONTRAST_MAPS: tuple[str, ...] = (*PAPER_MAPS, "margin")

@@ -9,6 +9,7 @@ from chiaroscuro.cli.explain import explain
 from chiaroscuro.cli.models import models
 from chiaroscuro.cli.paper import paper
 from chiaroscuro.cli.train import train
+from chiaroscuro.cli.what_if import what_if
 from chiaroscuro.errors import ChiaroscuroError
 
 app = typer.Typer(
@@ -19,6 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(explain)
+app.command()(what_if)
 app.command()(evaluate)
 app.command()(models)
 app.command()(train)

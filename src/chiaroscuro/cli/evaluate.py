@@ -58,6 +58,13 @@ def evaluate(
         str,
         typer.Option(help="paper (as published), matched (the same count for every map), both."),
     ] = "both",
+    what_if: Annotated[
+        float | None,
+        typer.Option(
+            help="Hold what first order foretells against what comes, too: for a change of this "
+            "share of the pixels, such as 0.05, by every map and fill."
+        ),
+    ] = None,
     rivals: Annotated[
         str,
         typer.Option(
@@ -114,6 +121,7 @@ def evaluate(
         protocols=PROTOCOLS
         if protocol == "both"
         else check_names("protocol", [protocol], (*PROTOCOLS, "both")),
+        what_if=what_if,
         rivals=rivals,
         method=method,
         points=points,

@@ -9,6 +9,7 @@ import typer
 
 from chiaroscuro.cli.preparation import load, prepare
 from chiaroscuro.cli.progress import progress_bars
+from chiaroscuro.report.promises import promise_sentences
 from chiaroscuro.runs import EvaluationSettings, evaluate
 
 
@@ -44,7 +45,7 @@ def run(
 
 
 def _lines(summary: Mapping[str, Any]) -> Iterator[str]:
-    """What a terminal shows: images, accuracy, and the area of every map."""
+    """What a terminal shows: images, accuracy, the area of every map, and what what-ifs found."""
     data, accuracy = summary["data"], summary["accuracy"]
     right = (
         f"accuracy {accuracy['value']:.4f} [{accuracy['low']:.4f}, {accuracy['high']:.4f}]"
@@ -62,3 +63,4 @@ def _lines(summary: Mapping[str, Any]) -> Iterator[str]:
                 and not row["map"].startswith("inverted:")
             )
             yield f"area, {protocol}, {fill}: {found}"
+    yield from promise_sentences(summary)

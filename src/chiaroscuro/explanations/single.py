@@ -1,15 +1,11 @@
 """One image through a classifier, its gradients and its maps."""
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
-from torch import Tensor
 
 from chiaroscuro.catalogue import versions
 from chiaroscuro.choices import (
@@ -23,20 +19,20 @@ from chiaroscuro.choices import (
     parse_rivals,
 )
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.errors import ImageError, ModelError
-from chiaroscuro.explanations.explanation import Explanation, ImageFacts, MapFacts, Prediction
+from chiaroscuro.explanations.explanation import Explanation, MapFacts
 from chiaroscuro.explanations.methods import make_method
+from chiaroscuro.explanations.predictions import prediction, top_predictions
+from chiaroscuro.explanations.reading import (
+    ImageLike,
+    as_batch,
+    check_classifier,
+    read_image,
+    to_numpy,
+)
 from chiaroscuro.gradients import ClassGradients, class_gradients
 from chiaroscuro.gradients.engine import Progress
-from chiaroscuro.images import CropBox, Photo, check_array, frame, open_photo, to_uint8
-from chiaroscuro.images.photos import photo_from_image
 from chiaroscuro.maps import SaliencyMaps, needs_classes, saliency_maps
 from chiaroscuro.stopwatch import timed
-
-TOP = 5
-PHOTO_SIDE = 640
-
-ImageLike = str | Path | Photo | Image.Image | NDArray[Any] | Tensor
 
 
 def explain(
@@ -66,14 +62,13 @@ def explain(
     >>> found.maps["active"].shape, len(found.predictions)
     ((8, 8), 5)
     """
-    _check_classifier(classifier)
+    check_classifier(classifier)
     names = check_names("map", maps, MAPS)
     wanted = None if target is None else classifier.class_index(target)
-    rule = _rule(classifier, rivals)
+    rule = named_rivals(classifier, rivals)
     with timed("decode"):
-        pixels, crop, photo, facts = _read(classifier, image, fit)
-    weight = next(classifier.module.parameters(), torch.zeros(()))
-    batch = torch.from_numpy(pixels)[None].to(device=weight.device, dtype=_float(weight))
+        pixels, crop, photo, facts = read_image(classifier, image, fit)
+    batch = as_batch(classifier, pixels)
     found = class_gradients(
         classifier,
         batch,
@@ -87,9 +82,10 @@ def explain(
     )
     with timed("maps"):
         saliency = saliency_maps(found, names)
-    predictions = _predictions(classifier, found)
+    logits = found.logits[0]
+    predictions = top_predictions(classifier, logits)
     chosen = int(found.target[0])
-    raw = {name: _numpy(values[0]) for name, values in saliency.items()}
+    raw = {name: to_numpy(values[0]) for name, values in saliency.items()}
     compared = tuple(sorted(set(found.rivals[0].tolist())))
     listed = {chosen, *(p.index for p in predictions), *_classes_in(raw)}
     if len(compared) == 1:
@@ -105,7 +101,7 @@ def explain(
         "tie_rule": "a tie with a rival is neither active nor inactive",
         "scaling": "maps are saved raw; pictures are clipped at the colour limits",
         "seed": found.choices.settings.get("seed"),  # None where nothing is random
-        "device": str(weight.device),
+        "device": str(batch.device),
         "dtype": str(batch.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
     }
@@ -113,9 +109,9 @@ def explain(
         image=facts,
         crop=crop,
         photo=photo,
-        pixels=_numpy(batch[0]),
-        logits=_numpy(found.logits[0]),
-        target=_prediction(classifier, found, chosen),
+        pixels=to_numpy(batch[0]),
+        logits=to_numpy(logits),
+        target=prediction(classifier, logits, chosen),
         predictions=predictions,
         rivals=compared,
         maps=raw,
@@ -127,14 +123,6 @@ def explain(
     )
 
 
-def _check_classifier(given: object) -> None:
-    if not isinstance(given, Classifier):
-        raise ModelError(
-            f"classifier is a {type(given).__name__}: expected a Classifier, as load_classifier "
-            "gives, or Classifier(module, mean=..., std=..., size=...)"
-        )
-
-
 def _settings(found: ClassGradients, method: Any) -> dict[str, Any]:
     """The method's settings, with the place of a background that was read from files."""
     kept = {name: value for name, value in found.choices.settings.items() if name != "name"}
@@ -143,80 +131,16 @@ def _settings(found: ClassGradients, method: Any) -> dict[str, Any]:
     return kept
 
 
-def _rule(
+def named_rivals(
     classifier: Classifier,
     rivals: str | Sequence[int | str] | Mapping[int | str, float] | RivalRule,
 ) -> RivalRule:
+    """The rule of a word, or of classes by index or name."""
     if isinstance(rivals, str) or not isinstance(rivals, Iterable):
         return parse_rivals(rivals)
     if isinstance(rivals, Mapping):
         return parse_rivals({classifier.class_index(k): weight for k, weight in rivals.items()})
     return parse_rivals([classifier.class_index(rival) for rival in rivals])
-
-
-def _read(
-    classifier: Classifier, image: ImageLike, fit: Fit | None
-) -> tuple[NDArray[np.float32], CropBox, NDArray[np.uint8], ImageFacts]:
-    """Pixels, crop box, the photo to show, and where they came from."""
-    if isinstance(image, Tensor):
-        image = _array_of(image)
-    if isinstance(image, np.ndarray):
-        pixels = check_array(image)
-        height, width = pixels.shape[1:]
-        digest = hashlib.sha256(pixels.tobytes()).hexdigest()
-        box = CropBox(0, 0, width, height, width, height)
-        return pixels, box, to_uint8(pixels), ImageFacts("array", digest, is_file=False)
-    if isinstance(image, Image.Image):
-        image = photo_from_image(image)
-    if not isinstance(image, str | Path | Photo):
-        raise ImageError(
-            f"image is a {type(image).__name__}: expected a path, a Pillow image, an array "
-            "(H, W, C) or a tensor (C, H, W)"
-        )
-    is_file = isinstance(image, str | Path) or image.is_file
-    photo = image if isinstance(image, Photo) else open_photo(image)
-    pixels, box = frame(photo, classifier.framing.with_fit(fit), classifier.channels)
-    facts = ImageFacts(photo.source, photo.sha256, is_file, photo.notes)
-    return pixels, box, _shown(photo), facts
-
-
-def _array_of(image: Tensor) -> NDArray[Any]:
-    """A tensor (C, H, W) as an array (H, W, C)."""
-    if image.ndim != 3:
-        raise ImageError(f"image is a tensor of shape {tuple(image.shape)}: expected (C, H, W)")
-    return _numpy(image.permute(1, 2, 0))
-
-
-def _numpy(values: Tensor) -> NDArray[Any]:
-    """A NumPy copy; half precision, which NumPy lacks in part, becomes float32."""
-    values = values.detach().cpu()
-    half = values.dtype in (torch.float16, torch.bfloat16)
-    return (values.float() if half else values).numpy().copy()
-
-
-def _shown(photo: Photo) -> NDArray[np.uint8]:
-    """The upright photo in 8 bits, at most `PHOTO_SIDE` a side."""
-    image = photo.image
-    if image.mode == "F":
-        image = Image.fromarray(np.rint(np.asarray(image) * 255).astype(np.uint8))
-    image = image.convert("RGB")
-    image.thumbnail((PHOTO_SIDE, PHOTO_SIDE), Image.Resampling.LANCZOS)
-    return np.asarray(image)
-
-
-def _float(weight: Tensor) -> torch.dtype:
-    return weight.dtype if weight.is_floating_point() else torch.float32
-
-
-def _predictions(classifier: Classifier, found: ClassGradients) -> tuple[Prediction, ...]:
-    best = found.logits[0].sort(descending=True, stable=True).indices[:TOP].tolist()
-    return tuple(_prediction(classifier, found, index) for index in best)
-
-
-def _prediction(classifier: Classifier, found: ClassGradients, index: int) -> Prediction:
-    logits = found.logits[0].cpu().double()
-    chance = classifier.probabilities(logits)
-    return Prediction(index, classifier.label(index), float(logits[index]), float(chance[index]))
 
 
 def _classes_in(maps: Mapping[str, NDArray[Any]]) -> list[int]:

@@ -5,6 +5,7 @@ from chiaroscuro.gradients.engine import ClassGradients, GradientChoices, class_
 from chiaroscuro.gradients.methods import METHODS, Method
 from chiaroscuro.gradients.pixel_module import PixelModule
 from chiaroscuro.gradients.points import Points
+from chiaroscuro.gradients.tangents import logit_change
 
 __all__ = [
     "CAPTUM",
@@ -15,4 +16,5 @@ __all__ = [
     "PixelModule",
     "Points",
     "class_gradients",
+    "logit_change",
 ]

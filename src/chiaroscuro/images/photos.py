@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from chiaroscuro.choices import EXPLANATION_FILE
+from chiaroscuro.choices import EXPLANATION_FILE, WHAT_IF_FILE
 from chiaroscuro.errors import ImageError
 
 MAX_PIXELS = 89_478_485
@@ -125,7 +125,7 @@ def find_photos(sources: Iterable[str | Path]) -> list[Path]:
 
 def _is_photo(file: Path) -> bool:
     """Whether a file in a searched folder is a photo, and not a figure that we drew."""
-    ours = (file.parent / EXPLANATION_FILE).is_file()
+    ours = any((file.parent / marker).is_file() for marker in (EXPLANATION_FILE, WHAT_IF_FILE))
     return file.suffix.lower() in SUFFIXES and file.is_file() and not ours
 
 

@@ -2,5 +2,6 @@
 
 from chiaroscuro.metrics.curve import DeletionCurve
 from chiaroscuro.metrics.deletion import deletion_curve, deletion_curves
+from chiaroscuro.metrics.forecast import Forecast, forecast
 
-__all__ = ["DeletionCurve", "deletion_curve", "deletion_curves"]
+__all__ = ["DeletionCurve", "Forecast", "deletion_curve", "deletion_curves", "forecast"]

@@ -9,6 +9,7 @@ from chiaroscuro.choices import (
     MAPS,
     PAPER_FRACTIONS,
     PROTOCOLS,
+    RANDOM,
     RANKING_MAPS,
     Fill,
     Protocol,
@@ -27,7 +28,6 @@ from chiaroscuro.fills import filled
 from chiaroscuro.metrics.curve import DeletionCurve
 from chiaroscuro.metrics.edited import Edit, Outcome, predict_edits
 
-RANDOM = "random"
 INVERTED = "inverted:"
 
 

@@ -1,22 +1,29 @@
 """NumPy arrays to pictures. Knows no method and no torch."""
 
+from chiaroscuro.render.change import ChangeSheet, Shift, draw_change
 from chiaroscuro.render.colours import class_colours, one_sided, overlay, two_sided
 from chiaroscuro.render.curves import Curve, CurvePanel, CurveSheet, draw_curves, svg_text
 from chiaroscuro.render.figure import Bar, FigureSheet, Frame, Panel, draw_figure
+from chiaroscuro.render.outline import enlarged, outlined
 from chiaroscuro.render.smoothing import smooth
 
 __all__ = [
     "Bar",
+    "ChangeSheet",
     "Curve",
     "CurvePanel",
     "CurveSheet",
     "FigureSheet",
     "Frame",
     "Panel",
+    "Shift",
     "class_colours",
+    "draw_change",
     "draw_curves",
     "draw_figure",
+    "enlarged",
     "one_sided",
+    "outlined",
     "overlay",
     "smooth",
     "svg_text",

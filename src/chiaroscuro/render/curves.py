@@ -43,6 +43,8 @@ _STYLES: dict[str, tuple[str, Line]] = {
     "signed": ("#8e44ad", "-"),
     "margin": ("#1e8449", "-"),
     "random": ("#7d828c", ":"),
+    "foretold": ("#8a5a00", "--"),
+    "real": (INK, "-"),
 }
 """Colour and line by map; orange where brighter helps, blue where darker does."""
 _OTHERS = ("#b03a77", "#00796b", "#6d4c41", "#5c6bc0", "#827717")

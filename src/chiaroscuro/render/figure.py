@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from chiaroscuro.render.colours import BRIGHTER, DARKER, ZERO, Rgb
+from chiaroscuro.render.labels import percent
 
 INK, FAINT = "#1b1d22", "#6b6f78"
 _COLUMNS = 6
@@ -145,7 +146,7 @@ def _draw_bars(axes: Axes, bars: Sequence[Bar]) -> None:
     axes.barh(places, shares, height=0.32, color=colours)
     for place, bar in zip(places, bars, strict=True):
         weight = "bold" if bar.explained else "normal"
-        text = f"{textwrap.shorten(bar.label, 44, placeholder=' …')}   {_percent(bar.share)}"
+        text = f"{textwrap.shorten(bar.label, 44, placeholder=' …')}   {percent(bar.share)}"
         axes.text(
             0, place - 0.27, text, fontsize=9.5, color=INK, weight=weight, va="bottom",
             parse_math=False,
@@ -153,14 +154,6 @@ def _draw_bars(axes: Axes, bars: Sequence[Bar]) -> None:
     axes.set(xlim=(-0.06, 1.02), ylim=(len(bars) - 0.5, -0.8))
     axes.set_axis_off()
     axes.set_title("what it says (explained class in black)", fontsize=11, color=INK, pad=4)
-
-
-def _percent(share: float) -> str:
-    if 0 < share < 0.001:
-        return "< 0.1 %"
-    if 0.9995 < share < 1:
-        return "> 99.9 %"
-    return f"{100 * share:.1f} %"
 
 
 def _draw_key(axes: Axes) -> None:

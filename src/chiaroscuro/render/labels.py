@@ -1,9 +1,22 @@
-"""Names beside the ends of lines, moved apart where the ends meet."""
+"""Words in figures: shares, and names beside the ends of lines, moved apart where they meet."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+def percent(share: float) -> str:
+    """A share in per cent; one that is not quite none or all says so.
+
+    >>> percent(0.123), percent(0.0001), percent(0.9999)
+    ('12.3 %', '< 0.1 %', '> 99.9 %')
+    """
+    if 0 < share < 0.001:
+        return "< 0.1 %"
+    if 0.9995 < share < 1:
+        return "> 99.9 %"
+    return f"{100 * share:.1f} %"
 
 
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> NDArray[np.float64]:

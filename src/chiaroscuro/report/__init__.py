@@ -3,7 +3,9 @@
 from chiaroscuro.report.charts import evaluation_charts
 from chiaroscuro.report.evaluation import Example, evaluation_page
 from chiaroscuro.report.pages import GalleryEntry, explanation_page, gallery_page
+from chiaroscuro.report.promises import promise_charts
 from chiaroscuro.report.tables import Table, csv_text, latex, markdown
+from chiaroscuro.report.what_if import what_if_page
 
 __all__ = [
     "Example",
@@ -16,4 +18,6 @@ __all__ = [
     "gallery_page",
     "latex",
     "markdown",
+    "promise_charts",
+    "what_if_page",
 ]

@@ -8,6 +8,7 @@ from typing import Any
 from chiaroscuro.render.colours import Rgb
 from chiaroscuro.report.charts import fill_title, images_text, is_natural
 from chiaroscuro.report.pages import data_uri, environment
+from chiaroscuro.report.promises import promise_sentences, promise_tables
 
 _CLASSES = 50
 _SURE = 0.05
@@ -29,23 +30,24 @@ def evaluation_page(
     summary: Mapping[str, Any],
     charts: Sequence[tuple[str, str]],
     examples: Sequence[Example],
+    promises: Sequence[tuple[str, str]] = (),
 ) -> str:
     """One evaluation as a page that needs no other file and no network.
 
-    `charts` are captions with SVG text; `summary` is what `summary.json` holds.
+    `charts` and `promises`, those of what-ifs, are captions with SVG text; `summary` is what
+    `summary.json` holds.
     """
-    drawn = [
-        (caption, f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode('ascii')}")
-        for caption, svg in charts
-    ]
     columns = _class_columns(summary)
     shown = sorted(summary["classes"], key=lambda row: -row["images"])[:_CLASSES]
     template = environment().get_template("evaluation.html.j2")
     return template.render(
         summary=summary,
         images=images_text(summary["data"]["images"]),
-        charts=drawn,
+        charts=_drawn(charts),
         outcome=list(outcome(summary)),
+        promises=_drawn(promises),
+        promised=list(promise_sentences(summary)),
+        promise_tables=promise_tables(summary),
         areas=[_areas(summary, protocol) for protocol in summary["choices"]["protocols"]],
         differences=_differences(summary),
         class_columns=columns,
@@ -54,6 +56,14 @@ def evaluation_page(
         details=list(_details(summary)),
         sure=_SURE,
     )
+
+
+def _drawn(charts: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Captions with pictures in data addresses."""
+    return [
+        (caption, f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode('ascii')}")
+        for caption, svg in charts
+    ]
 
 
 def outcome(summary: Mapping[str, Any]) -> Sequence[str]:

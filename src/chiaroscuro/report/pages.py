@@ -49,7 +49,7 @@ def explanation_page(sheet: FigureSheet, about: Mapping[str, Any]) -> str:
                 "width": 100 * (sheet.frame.right - sheet.frame.left) / width,
                 "height": 100 * (sheet.frame.bottom - sheet.frame.top) / height,
             },
-            details=list(_details(about)),
+            details=list(detail_rows(about, about["display"])),
         )
     )
 
@@ -79,8 +79,10 @@ def _optional(picture: Rgb | None) -> str | None:
     return None if picture is None else data_uri(picture)
 
 
-def _details(about: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
-    """What it takes to make this again, as rows."""
+def detail_rows(
+    about: Mapping[str, Any], display: Mapping[str, Any] | None = None
+) -> Sequence[tuple[str, str]]:
+    """What it takes to make one image's result again, as rows; `display` holds its colours."""
     image, crop, model = about["image"], about["crop"], about["model"]
     rows = [
         ("photo", f"{image['source']} ({crop['photo_width']} x {crop['photo_height']} px)"),
@@ -95,17 +97,19 @@ def _details(about: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
         *_origin_rows(model["origin"]),
         ("normalisation", f"mean {model['mean']}, std {model['std']}, inside the model"),
         *((key.replace("_", " "), _plain(value)) for key, value in about["choices"].items()),
-        (
-            "colour limits",
-            ", ".join(
-                f"{name} {fine:.3g} (smoothed {soft:.3g})"
-                for name, (fine, soft) in about["display"]["limits"].items()
-            ),
-        ),
-        ("colour scale", f"per {about['display']['scale']}"),
+        *(_display_rows(display) if display is not None else ()),
         ("versions", _plain(about["versions"])),
     ]
     return [(name, value) for name, value in rows if value not in ("None", "")]
+
+
+def _display_rows(display: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    limits = display["limits"].items()
+    yield (
+        "colour limits",
+        ", ".join(f"{name} {fine:.3g} (smoothed {soft:.3g})" for name, (fine, soft) in limits),
+    )
+    yield "colour scale", f"per {display['scale']}"
 
 
 def _origin_rows(origin: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -17,7 +17,7 @@ from chiaroscuro.runs.accuracy import match_classes
 from chiaroscuro.runs.config import check_same, describe_run
 from chiaroscuro.runs.examples import example_rows, save_examples
 from chiaroscuro.runs.pages import write_page
-from chiaroscuro.runs.rows import batch_rows, measure, rival_rule
+from chiaroscuro.runs.rows import batch_rows, measure, rival_rule, what_if_rows
 from chiaroscuro.runs.settings import EvaluationSettings
 from chiaroscuro.runs.store import CONFIG, RunStore
 from chiaroscuro.runs.summary import summarize
@@ -73,7 +73,7 @@ def evaluate(
     rival_rule(classifier, settings.rivals)
     images = load_images(settings.data, settings.split, settings.limit, settings.seed, data_root)
     config = describe_run(settings, classifier, images)
-    store = RunStore(Path(out))
+    store = RunStore(Path(out), what_if=settings.what_if is not None)
     config = _open(store, config, settings, resume=resume, overwrite=overwrite)
     if store.is_finished:
         return store.read_json(SUMMARY)
@@ -140,7 +140,8 @@ def _write_rows(job: _Job, on_images: OnImages) -> int:
             job.store.folder, wanted, job.classifier, batch, batch.number * size, measured,
             job.settings, job.images.labels,
         )  # fmt: skip
-        job.store.write_part(batch.number, batch_rows(batch, measured), batch.broken)
+        told = what_if_rows(batch, measured) if job.store.what_if else None
+        job.store.write_part(batch.number, batch_rows(batch, measured), batch.broken, told)
         done += len(batch.ids) + len(batch.broken)
         on_images(done, job.images.count, before)
     return done - before

@@ -1,7 +1,7 @@
 """One batch of images to rows: the function that every engine runs."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +14,9 @@ from chiaroscuro.data import Batch
 from chiaroscuro.explanations.methods import make_method
 from chiaroscuro.gradients import ClassGradients, class_gradients
 from chiaroscuro.maps import SaliencyMaps, saliency_maps
-from chiaroscuro.metrics import DeletionCurve, deletion_curves
+from chiaroscuro.metrics import DeletionCurve, Forecast, deletion_curves
 from chiaroscuro.runs.settings import EvaluationSettings
+from chiaroscuro.runs.what_if import WHAT_IF_SCHEMA, WhatIfKey, forecasts, what_if_table
 
 Key = tuple[str, str, str]
 """Protocol, map and fill."""
@@ -53,6 +54,7 @@ class Measured:
     gradients: ClassGradients
     maps: SaliencyMaps
     curves: dict[Key, DeletionCurve]
+    forecasts: Mapping[WhatIfKey, Forecast] = field(default_factory=dict)
 
 
 def measure(
@@ -79,7 +81,26 @@ def measure(
                 target=found.target, seed=settings.seed,
             ).items()
         }  # fmt: skip
-        yield Measured(places, pixels, found, maps, curves)
+        told = _told(classifier, pixels, maps, settings)
+        yield Measured(places, pixels, found, maps, curves, told)
+
+
+def _told(
+    classifier: Classifier,
+    pixels: Tensor,
+    maps: Mapping[str, Tensor],
+    settings: EvaluationSettings,
+) -> dict[WhatIfKey, Forecast]:
+    """The what-ifs of every map and fill, where the run asks for them."""
+    if settings.what_if is None:
+        return {}
+    return {
+        (name, fill): one
+        for fill in settings.fills
+        for name, one in forecasts(
+            classifier, pixels, maps, fill, settings.what_if, settings.seed
+        ).items()
+    }
 
 
 def rival_rule(classifier: Classifier, rivals: str) -> RivalRule:
@@ -91,9 +112,27 @@ def rival_rule(classifier: Classifier, rivals: str) -> RivalRule:
 
 def batch_rows(batch: Batch, measured: Sequence[Measured]) -> pa.Table:
     """The rows of a batch, image by image, in the order of the images."""
-    tables = [table for part in measured for table in _tables(batch, part)]
+    return _in_order([t for part in measured for t in _tables(batch, part)], measured, SCHEMA)
+
+
+def what_if_rows(batch: Batch, measured: Sequence[Measured]) -> pa.Table:
+    """The what-if rows of a batch, image by image, in the order of the images."""
+    tables = [
+        table
+        for part in measured
+        for table in what_if_table(
+            [batch.ids[place] for place in part.places], part.gradients.target, part.forecasts
+        )
+    ]
+    return _in_order(tables, measured, WHAT_IF_SCHEMA)
+
+
+def _in_order(
+    tables: Sequence[pa.Table], measured: Sequence[Measured], schema: pa.Schema
+) -> pa.Table:
+    """One table an image, of images grouped by size, as one table in the images' own order."""
     if not tables:
-        return SCHEMA.empty_table()
+        return schema.empty_table()
     order = [place for part in measured for place in part.places]
     return pa.concat_tables([tables[i] for i in np.argsort(order)]).unify_dictionaries()
 

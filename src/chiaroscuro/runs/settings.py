@@ -28,6 +28,7 @@ class EvaluationSettings:
     index or name, separated by ";"; "mean", "softmax", "runner-up" as in `parse_rivals`. `method`
     with `points`, `sigma`, `baseline`, `background`: as `parse_method` takes them, None for the
     method's own. `batch`: images at a time, None for as many as suit their size.
+    `what_if`: the share of pixels whose change is foretold and made by every map, None for none.
     `threads`: None for PyTorch's own; whatever it is then stays through every `resume`.
     `resamples` and `flips`: random sets behind each interval, and sign choices behind each p-value.
     """
@@ -41,6 +42,7 @@ class EvaluationSettings:
     fills: tuple[str, ...] = ("black", "white")
     protocols: tuple[str, ...] = PROTOCOLS
     fractions: tuple[float, ...] = PAPER_FRACTIONS
+    what_if: float | None = None
     rivals: str = "all"
     score: Score = "logit"
     method: str = "gradient"
@@ -70,6 +72,8 @@ class EvaluationSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ChoiceError(f"{name} is {value}: expected at least 1")
+        if self.what_if is not None and not 0 < self.what_if < 1:
+            raise ChoiceError(f"what_if is {self.what_if}: expected a share of pixels in (0, 1)")
         if is_rival_word(self.rivals):
             parse_rivals(self.rivals)
         for name in ("points", "sigma", "baseline"):

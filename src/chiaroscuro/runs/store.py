@@ -19,18 +19,27 @@ CONFIG = "config.json"
 MANIFEST = "manifest.json"
 """Written last: every file with its size and digest."""
 ROWS = "rows"
+WHAT_IF = "what-if"
 _ABOUT = b"chiaroscuro"
 
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of one batch as they lie on disk, with the images that were left out."""
+    """The rows of one batch as they lie on disk, with the images that were left out.
+
+    `what_if`: the file of its what-if rows, where the run has any.
+    """
 
     file: Path
+    what_if: Path | None = None
 
     def read(self) -> pa.Table:
         """The rows."""
         return parquet.read_table(self.file)
+
+    def read_what_if(self) -> pa.Table:
+        """The what-if rows, of a run that has them."""
+        return parquet.read_table(self.what_if)
 
     @property
     def broken(self) -> list[Broken]:
@@ -41,26 +50,39 @@ class Part:
 
 @dataclass(frozen=True)
 class RunStore:
-    """The folder of one run."""
+    """The folder of one run; `what_if`: whether its parts have a second table of such rows."""
 
     folder: Path
+    what_if: bool = False
 
     def parts(self) -> list[Part]:
         """Whole parts from the first on; a gap or an unreadable file ends them."""
         found: list[Part] = []
-        while (file := self._part(len(found))).is_file():
-            try:
-                parquet.read_metadata(file)
-            except (pa.ArrowException, OSError):
-                break
-            found.append(Part(file))
-        return found
+        while True:
+            number = len(found)
+            part = Part(
+                self._file(ROWS, number), self._file(WHAT_IF, number) if self.what_if else None
+            )
+            if not all(_is_whole(file) for file in (part.file, part.what_if) if file):
+                return found
+            found.append(part)
 
-    def write_part(self, number: int, rows: pa.Table, broken: tuple[Broken, ...]) -> None:
+    def write_part(
+        self,
+        number: int,
+        rows: pa.Table,
+        broken: tuple[Broken, ...],
+        what_if: pa.Table | None = None,
+    ) -> None:
         """Put a batch's rows in their place, whole or not at all, also when power fails."""
         about = {"batch": number, "broken": [[one.id, one.reason] for one in broken]}
-        table = rows.replace_schema_metadata({_ABOUT: json.dumps(about).encode()})
-        file = self._part(number)
+        if what_if is not None:
+            self._write(WHAT_IF, number, what_if)
+        described = rows.replace_schema_metadata({_ABOUT: json.dumps(about).encode()})
+        self._write(ROWS, number, described)
+
+    def _write(self, kind: str, number: int, table: pa.Table) -> None:
+        file = self._file(kind, number)
         file.parent.mkdir(exist_ok=True)
         new = file.with_suffix(".new")
         with new.open("wb") as target:
@@ -111,8 +133,17 @@ class RunStore:
             if file.is_file() and file.name != MANIFEST:
                 yield file
 
-    def _part(self, number: int) -> Path:
-        return self.folder / ROWS / f"{number:06d}.parquet"
+    def _file(self, kind: str, number: int) -> Path:
+        return self.folder / kind / f"{number:06d}.parquet"
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether a file of rows is there and came to its end."""
+    try:
+        parquet.read_metadata(file)
+    except (pa.ArrowException, OSError):
+        return False
+    return True
 
 
 def _digest(file: Path) -> str:

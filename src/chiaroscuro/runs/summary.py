@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from chiaroscuro.choices import RANDOM
 from chiaroscuro.data import Broken
-from chiaroscuro.metrics.deletion import INVERTED, RANDOM
+from chiaroscuro.metrics.deletion import INVERTED
 from chiaroscuro.metrics.intervals import BootstrapMeans, SignFlips, holm, interval, share_interval
 from chiaroscuro.runs.accuracy import ClassNames
 from chiaroscuro.runs.blocks import Block, read_block
+from chiaroscuro.runs.promises import WhatIfSums
 from chiaroscuro.runs.rows import Key
 from chiaroscuro.runs.settings import EvaluationSettings
 from chiaroscuro.runs.store import Part
@@ -31,8 +33,10 @@ def summarize(
 
     Means over images have percentile intervals of a Poisson bootstrap, accuracies Wilson's; pairs
     of maps are tested by sign flips of whole images, p-values corrected over all pairs of the run.
+    `what_if` is there where the run asked for it.
     """
     sums: _Sums | None = None
+    promises: WhatIfSums | None = None
     broken: list[Broken] = []
     left_out = 0
     for part in parts:
@@ -44,6 +48,10 @@ def summarize(
             block = read_block(table, len(settings.fractions))
             sums = sums or _Sums(block.keys, settings, names)
             sums.add(block)
+        if settings.what_if is not None and len(told := part.read_what_if()):
+            promises = promises or WhatIfSums(told, settings)
+            promises.add(told)
+    what_if = {} if promises is None else {"what_if": promises.figures()}
     return {
         "schema": SCHEMA,
         "data": {
@@ -62,6 +70,7 @@ def summarize(
         "curves": [] if sums is None else sums.curves(),
         "differences": [] if sums is None else sums.differences(),
         "classes": [] if sums is None else sums.classes(),
+        **what_if,
         "versions": config["versions"],
     }
 

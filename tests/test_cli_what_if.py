@@ -1,0 +1,97 @@
+"""`chiaroscuro what-if` as a user meets it: what it prints, and how it fails."""
+
+import json
+import sys
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from chiaroscuro import Classifier, save_classifier
+from chiaroscuro.cli.app import app, main
+from chiaroscuro.models.architectures import basic_cnn
+from tests.pictures import picture
+
+
+@pytest.fixture
+def model(tmp_path):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        classifier = Classifier(basic_cnn(3), size=32, labels=["cat", "dog", "owl"])
+    options = {"architecture": "basic-cnn", "arguments": {"classes": 3}}
+    return str(save_classifier(classifier, tmp_path / "net", **options))
+
+
+@pytest.fixture
+def photo(tmp_path):
+    picture(0, side=40).save(tmp_path / "tower.png")
+    return str(tmp_path / "tower.png")
+
+
+def run(*words):
+    return CliRunner().invoke(app, ["what-if", *words])
+
+
+def test_it_prints_what_was_foretold_and_came(photo, model, tmp_path):
+    done = run(photo, "--model", model, "--out", str(tmp_path / "out"))
+    assert done.exit_code == 0, done.stderr
+    lines = done.stdout.splitlines()
+    folder = tmp_path / "out" / "tower-active-0.05-black"
+    about = json.loads((folder / "what-if.json").read_text())
+    assert lines[0] == f"tower.png: {about['pixels']['changed']} of 1,024 pixels changed"
+    assert f"moves by {about['foretold']:+.2f}; it moved by {about['real']:+.2f}" in lines[1]
+    assert lines[-3].startswith(f"before: {about['before'][0]['label']} ")
+    assert lines[-2].startswith(f"after: {about['after'][0]['label']} ")
+    assert lines[-1] == f"page: {folder / 'index.html'}"
+
+
+def test_choices_reach_the_result_and_json_is_all_that_is_printed(photo, model, tmp_path):
+    words = ["--map", "random", "--fraction", "0.2", "--change", "-0.1", "--target", "owl"]
+    words += ["--rivals", "top:1", "--tolerance", "0.5", "--seed", "7", "--fit", "pad", "--json"]
+    done = run(photo, "--model", model, "--out", str(tmp_path / "out"), *words)
+    about = json.loads(done.stdout)
+    assert about["folder"] == str(tmp_path / "out" / "tower-random-0.2-darker-0.1")
+    assert about["target"]["label"] == "owl"
+    chosen = {k: about["choices"][k] for k in ("map", "fraction", "change", "rivals", "seed")}
+    assert chosen == {
+        "map": "random", "fraction": 0.2, "change": "darker:0.1", "rivals": "top:1", "seed": 7,
+    }  # fmt: skip
+    assert (about["choices"]["tolerance"], about["choices"]["fit"]) == (0.5, "pad")
+    assert about["pixels"]["taken"] == 205
+
+
+def test_a_second_time_needs_force(photo, model, tmp_path):
+    words = [photo, "--model", model, "--out", str(tmp_path / "out"), "-q"]
+    done = run(*words)
+    assert done.exit_code == 0 and done.stdout == ""
+    refused = run(*words)
+    assert refused.exit_code == 1 and "exists already" in str(refused.exception)
+    assert run(*words, "--force").exit_code == 0
+    assert run(*words, "--change", "white").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere.jpg"], "nowhere.jpg"),
+        (["PHOTO", "--map", "winner"], "unknown map 'winner'"),
+        (["PHOTO", "--change", "grey"], "unknown fill 'grey'"),
+        (["PHOTO", "--fraction", "2"], "fraction is 2.0"),
+        (["PHOTO", "--target", "emu"], "unknown class 'emu'"),
+        (["PHOTO", "--rivals", "some"], "give all, top:N"),
+        (["PHOTO", "--fit", "fill"], "unknown fit 'fill'"),
+        (["PHOTO", "--model", "nothing"], "unknown model 'nothing'"),
+        (["PHOTO", "--device", "cuda:99"], "device 'cuda:99' cannot be used here"),
+    ],
+)
+def test_errors_are_one_line(words, message, photo, model, tmp_path, monkeypatch, capsys):
+    given = [photo if word == "PHOTO" else word for word in words]
+    named = [] if "--model" in words else ["--model", model]
+    line = ["chiaroscuro", "what-if", *given, *named, "--out", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", line)
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 1
+    told = capsys.readouterr().err.strip()
+    assert told.startswith("chiaroscuro: ") and message in told and "\n" not in told
+    assert not (tmp_path / "out").exists()

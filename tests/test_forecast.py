@@ -1,0 +1,128 @@
+"""Foretold and real changes: by hand where they must agree, and where a kink parts them."""
+
+import pytest
+import torch
+from torch import nn
+
+from chiaroscuro import Classifier
+from chiaroscuro.choices import WHAT_IF_STEPS
+from chiaroscuro.edits import pixel_order
+from chiaroscuro.errors import ChoiceError, ImageError, InputError
+from chiaroscuro.fills import filled
+from chiaroscuro.metrics import Forecast, forecast
+from chiaroscuro.metrics.forecast import top_edit
+from tests.toys import Linear, random_pixels, small_cnn
+
+
+def row(*values):
+    return torch.tensor(values, dtype=torch.float64).reshape(1, 1, 1, -1)
+
+
+def test_a_linear_network_keeps_every_promise():
+    weights = random_pixels(4, 3, 5, 5) - 0.5
+    pixels, edited = random_pixels(3, 3, 5, 5, seed=1), random_pixels(3, 3, 5, 5, seed=2)
+    found = forecast(Classifier(Linear(weights)), pixels, edited)
+    moved = torch.einsum("kchw,bchw->bk", weights, edited - pixels)
+    torch.testing.assert_close(found.predicted, moved)
+    torch.testing.assert_close(found.real, found.foretold())
+    torch.testing.assert_close(found.real[:, 1], 0.25 * moved)
+    assert found.steps == WHAT_IF_STEPS
+    assert found.kept(torch.tensor([0, 3, 2]), tolerance=1e-12).all()
+    assert torch.equal(found.flipped(), found.flips_foretold())
+    before = torch.einsum("kchw,bchw->bk", weights, pixels)
+    expected = (before + moved).argmax(1) != before.argmax(1)
+    assert torch.equal(found.flipped()[:, -1], expected)
+    assert found.changed.tolist() == [25, 25, 25]
+
+
+class Kinked(nn.Module):
+    """Class 0 has relu(x0 - 0.5) + x1, class 1 has 0.2."""
+
+    def forward(self, x):
+        first, second = x.flatten(1).T
+        return torch.stack([(first - 0.5).relu() + second, torch.full_like(first, 0.2)], dim=1)
+
+
+def test_a_kink_parts_outcome_and_promise_by_hand():
+    kinked = Classifier(Kinked(), channels=1)
+    # Both pixels go black: relu(0.9 - 0.5) + 0.1 = 0.5 falls to 0; first order says by 1.
+    found = forecast(kinked, row(0.9, 0.1), row(0, 0), [0.25, 0.4, 0.5, 1])
+    assert found.logits.tolist() == [pytest.approx([0.5, 0.2])]
+    assert found.predicted.tolist() == [pytest.approx([-1.0, 0.0])]
+    # 0.9 - 0.9 t reaches the kink at t = 0.444; from there on only x1 falls.
+    assert found.real[0, :, 0].tolist() == pytest.approx([-0.25, -0.4, -0.45, -0.5])
+    assert found.real[0, :, 1].tolist() == [0, 0, 0, 0]
+    assert found.flipped().tolist() == [[False, True, True, True]]
+    assert found.flips_foretold().tolist() == [[False, True, True, True]]
+    target = torch.tensor([0])
+    assert found.kept(target, 0.05).tolist() == [[True, True, False, False]]
+    assert found.kept(target, 0.11).tolist() == [[True, True, True, False]]
+    assert found.kept(target, 0.5).tolist() == [[True, True, True, True]]
+    # The other class was promised nothing, and nothing came.
+    assert found.kept(torch.tensor([1])).all()
+
+
+def test_on_the_flat_side_of_a_kink_a_promise_of_nothing_is_broken():
+    found = forecast(Classifier(Kinked(), channels=1), row(0.4, 0.1), row(0.9, 0.1), [0.1, 1])
+    assert found.predicted[0].tolist() == [0, 0]
+    assert found.real[0, :, 0].tolist() == pytest.approx([0, 0.4])
+    assert found.kept(torch.tensor([0])).tolist() == [[True, False]]
+    assert found.flipped().tolist() == [[False, True]]
+    assert found.flips_foretold().tolist() == [[False, False]]
+    assert found.changed.tolist() == [1]  # the other pixel was 0.1 already
+
+
+def test_the_wrong_direction_is_never_kept():
+    told = torch.tensor([[1.0, 0.0]])
+    real = torch.tensor([[[-0.001, 0.0]]])
+    found = Forecast((1.0,), torch.zeros(1, 2), told, real, torch.tensor([1]))
+    assert not found.kept(torch.tensor([0]), tolerance=2.0).any()
+
+
+def test_every_number_is_that_of_plain_calls():
+    toy = Classifier(small_cnn().double(), mean=0.5, std=0.25)
+    pixels = random_pixels(3, 3, 12, 12)
+    order = pixel_order(random_pixels(3, 12, 12, seed=4))
+    edited = top_edit(pixels, filled(pixels, "black"), order, 0.1)
+    mask = torch.zeros(3, 144, dtype=torch.bool)
+    for b in range(3):
+        mask[b, order[b, :14]] = True
+    expected = torch.where(mask.reshape(3, 1, 12, 12), 0.0, pixels)
+    assert torch.equal(edited, expected)
+    found = forecast(toy, pixels, edited, [0.3, 1.0])
+    for b in range(3):
+        clean = toy(pixels[[b]])[0]
+        for s, step in enumerate(found.steps):
+            moved = toy((1 - step) * pixels[[b]] + step * edited[[b]])[0] - clean
+            torch.testing.assert_close(found.real[b, s], moved, rtol=1e-9, atol=1e-11)
+    assert torch.equal(toy(edited) - toy(pixels), found.real[:, -1])
+    assert toy.module.training
+
+
+def test_small_steps_come_near_the_promise():
+    toy = Classifier(small_cnn().double())
+    pixels, edited = random_pixels(4, 3, 12, 12), random_pixels(4, 3, 12, 12, seed=9)
+    gaps = [
+        float((found.real - found.foretold()).abs().max() / step)
+        for step in (1.0, 1e-2, 1e-5)
+        for found in (forecast(toy, pixels, edited, [step]),)
+    ]
+    assert gaps[0] > gaps[1] > gaps[2]
+    assert gaps[2] < 1e-9  # within a linear piece of the network
+
+
+@pytest.mark.parametrize("steps", [[], [0, 1], [0.5, 0.5], [1, 0.5], [0.5, 1.5], [-1]])
+def test_steps_rise_within_0_and_1(steps):
+    toy = Classifier(small_cnn().double())
+    pixels = random_pixels(1, 3, 9, 9)
+    with pytest.raises(ChoiceError, match="expected rising numbers in"):
+        forecast(toy, pixels, pixels, steps)
+
+
+def test_other_images_are_refused():
+    toy = Classifier(small_cnn().double())
+    pixels = random_pixels(1, 3, 9, 9)
+    with pytest.raises(InputError, match=r"edited images have shape \(1, 3, 9, 8\)"):
+        forecast(toy, pixels, pixels[..., :8])
+    with pytest.raises(ImageError, match="pixels"):
+        forecast(toy, pixels, pixels + 1)

@@ -1,0 +1,214 @@
+"""`what_if` on one image: by hand, against plain calls, and what it writes."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from chiaroscuro import Classifier, class_gradients, saliency_maps, what_if
+from chiaroscuro.changes.sheet import make_sheet, what_changes
+from chiaroscuro.choices import ORDERS
+from chiaroscuro.errors import ChoiceError, InputError, ResultError
+from chiaroscuro.images import find_photos
+from chiaroscuro.render import enlarged
+from chiaroscuro.report.what_if import sentences
+from tests.test_forecast import Kinked
+from tests.toys import Linear, random_pixels
+
+NASTY = "<b>owl</b> & $x^2$"
+
+
+def image(side=12, seed=0):
+    return random_pixels(side, side, 3, seed=seed, dtype=torch.float32).numpy()
+
+
+def linear():
+    weights = random_pixels(3, 3, 4, 5, seed=3) - 0.5
+    return Classifier(Linear(weights), labels=["cat", "dog", "owl"], name="linear"), weights
+
+
+def test_on_a_linear_network_prediction_is_outcome_by_hand():
+    classifier, weights = linear()
+    pixels = random_pixels(4, 5, 3, seed=1).numpy() * 0.8 + 0.1
+    found = what_if(classifier, pixels, "positive", 0.25, "-0.05", target="dog")
+    assert found.taken == int(found.changed.sum()) == 5
+    # positive = the largest weight over channels, where it is above 0
+    height = weights[1].amax(dim=0)
+    top = torch.zeros(20, dtype=torch.bool)
+    top[height.flatten().argsort(descending=True)[:5]] = True
+    assert np.array_equal(found.changed, top.reshape(4, 5).numpy())
+    moved = -0.05 * (weights * top.reshape(4, 5)).sum(dim=(1, 2, 3))
+    assert found.predicted == pytest.approx(moved.numpy())
+    assert found.real == pytest.approx(moved.numpy())
+    assert found.way == pytest.approx([step * float(moved[1]) for step in found.steps])
+    assert found.promise == pytest.approx(float(moved[1])) == found.outcome
+    assert (found.holds, found.flipped) == (1.0, found.flip_foretold)
+    assert found.as_foretold == (found.promise != 0)
+    assert found.edited == pytest.approx(found.pixels - 0.05 * found.changed, abs=1e-7)
+    after = torch.as_tensor(found.logits + found.real)
+    assert [p.index for p in found.after] == after.argsort(descending=True).tolist()
+    assert found.after[0].probability == pytest.approx(float(after.softmax(0).max()))
+
+
+def test_where_a_kink_is_crossed_the_promise_ends_there():
+    pixels = np.array([0.9, 0.1], np.float32).reshape(1, 2, 1)
+    kinked = Classifier(Kinked(), channels=1)
+    values = np.array([[2.0, 1.0]])
+    found = what_if(kinked, pixels, values, 0.5, "black", target=0, tolerance=0.1)
+    assert found.changed.tolist() == [[True, False]]
+    assert (found.promise, found.outcome) == pytest.approx((-0.9, -0.4))
+    # Real is -0.4 from t = 4/9 on; foretold is -0.9 t, so they part by a tenth at t = 0.494.
+    assert found.holds == 15 / 32
+    assert found.flipped and found.flip_foretold
+    assert found.choices["map"] == "own values"
+
+
+def test_a_promise_can_fail_at_once_or_be_about_nothing():
+    pixels = np.array([0.4999, 0.1], np.float32).reshape(1, 2, 1)
+    kinked = Classifier(Kinked(), channels=1)
+    first = np.array([[1.0, 0.0]])
+    found = what_if(kinked, pixels, first, 0.5, "white", target=0)
+    assert (found.promise, found.holds, found.as_foretold) == (0, 0, False)
+    nothing = what_if(kinked, np.zeros((1, 2, 1), np.float32), first, 0.5, "black", target=0)
+    assert (nothing.outcome, nothing.holds, int(nothing.changed.sum())) == (0, 1, 0)
+    assert nothing.taken == 1
+    assert "the others had that value already" in make_sheet(nothing).notes[2]
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_every_order_takes_its_first_pixels(name, toy):
+    found = what_if(toy, image(), name, 0.1, "white")
+    pixels = torch.from_numpy(image()).permute(2, 0, 1)[None].double()
+    assert found.taken == 14
+    if name == "random":
+        assert found.changed.sum() == 14
+        other = what_if(toy, image(), name, 0.1, "white", seed=1)
+        assert not np.array_equal(found.changed, other.changed)
+        return
+    values = saliency_maps(class_gradients(toy, pixels), name)[name][0].numpy()
+    lowest, rest = values[found.changed].min(), values[~found.changed].max()
+    assert lowest >= rest
+    assert found.real == pytest.approx(
+        (toy(torch.from_numpy(found.edited)[None]) - toy(pixels))[0].numpy()
+    )
+
+
+def test_choices_are_kept_and_targets_and_rivals_named(toy):
+    found = what_if(toy, image(), "active", 0.05, "blur", target="dog", rivals=["crane, bird", 4])
+    assert found.target.label == "dog"
+    assert found.choices["rivals"] == "0,4"
+    assert found.choices["change"] == "blur"
+    assert len(found.predicted) == 5
+    assert [p.index for p in found.before] == np.argsort(-found.logits).tolist()
+
+
+def test_other_input_is_refused_in_one_line(toy):
+    with pytest.raises(ChoiceError, match="unknown map 'winner'"):
+        what_if(toy, image(), "winner")
+    with pytest.raises(ChoiceError, match="unknown fill 'grey'"):
+        what_if(toy, image(), change="grey")
+    for options in ({"fraction": 0}, {"fraction": 1.0}, {"tolerance": 0}):
+        with pytest.raises(ChoiceError, match="expected a fraction within"):
+            what_if(toy, image(), **options)
+    with pytest.raises(InputError, match=r"map has shape \(3, 3\): expected \(H, W\) = \(12, 12\)"):
+        what_if(toy, image(), np.zeros((3, 3)))
+    many = Classifier(toy.module, multi_label=True)
+    with pytest.raises(ChoiceError, match="give a target"):
+        what_if(many, image(), "random")
+    assert what_if(many, image(), "random", target=2).target.index == 2
+
+
+@pytest.fixture
+def saved(tmp_path):
+    labels = ["cat", "dog", NASTY]
+    weights = random_pixels(3, 3, 4, 5, seed=3) - 0.5
+    classifier = Classifier(Linear(weights), labels=labels, name="linear " + NASTY)
+    found = what_if(classifier, random_pixels(4, 5, 3).numpy(), "negative", 0.2, "white", target=2)
+    return found, found.save(tmp_path / "result")
+
+
+def test_the_folder_holds_figure_page_and_every_number(saved):
+    found, folder = saved
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "figure.png", "index.html", "what-if.json",
+    ]  # fmt: skip
+    about = json.loads((folder / "what-if.json").read_text())
+    assert about["schema"] == "chiaroscuro-what-if/1"
+    assert about["logits"]["foretold"] == found.predicted.tolist()
+    assert about["logits"]["real"] == found.real.tolist()
+    assert about["pixels"] == {"all": 20, "taken": 4, "changed": int(found.changed.sum())}
+    assert about["holds"] == 1.0
+    assert about["choices"]["change"] == "white"
+    with Image.open(folder / "figure.png") as figure:
+        assert figure.size[0] > 1500
+    page = (folder / "index.html").read_text()
+    assert NASTY not in page and "&lt;b&gt;owl" in page
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert f"{found.promise:+.2f}" in page and f"{found.outcome:+.2f}" in page
+
+
+def test_a_result_is_only_replaced_on_request_and_is_no_photo(saved, tmp_path):
+    found, folder = saved
+    with pytest.raises(ResultError, match="exists already"):
+        found.save(folder)
+    found.save(folder, overwrite=True)
+    (tmp_path / "other").mkdir()
+    with pytest.raises(ResultError, match=r"holds no what-if\.json"):
+        found.save(tmp_path / "other", overwrite=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "photo.png")
+    assert find_photos([tmp_path]) == [Path(tmp_path / "photo.png")]
+
+
+def test_the_pictures_mark_the_changed_pixels_alone(saved):
+    found, _ = saved
+    sheet = make_sheet(found)
+    times = sheet.outlined.shape[0] // 4
+    differs = (sheet.outlined != enlarged(sheet.after)).any(axis=2).reshape(4, times, 5, times)
+    assert np.array_equal(differs.any(axis=(1, 3)), found.changed)
+    for picture, pixels in ((sheet.before, found.pixels), (sheet.after, found.edited)):
+        assert np.array_equal(picture, np.rint(255 * pixels).astype(np.uint8).transpose(1, 2, 0))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("black", "black"), ("-0.1", "darker by 0.1"), ("mean", "the image's mean"),
+        ("blur", "blurred"), ("noise", "noise"),
+    ],
+)  # fmt: skip
+def test_the_change_is_said_in_words(change, words, toy):
+    found = what_if(toy, image(), "random", 0.05, change)
+    assert what_changes(found) == f"the top 5 % of random became {words}"
+
+
+def about(told, real, holds=1.0, flipped=False, flip_foretold=False):
+    names = ("cat", "dog") if flipped else ("cat", "cat")
+    return {
+        "target": {"label": "cat"}, "foretold": told, "real": real,
+        "as_foretold": told * real > 0, "holds": holds, "flipped": flipped,
+        "flip_foretold": flip_foretold, "before": [{"label": names[0]}],
+        "after": [{"label": names[1]}], "choices": {"tolerance": 0.25},
+    }  # fmt: skip
+
+
+def test_outcomes_in_sentences():
+    first, flip, held = sentences(about(-2.0, -1.0, 0.5, flipped=True))
+    assert first.endswith("moves by -2.00; it moved by -1.00, in that direction.")
+    assert flip == "The prediction turns from cat to dog, which it did not foretell."
+    assert "up to 50 % of the way" in held
+    first, flip, held = sentences(about(2.0, -1.0, 0.0, flip_foretold=True))
+    assert first.endswith("but in the other direction.")
+    assert flip == "The prediction stays cat, though first order foretold that it would turn."
+    assert held.startswith("The promise fails from the first step on")
+    first, flip, held = sentences(about(0.0, 0.3))
+    assert first == "First order foretells no change of the logit of cat; it moved by +0.30."
+    assert flip == "The prediction stays cat, as first order foretold."
+    assert held.startswith("The promise holds all the way")
+    assert sentences(about(1.0, 0.0))[0].endswith("so nothing came of it.")
+    assert sentences(about(1.0, 1.0, flipped=True, flip_foretold=True))[1].endswith(
+        "to dog, as first order foretold."
+    )
