@@ -1,19 +1,22 @@
 """One batch of images to rows: the function that every engine runs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
 
-from chiaroscuro.choices import RivalRule, is_rival_word, parse_rivals
+from chiaroscuro.choices import EDIT_MAPS, EditMethod, RivalRule, is_rival_word, parse_rivals
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import Batch
+from chiaroscuro.edit_maps import edit_map
 from chiaroscuro.explanations.methods import make_method
-from chiaroscuro.gradients import ClassGradients, class_gradients
-from chiaroscuro.maps import SaliencyMaps, saliency_maps
+from chiaroscuro.fills import filled
+from chiaroscuro.gradients import Method, class_gradients
+from chiaroscuro.maps import saliency_maps
 from chiaroscuro.metrics import DeletionCurve, deletion_curves
 from chiaroscuro.runs.settings import EvaluationSettings
 
@@ -46,12 +49,17 @@ pixels that really became others, of `pixels` in all.
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Images of one size with what was found of them: what rows and examples are made of."""
+    """Images of one size with what was found of them: what rows and examples are made of.
+
+    `logits` (B, K) and `target` (B,) of the untouched images; `maps` by name for every fill, of
+    which only edit maps depend on the fill.
+    """
 
     places: Sequence[int]
     pixels: Tensor
-    gradients: ClassGradients
-    maps: SaliencyMaps
+    logits: Tensor
+    target: Tensor
+    maps: Mapping[str, Mapping[str, Tensor]]
     curves: dict[Key, DeletionCurve]
 
 
@@ -67,19 +75,57 @@ def measure(
         pixels = torch.from_numpy(stacked).to(weight.device)
         if weight.is_floating_point():
             pixels = pixels.to(weight.dtype)
-        found = class_gradients(
-            classifier, pixels, rivals=rule, method=method, score=settings.score
-        )
-        maps = saliency_maps(found, settings.maps)
+        logits, target, saliency = _explained(classifier, pixels, rule, method, settings)
+        maps = {
+            fill: _maps_of(fill, classifier, pixels, target, saliency, settings)
+            for fill in settings.fills
+        }
         curves = {
             (protocol, name, fill): curve
             for fill in settings.fills
             for (protocol, name), curve in deletion_curves(
-                classifier, pixels, maps, fill, settings.fractions, settings.protocols,
-                target=found.target, seed=settings.seed,
+                classifier, pixels, maps[fill], fill, settings.fractions, settings.protocols,
+                target=target, seed=settings.seed,
             ).items()
         }  # fmt: skip
-        yield Measured(places, pixels, found, maps, curves)
+        yield Measured(places, pixels, logits, target, maps, curves)
+
+
+def _explained(
+    classifier: Classifier,
+    pixels: Tensor,
+    rule: RivalRule,
+    method: Method,
+    settings: EvaluationSettings,
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Logits, predicted classes, and the maps that are the same for every fill."""
+    if not settings.saliency_maps:  # no class has to compete, so one forward pass is enough
+        with torch.no_grad():
+            logits = classifier(pixels)
+        return logits, logits.argmax(dim=1), {}
+    found = class_gradients(classifier, pixels, rivals=rule, method=method, score=settings.score)
+    return found.logits, found.target, saliency_maps(found, settings.saliency_maps)
+
+
+def _maps_of(
+    fill: str,
+    classifier: Classifier,
+    pixels: Tensor,
+    target: Tensor,
+    saliency: Mapping[str, Tensor],
+    settings: EvaluationSettings,
+) -> dict[str, Tensor]:
+    """The maps that order pixels for one fill, as the settings list them."""
+    changed = filled(pixels, fill, settings.seed) if settings.edit_maps else pixels
+    maps = {}
+    for name in settings.maps:
+        if name not in EDIT_MAPS:
+            maps[name] = saliency[name]
+            continue
+        source = torch.Generator().manual_seed(settings.seed)
+        method = cast(EditMethod, name)
+        maps[name] = edit_map(classifier, pixels, changed, method, target=target, generator=source)
+    return maps
 
 
 def rival_rule(classifier: Classifier, rivals: str) -> RivalRule:
@@ -107,8 +153,8 @@ def _by_size(batch: Batch) -> list[list[int]]:
 
 def _tables(batch: Batch, found: Measured) -> Iterator[pa.Table]:
     """One table an image."""
-    predicted = found.gradients.logits.argmax(dim=1).tolist()
-    explained = found.gradients.target.tolist()
+    predicted = found.logits.argmax(dim=1).tolist()
+    explained = found.target.tolist()
     count = len(found.curves)
     stacked = {
         name: torch.stack([getattr(c, name) for c in found.curves.values()], dim=1).cpu().numpy()
