@@ -87,6 +87,12 @@ def test_the_how_to_of_a_change_runs(tmp_path, monkeypatch, capsys):
     }  # fmt: skip
 
 
+def test_the_how_to_of_edit_maps_runs(capsys):
+    (snippet,) = snippets("docs/how-to/edit-maps.md", "python")
+    exec(snippet, {})
+    assert "'partial-edit'" in capsys.readouterr().out
+
+
 def test_the_how_to_of_a_map_works(toy, monkeypatch):
     """Its rows pasted where it says so and its lines at run time: one map, the oracle's."""
     monkeypatch.setattr(choices, "MAPS", dict(choices.MAPS))

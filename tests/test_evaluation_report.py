@@ -273,6 +273,31 @@ def test_the_outcome_says_whether_original_beats_chance():
     assert wanted in unknown
 
 
+def test_an_edit_map_that_wins_is_called_made_for_it():
+    summary = small_summary(fills=("black",))
+    (without,) = outcome(summary)
+    assert "positive has the lowest area" in without and "made for" not in without
+    for curve in summary["curves"]:
+        if curve["map"] == "positive":
+            curve["map"] = "partial-edit"
+    (sentence,) = outcome(summary)
+    others = [
+        curve for curve in summary["curves"]
+        if curve["protocol"] == "matched" and not curve["control"]
+        and curve["map"] != "partial-edit"
+    ]  # fmt: skip
+    second = min(others, key=lambda curve: curve["area"]["value"])
+    assert (
+        "It is made for this very edit, so this score alone does not make it a better map. Of the "
+        f"maps that know no edit, {second['map']} is lowest, {interval_text(second['area'])}."
+    ) in sentence
+
+
+def test_an_edit_map_belongs_to_every_fill():
+    assert all(is_natural("partial-edit", fill) for fill in ("black", "white", "blur"))
+    assert not is_natural("inverted:partial-edit", "black")
+
+
 def test_the_outcome_says_what_the_lowest_map_is_not_told_from():
     summary = small_summary(fills=("black",))
     (before,) = outcome(summary)

@@ -19,6 +19,7 @@ LAYERS = [
     ["training", "gradients"],
     ["maps"],
     ["edits"],
+    ["edit_maps"],
     ["metrics"],
     ["explanations", "adapters"],
     ["changes"],

@@ -12,10 +12,12 @@ import torch
 from pyarrow import parquet
 
 import chiaroscuro.runs.evaluation as evaluation
-from chiaroscuro import Classifier, class_gradients, saliency_maps
+import chiaroscuro.runs.rows as row_making
+from chiaroscuro import Classifier, class_gradients, edit_map, saliency_maps
 from chiaroscuro.choices import PAPER_MAPS
 from chiaroscuro.data import load_images, read_batches
 from chiaroscuro.errors import ChoiceError, InputError, ResultError
+from chiaroscuro.fills import filled
 from chiaroscuro.gradients import Method
 from chiaroscuro.metrics import deletion_curves
 from chiaroscuro.runs import EvaluationSettings, evaluate
@@ -141,6 +143,51 @@ def test_the_summary_is_the_rows_mean(data, tmp_path):
     assert len(summary["differences"]) == 2 * (10 + 15)
     assert sum(row["images"] for row in summary["classes"]) == 15
     assert [row["class"] for row in summary["classes"]] == CLASSES
+
+
+def test_edit_maps_are_made_for_each_fill(data, tmp_path):
+    toy = toy_classifier()
+    chosen = ("original", "partial-edit", "expected-effect")
+    evaluate(toy, settings(data, seed=3, maps=chosen, fills=("black", "noise")), tmp_path / "run")
+    table = rows_of(tmp_path / "run").to_pylist()
+    assert len(table) == 15 * 2 * (3 + 7)
+    rows = {(r["id"], r["protocol"], r["map"], r["fill"]): r for r in table}
+    (batch,) = read_batches(load_images(data), toy.framing, 15)
+    pixels = torch.from_numpy(np.stack(batch.pixels))
+    for fill in ("black", "noise"):
+        changed = filled(pixels, fill, seed=3)
+        maps = {
+            name: edit_map(toy, pixels, changed, name, generator=torch.Generator().manual_seed(3))
+            for name in chosen[1:]
+        }
+        for (protocol, name), curve in deletion_curves(toy, pixels, maps, fill, seed=3).items():
+            for b, id_ in enumerate(batch.ids):
+                found = rows[id_, protocol, name, fill]["probability"]
+                assert found == pytest.approx(curve.probability[b].tolist(), abs=1e-5)
+
+
+def test_edit_maps_alone_run_no_rivals_and_say_what_they_are(data, tmp_path, page, monkeypatch):
+    monkeypatch.setattr(row_making, "class_gradients", None)
+    chosen = settings(data, maps=("partial-edit",), fills=("black", "+0.2"))
+    summary = evaluate(toy_classifier(), chosen, tmp_path / "run")
+    assert {c["map"] for c in summary["curves"] if not c["control"]} == {"partial-edit"}
+    page = (tmp_path / "run" / "index.html").read_text()
+    assert "It is made for this very edit" in page
+    assert "partial-edit, black" in page and "partial-edit, brighter:0.2" in page
+
+
+def test_edit_maps_go_on_as_the_same_bytes(data, tmp_path):
+    def interrupt(done, total, before):
+        if done == 8:
+            raise KeyboardInterrupt
+
+    given = settings(data, maps=("positive", "partial-edit"), fills=("white", "noise"))
+    run = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(toy_classifier(), given, run, on_images=interrupt)
+    evaluate(toy_classifier(), given, run, resume=True)
+    evaluate(toy_classifier(), given, tmp_path / "whole")
+    assert bytes_of(run) == bytes_of(tmp_path / "whole")
 
 
 def test_a_run_is_the_same_bytes_again(data, tmp_path, page):

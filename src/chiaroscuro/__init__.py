@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from chiaroscuro.choices import PAPER_MAPS as PAPER_MAPS
     from chiaroscuro.classifier import Classifier as Classifier
     from chiaroscuro.data import load_images as load_images
+    from chiaroscuro.edit_maps import EDIT_MAPS as EDIT_MAPS
+    from chiaroscuro.edit_maps import edit_map as edit_map
     from chiaroscuro.errors import ChiaroscuroError as ChiaroscuroError
     from chiaroscuro.errors import ChoiceError as ChoiceError
     from chiaroscuro.errors import ImageError as ImageError
@@ -37,6 +39,8 @@ _HOME = {
     "PAPER_MAPS": "choices",
     "Classifier": "classifier",
     "load_images": "data",
+    "EDIT_MAPS": "edit_maps",
+    "edit_map": "edit_maps",
     "ChiaroscuroError": "errors",
     "ChoiceError": "errors",
     "ImageError": "errors",
@@ -61,6 +65,7 @@ _HOME = {
 }
 
 __all__ = [
+    "EDIT_MAPS",
     "MAPS",
     "PAPER_MAPS",
     "ChiaroscuroError",
@@ -77,6 +82,7 @@ __all__ = [
     "WhatIf",
     "class_gradients",
     "deletion_curve",
+    "edit_map",
     "explain",
     "load_classifier",
     "load_images",

@@ -17,6 +17,8 @@ Helps = Literal["either", "brighter", "darker"]
 Normalize = Literal["none", "minmax"]
 Reduce = Literal["max", "none"]
 Score = Literal["logit", "log-probability"]
+OwnScore = Literal["logit", "log-probability", "log-odds"]
+EditMethod = Literal["expected-effect", "partial-edit"]
 Fit = Literal["crop", "pad", "stretch"]
 Scale = Literal["image", "shared"]
 Protocol = Literal["paper", "matched"]
@@ -104,6 +106,25 @@ RANDOM = "random"
 ORDERS: tuple[str, ...] = (*RANKING_MAPS, RANDOM)
 WHAT_IF_FILE = "what-if.json"
 """The file that marks a folder as a saved what-if."""
+
+EDIT_MAPS: dict[str, MapChoice] = {
+    choice.name: choice
+    for choice in (
+        MapChoice(
+            "expected-effect",
+            "what the class loses, to first order, when this pixel alone is changed so",
+            "signed",
+        ),
+        MapChoice(
+            "partial-edit",
+            "what the class loses when this pixel is changed so among others that are",
+            "signed",
+        ),
+    )
+}
+"""Every map made for a given change of pixels; functions are in `edit_maps.EDIT_MAPS`."""
+MEASURED_MAPS: tuple[str, ...] = (*RANKING_MAPS, *EDIT_MAPS)
+"""Every map that deletion can order pixels by."""
 PAPER_MAPS: tuple[str, ...] = ("original", "positive", "negative", "active", "inactive")
 EXPLAIN_MAPS: tuple[str, ...] = (*PAPER_MAPS, "signed")
 CONTRAST_MAPS: tuple[str, ...] = (*PAPER_MAPS, "margin")

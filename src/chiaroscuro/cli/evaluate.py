@@ -8,6 +8,7 @@ import typer
 from chiaroscuro.choices import (
     BASELINES,
     DEFAULT_MODEL,
+    EDIT_MAPS,
     FILLS,
     METHODS,
     PAPER_MAPS,
@@ -18,6 +19,7 @@ from chiaroscuro.choices import (
 )
 
 _MAPS = ", ".join(RANKING_MAPS)
+_EDIT_MAPS = ", ".join(EDIT_MAPS)
 
 
 def evaluate(
@@ -45,7 +47,11 @@ def evaluate(
     ] = 0,
     map_: Annotated[
         list[str] | None,
-        typer.Option("--map", help=f"{_MAPS}; repeatable. Default: the article's five."),
+        typer.Option(
+            "--map",
+            help=f"{_MAPS}; or, made for each fill anew, {_EDIT_MAPS}; repeatable. "
+            "Default: the article's five.",
+        ),
     ] = None,
     fill: Annotated[
         list[str] | None,

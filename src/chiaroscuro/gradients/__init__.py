@@ -3,6 +3,7 @@
 from chiaroscuro.gradients.backward import CAPTUM
 from chiaroscuro.gradients.engine import ClassGradients, GradientChoices, class_gradients
 from chiaroscuro.gradients.methods import METHODS, Method
+from chiaroscuro.gradients.own import own_gradient
 from chiaroscuro.gradients.pixel_module import PixelModule
 from chiaroscuro.gradients.points import Points
 from chiaroscuro.gradients.tangents import logit_change
@@ -17,4 +18,5 @@ __all__ = [
     "Points",
     "class_gradients",
     "logit_change",
+    "own_gradient",
 ]

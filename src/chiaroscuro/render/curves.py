@@ -42,12 +42,14 @@ _STYLES: dict[str, tuple[str, Line]] = {
     "inactive": ("#3d9be9", "--"),
     "signed": ("#8e44ad", "-"),
     "margin": ("#1e8449", "-"),
+    "expected-effect": ("#00796b", "--"),
+    "partial-edit": ("#b03a77", "-"),
     "random": ("#7d828c", ":"),
     "foretold": ("#8a5a00", "--"),
     "real": (INK, "-"),
 }
 """Colour and line by map; orange where brighter helps, blue where darker does."""
-_OTHERS = ("#b03a77", "#00796b", "#6d4c41", "#5c6bc0", "#827717")
+_OTHERS = ("#6d4c41", "#5c6bc0", "#827717", "#c2185b", "#00838f")
 _INVERTED = "inverted:"
 
 

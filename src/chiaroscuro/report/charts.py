@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from chiaroscuro.choices import parse_fill
+from chiaroscuro.choices import EDIT_MAPS, parse_fill
 from chiaroscuro.render import Curve, CurvePanel, CurveSheet
 
 NATURAL = {
@@ -46,8 +46,11 @@ def evaluation_charts(summary: Mapping[str, Any]) -> list[tuple[str, str, CurveS
 
 
 def is_natural(name: str, fill: str) -> bool:
-    """Whether a fill is the one that a map is judged by; a random order goes with every fill."""
-    if name == _RANDOM:
+    """Whether a fill is the one that a map is judged by.
+
+    A random order goes with every fill, and an edit map is made for it.
+    """
+    if name == _RANDOM or name in EDIT_MAPS:
         return True
     return name in NATURAL[fill] if fill in NATURAL else ":" not in name
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from chiaroscuro.choices import EDIT_MAPS
 from chiaroscuro.render.colours import Rgb
 from chiaroscuro.report.charts import fill_title, images_text, is_natural
 from chiaroscuro.report.pages import data_uri, environment
@@ -81,7 +82,7 @@ def outcome(summary: Mapping[str, Any]) -> Sequence[str]:
         best = min(rows, key=lambda row: row["area"]["value"])
         found.append(
             f"{fill_title(fill)} ({protocol}): {best['map']} has the lowest area, "
-            f"{interval_text(best['area'])}{_equals(summary, best)}."
+            f"{interval_text(best['area'])}{_equals(summary, best)}.{_made_for(rows, best)}"
             f"{_against_random(summary, protocol, fill)}"
         )
     if found and protocol != "matched":
@@ -90,6 +91,20 @@ def outcome(summary: Mapping[str, Any]) -> Sequence[str]:
             "evaluate with the matched protocol to rank maps."
         )
     return found or ["Nothing was measured: no image could be used."]
+
+
+def _made_for(rows: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -> str:
+    """That an edit map wins the score it is made for, and what is lowest among the other maps."""
+    others = [row for row in rows if row["map"] not in EDIT_MAPS]
+    if best["map"] not in EDIT_MAPS:
+        return ""
+    told = " It is made for this very edit, so this score alone does not make it a better map."
+    if not others:
+        return told
+    next_ = min(others, key=lambda row: float(row["area"]["value"]))
+    return f"{told} Of the maps that know no edit, {next_['map']} is lowest, " + (
+        f"{interval_text(next_['area'])}."
+    )
 
 
 def _fairest(summary: Mapping[str, Any]) -> str:

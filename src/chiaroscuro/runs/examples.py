@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
-from chiaroscuro.choices import MAPS
+from chiaroscuro.choices import EDIT_MAPS, MAPS
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import Batch, ImageSet
 from chiaroscuro.edits import apply_edit, matched_counts, pixel_order, pixel_rank, tie_priority
@@ -53,11 +54,12 @@ def save_examples(
             about: dict[str, Any] = {
                 "id": batch.ids[place],
                 "label": labels[label] if labels is not None and label is not None else None,
-                "predicted": classifier.label(int(part.gradients.target[b])),
+                "predicted": classifier.label(int(part.target[b])),
                 "captions": [],
             }
             arrays: dict[str, Any] = {
-                f"map_{name}": part.maps[name][b].float().cpu().numpy() for name in part.maps
+                f"map_{name}": values[b].float().cpu().numpy()
+                for name, values in _named_maps(part).items()
             }
             arrays["pixels"] = to_uint8(part.pixels[b].float().cpu().numpy())
             for caption, picture in _edits(part, b, settings):
@@ -66,6 +68,15 @@ def save_examples(
             (folder / EXAMPLES).mkdir(exist_ok=True)
             arrays["about"] = np.array(json.dumps(about))
             np.savez_compressed(folder / EXAMPLES / f"{first + place:08d}.npz", **arrays)
+
+
+def _named_maps(part: Measured) -> dict[str, Tensor]:
+    """Every map once; those made for a fill say which."""
+    return {
+        f"{name}, {fill}" if name in EDIT_MAPS else name: values
+        for fill, maps in part.maps.items()
+        for name, values in maps.items()
+    }
 
 
 def _edits(
@@ -78,11 +89,12 @@ def _edits(
     step = int(np.abs(np.array(settings.fractions) - _SHARE).argmin())
     share = settings.fractions[step]
     for fill in settings.fills:
-        names = dict.fromkeys(["original", _NATURAL.get(fill, "active")])
-        for name in (name for name in names if name in part.maps):
+        names = dict.fromkeys(["original", _NATURAL.get(fill, "active"), *EDIT_MAPS])
+        for name in (name for name in names if name in part.maps[fill]):
             curve = part.curves[protocol, name, fill]
-            rank = pixel_rank(pixel_order(part.maps[name][[b]], priority))
-            counts = matched_counts(part.maps[name][[b]], [share])[:, 0]
+            values = part.maps[fill][name][[b]]
+            rank = pixel_rank(pixel_order(values, priority))
+            counts = matched_counts(values, [share])[:, 0]
             if protocol == "paper":
                 counts = curve.removed[[b], step]
             edited = apply_edit(pixels, filled(pixels, fill, settings.seed), rank, counts)
@@ -119,6 +131,7 @@ def _load(file: Path) -> Example:
 def _picture(name: str, values: Any, shade: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
     sizes = np.abs(values[values != 0])
     limit = float(np.quantile(sizes, _CLIP)) if sizes.size else 0.0
-    if name in MAPS and MAPS[name].kind == "signed":
+    choice = {**MAPS, **EDIT_MAPS}.get(name.partition(",")[0])
+    if choice is not None and choice.kind == "signed":
         return overlay(values, limit, shade)
-    return one_sided(values, limit, MAPS[name].helps if name in MAPS else "either")
+    return one_sided(values, limit, "either" if choice is None else choice.helps)

@@ -2,18 +2,21 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
 
-from chiaroscuro.choices import RivalRule, is_rival_word, parse_rivals
+from chiaroscuro.choices import EDIT_MAPS, EditMethod, RivalRule, is_rival_word, parse_rivals
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import Batch
+from chiaroscuro.edit_maps import edit_map
 from chiaroscuro.explanations.methods import make_method
-from chiaroscuro.gradients import ClassGradients, class_gradients
-from chiaroscuro.maps import SaliencyMaps, saliency_maps
+from chiaroscuro.fills import filled
+from chiaroscuro.gradients import Method, class_gradients
+from chiaroscuro.maps import saliency_maps
 from chiaroscuro.metrics import DeletionCurve, Forecast, deletion_curves
 from chiaroscuro.runs.settings import EvaluationSettings
 from chiaroscuro.runs.what_if import WHAT_IF_SCHEMA, WhatIfKey, forecasts, what_if_table
@@ -47,12 +50,17 @@ pixels that really became others, of `pixels` in all.
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Images of one size with what was found of them: what rows and examples are made of."""
+    """Images of one size with what was found of them: what rows and examples are made of.
+
+    `logits` (B, K) and `target` (B,) of the untouched images; `maps` by name for every fill, of
+    which only edit maps depend on the fill.
+    """
 
     places: Sequence[int]
     pixels: Tensor
-    gradients: ClassGradients
-    maps: SaliencyMaps
+    logits: Tensor
+    target: Tensor
+    maps: Mapping[str, Mapping[str, Tensor]]
     curves: dict[Key, DeletionCurve]
     forecasts: Mapping[WhatIfKey, Forecast] = field(default_factory=dict)
 
@@ -69,26 +77,27 @@ def measure(
         pixels = torch.from_numpy(stacked).to(weight.device)
         if weight.is_floating_point():
             pixels = pixels.to(weight.dtype)
-        found = class_gradients(
-            classifier, pixels, rivals=rule, method=method, score=settings.score
-        )
-        maps = saliency_maps(found, settings.maps)
+        logits, target, saliency = _explained(classifier, pixels, rule, method, settings)
+        maps = {
+            fill: _maps_of(fill, classifier, pixels, target, saliency, settings)
+            for fill in settings.fills
+        }
         curves = {
             (protocol, name, fill): curve
             for fill in settings.fills
             for (protocol, name), curve in deletion_curves(
-                classifier, pixels, maps, fill, settings.fractions, settings.protocols,
-                target=found.target, seed=settings.seed,
+                classifier, pixels, maps[fill], fill, settings.fractions, settings.protocols,
+                target=target, seed=settings.seed,
             ).items()
         }  # fmt: skip
         told = _told(classifier, pixels, maps, settings)
-        yield Measured(places, pixels, found, maps, curves, told)
+        yield Measured(places, pixels, logits, target, maps, curves, told)
 
 
 def _told(
     classifier: Classifier,
     pixels: Tensor,
-    maps: Mapping[str, Tensor],
+    maps: Mapping[str, Mapping[str, Tensor]],
     settings: EvaluationSettings,
 ) -> dict[WhatIfKey, Forecast]:
     """The what-ifs of every map and fill, where the run asks for them."""
@@ -98,9 +107,46 @@ def _told(
         (name, fill): one
         for fill in settings.fills
         for name, one in forecasts(
-            classifier, pixels, maps, fill, settings.what_if, settings.seed
+            classifier, pixels, maps[fill], fill, settings.what_if, settings.seed
         ).items()
     }
+
+
+def _explained(
+    classifier: Classifier,
+    pixels: Tensor,
+    rule: RivalRule,
+    method: Method,
+    settings: EvaluationSettings,
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Logits, predicted classes, and the maps that are the same for every fill."""
+    if not settings.saliency_maps:  # no class has to compete, so one forward pass is enough
+        with torch.no_grad():
+            logits = classifier(pixels)
+        return logits, logits.argmax(dim=1), {}
+    found = class_gradients(classifier, pixels, rivals=rule, method=method, score=settings.score)
+    return found.logits, found.target, saliency_maps(found, settings.saliency_maps)
+
+
+def _maps_of(
+    fill: str,
+    classifier: Classifier,
+    pixels: Tensor,
+    target: Tensor,
+    saliency: Mapping[str, Tensor],
+    settings: EvaluationSettings,
+) -> dict[str, Tensor]:
+    """The maps that order pixels for one fill, as the settings list them."""
+    changed = filled(pixels, fill, settings.seed) if settings.edit_maps else pixels
+    maps = {}
+    for name in settings.maps:
+        if name not in EDIT_MAPS:
+            maps[name] = saliency[name]
+            continue
+        source = torch.Generator().manual_seed(settings.seed)
+        method = cast(EditMethod, name)
+        maps[name] = edit_map(classifier, pixels, changed, method, target=target, generator=source)
+    return maps
 
 
 def rival_rule(classifier: Classifier, rivals: str) -> RivalRule:
@@ -121,7 +167,7 @@ def what_if_rows(batch: Batch, measured: Sequence[Measured]) -> pa.Table:
         table
         for part in measured
         for table in what_if_table(
-            [batch.ids[place] for place in part.places], part.gradients.target, part.forecasts
+            [batch.ids[place] for place in part.places], part.target, part.forecasts
         )
     ]
     return _in_order(tables, measured, WHAT_IF_SCHEMA)
@@ -146,8 +192,8 @@ def _by_size(batch: Batch) -> list[list[int]]:
 
 def _tables(batch: Batch, found: Measured) -> Iterator[pa.Table]:
     """One table an image."""
-    predicted = found.gradients.logits.argmax(dim=1).tolist()
-    explained = found.gradients.target.tolist()
+    predicted = found.logits.argmax(dim=1).tolist()
+    explained = found.target.tolist()
     count = len(found.curves)
     stacked = {
         name: torch.stack([getattr(c, name) for c in found.curves.values()], dim=1).cpu().numpy()

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from chiaroscuro.choices import (
+    EDIT_MAPS,
+    MEASURED_MAPS,
     PAPER_FRACTIONS,
     PAPER_MAPS,
     PROTOCOLS,
-    RANKING_MAPS,
     SCORES,
     MethodOptions,
     Score,
@@ -60,7 +61,7 @@ class EvaluationSettings:
 
     def __post_init__(self) -> None:
         put = object.__setattr__  # frozen, and its values in one form
-        put(self, "maps", check_names("map", self.maps, RANKING_MAPS))
+        put(self, "maps", check_names("map", self.maps, MEASURED_MAPS))
         put(self, "fills", tuple(dict.fromkeys(str(parse_fill(fill)) for fill in self.fills)))
         put(self, "protocols", check_names("protocol", self.protocols, PROTOCOLS))
         put(self, "fractions", tuple(map(float, self.fractions)))
@@ -85,3 +86,13 @@ class EvaluationSettings:
         return parse_method(
             self.method, self.points, self.sigma, self.baseline, self.background, self.seed
         )
+
+    @property
+    def saliency_maps(self) -> tuple[str, ...]:
+        """The maps that are the same for every fill."""
+        return tuple(name for name in self.maps if name not in EDIT_MAPS)
+
+    @property
+    def edit_maps(self) -> tuple[str, ...]:
+        """The maps that are made for each fill anew."""
+        return tuple(name for name in self.maps if name in EDIT_MAPS)

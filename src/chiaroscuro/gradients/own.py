@@ -1,0 +1,186 @@
+"""The explained class's gradient alone, averaged over explicit points."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from chiaroscuro.choices import OwnScore
+from chiaroscuro.classifier import Classifier
+from chiaroscuro.errors import ChoiceError, ImageError, ModelError, first_line, unknown
+from chiaroscuro.gradients.points import Points
+from chiaroscuro.gradients.slots import resolve_target
+from chiaroscuro.guard import as_found, gradients_on
+
+_WORKING_SET = 320 * 2**20
+"""Bytes that autograd may keep by default: larger batches leave the cache and gain nothing."""
+_BACKWARD_SHARE = 1.6
+"""Peak of a backward pass over the bytes saved by its forward."""
+_TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
+_COARSE_TOLERANCE = 5e-2
+
+
+def own_gradient(
+    classifier: Classifier,
+    points: Points,
+    target: int | Sequence[int] | Tensor,
+    score: OwnScore = "log-probability",
+    memory_budget: int | None = None,
+) -> Tensor:
+    """The weighted sum over points of dS_c/dx, c the target: (B, C, H, W).
+
+    sum_p weights[p, b] * dS_c/dx at pixels[p, b] (times the points' factor, if they have one), per
+    unit of pixel value: one forward and one backward pass for every batch of points, whatever K is.
+    `target`: a class, or one per image.
+    `score`: "logit"; "log-probability" (log softmax, log sigmoid for a multi-label head); or
+    "log-odds", log p_c - log(1 - p_c), which does not fade where the class is certain.
+    `memory_budget`: bytes that may be used above the model and the points.
+
+    The network is asked in eval mode and left as found, also on an error. Raises `ChoiceError`,
+    `ImageError` for points that are no floats, or `ModelError`.
+
+    >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 5))
+    >>> pixels = torch.rand(4, 2, 3, 2, 2)
+    >>> points = Points(pixels, torch.full((4, 2), 1 / 4))
+    >>> own_gradient(Classifier(net), points, target=3).shape
+    torch.Size([2, 3, 2, 2])
+    """
+    if score not in COTANGENTS:
+        raise unknown("score", score, COTANGENTS)
+    if memory_budget is not None and memory_budget <= 0:
+        raise ChoiceError(f"memory_budget is {memory_budget}: expected bytes above 0, or None")
+    if not points.pixels.is_floating_point() or not len(points) or not points.pixels[0].numel():
+        raise ImageError(
+            f"points are {points.pixels.dtype} of shape {tuple(points.pixels.shape)}: expected "
+            "floats and at least one point of one image"
+        )
+    with gradients_on(), as_found(classifier.module):
+        return _averaged(classifier, points, target, score, memory_budget)
+
+
+def _averaged(
+    classifier: Classifier,
+    points: Points,
+    target: int | Sequence[int] | Tensor,
+    score: str,
+    memory_budget: int | None,
+) -> Tensor:
+    images = points.pixels.shape[1]
+    rows = points.pixels.detach().clone().flatten(0, 1)
+    weights = points.weights.detach().to(rows.dtype).flatten()
+    image = torch.arange(images, device=rows.device).repeat(len(points))
+    # One row alone tells the bytes that a row costs; where it is all there is, it is the answer.
+    alone = _Pass(classifier, rows[:1], count=True)
+    chosen = resolve_target(
+        target, alone.logits.detach().expand(images, -1), multi_label=classifier.multi_label
+    )
+    size = _rows_at_once(alone.saved_bytes, len(rows), memory_budget)
+    total = torch.zeros_like(points.pixels[0])
+    for start, asked in _passes(classifier, rows, size, alone):
+        span = slice(start, start + size)
+        found = asked.gradient(chosen[image[span]], score)
+        total.index_add_(0, image[span], found * weights[span, None, None, None])
+    return total if points.factor is None else total * points.factor
+
+
+def _rows_at_once(row_bytes: int, rows: int, memory_budget: int | None) -> int:
+    bytes_kept = _WORKING_SET if memory_budget is None else memory_budget / _BACKWARD_SHARE
+    most = max(1, min(rows, int(bytes_kept // row_bytes)))
+    return math.ceil(rows / math.ceil(rows / most))
+
+
+def _passes(
+    classifier: Classifier, rows: Tensor, size: int, alone: "_Pass"
+) -> Iterator[tuple[int, "_Pass"]]:
+    """The forward passes over all rows, each with the place of its first row."""
+    if len(rows) == 1:
+        yield 0, alone
+        return
+    expected = alone.logits.detach()[0]
+    del alone
+    for start in range(0, len(rows), size):
+        asked = _Pass(classifier, rows[start : start + size])
+        if start == 0:
+            _check_alike(expected, asked.logits.detach()[0], classifier.name)
+        yield start, asked
+
+
+class _Pass:
+    """One forward pass that a backward pass can follow."""
+
+    def __init__(self, classifier: Classifier, rows: Tensor, *, count: bool = False) -> None:
+        self.classifier = classifier
+        self.leaf = rows.contiguous().requires_grad_(True)
+        self.saved_bytes = 1
+        if not count:
+            self.logits = classifier.logits(self.leaf)
+            return
+        module = classifier.module
+        kept = (*module.parameters(), *module.buffers())
+        known = {tensor.untyped_storage().data_ptr() for tensor in kept}
+
+        def counted(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in known:
+                known.add(storage.data_ptr())
+                self.saved_bytes += storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(counted, lambda tensor: tensor):
+            self.logits = classifier.logits(self.leaf)
+
+    def gradient(self, classes: Tensor, score: str) -> Tensor:
+        """dS_c/dx of every row: (R, C, H, W)."""
+        name = self.classifier.name
+        if not self.logits.requires_grad:
+            raise ModelError(
+                f"the logits of {name} carry no gradient: its forward runs under no_grad, "
+                "detaches, or leaves PyTorch"
+            )
+        cotangent = COTANGENTS[score](
+            self.logits.detach(), classes[:, None], self.classifier.multi_label
+        )
+        try:
+            (found,) = torch.autograd.grad(self.logits, self.leaf, cotangent)
+        except RuntimeError as error:
+            raise ModelError(f"the backward pass of {name} failed: {first_line(error)}") from error
+        if not bool(found.isfinite().all()):
+            raise ModelError(f"{name} has NaN or infinite gradients: check the module")
+        return found
+
+
+def _check_alike(alone: Tensor, together: Tensor, name: str) -> None:
+    """Raise `ModelError` unless one row has the same logits (K,) alone and in a batch."""
+    gap = (alone - together).abs().max()
+    if gap > _TOLERANCE.get(alone.dtype, _COARSE_TOLERANCE) * (1 + alone.abs().max()):
+        raise ModelError(
+            f"{name} gives other logits for the same image in another batch (differing by "
+            f"{float(gap):.3g}): it mixes the batch, or is random in eval mode"
+        )
+
+
+def _one_hot(logits: Tensor, index: Tensor) -> Tensor:
+    return torch.zeros_like(logits).scatter_(1, index, 1)
+
+
+def _logit(logits: Tensor, index: Tensor, _: bool) -> Tensor:
+    return _one_hot(logits, index)
+
+
+def _log_probability(logits: Tensor, index: Tensor, multi_label: bool) -> Tensor:
+    own = _one_hot(logits, index)
+    return own * (1 - logits.sigmoid()) if multi_label else own - logits.softmax(dim=1)
+
+
+def _log_odds(logits: Tensor, index: Tensor, multi_label: bool) -> Tensor:
+    own = _one_hot(logits, index)
+    return own if multi_label else own - logits.masked_fill(own > 0, -torch.inf).softmax(dim=1)
+
+
+COTANGENTS: Mapping[str, Callable[[Tensor, Tensor, bool], Tensor]] = {
+    "logit": _logit,
+    "log-probability": _log_probability,
+    "log-odds": _log_odds,
+}
+"""d(score)/d(logits) by score: logits (R, K), classes (R, 1), multi-label, to (R, K)."""

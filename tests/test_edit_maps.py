@@ -1,0 +1,286 @@
+"""Maps that know the edit: against plain loops, by hand, and the identities they must keep."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from chiaroscuro import (
+    EDIT_MAPS,
+    Classifier,
+    choices,
+    class_gradients,
+    deletion_curve,
+    edit_map,
+    load_classifier,
+    saliency_maps,
+)
+from chiaroscuro.edit_maps import DEFAULT_SCHEDULE, POINTS, Question, Schedule, partial_edit
+from chiaroscuro.errors import ChoiceError, ImageError, ModelError
+from chiaroscuro.fills import filled, image_seeds
+from chiaroscuro.images import packaged_photo
+from tests.toys import Linear, Quadratic, random_pixels, small_cnn
+
+every = pytest.mark.parametrize("name", EDIT_MAPS)
+FILLS = ["black", "white", "mean", "blur:0.2", "noise", "+0.1", "-0.3"]
+
+
+def toy(**options):
+    return Classifier(small_cnn().double(), mean=0.5, std=0.25, **options)
+
+
+def asked(classifier, pixels, changed, target, points, seed=0):
+    return Question(classifier, pixels, changed, target, points, image_seeds(pixels, seed))
+
+
+def loss_of(classifier, x, d, c, score):
+    """-sum_ch dS/dx * d of one image (C, H, W), by one derivative of a score in plain words."""
+    x = x[None].clone().requires_grad_(True)
+    z = classifier(x)[0]
+    p = z.softmax(0)[c]
+    value = {"log-probability": p.log(), "log-odds": (p / (1 - p)).log()}[score]
+    return -(torch.autograd.grad(value, x)[0][0] * d).sum(0)
+
+
+def partial_by_hand(classifier, x, after, c, points, schedule, seed):
+    """The map of one image, pixel by pixel."""
+    count = x[0].numel()
+    source = np.random.default_rng(seed)
+    shares = source.random(points)
+    keys = source.random((points, count), np.float32)
+    total = torch.zeros_like(x[0])
+    for p in range(points):
+        guided = p >= schedule.random
+        low, high = schedule.guided_share if guided else schedule.random_share
+        taken = round(float((low + (high - low) * shares[p]) * count))
+        values = total.flatten().tolist()
+        falling = sorted(range(count), key=lambda i: -values[i])
+        rank = {pixel: place for place, pixel in enumerate(falling)}
+        key = [
+            rank[i] / count + schedule.jitter * float(keys[p, i]) if guided else float(keys[p, i])
+            for i in range(count)
+        ]
+        point = x.clone()
+        for i in sorted(range(count), key=lambda i: key[i])[:taken]:
+            point[:, i // x.shape[2], i % x.shape[2]] = after[:, i // x.shape[2], i % x.shape[2]]
+        total = total + loss_of(classifier, point, after - x, c, schedule.score)
+    return total
+
+
+@pytest.mark.parametrize("fill", FILLS)
+def test_expected_effect_is_the_first_order_loss(fill):
+    pixels, classifier = random_pixels(2, 3, 12, 10), toy()
+    found = edit_map(classifier, pixels, fill, target=[3, 1])
+    for b, c in enumerate([3, 1]):
+        d = filled(pixels, fill)[b] - pixels[b]
+        expected = loss_of(classifier, pixels[b], d, c, "log-probability")
+        torch.testing.assert_close(found[b], expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("fill", ["black", "noise", "+0.1"])
+@pytest.mark.parametrize(("points", "schedule"), [
+    (1, DEFAULT_SCHEDULE),
+    (7, DEFAULT_SCHEDULE),
+    (5, Schedule(random=0, jitter=0.6, score="log-probability")),
+    (5, Schedule(random=5, random_share=(0.5, 0.5))),
+])  # fmt: skip
+def test_partial_edit_is_the_plain_loop(fill, points, schedule):
+    pixels, classifier = random_pixels(2, 3, 8, 9), toy()
+    changed, target = filled(pixels, fill), torch.tensor([0, 4])
+    found = partial_edit(asked(classifier, pixels, changed, target, points), schedule)
+    for b, seed in enumerate(image_seeds(pixels, 0)):
+        expected = partial_by_hand(
+            classifier, pixels[b], changed[b], int(target[b]), points, schedule, seed
+        )
+        torch.testing.assert_close(found[b], expected, rtol=1e-8, atol=1e-11)
+
+
+def test_the_public_call_is_the_default_schedule():
+    pixels, classifier = random_pixels(2, 3, 8, 9), toy()
+    target = classifier(pixels).argmax(1)
+    expected = partial_edit(asked(classifier, pixels, filled(pixels, "white"), target, POINTS))
+    assert torch.equal(edit_map(classifier, pixels, "white", "partial-edit"), expected)
+
+
+def test_by_hand_two_pixels():
+    """Logits (2a + b, 0) at pixels (0.5, 1): black takes 2 * 0.5 and 1 * 1 of the log-odds."""
+    weights = torch.tensor([[2.0, 1.0], [0.0, 0.0]]).double().reshape(2, 1, 1, 2)
+    classifier = Classifier(Linear(weights), channels=1)
+    pixels = torch.tensor([0.5, 1.0]).double().reshape(1, 1, 1, 2)
+    chance = 1 / (1 + np.exp(-2))
+    found = edit_map(classifier, pixels, "black", target=0)
+    assert found.flatten().tolist() == pytest.approx([1 - chance, 1 - chance])
+    found = edit_map(classifier, pixels, "black", "partial-edit", 3, target=0)
+    assert found.flatten().tolist() == pytest.approx([3.0, 3.0])
+    found = edit_map(classifier, pixels, "white", "partial-edit", 3, target=0)
+    assert found.flatten().tolist() == pytest.approx([-3.0, 0.0])
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**20), fill=st.sampled_from(FILLS), points=st.integers(1, 6))
+def test_of_a_linear_margin_all_points_say_the_same(seed, fill, points):
+    """Two linear classes: the log-odds are linear, so partial-edit is points times the change."""
+    weights = random_pixels(2, 3, 4, 5, seed=seed) - 0.5
+    pixels = random_pixels(2, 3, 4, 5, seed=seed + 1)
+    found = edit_map(Classifier(Linear(weights)), pixels, fill, "partial-edit", points, target=1)
+    change = filled(pixels, fill) - pixels
+    expected = points * -((weights[1] - weights[0]) * change).sum(dim=1)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**20), share=st.sampled_from([0.0, 1.0]))
+def test_with_everything_or_nothing_changed_the_points_are_known(seed, share):
+    """Share 1 asks at the changed image, share 0 at the image: a quadratic tells them apart."""
+    a, b = (random_pixels(2, 1, 3, 3, seed=seed + i) - 0.5 for i in (0, 1))
+    pixels, changed = (
+        random_pixels(1, 1, 3, 3, seed=seed + 2),
+        random_pixels(1, 1, 3, 3, seed=seed + 3),
+    )
+    schedule = Schedule(random=2, random_share=(share, share), guided_share=(share, share))
+    classifier = Classifier(Quadratic(a, b), channels=1)
+    found = partial_edit(asked(classifier, pixels, changed, 0, 4), schedule)
+    at = changed if share else pixels
+    gradient = (a[0] - a[1]) * at + b[0] - b[1]
+    torch.testing.assert_close(found, 4 * -(gradient * (changed - pixels)).sum(1))
+
+
+@every
+def test_an_image_gets_the_same_map_in_any_batch_and_order(name):
+    pixels, classifier = random_pixels(4, 3, 12, 12), toy()
+    together = edit_map(classifier, pixels, "noise", name, 6)
+    for order in ([2], [3, 0], [3, 2, 1, 0]):
+        again = edit_map(classifier, pixels[order], "noise", name, 6)
+        torch.testing.assert_close(again, together[order], rtol=1e-8, atol=1e-11)
+
+
+@every
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_shape_dtype_and_that_it_repeats(name, dtype):
+    classifier = Classifier(small_cnn().to(dtype), mean=0.5, std=0.25)
+    pixels = random_pixels(2, 3, 12, 10, dtype=dtype)
+    one, two = (edit_map(classifier, pixels, "black", name, 5) for _ in range(2))
+    assert one.shape == (2, 12, 10)
+    assert one.dtype == dtype
+    assert one.isfinite().all()
+    assert one.min() < 0 < one.max()
+    assert torch.equal(one, two)
+
+
+def test_a_generator_decides_and_is_drawn_from():
+    pixels, classifier = random_pixels(2, 3, 12, 12), toy()
+
+    def made(generator):
+        return edit_map(classifier, pixels, "black", "partial-edit", 6, generator=generator)
+
+    source = torch.Generator().manual_seed(5)
+    first, second = made(source), made(source)
+    assert not torch.allclose(first, second)
+    assert not torch.allclose(first, made(None))
+    assert torch.equal(first, made(torch.Generator().manual_seed(5)))
+
+
+class Counting(torch.nn.Module):
+    """Passes through and counts the rows that gradients are asked for."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, self.rows = inner, 0
+
+    def forward(self, x):
+        self.rows += len(x) if x.requires_grad else 0
+        return self.inner(x)
+
+
+@pytest.mark.parametrize("images", [1, 4])
+def test_sixteen_points_cost_at_most_twenty_gradient_passes(images):
+    counting = Counting(small_cnn().double())
+    pixels = random_pixels(images, 3, 12, 12)
+    edit_map(Classifier(counting), pixels, "black", "partial-edit")
+    # The one row asked alone, for each batch of points, has a forward pass and no backward one.
+    assert 16 * images <= counting.rows <= 16 * images + 16
+    counting.rows = 0
+    edit_map(Classifier(counting), pixels[:1], "black")
+    assert counting.rows == 1
+
+
+@every
+def test_everything_is_left_as_found(name):
+    net, pixels = small_cnn().double().train(), random_pixels(2, 3, 12, 12)
+    state, kept = copy.deepcopy(net.state_dict()), pixels.clone()
+    random = torch.get_rng_state()
+    with torch.inference_mode():
+        edit_map(Classifier(net), pixels, "noise", name, 3)
+    assert torch.equal(pixels, kept)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(part.training for part in net.modules())
+    assert all(p.requires_grad and p.grad is None for p in net.parameters())
+    assert all(torch.equal(state[key], value) for key, value in net.state_dict().items())
+
+
+def test_changed_pixels_may_be_given_themselves():
+    pixels, classifier = random_pixels(2, 3, 12, 12), toy()
+    for name in EDIT_MAPS:
+        named = edit_map(classifier, pixels, "noise", name, 4)
+        given_ = edit_map(classifier, pixels, filled(pixels, "noise"), name, 4)
+        assert torch.equal(named, given_)
+        unchanged = edit_map(classifier, pixels, pixels, name, 4)
+        assert unchanged.abs().max() == 0
+
+
+def tiles():
+    """The two packaged photos, scaled down and cut in 24 pieces of 32 px."""
+    rows = []
+    for name in ("cat", "coffee"):
+        photo = Image.open(packaged_photo(name)).convert("RGB").resize((128, 96))
+        grid = np.asarray(photo, np.float32).reshape(3, 32, 4, 32, 3) / 255
+        rows.append(grid.transpose(0, 2, 4, 1, 3).reshape(12, 3, 32, 32))
+    return torch.from_numpy(np.concatenate(rows))
+
+
+@pytest.mark.parametrize("fill", ["black", "white"])
+def test_a_trained_network_falls_to_its_own_edit_sooner(fill):
+    pixels, classifier = tiles(), load_classifier("cifar10-cnn")
+    maps = dict(saliency_maps(class_gradients(classifier, pixels), ["original"]))
+    maps |= {name: edit_map(classifier, pixels, fill, name) for name in EDIT_MAPS}
+    curves = deletion_curve(classifier, pixels, maps, fill, protocol="matched")
+    area = {name: curve.area() for name, curve in curves.items()}
+    assert area["expected-effect"] < 0.9 * area["original"]
+    assert area["partial-edit"] < 0.25 * area["original"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"method": "partial"}, ChoiceError, "unknown edit map 'partial'.*partial-edit"),
+        ({"points": 0}, ChoiceError, "points is 0: expected at least 1"),
+        ({"change": "blak"}, ChoiceError, "unknown fill 'blak': did you mean black"),
+        ({"change": torch.zeros(2, 3, 5, 5)}, ImageError, r"change has shape \(2, 3, 5, 5\)"),
+        ({"pixels": random_pixels(2, 1, 9, 9)}, ImageError, "pixels have 1 channels"),
+        ({"target": 9}, ChoiceError, "target 9 is out of range"),
+        ({"classifier": toy(multi_label=True)}, ChoiceError, "has no predicted class"),
+        ({"classifier": Classifier(torch.nn.Flatten(0))}, ModelError, "expected logits"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, error, message):
+    given_ = {"classifier": toy(), "pixels": random_pixels(2, 3, 12, 12), "change": "black"}
+    with pytest.raises(error, match=message):
+        edit_map(**{**given_, **arguments})
+
+
+def test_a_multi_label_classifier_is_asked_about_its_target():
+    found = edit_map(
+        toy(multi_label=True), random_pixels(2, 3, 12, 12), "black", "partial-edit", 3, 2
+    )
+    assert found.shape == (2, 12, 12)
+
+
+def test_tables_list_the_same_names():
+    assert EDIT_MAPS.keys() == choices.EDIT_MAPS.keys()
+    assert not EDIT_MAPS.keys() & choices.MAPS.keys()
+    assert (*choices.RANKING_MAPS, *EDIT_MAPS) == choices.MEASURED_MAPS
+    assert all(name == row.name and row.kind == "signed" for name, row in choices.EDIT_MAPS.items())
