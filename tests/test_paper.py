@@ -249,3 +249,23 @@ def test_claims_follow_the_numbers():
     unsure = answer_claims([_result(cell, 0.05, 0.2)], {cell.name: noise})
     assert "not told apart in 4" in unsure[0].found[0]
     assert "more concentrated than original in 0" in unsure[3].found[0]
+
+
+def test_the_last_claim_needs_other_methods():
+    cell = CELLS["cifar10-cnn"]
+    noise = {m: dict.fromkeys(PAPER_MAPS, (0.5, 0.4, 0.6)) for m in ("gini", "neighbours")}
+    alone = _result(cell, 0.05, 0.001)
+    assert answer_claims([alone], {cell.name: noise})[-1].table is None
+    # Original lies above the split in one method, below it in the other.
+    by_method = {
+        "smoothgrad": _result(cell, 0.05, 0.001).summaries["test"],
+        "integrated-gradients": _result(cell, -0.05, 0.001).summaries["test"],
+    }
+    found = answer_claims([replace(alone, by_method=by_method)], {cell.name: noise})[-1]
+    assert (
+        found.found[0].startswith("smoothgrad, the split") and "lower in 4 of 4" in found.found[0]
+    )
+    assert "lower in 0 of 4 comparisons, higher in 4" in found.found[1]
+    assert [row[0] for row in found.table.rows[::4]] == [
+        "CIFAR-10, basic CNN, smoothgrad", "CIFAR-10, basic CNN, integrated-gradients",
+    ]  # fmt: skip

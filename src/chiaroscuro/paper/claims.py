@@ -1,42 +1,18 @@
 """The article's six claims, each with the figures that answer it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from chiaroscuro.choices import PAPER_MAPS
 from chiaroscuro.paper.cells import COLUMNS
+from chiaroscuro.paper.pairs import SPLIT_WORDS, find_pair, pair_table, tally
 from chiaroscuro.paper.tables import find_curve
 from chiaroscuro.paper.work import SPLITS, CellResult
 from chiaroscuro.report import Table
 from chiaroscuro.report.paper import Answer
 
-_SURE = 0.05
 _FLAT = 0.01
 Sharpness = Mapping[str, Mapping[str, tuple[float, float, float]]]
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """One comparison: area of the first map minus the second's."""
-
-    cell: str
-    split: str
-    protocol: str
-    fill: str
-    first: str
-    second: str
-    difference: float
-    low: float
-    high: float
-    p: float
-
-    @property
-    def verdict(self) -> str:
-        """What the pair says of 'the first is lower'."""
-        if self.p >= _SURE:
-            return "open"
-        return "yes" if self.difference < 0 else "no"
 
 
 def answer_claims(
@@ -70,10 +46,7 @@ def answer_claims(
             results, [("black", "positive", "active"), ("white", "negative", "inactive")],
             ("paper", "matched"),
         ),
-        Answer(
-            "6. The split could improve any local technique based on gradients.",
-            ["Not measured by these runs, which know the plain gradient only."],
-        ),
+        _techniques(results, signs),
     ]  # fmt: skip
 
 
@@ -86,63 +59,40 @@ def _compared(
     """Pairs of maps in every cell and split, with a count of what they say."""
     wanted = list(wanted)
     pairs = [
-        _pair(result, split, protocol, *names)
+        find_pair(result.cell.title, SPLIT_WORDS[split], result.summaries[split], protocol, *names)
         for result in results
         for split in SPLITS
         for protocol in protocols
         for names in wanted
     ]
-    found = []
-    for split in SPLITS:
-        for protocol in protocols:
-            here = [p for p in pairs if (p.split, p.protocol) == (split, protocol)]
-            count = {word: sum(p.verdict == word for p in here) for word in ("yes", "no", "open")}
-            found.append(
-                f"{_SPLIT[split]}, {protocol}: lower in {count['yes']} of {len(here)} comparisons, "
-                f"higher in {count['no']}, not told apart in {count['open']}."
-            )
-    rows = [
-        [
-            p.cell, _SPLIT[p.split], p.protocol, p.fill, f"{p.first} - {p.second}",
-            f"{p.difference:+.3f} [{p.low:+.3f}, {p.high:+.3f}]", f"{p.p:.4f}", p.verdict,
-        ]
-        for p in pairs
-    ]  # fmt: skip
-    note = (
-        "Difference of areas on the same images with its bootstrap interval; p by sign flips, "
-        "Holm-corrected over all pairs of its run; 'yes' and 'no' below 0.05."
-    )
-    columns = [
-        "network",
-        "images",
-        "protocol",
-        "fill",
-        "areas of",
-        "difference [95 %]",
-        "p",
-        "lower?",
+    found = [
+        f"{words}, {protocol}: "
+        + tally([p for p in pairs if (p.images, p.protocol) == (words, protocol)])
+        for words in SPLIT_WORDS.values()
+        for protocol in protocols
     ]
-    return Answer(claim, found, Table("Paired differences", columns, rows, note))
+    return Answer(claim, found, pair_table(pairs))
 
 
-_SPLIT = {"test": "test images", "train": "training images"}
-
-
-def _pair(
-    result: CellResult, split: str, protocol: str, fill: str, first: str, second: str
-) -> _Pair:
-    for row in result.summaries[split]["differences"]:
-        if (row["protocol"], row["fill"]) != (protocol, fill):
-            continue
-        names = row["map"], row["against"]
-        place = (result.cell.title, split, protocol, fill, first, second)
-        if names == (first, second):
-            return _Pair(*place, row["difference"], row["low"], row["high"], row["p_holm"])
-        if names == (second, first):
-            return _Pair(
-                *place, 0 - row["difference"], 0 - row["high"], 0 - row["low"], row["p_holm"]
-            )
-    raise KeyError(f"{first} {second}")
+def _techniques(results: Sequence[CellResult], wanted: Iterable[tuple[str, str, str]]) -> Answer:
+    """Claim 6: the same comparison with maps made by other gradient methods."""
+    claim = "6. The split could improve any local technique based on gradients."
+    wanted = list(wanted)
+    pairs = [
+        find_pair(f"{result.cell.title}, {method}", "test images", summary, "matched", *names)
+        for result in results
+        for method, summary in result.by_method.items()
+        for names in wanted
+    ]
+    if not pairs:
+        return Answer(claim, ["Not measured by these runs, which know the plain gradient only."])
+    methods = dict.fromkeys(method for result in results for method in result.by_method)
+    found = [
+        f"{method}, the split against the method's own original: "
+        + tally([p for p in pairs if p.network.endswith(f", {method}")])
+        for method in methods
+    ]
+    return Answer(claim, found, pair_table(pairs))
 
 
 def _flattening(results: Sequence[CellResult]) -> Answer:

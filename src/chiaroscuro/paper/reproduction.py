@@ -28,7 +28,9 @@ from chiaroscuro.training.run import SILENT, Watcher
 
 PAGE, TEXT = "index.html", "paper.md"
 _SHARPNESS_IMAGES = 200
-_QUICK = Extent(epochs=4, images=2000, test_limit=60, train_limit=30, resamples=200, flips=999)
+_QUICK = Extent(
+    epochs=4, images=2000, test_limit=60, train_limit=30, method_limit=20, resamples=200, flips=999
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """One cell's work: a trained folder, a run on test images, one on training images."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from chiaroscuro.training.run import SILENT, Watcher
 SPLITS = ("test", "train")
 TEST_SPLIT = {"cifar10": "test", "imagenette": "validation"}
 """What the article calls the test set."""
+METHODS = ("smoothgrad", "integrated-gradients")
+"""Gradient methods that the article's last claim is measured with, beside the plain gradient."""
 _FREE = ("epochs", "limit")
 """Settings that a kept network may differ in; what it was trained with is reported."""
 
@@ -34,18 +36,22 @@ class Extent:
     images: int | None = None
     test_limit: int | None = None
     train_limit: int | None = 5000
+    method_limit: int = 200
     resamples: int = 1000
     flips: int = 9999
 
 
 @dataclass(frozen=True)
 class CellResult:
-    """A cell that was worked on: how its network was trained, and its summaries by split."""
+    """A cell that was worked on: how its network was trained, its summaries by split, and those of
+    other gradient methods on test images.
+    """
 
     cell: Cell
     folder: Path
     training: Mapping[str, Any]
     summaries: Mapping[str, Mapping[str, Any]]
+    by_method: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def classifier(self) -> Classifier:
@@ -97,6 +103,32 @@ def work_cell(
             classifier, wanted, _run_folder(cell, out, split), resume=True, data_root=data_root,
             on_images=told,
         )  # fmt: skip
+    _try_methods(cell, out, extent, classifier, wanted, data_root, on_images)
+
+
+def _try_methods(
+    cell: Cell,
+    out: Path,
+    extent: Extent,
+    classifier: Classifier,
+    like: EvaluationSettings,
+    data_root: Path | None,
+    on_images: OnImages,
+) -> None:
+    """The article's maps through other gradient methods, on some of the test images."""
+    least = min(extent.method_limit, extent.test_limit or extent.method_limit)
+    for method in METHODS:
+        wanted = replace(
+            like, split=TEST_SPLIT[cell.data], limit=least, method=method, protocols=("matched",)
+        )
+
+        def told(done: int, total: int | None, before: int, method: str = method) -> None:
+            on_images(f"{cell.title}, {method}", done, total, before)
+
+        evaluate(
+            classifier, wanted, _run_folder(cell, out, f"test-{method}"), resume=True,
+            data_root=data_root, on_images=told,
+        )  # fmt: skip
 
 
 def read_cell(cell: Cell, out: Path) -> CellResult | None:
@@ -106,7 +138,11 @@ def read_cell(cell: Cell, out: Path) -> CellResult | None:
     if not (folder / MARKER).is_file() or not all(s.is_finished for s in stores.values()):
         return None
     summaries = {split: store.read_json(SUMMARY) for split, store in stores.items()}
-    return CellResult(cell, folder, _training(folder), summaries)
+    methods = {method: RunStore(_run_folder(cell, out, f"test-{method}")) for method in METHODS}
+    by_method = {
+        method: store.read_json(SUMMARY) for method, store in methods.items() if store.is_finished
+    }
+    return CellResult(cell, folder, _training(folder), summaries, by_method)
 
 
 def run_store(result: CellResult, split: str) -> RunStore:
