@@ -50,7 +50,8 @@ def test_every_option_in_a_command_is_one(document):
     """Every `chiaroscuro COMMAND --option` that a document shows."""
     text = document.read_text().replace("\\\n", " ")
     for command, words in re.findall(
-        r"chiaroscuro (explain|what-if|evaluate|train|paper) ([^`\n#]*)", text
+        r"chiaroscuro (explain|what-if|evaluate|train|paper|check|compare|localise) ([^`\n#]*)",
+        text,
     ):
         used = set(re.findall(r"(?<!\S)--[a-z-]*[a-z]", words)) - {"--help"}
         assert used <= options_of(command), f"{document.name}: {command} {words}"
@@ -91,6 +92,25 @@ def test_the_how_to_of_edit_maps_runs(capsys):
     (snippet,) = snippets("docs/how-to/edit-maps.md", "python")
     exec(snippet, {})
     assert "'partial-edit'" in capsys.readouterr().out
+
+
+def test_the_how_to_of_comparing_runs(tmp_path, monkeypatch, capsys):
+    (snippet,) = snippets("docs/how-to/compare-checkpoints.md", "python")
+    monkeypatch.chdir(tmp_path)
+    exec(snippet, {})
+    assert "'active': " in capsys.readouterr().out
+    assert (tmp_path / "both" / "2" / "explanation.json").is_file()
+
+
+def test_the_how_to_of_checking_runs(tmp_path, monkeypatch):
+    (snippet,) = snippets("docs/how-to/check-maps.md", "python")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    Image.open(packaged_photo("cat")).save(tmp_path / "photos" / "cat.png")
+    scope = {}
+    exec(snippet, scope)
+    assert [one["map"] for one in scope["summary"]["maps"]] == ["original", "active"] * 2
+    assert (tmp_path / "check" / "index.html").is_file()
 
 
 def test_the_how_to_of_a_map_works(toy, monkeypatch):

@@ -23,7 +23,9 @@ LAYERS = [
     ["metrics"],
     ["explanations", "adapters"],
     ["changes"],
+    ["comparisons"],
     ["runs"],
+    ["checks"],
     ["paper"],
     ["cli"],
 ]

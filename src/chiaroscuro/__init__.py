@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from chiaroscuro.changes import what_if as what_if
     from chiaroscuro.choices import PAPER_MAPS as PAPER_MAPS
     from chiaroscuro.classifier import Classifier as Classifier
+    from chiaroscuro.comparisons import Comparison as Comparison
+    from chiaroscuro.comparisons import compare as compare
     from chiaroscuro.data import load_images as load_images
     from chiaroscuro.edit_maps import EDIT_MAPS as EDIT_MAPS
     from chiaroscuro.edit_maps import edit_map as edit_map
@@ -32,12 +34,16 @@ if TYPE_CHECKING:
     from chiaroscuro.maps import saliency_maps as saliency_maps
     from chiaroscuro.metrics import DeletionCurve as DeletionCurve
     from chiaroscuro.metrics import deletion_curve as deletion_curve
+    from chiaroscuro.metrics.localisation import localisation as localisation
+    from chiaroscuro.metrics.sanity import map_similarity as map_similarity
     from chiaroscuro.models import load_classifier as load_classifier
     from chiaroscuro.models import save_classifier as save_classifier
 
 _HOME = {
     "PAPER_MAPS": "choices",
     "Classifier": "classifier",
+    "Comparison": "comparisons",
+    "compare": "comparisons",
     "load_images": "data",
     "EDIT_MAPS": "edit_maps",
     "edit_map": "edit_maps",
@@ -57,6 +63,8 @@ _HOME = {
     "saliency_maps": "maps",
     "DeletionCurve": "metrics",
     "deletion_curve": "metrics",
+    "localisation": "metrics.localisation",
+    "map_similarity": "metrics.sanity",
     "load_classifier": "models",
     "save_classifier": "models",
     "tune_allocator": "allocator",
@@ -72,6 +80,7 @@ __all__ = [
     "ChoiceError",
     "ClassGradients",
     "Classifier",
+    "Comparison",
     "DeletionCurve",
     "Explanation",
     "ImageError",
@@ -81,12 +90,15 @@ __all__ = [
     "ResultError",
     "WhatIf",
     "class_gradients",
+    "compare",
     "deletion_curve",
     "edit_map",
     "explain",
     "load_classifier",
     "load_images",
+    "localisation",
     "logit_change",
+    "map_similarity",
     "saliency_maps",
     "save_classifier",
     "tune_allocator",

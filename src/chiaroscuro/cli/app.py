@@ -4,8 +4,11 @@ import sys
 
 import typer
 
+from chiaroscuro.cli.check import check
+from chiaroscuro.cli.compare import compare
 from chiaroscuro.cli.evaluate import evaluate
 from chiaroscuro.cli.explain import explain
+from chiaroscuro.cli.localise import localise
 from chiaroscuro.cli.models import models
 from chiaroscuro.cli.paper import paper
 from chiaroscuro.cli.train import train
@@ -21,7 +24,10 @@ app = typer.Typer(
 )
 app.command()(explain)
 app.command()(what_if)
+app.command()(compare)
 app.command()(evaluate)
+app.command()(check)
+app.command()(localise)
 app.command()(models)
 app.command()(train)
 app.command()(paper)

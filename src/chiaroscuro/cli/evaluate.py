@@ -98,6 +98,10 @@ def evaluate(
     colour_only: Annotated[
         bool, typer.Option("--colour-only", help="Leave files out that are not RGB.")
     ] = False,
+    check: Annotated[
+        Path | None,
+        typer.Option(help="The folder of a `chiaroscuro check`, to show in the report."),
+    ] = None,
     batch: Annotated[
         int | None, typer.Option(min=1, help="Images at a time. Default: by their size.")
     ] = None,
@@ -141,5 +145,12 @@ def evaluate(
         device=device,
     )
     evaluate_run.run(
-        settings, out, data_root, resume=resume, overwrite=force, as_json=as_json, quiet=quiet
+        settings,
+        out,
+        data_root,
+        check,
+        resume=resume,
+        overwrite=force,
+        as_json=as_json,
+        quiet=quiet,
     )

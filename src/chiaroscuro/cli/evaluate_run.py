@@ -17,6 +17,7 @@ def run(
     settings: EvaluationSettings,
     out: Path,
     data_root: Path | None,
+    check: Path | None,
     *,
     resume: bool,
     overwrite: bool,
@@ -30,7 +31,7 @@ def run(
             classifier = load(settings.model, settings.device)
             summary = evaluate(
                 classifier, settings, out, resume=resume, overwrite=overwrite,
-                data_root=data_root,
+                data_root=data_root, check=check,
                 on_images=lambda *told: bars.show("images", *told),
             )  # fmt: skip
     except KeyboardInterrupt:

@@ -18,6 +18,7 @@ _RAMPS: dict[Helps, tuple[tuple[int, int, int], ...]] = {
     "brighter": (ZERO, BRIGHTER, (255, 240, 190)),
     "darker": (ZERO, DARKER, (205, 240, 255)),
 }
+_MORE, _LESS = (0, 158, 115), (190, 90, 170)
 CLASS_COLOURS: tuple[tuple[int, int, int], ...] = (
     (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178),
     (213, 94, 0), (204, 121, 167),
@@ -47,6 +48,20 @@ def overlay(values: NDArray[np.floating], limit: float, grey: NDArray[np.floatin
     cover = np.abs(share)[..., None]
     blend: NDArray[np.float64] = photo * (1 - cover) + hue * cover
     return np.rint(blend).astype(np.uint8)
+
+
+def difference(values: NDArray[np.floating], limit: float) -> Rgb:
+    """A difference of two maps (H, W): 0 near-black, more in the second green, in the first purple.
+
+    Other hues than those of a map, since its sign tells nothing of brighter or darker.
+    """
+    share = _share(values, limit)
+    more, less = (
+        _ramp(share, (ZERO, _MORE, (215, 255, 235))),
+        _ramp(-share, (ZERO, _LESS, (255, 225, 250))),
+    )
+    more[share < 0] = less[share < 0]
+    return more
 
 
 def class_colours(classes: NDArray[np.integer]) -> tuple[Rgb, dict[int, tuple[int, int, int]]]:

@@ -32,11 +32,12 @@ def evaluation_page(
     charts: Sequence[tuple[str, str]],
     examples: Sequence[Example],
     promises: Sequence[tuple[str, str]] = (),
+    sanity: str = "",
 ) -> str:
     """One evaluation as a page that needs no other file and no network.
 
     `charts` and `promises`, those of what-ifs, are captions with SVG text; `summary` is what
-    `summary.json` holds.
+    `summary.json` holds; `sanity` is the section that `check_section` makes.
     """
     columns = _class_columns(summary)
     shown = sorted(summary["classes"], key=lambda row: -row["images"])[:_CLASSES]
@@ -56,6 +57,7 @@ def evaluation_page(
         examples=[_pictures(example) for example in examples],
         details=list(_details(summary)),
         sure=_SURE,
+        sanity=sanity,
     )
 
 

@@ -25,7 +25,7 @@ def describe_run(
 ) -> dict[str, Any]:
     """Everything that decides the rows, in plain values that JSON keeps."""
     chosen = asdict(settings)
-    chosen["batch"] = settings.batch or _batch(classifier)
+    chosen["batch"] = settings.batch or images_at_a_time(classifier)
     chosen["threads"] = settings.threads or torch.get_num_threads()
     chosen["split"] = images.split
     background = make_method(settings.method_options, classifier).describe()
@@ -39,7 +39,7 @@ def describe_run(
             "files": images.fingerprint(),
         },
         "engine": {"budget": DEFAULT_BUDGET, "chunk": CHUNK_BYTES},
-        "model": {**classifier.describe(), "sha256": _weights_digest(classifier)},
+        "model": {**classifier.describe(), "sha256": weights_digest(classifier)},
         "versions": {
             **versions(),
             **{name: version(name) for name in ("datasets", "pyarrow")},
@@ -79,7 +79,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _batch(classifier: Classifier) -> int:
+def images_at_a_time(classifier: Classifier) -> int:
     """Images at a time: few enough that little is lost with one, enough to keep cores busy."""
     height, width = classifier.size or (224, 224)
     return max(
@@ -87,7 +87,8 @@ def _batch(classifier: Classifier) -> int:
     )
 
 
-def _weights_digest(classifier: Classifier) -> str:
+def weights_digest(classifier: Classifier) -> str:
+    """SHA-256 of every parameter and buffer, with their names."""
     digest = hashlib.sha256()
     for name, tensor in classifier.module.state_dict().items():
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())

@@ -16,7 +16,7 @@ from chiaroscuro.errors import InputError, ResultError
 from chiaroscuro.runs.accuracy import match_classes
 from chiaroscuro.runs.config import check_same, describe_run
 from chiaroscuro.runs.examples import example_rows, save_examples
-from chiaroscuro.runs.pages import write_page
+from chiaroscuro.runs.pages import CHECK, read_check, write_page
 from chiaroscuro.runs.rows import batch_rows, measure, rival_rule, what_if_rows
 from chiaroscuro.runs.settings import EvaluationSettings
 from chiaroscuro.runs.store import CONFIG, RunStore
@@ -57,6 +57,7 @@ def evaluate(
     resume: bool = False,
     overwrite: bool = False,
     data_root: str | Path | None = None,
+    check: str | Path | None = None,
     on_images: OnImages = lambda done, total, before: None,
 ) -> dict[str, Any]:
     """Explain and delete every image of a set; returns what `summary.json` holds.
@@ -65,12 +66,14 @@ def evaluate(
     `summary.json`, the curves as PNG and SVG, `index.html`, and last `manifest.json`. Interrupted
     at any moment, it goes on with `resume` after the last whole batch; batches follow the rows of
     the set, and threads and batch size stay those of the beginning, so the rows are the same bytes.
-    `data_root`: see `load_images`.
+    `data_root`: see `load_images`. `check`: the folder of a sanity check, whose verdicts the page
+    then shows.
 
     Raises `ChoiceError`, `InputError`, `ModelError`, or `ResultError` when `out` holds something
     else or a run of another configuration.
     """
     rival_rule(classifier, settings.rivals)
+    sanity = None if check is None else read_check(Path(check), Path(out))
     images = load_images(settings.data, settings.split, settings.limit, settings.seed, data_root)
     config = describe_run(settings, classifier, images)
     store = RunStore(Path(out), what_if=settings.what_if is not None)
@@ -83,6 +86,8 @@ def evaluate(
             started = time.perf_counter()
             fresh = _write_rows(job, on_images)
             seconds = time.perf_counter() - started
+        if sanity is not None:
+            store.write_json(CHECK, sanity)
         return _conclude(job, {"images": fresh, "seconds": round(seconds, 2)})
     except OSError as error:
         raise ResultError(f"{out}: cannot be written ({error.strerror or error})") from error

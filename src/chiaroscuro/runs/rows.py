@@ -71,12 +71,7 @@ def measure(
     """Predict, explain and delete a batch's images, those of one size together."""
     rule = rival_rule(classifier, settings.rivals)
     method = make_method(settings.method_options, classifier)
-    weight = next(classifier.module.parameters(), torch.zeros(()))
-    for places in _by_size(batch):
-        stacked = np.stack([batch.pixels[place] for place in places])
-        pixels = torch.from_numpy(stacked).to(weight.device)
-        if weight.is_floating_point():
-            pixels = pixels.to(weight.dtype)
+    for places, pixels in image_stacks(classifier, batch):
         logits, target, saliency = _explained(classifier, pixels, rule, method, settings)
         maps = {
             fill: _maps_of(fill, classifier, pixels, target, saliency, settings)
@@ -147,6 +142,15 @@ def _maps_of(
         method = cast(EditMethod, name)
         maps[name] = edit_map(classifier, pixels, changed, method, target=target, generator=source)
     return maps
+
+
+def image_stacks(classifier: Classifier, batch: Batch) -> Iterator[tuple[list[int], Tensor]]:
+    """The places of a batch's images of each size, and their pixels beside the module."""
+    weight = next(classifier.module.parameters(), torch.zeros(()))
+    for places in _by_size(batch):
+        stacked = np.stack([batch.pixels[place] for place in places])
+        pixels = torch.from_numpy(stacked).to(weight.device)
+        yield places, pixels.to(weight.dtype) if weight.is_floating_point() else pixels
 
 
 def rival_rule(classifier: Classifier, rivals: str) -> RivalRule:

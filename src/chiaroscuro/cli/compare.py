@@ -1,0 +1,90 @@
+"""`chiaroscuro compare`: one photo by several checkpoints, side by side."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from chiaroscuro.choices import (
+    EXPLAIN_MAPS,
+    FITS,
+    METHODS,
+    RANKING_MAPS,
+    SCORES,
+    WHAT_IF_FRACTION,
+    check_names,
+    parse_fill,
+    parse_rivals,
+)
+from chiaroscuro.errors import ChoiceError
+
+
+def compare(
+    image: Annotated[Path, typer.Argument(help="The photo.")],
+    model: Annotated[
+        list[str], typer.Option(help="A checkpoint, see 'chiaroscuro models'; give two or more.")
+    ],
+    target: Annotated[
+        str, typer.Option(help="The class to explain: predicted (by the first), an index, a name.")
+    ] = "predicted",
+    map_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            help=f"{', '.join(RANKING_MAPS)}; repeatable. Default: {', '.join(EXPLAIN_MAPS)}.",
+        ),
+    ] = None,
+    rivals: Annotated[str, typer.Option(help="all, or top:N for the N best others.")] = "all",
+    fit: Annotated[
+        str | None, typer.Option(help=f"{', '.join(FITS)}. Default: each model's own.")
+    ] = None,
+    score: Annotated[str, typer.Option(help=f"One of {', '.join(SCORES)}.")] = "logit",
+    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = "gradient",
+    change: Annotated[
+        str | None,
+        typer.Option(help="Also ask each what a change of its top pixels does: black, +0.1, ..."),
+    ] = None,
+    fraction: Annotated[
+        float, typer.Option(help="The share of pixels that --change takes.")
+    ] = WHAT_IF_FRACTION,
+    by: Annotated[str, typer.Option(help="The map whose top pixels --change takes.")] = "active",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, mps.")] = "cpu",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads. Default: PyTorch's own.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The folder for figure and page.")] = Path(
+        "chiaroscuro-comparison"
+    ),
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing result.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+) -> None:
+    """Compare checkpoints on one photo: what each says, its maps, and how they differ."""
+    if len(model) < 2:
+        raise ChoiceError("one model to compare: give --model at least twice")
+    parse_rivals(rivals)
+    options = {
+        "target": None if target == "predicted" else target,
+        "maps": check_names("map", map_ or EXPLAIN_MAPS, RANKING_MAPS),
+        "rivals": rivals,
+        "fit": check_names("fit", [fit], FITS)[0] if fit else None,
+        "score": check_names("score", [score], SCORES)[0],
+        "method": check_names("method", [method], METHODS)[0],
+    }
+    taken = (change, fraction, check_names("map", [by], RANKING_MAPS)[0])
+    if change is not None:
+        parse_fill(change)
+    from chiaroscuro.cli import compare_run
+
+    compare_run.run(
+        image,
+        model,
+        options,
+        taken,
+        out,
+        device,
+        threads,
+        overwrite=force,
+        as_json=as_json,
+        quiet=quiet,
+    )

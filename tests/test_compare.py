@@ -1,0 +1,147 @@
+"""Two checkpoints on one photo: the same class, differences by hand, and the folder."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from chiaroscuro import Classifier, Explanation
+from chiaroscuro.comparisons import Beside, beside_change, compare
+from chiaroscuro.comparisons.sheet import make_sheet
+from chiaroscuro.errors import ChoiceError, ResultError
+from chiaroscuro.render.colours import difference
+from tests.toys import Linear
+
+LABELS = ["crane, bird", "crane, machine", "cat, tabby"]
+
+
+def linear(seed, labels=LABELS, side=4):
+    generator = torch.Generator().manual_seed(seed)
+    weights = torch.randn(len(labels), 3, side, side, generator=generator)
+    return Classifier(Linear(weights), size=side, labels=labels, name=f"net{seed}")
+
+
+@pytest.fixture
+def photo(tmp_path):
+    values = np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    Image.fromarray(values).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+def test_differences_by_hand(photo):
+    first, second = linear(1), linear(2)
+    found = compare([first, second], photo, maps=["original", "signed"])
+    index = found.explanations[0].target.index
+    assert [e.target.index for e in found.explanations] == [index] * 2
+    a, b = (
+        c.module.weights[index].detach().abs().amax(dim=0).double().numpy() for c in (first, second)
+    )
+    expected = b / np.sqrt((b**2).mean()) - a / np.sqrt((a**2).mean())
+    (pair,) = found.pairs
+    np.testing.assert_allclose(pair.maps["original"].difference, expected, atol=1e-6)
+    ranks = [values.ravel().argsort().argsort() for values in (a, b)]
+    rho = 1 - 6 * np.square(ranks[0] - ranks[1]).sum() / (16 * 255)
+    assert pair.maps["original"].correlation == pytest.approx(rho)
+    tops = [set(np.argsort(-values.ravel())[:2]) for values in (a, b)]
+    assert pair.maps["original"].overlap == len(tops[0] & tops[1]) / 2
+
+
+def test_a_network_and_itself_do_not_differ(photo):
+    found = compare([linear(1), linear(1), linear(1)], photo)
+    assert found.names == ("1 net1", "2 net1", "3 net1")
+    assert [pair.other for pair in found.pairs] == [1, 2]
+    for pair in found.pairs:
+        for one in pair.maps.values():
+            assert not one.difference.any()
+            assert (one.correlation, one.overlap) == (pytest.approx(1), 1)
+
+
+def test_the_class_is_found_by_name(photo):
+    turned = linear(2, labels=["tabby", "dog", "machine, crane for building", "bird"])
+    found = compare([linear(1), turned], photo, target="tabby")
+    assert [e.target.label for e in found.explanations] == ["cat, tabby", "tabby"]
+    with pytest.raises(ChoiceError, match="unknown class 'cat, tabby'"):
+        compare([linear(1), linear(2, labels=["a", "b"])], photo, target=2)
+    unnamed = linear(3)
+    unnamed.labels = None
+    found = compare([linear(1), unnamed], photo, target=2)
+    assert found.explanations[1].target.index == 2
+
+
+def test_other_pixels_have_no_difference(photo, tmp_path):
+    found = compare([linear(1), linear(2, side=2)], photo)
+    assert found.pairs[0].maps == {}
+    assert found.pairs[0].note == "they see different pixels (4 x 4 and 2 x 2)"
+    found.save(tmp_path / "out")
+    assert "no differences to show" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_the_folder_holds_everything(photo, tmp_path):
+    told = []
+
+    def beside(classifier, explanation):
+        told.append((classifier.name, explanation.target.label))
+        picture = np.zeros((4, 4, 3), np.uint8)
+        return Beside("what if its top 5 % become black", ("the logit falls by 2.0",), picture)
+
+    classifiers = [linear(1), linear(2)]
+    found = compare(classifiers, photo, rivals="top:1", beside=beside)
+    assert [name for name, _ in told] == ["net1", "net2"]
+    found.save(tmp_path / "out")
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {
+        "1", "2", "comparison.json", "differences.npz", "figure.png", "index.html",
+    }  # fmt: skip
+    about = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert [model["name"] for model in about["models"]] == ["1 net1", "2 net2"]
+    assert about["beside"][0]["lines"] == ["the logit falls by 2.0"]
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "2 net2: what if its top 5 % become black" in page
+    assert 'href="2/index.html"' in page
+    loaded = Explanation.load(tmp_path / "out" / "2")
+    assert np.array_equal(loaded.maps["active"], found.explanations[1].maps["active"])
+    with np.load(tmp_path / "out" / "differences.npz") as arrays:
+        assert np.array_equal(arrays["2_active"], found.pairs[0].maps["active"].difference)
+    with pytest.raises(ResultError, match="exists already"):
+        found.save(tmp_path / "out")
+    found.save(tmp_path / "out", overwrite=True)
+
+
+def test_a_change_is_asked_of_each_by_its_own_map(photo, tmp_path):
+    """Linear networks keep every promise: what came is what was foretold, to the end of the way."""
+    ask = beside_change(photo, "black", fraction=0.25, map="positive")
+    found = compare([linear(1), linear(2)], photo, beside=ask)
+    for one, made in zip(found.beside, found.explanations, strict=True):
+        assert one.title == "what if the top 25 % of its positive map become black?"
+        order = np.argsort(-made.maps["positive"].ravel(), kind="stable")[:4]
+        weights = linear(int(made.model["name"][-1])).module.weights[made.target.index]
+        lost = (weights.detach().numpy() * made.pixels).sum(axis=0).ravel()[order].sum()
+        assert one.lines[0].endswith(f"foretold {-lost:+.2f}, came {-lost:+.2f}")
+        assert one.lines[2] == "the promise holds for 100 % of the way"
+    found.save(tmp_path / "out")
+    assert "become black" in (tmp_path / "out" / "index.html").read_text()
+    with pytest.raises(ChoiceError, match="unknown fill"):
+        beside_change(photo, "grey")
+
+
+def test_the_sheet_has_a_row_a_network_and_one_a_difference(photo):
+    sheet = make_sheet(compare([linear(1), linear(2)], photo, maps=["original", "active"]))
+    assert [row.name for row in sheet.rows] == ["1 net1", "2 net2", "2 minus 1"]
+    assert sheet.columns == ("original", "active")
+    assert all(len(row.pictures) == 2 for row in sheet.rows)
+    assert sheet.rows[2].notes[0].startswith("rank correlation ")
+
+
+def test_difference_colours_have_a_dark_zero_and_two_hues():
+    picture = difference(np.array([[0.0, 1.0, -1.0, 0.5, -0.5]]), 1.0)[0].astype(int)
+    assert picture[0].max() < 25
+    assert picture[3][1] > picture[3][0] and picture[4][0] > picture[4][1]
+    assert picture[1].sum() > picture[3].sum() and picture[2].sum() > picture[4].sum()
+
+
+def test_one_classifier_is_nothing_to_compare(photo):
+    with pytest.raises(ChoiceError, match="1 classifiers to compare"):
+        compare([linear(1)], photo)
+    with pytest.raises(ChoiceError, match="unknown map 'winner'"):
+        compare([linear(1), linear(2)], photo, maps="winner")
