@@ -13,7 +13,7 @@ from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import Batch
 from chiaroscuro.gradients import ClassGradients, class_gradients
 from chiaroscuro.maps import SaliencyMaps, saliency_maps
-from chiaroscuro.metrics import DeletionCurve, deletion_curves
+from chiaroscuro.metrics import DeletionCurve, curves_by_fill
 from chiaroscuro.runs.settings import EvaluationSettings
 
 Key = tuple[str, str, str]
@@ -69,11 +69,11 @@ def measure(
         maps = saliency_maps(found, settings.maps)
         curves = {
             (protocol, name, fill): curve
-            for fill in settings.fills
-            for (protocol, name), curve in deletion_curves(
-                classifier, pixels, maps, fill, settings.fractions, settings.protocols,
+            for fill, found_curves in curves_by_fill(
+                classifier, pixels, maps, settings.fills, settings.fractions, settings.protocols,
                 target=found.target, seed=settings.seed,
             ).items()
+            for (protocol, name), curve in found_curves.items()
         }  # fmt: skip
         yield Measured(places, pixels, found, maps, curves)
 
