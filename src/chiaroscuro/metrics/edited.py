@@ -51,7 +51,10 @@ def predict_edits(
     edited = _Edited(pixels, filled, edits)
     with torch.no_grad(), as_found(classifier.module):
         logits = torch.cat(
-            [classifier.logits(edited.rows(b, e, n)) for b, e, n in distinct.chunks(pixels)]
+            [
+                classifier.logits(edited.rows(b, e, n), spare=True)
+                for b, e, n in distinct.chunks(pixels)
+            ]
         )
     found = logits[distinct.place.to(logits.device)]
     steps = [edit.counts.shape[1] for edit in edits]
