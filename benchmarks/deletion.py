@@ -131,7 +131,7 @@ def run_parts(images: int, root: Path | None, _: Path) -> dict[str, object]:
     from chiaroscuro import class_gradients, load_classifier, saliency_maps
     from chiaroscuro.allocator import tune_allocator
     from chiaroscuro.choices import PAPER_FRACTIONS, PAPER_MAPS
-    from chiaroscuro.metrics import deletion_curves
+    from chiaroscuro.metrics import curves_by_fill
 
     tune_allocator()
     classifier = load_classifier("cifar10-cnn")
@@ -151,10 +151,9 @@ def run_parts(images: int, root: Path | None, _: Path) -> dict[str, object]:
         maps = saliency_maps(found, PAPER_MAPS)
         hook = module.register_forward_pre_hook(count)
         start = time.perf_counter()
-        for fill in FILLS:
-            deletion_curves(
-                classifier, pixels, maps, fill, PAPER_FRACTIONS, ["paper"], target=found.target
-            )
+        curves_by_fill(
+            classifier, pixels, maps, list(FILLS), PAPER_FRACTIONS, ["paper"], target=found.target
+        )
         deletion += time.perf_counter() - start
         hook.remove()
     return {

@@ -211,7 +211,7 @@ def _deletion(report: Report) -> list[str]:
         f"- `evaluate` is faster by {median_spread(found['ratios'])}; goal {DELETION_GOAL:g}x. "
         f"Largest difference between the ten mean curves: {found['largest_gap']:.4f} of an "
         "allegiance 0..1.",
-        f"- Prediction: {found['edited']:,} distinct edited images; all of `deletion_curves`, "
+        f"- Prediction: {found['edited']:,} distinct edited images; all of `curves_by_fill`, "
         f"orders and edits included, predicts them at {median_spread(share, ' %')} of the best "
         f"rate that a bare forward pass reaches alone, over batch sizes and layouts "
         f"({best:,.0f} images/s); goal {100 * PREDICTION_GOAL:.0f} %.",

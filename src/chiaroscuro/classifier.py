@@ -75,14 +75,16 @@ class Classifier:
         with as_found(self.module):
             return self.logits(pixels)
 
-    def logits(self, pixels: Tensor) -> Tensor:
+    def logits(self, pixels: Tensor, *, spare: bool = False) -> Tensor:
         """Logits (B, K), in the module's present mode, with no check of the pixels' range.
+
+        Pixels are left as they are, unless they are `spare`: then a module may write over them.
 
         One output column s is read as two classes with logits (-s/2, +s/2), whose softmax is
         (1 - sigmoid(s), sigmoid(s)).
         """
         try:
-            output = self.module(self._normalised(pixels))
+            output = self.module(self._normalised(pixels, spare=spare))
         except Exception as error:
             shape = tuple(pixels.shape)
             raise ModelError(
@@ -97,10 +99,10 @@ class Classifier:
             )
         return scores
 
-    def _normalised(self, pixels: Tensor) -> Tensor:
+    def _normalised(self, pixels: Tensor, *, spare: bool) -> Tensor:
         """A tensor of its own, since a network's first operation may work in place."""
         if self.mean is None and self.std is None:
-            return pixels.clone()
+            return pixels if spare else pixels.clone()
         mean = pixels.new_tensor(self.mean or 0.0).view(-1, 1, 1)
         std = pixels.new_tensor(self.std or 1.0).view(-1, 1, 1)
         return (pixels - mean) / std

@@ -56,12 +56,13 @@ def check_fractions(fractions: Sequence[float]) -> tuple[float, ...]:
     return chosen
 
 
-def paper_counts(values: Tensor, fractions: Sequence[float]) -> Tensor:
+def paper_counts(values: Tensor, fractions: Sequence[float], order: Tensor | None = None) -> Tensor:
     """How many pixels the published code deletes at each fraction p: (B, F).
 
     The map is scaled to [0, 1] per image; the threshold is the value at place round(p H W) of the
     descending values (halves to even), and only pixels strictly above it go. So they are the first
-    so many of `pixel_order`, never zeros, and at most round(p H W). Raises `InputError` for images
+    so many of `pixel_order`, never zeros, and at most round(p H W). An `order` that is known saves
+    sorting anew. Raises `InputError` for images
     so small that a place runs off the end. Source: arXiv:2309.12913, published code.
 
     >>> paper_counts(torch.tensor([[[0.0, 3.0], [3.0, 2.0]]]), [0, 0.25, 0.5, 0.75])
@@ -75,7 +76,9 @@ def paper_counts(values: Tensor, fractions: Sequence[float]) -> Tensor:
             f"images of {scaled.shape[1]} pixels are too small for the published protocol at "
             f"fraction {fractions[-1]}: use the matched one"
         )
-    falling = scaled.sort(dim=1, descending=True).values
+    if order is None:
+        order = scaled.argsort(dim=1, descending=True)
+    falling = scaled.gather(1, order)
     thresholds = falling[:, places]
     # Falling values are negated, so that the search counts those strictly above each threshold.
     return torch.searchsorted((-falling).contiguous(), (-thresholds).contiguous())

@@ -125,19 +125,41 @@ def deletion_curves(
     An edited image that several of them come to is predicted once. `controls`: the matched protocol
     brings its random and inverted orders.
     """
+    (curves,) = curves_by_fill(
+        classifier, pixels, maps, [fill], fractions, protocols,
+        target=target, seed=seed, controls=controls,
+    ).values()  # fmt: skip
+    return curves
+
+
+def curves_by_fill(
+    classifier: Classifier,
+    pixels: Tensor,
+    maps: Mapping[str, Tensor],
+    fills: Sequence[str | Fill],
+    fractions: Sequence[float] = PAPER_FRACTIONS,
+    protocols: Iterable[str] = PROTOCOLS,
+    *,
+    target: Tensor | None = None,
+    seed: int = 0,
+    controls: bool = True,
+) -> dict[str, dict[tuple[str, str], DeletionCurve]]:
+    """The curves of `deletion_curves` for several fills; orders and counts serve all of them."""
     fractions = check_fractions(fractions)
     chosen = check_names("protocol", protocols, PROTOCOLS)
     classifier.check_pixels(pixels)
     _check_maps(maps, pixels)
     edits = _edits(pixels, maps, fractions, chosen, seed, controls=controls)
-    clean, outcomes = predict_edits(
-        classifier, pixels, filled(pixels, fill, seed), list(edits.values())
-    )
-    explained = clean.argmax(dim=1) if target is None else target.to(clean.device)
-    return {
-        key: _curve(classifier, clean, explained, edit, outcome, fractions)
-        for (key, edit), outcome in zip(edits.items(), outcomes, strict=True)
-    }
+    curves = {}
+    for fill in fills:
+        changed = filled(pixels, fill, seed)
+        clean, outcomes = predict_edits(classifier, pixels, changed, list(edits.values()))
+        explained = clean.argmax(dim=1) if target is None else target.to(clean.device)
+        curves[str(fill)] = {
+            key: _curve(classifier, clean, explained, edit, outcome, fractions)
+            for (key, edit), outcome in zip(edits.items(), outcomes, strict=True)
+        }
+    return curves
 
 
 def _check_maps(maps: Mapping[str, Tensor], pixels: Tensor) -> None:
@@ -172,7 +194,8 @@ def _edits(
     for protocol in protocols:
         if protocol == "paper":
             for name, values in maps.items():
-                edits[protocol, name] = Edit(orders[name], paper_counts(values.detach(), fractions))
+                counts = paper_counts(values.detach(), fractions, orders[name])
+                edits[protocol, name] = Edit(orders[name], counts)
             continue
         counts = matched_counts(pixels[:, 0], fractions)
         inverted = {f"{INVERTED}{name}": order.flip(1) for name, order in orders.items()}

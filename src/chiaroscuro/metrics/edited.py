@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.edits import apply_edit, pixel_rank
+from chiaroscuro.edits import pixel_rank
 from chiaroscuro.guard import as_found
 
 _CHUNK_BYTES = 8 << 20
@@ -48,16 +48,12 @@ def predict_edits(
     untouched = torch.zeros(len(pixels), 1, dtype=torch.int64, device=pixels.device)
     keys = torch.cat([untouched, *(key for key, _ in keyed)], dim=1)
     distinct = _Distinct.of(keys, edits)
-    ranks = torch.stack([pixel_rank(edit.order).int() for edit in edits])
+    edited = _Edited(pixels, filled, edits)
     with torch.no_grad(), as_found(classifier.module):
         logits = torch.cat(
             [
-                classifier.logits(
-                    apply_edit(pixels[b], filled[b], ranks[e, b], count).contiguous(
-                        memory_format=torch.channels_last
-                    )
-                )
-                for b, e, count in distinct.chunks(pixels)
+                classifier.logits(edited.rows(b, e, n), spare=True)
+                for b, e, n in distinct.chunks(pixels)
             ]
         )
     found = logits[distinct.place.to(logits.device)]
@@ -86,6 +82,38 @@ def _numbers(what: str, count: int) -> Tensor:
         -(2**63), 2**63, count, dtype=np.int64
     )
     return torch.from_numpy(bits)
+
+
+class _Edited:
+    """Edited images, made a few at a time with their channels last, as networks are fastest.
+
+    Everything lies flat in that layout, each pixel's rank once a channel, so that an edit is one
+    pass over memory without strides.
+    """
+
+    def __init__(self, pixels: Tensor, filled: Tensor, edits: Sequence[Edit]) -> None:
+        images, channels, self.height, self.width = pixels.shape
+        self.images = images
+        self.pixels, self.filled = (
+            values.permute(0, 2, 3, 1).reshape(images, -1) for values in (pixels, filled)
+        )
+        count = self.height * self.width
+        # Counts reach `count` itself, which the shorter numbers have to hold.
+        self.type = torch.int16 if count < 2**15 else torch.int32
+        self.ranks = torch.stack(
+            [
+                pixel_rank(edit.order).to(self.type).repeat_interleave(channels, dim=1)
+                for edit in edits
+            ]
+        ).flatten(0, 1)
+
+    def rows(self, image: Tensor, edit: Tensor, count: Tensor) -> Tensor:
+        """The images (D, C, H, W) after each one's first `count` pixels became others."""
+        rank = self.ranks.index_select(0, edit * self.images + image)
+        mask = rank < count[:, None].to(self.type)
+        filled, pixels = (v.index_select(0, image) for v in (self.filled, self.pixels))
+        flat = torch.where(mask, filled, pixels)
+        return flat.view(len(flat), self.height, self.width, -1).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from chiaroscuro.explanations.methods import make_method
 from chiaroscuro.fills import filled
 from chiaroscuro.gradients import Method, class_gradients
 from chiaroscuro.maps import saliency_maps
-from chiaroscuro.metrics import DeletionCurve, Forecast, deletion_curves
+from chiaroscuro.metrics import DeletionCurve, Forecast, curves_by_fill
 from chiaroscuro.runs.settings import EvaluationSettings
 from chiaroscuro.runs.what_if import WHAT_IF_SCHEMA, WhatIfKey, forecasts, what_if_table
 
@@ -77,16 +77,29 @@ def measure(
             fill: _maps_of(fill, classifier, pixels, target, saliency, settings)
             for fill in settings.fills
         }
-        curves = {
-            (protocol, name, fill): curve
-            for fill in settings.fills
-            for (protocol, name), curve in deletion_curves(
-                classifier, pixels, maps[fill], fill, settings.fractions, settings.protocols,
-                target=target, seed=settings.seed,
-            ).items()
-        }  # fmt: skip
+        curves = _curves(classifier, pixels, maps, target, settings)
         told = _told(classifier, pixels, maps, settings)
         yield Measured(places, pixels, logits, target, maps, curves, told)
+
+
+def _curves(
+    classifier: Classifier,
+    pixels: Tensor,
+    maps: Mapping[str, Mapping[str, Tensor]],
+    target: Tensor,
+    settings: EvaluationSettings,
+) -> dict[Key, DeletionCurve]:
+    """Every curve; maps that are the same for every fill are put in order once."""
+    together = [[fill] for fill in settings.fills] if settings.edit_maps else [settings.fills]
+    return {
+        (protocol, name, fill): curve
+        for fills in together
+        for fill, found in curves_by_fill(
+            classifier, pixels, maps[fills[0]], fills, settings.fractions, settings.protocols,
+            target=target, seed=settings.seed,
+        ).items()
+        for (protocol, name), curve in found.items()
+    }  # fmt: skip
 
 
 def _told(

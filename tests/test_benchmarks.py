@@ -1,0 +1,82 @@
+"""The rivals' maps, what is scaled, and what is counted: no seconds."""
+
+import pytest
+import torch
+
+from benchmarks.algorithms import ALGORITHMS, algorithm
+from benchmarks.gradients import scaled
+from benchmarks.limit import needs, pass_bytes
+from benchmarks.works import WORKS, chosen_classes
+from tests.toys import random_pixels, small_cnn
+
+TARGETS = {"own classes": [0, 2, 1, 2], "one class": [1, 1, 1, 1]}
+
+
+def oracle(module, pixels, target, classes):
+    """One row and class at a time, in float64."""
+    maps = []
+    for x, own in zip(pixels, target, strict=True):
+        leaf = x[None].requires_grad_(True)
+        logits = module(leaf)[0]
+        g = torch.stack([torch.autograd.grad(s, leaf, retain_graph=True)[0][0] for s in logits])
+        rivals = g[[k for k in classes if k != own]]
+        mine = g[own]
+        active = torch.where((mine > rivals).all(dim=0), mine.abs(), 0.0).amax(dim=0)
+        inactive = torch.where((mine < rivals).all(dim=0), mine.abs(), 0.0).amax(dim=0)
+        maps.append((active, inactive))
+    return [torch.stack(found) for found in zip(*maps, strict=True)]
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+@pytest.mark.parametrize("name", [*ALGORITHMS, "jacrev"])
+def test_every_algorithm_gives_the_same_maps(name, target):
+    module = small_cnn().double().eval()
+    pixels = random_pixels(4, 3, 10, 10)
+    classes = list(range(module(pixels).shape[1]))
+    chosen = torch.tensor(target)
+    maps = algorithm(name, 2).run(module, pixels, classes, chosen)
+    active, inactive = oracle(module, pixels, target, classes)
+    assert maps.keys() == {"original", "positive", "negative", "active", "inactive"}
+    assert active.any()
+    assert inactive.any()
+    torch.testing.assert_close(maps["active"], active, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(maps["inactive"], inactive, rtol=1e-9, atol=1e-12)
+    larger = torch.maximum(maps["positive"], maps["negative"])
+    torch.testing.assert_close(maps["original"], larger, rtol=1e-9, atol=1e-12)
+
+
+def test_seconds_are_scaled_by_passes_and_a_single_forward_stays():
+    told = {"seconds": 6.0, "forward": 1.0, "classes": 50, "peak_bytes": 7}
+    name = "resnet18-224px-k1000"
+    assert scaled(told, name, "loop")["seconds"] == 1 + 5 * 20
+    whole = scaled({**told, "forward": 0.0}, name, "published")
+    assert whole["seconds"] == pytest.approx(6 * 2003 / 103)
+    assert whole["peak_bytes"] == 7
+    jacobian = scaled(told, name, "jacrev", 5)
+    assert jacobian["peak_bytes"] == 7 + 950 * 3 * 224 * 224 * 4
+
+
+def test_a_single_image_competes_in_what_is_drawn():
+    work = WORKS["resnet18-224px-k1000"]
+    drawn = chosen_classes(work, 50, torch.tensor([987]))
+    assert len(set(drawn)) == 50
+    assert 987 in drawn
+    assert drawn == chosen_classes(work, 50, torch.tensor([987]))
+    assert chosen_classes(work, 1000, torch.tensor([3])) == list(range(1000))
+
+
+def test_operations_and_bytes_by_hand():
+    found = needs("cnn-32px-k10")
+    assert found["passes"] == 10
+    # Multiply-adds: 7x7 over 16x16 outputs, 3x3 over 8, 4, 4, 4, 2, 2, 2, 1, 1 wide, linear.
+    macs = 32 * 3 * 49 * 256 + 10 * 128
+    for before, width, side in (
+        (32, 32, 8), (32, 32, 4), (32, 32, 4), (32, 64, 4), (64, 64, 2), (64, 64, 2),
+        (64, 128, 2), (128, 128, 1), (128, 128, 1),
+    ):  # fmt: skip
+        macs += before * width * 9 * side**2
+    assert found["operations"] == 128 * 2 * macs * 11
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 1), torch.nn.BatchNorm2d(8), torch.nn.ReLU(), torch.nn.Flatten()
+    ).eval()
+    assert pass_bytes(module, torch.rand(2, 3, 5, 5)) == 4 * 2 * 25 * (3 + 8 + 8 + 8)
