@@ -42,25 +42,41 @@ def test_twice_below_fails_and_others_are_measured_still():
     assert str(verdicts[0]) == "TOO SLOW: a: 1.00, again 1.99; recorded 3.00, at least 2.00"
 
 
-@pytest.mark.parametrize(("ratio", "status"), [(2.0, 0), (1.9, 1)])
-def test_the_exit_status_and_the_lines(ratio, status, tmp_path, monkeypatch, capsys):
-    recorded = tmp_path / "guard.json"
-    recorded.write_text(json.dumps({"small": 3.0}))
-    monkeypatch.setattr(guard, "RECORDED", recorded)
+@pytest.fixture
+def recorded(tmp_path, monkeypatch):
+    """Another file of recorded ratios; threads are counted, not set."""
+    threads = [4]
+    monkeypatch.setattr(guard, "RECORDED", tmp_path / "guard.json")
+    monkeypatch.setattr(guard.torch, "get_num_threads", lambda: threads[-1])
+    monkeypatch.setattr(guard.torch, "set_num_threads", threads.append)
+    return threads
+
+
+@pytest.mark.parametrize(
+    ("threads", "ratio", "status"), [(4, 2.0, 0), (4, 1.9, 1), (2, 1.9, 1), (1, 1.9, 0)]
+)
+def test_the_exit_status_and_the_lines(threads, ratio, status, recorded, monkeypatch, capsys):
+    recorded.append(threads)
+    guard.RECORDED.write_text(json.dumps({"1": {"small": 2.0}, "2": {"small": 3.0}}))
     monkeypatch.setattr(guard, "measure", lambda name: ratio)
     assert guard.main([]) == status
-    assert capsys.readouterr().out.startswith(("TOO SLOW: small", "ok: small")[ratio == 2.0])
+    assert capsys.readouterr().out.startswith(("ok: small", "TOO SLOW: small")[status])
+    assert recorded[-1] == min(2, threads)
 
 
-def test_recording_writes_what_was_measured(tmp_path, monkeypatch):
-    monkeypatch.setattr(guard, "RECORDED", tmp_path / "guard.json")
-    monkeypatch.setattr(guard, "measure", lambda name: 1.2345)
+def test_recording_writes_what_was_measured(recorded, monkeypatch):
+    monkeypatch.setattr(guard, "measure", lambda name: recorded[-1] + 0.2345)
     assert guard.main(["--record"]) == 0
-    assert json.loads(guard.RECORDED.read_text()) == dict.fromkeys(guard.WORKS, 1.23)
+    assert json.loads(guard.RECORDED.read_text()) == {
+        "1": dict.fromkeys(guard.WORKS, 1.23),
+        "2": dict.fromkeys(guard.WORKS, 2.23),
+    }
 
 
 def test_every_recorded_work_is_known():
-    assert json.loads(guard.RECORDED.read_text()).keys() == guard.WORKS.keys()
+    found = json.loads(guard.RECORDED.read_text())
+    assert found.keys() == {"1", "2"}
+    assert all(works.keys() == guard.WORKS.keys() for works in found.values())
 
 
 def test_the_ratio_is_the_median_of_five_turns_of_loop_over_ours(monkeypatch):
