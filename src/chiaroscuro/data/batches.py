@@ -60,27 +60,19 @@ def read_batches(
     few batches are ever held.
     """
     rows = images.rows(start * size)
-
-    def block() -> list[ImageRow]:
-        return list(islice(rows, size))
-
     with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="decode") as pool:
         waiting: deque[tuple[list[ImageRow], list[Future[list[_Decoded]]]]] = deque()
         decode = partial(_decode_all, framing=framing, channels=channels, colour_only=colour_only)
         number = start
-        reading = pool.submit(block)
         try:
             while True:
-                while len(waiting) <= _AHEAD and (reading.done() or not waiting):
-                    if not (read := reading.result()):
-                        break
-                    reading = pool.submit(block)
-                    parts = [read[i : i + _PER_TASK] for i in range(0, len(read), _PER_TASK)]
-                    waiting.append((read, [pool.submit(decode, part) for part in parts]))
+                while len(waiting) <= _AHEAD and (block := list(islice(rows, size))):
+                    parts = [block[i : i + _PER_TASK] for i in range(0, len(block), _PER_TASK)]
+                    waiting.append((block, [pool.submit(decode, part) for part in parts]))
                 if not waiting:
                     return
-                read, tasks = waiting.popleft()
-                yield _collect(number, read, [found for task in tasks for found in task.result()])
+                block, tasks = waiting.popleft()
+                yield _collect(number, block, [found for task in tasks for found in task.result()])
                 number += 1
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
