@@ -124,8 +124,8 @@ STEPS: dict[str, Callable[[], None]] = {
     "a basis where features are fewer": _no_basis,
     "matrices for a few pixels": _no_dense,
     "products as convolutions": _matrix_products,
-    "chunk of 20 MiB: 4 MiB": _chunk(4),
-    "chunk of 20 MiB: 64 MiB": _chunk(64),
+    "chunk of 16 MiB: 4 MiB": _chunk(4),
+    "chunk of 16 MiB: 64 MiB": _chunk(64),
     "no allocator setting": _nothing,
 }
 """What is changed, by the name of the step."""

@@ -60,5 +60,6 @@ def read_convolution(entry: Entry) -> Convolution | None:
 
 
 def _pair(values: Iterable[int]) -> Pair:
-    first, second = values
-    return int(first), int(second)
+    """Height's and width's number; autograd keeps one alone for both (`padding="valid"`)."""
+    first, *others = (int(value) for value in values)
+    return first, others[0] if others else first

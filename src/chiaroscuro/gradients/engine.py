@@ -159,24 +159,31 @@ class _Stream:
     ) -> ClassGradients:
         most = rule.most_slots(self.probe.classes)
         plan = make_plan(len(self.pixels), most, len(points), self.probe, self.memory_budget)
-        # When all images go through together, the plain gradient's graph tells their logits too.
-        count = len(self.pixels)
-        together = choices.method == "gradient" and plan.images == count
-        graph = self._graph(points.images(0, count), plan, most) if together else None
-        logits = self._clean_logits(plan) if graph is None else graph.clean_logits()
+        together = choices.method == "gradient"
+        plan, graph, logits = self._begin(points, plan, most, together=together)
         check_repeats(logits[0], self.probe.logits, self.classifier.name)
         chosen = resolve_target(target, logits, multi_label=self.classifier.multi_label)
         slots = class_slots(rule, logits, chosen)
         wanted = contrast_rows(rule, logits, chosen) if rule.is_weighted else slots
+        held = [graph]
+        del graph  # so that it is gone when memory runs out in its way back
         counter = _Counter(len(wanted) * wanted.shape[1], progress)
-        groups = list(self._groups(points, wanted, plan, counter, graph))
+        groups = list(self._groups(points, wanted, plan, counter, held))
         return _joined(logits, chosen, slots, groups, choices)
 
     def _groups(
-        self, points: PointSource, slots: Tensor, plan: Plan, count: "_Counter", graph: Graph | None
+        self,
+        points: PointSource,
+        slots: Tensor,
+        plan: Plan,
+        count: "_Counter",
+        held: list[Graph | None],
     ) -> Iterator[Extremes]:
-        """The extremes of a few images at a time, of fewer where memory runs out."""
-        first = 0
+        """The extremes of a few images at a time, of fewer where memory runs out.
+
+        `held`: the graph of all of them, where there is one already; it is taken out.
+        """
+        first, graph = 0, held.pop()
         while first < len(slots):
             last = first + plan.images
             done = count.done
@@ -186,11 +193,24 @@ class _Stream:
                     found = self._group(images, slots[first:last], plan, count, graph)
                 yield found
                 first = last
-            except (ModelError, RuntimeError) as error:
-                smaller = plan.halved()
-                if smaller is None or not ran_out_of_memory(error):
-                    raise
-                plan, graph, count.done = smaller, None, done
+            except (ModelError, RuntimeError, MemoryError) as error:
+                plan, graph, count.done = _less(plan, error), None, done
+
+    def _begin(
+        self, points: PointSource, plan: Plan, classes: int, *, together: bool
+    ) -> tuple[Plan, Graph | None, Tensor]:
+        """The logits; from the graph of all images where they may go through `together`.
+
+        A smaller plan comes back where memory ran out.
+        """
+        while True:
+            try:
+                if together and plan.images == len(self.pixels):
+                    graph = self._graph(points.images(0, plan.images), plan, classes)
+                    return plan, graph, graph.clean_logits()
+                return plan, None, self._clean_logits(plan)
+            except (ModelError, RuntimeError, MemoryError) as error:
+                plan = _less(plan, error)
 
     def _clean_logits(self, plan: Plan) -> Tensor:
         layout = self.probe.memory_format
@@ -298,6 +318,14 @@ def _joined(
         rival_argmin=_join([group.low_class for group in groups]),
         choices=choices,
     )
+
+
+def _less(plan: Plan, error: BaseException) -> Plan:
+    """Half of the plan after an error for want of memory; any other error is raised again."""
+    smaller = plan.halved()
+    if smaller is None or not ran_out_of_memory(error):
+        raise error
+    return smaller
 
 
 class _Counter:

@@ -22,13 +22,13 @@ def fused(steps: Sequence[Step], tape: Tape) -> list[Step]:
             continue
         joined = _joined(made[place], made[following], len(tape.entries[following].shapes[0]))
         if joined is not None:
-            made[place], made[following] = _as_it_is, joined
+            made[place], made[following] = as_it_is, joined
     for place in range(len(made)):
         chain = _chain(place, made, next_alone)
         phased = _phased([made[i] for i in chain]) if len(chain) == _PHASED else None
         if phased is not None:
             for i in chain:
-                made[i] = _as_it_is
+                made[i] = as_it_is
             made[chain[-1]] = phased
     return made
 
@@ -53,7 +53,7 @@ def _chain(place: int, steps: Sequence[Step], next_alone: dict[int, int]) -> lis
     found: list[int] = []
     here: int | None = place
     while here is not None and len(found) < _PHASED:
-        if steps[here] is not _as_it_is:
+        if steps[here] is not as_it_is:
             found.append(here)
         elif not found:
             return []
@@ -61,7 +61,8 @@ def _chain(place: int, steps: Sequence[Step], next_alone: dict[int, int]) -> lis
     return found
 
 
-def _as_it_is(flows: Flows) -> Flows:
+def as_it_is(flows: Flows) -> Flows:
+    """The step of an operation whose work a later step does."""
     return flows
 
 

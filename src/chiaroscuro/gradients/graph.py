@@ -48,7 +48,7 @@ class Graph:
     ) -> Way:
         name = self.classifier.name
         tape = None if hooked else Tape.of(logits, leaf)
-        if tape is None or not all(entry.is_local for entry in tape.entries):
+        if tape is None:
             return Whole(logits, leaf)
         try:
             return Program(tape, plan.chunk, classes, plan.basis)

@@ -1,6 +1,6 @@
 """Convolutions, normalisations and poolings: what networks for images are made of."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -12,14 +12,15 @@ from chiaroscuro.gradients.tape import Entry
 
 
 def _convolution(entry: Entry) -> Step | None:
-    conv = read_convolution(entry)
+    conv = read_convolution(entry) if entry.follows_first_alone else None
     return None if conv is None else Convolve(conv)
 
 
 def _batch_norm(entry: Entry) -> Step | None:
     """With fixed statistics each channel is multiplied by a number."""
     node = entry.node
-    if node._saved_training or node._saved_running_var is None:
+    fixed = not node._saved_training and node._saved_running_var is not None
+    if not fixed or not entry.follows_first_alone:
         return None
     scale = torch.rsqrt(node._saved_running_var + node._saved_eps)
     if node._saved_weight is not None:
@@ -27,30 +28,31 @@ def _batch_norm(entry: Entry) -> Step | None:
     return Scale(scale.detach().to(node._input_metadata[0].dtype), channels=True)
 
 
-def _layer_norm(entry: Entry) -> Step:
+def _layer_norm(entry: Entry) -> Step | None:
     node = entry.node
+    if not entry.follows_first_alone:
+        return None
     values = node._saved_input, node._saved_result1, node._saved_result2
     return Linear(_LayerNorm(values, node._saved_normalized_shape, node._saved_weight))
 
 
 class _LayerNorm:
-    """PyTorch's own backward, with the normalised values repeated for every class once."""
+    """PyTorch's own backward, with the values before normalisation repeated for every class.
+
+    They are repeated anew for each call: a network has many such layers, and keeping the copies of
+    all of them would cost more memory than it saves time.
+    """
 
     def __init__(
         self, values: Sequence[Tensor], shape: Sequence[int], weight: Tensor | None
     ) -> None:
         self.values = [value.detach() for value in values]
         self.shape, self.weight = list(shape), weight
-        self._repeated: list[Tensor] = []
 
     def __call__(self, gradient: Tensor) -> Tensor:
         """Gradients (V, ...) of the output to those of the input."""
-        classes = len(gradient)
-        if not self._repeated or len(self._repeated[0]) < classes:
-            self._repeated = [
-                value.expand(classes, *value.shape).contiguous() for value in self.values
-            ]
-        data, mean, scale = (value[:classes] for value in self._repeated)
+        repeated = [value.expand(len(gradient), *value.shape).contiguous() for value in self.values]
+        data, mean, scale = repeated
         found, _, _ = torch.ops.aten.native_layer_norm_backward(
             gradient.contiguous(), data, self.shape, mean, scale, self.weight, self.weight,
             [True, False, False],
@@ -58,8 +60,40 @@ class _LayerNorm:
         return torch.as_tensor(found)
 
 
-def _max_pool(entry: Entry) -> Step:
-    return Linear(_MaxPool(entry))
+def _group_norm(entry: Entry) -> Step | None:
+    return Linear(_GroupNorm(entry)) if entry.follows_first_alone else None
+
+
+class _GroupNorm:
+    """With y = (x - mean) r w: the input's gradient is r (g w - mean(g w) - z mean(g w z)),
+    means over each group, with z = (x - mean) r.
+    """
+
+    def __init__(self, entry: Entry) -> None:
+        node = entry.node
+        self.grouped = (node._saved_N, node._saved_group, -1)
+        mean, rate = (
+            value.detach().view(*self.grouped[:2], 1)
+            for value in (node._saved_result1, node._saved_result2)
+        )
+        self.rate = rate
+        self.values = (node._saved_input.detach().reshape(self.grouped) - mean) * rate
+        weight = node._saved_weight
+        axes = len(entry.shapes[0]) - 2
+        self.weight = None if weight is None else weight.detach().view(-1, *(1,) * axes)
+
+    def __call__(self, gradient: Tensor) -> Tensor:
+        """Gradients (V, N, C, ...) of the output to those of the input."""
+        weighted = gradient if self.weight is None else gradient * self.weight
+        grouped = weighted.reshape(len(gradient), *self.grouped)
+        along = (grouped * self.values).mean(dim=-1, keepdim=True)
+        found = grouped - grouped.mean(dim=-1, keepdim=True) - self.values * along
+        scaled: Tensor = found * self.rate
+        return scaled.view(gradient.shape)
+
+
+def _max_pool(entry: Entry) -> Step | None:
+    return Linear(_MaxPool(entry)) if len(entry.shapes[0]) == 4 else None
 
 
 class _MaxPool:
@@ -99,9 +133,10 @@ class _MaxPool:
         return torch.unflatten(found, 0, gradient.shape[:2])
 
 
-def _average_pool(entry: Entry) -> Step:
-    node = entry.node
-    shape = entry.input_shape()
+def _average_pool(entry: Entry) -> Step | None:
+    node, shape = entry.node, entry.input_shape()
+    if len(shape) != 4:
+        return None
 
     def back(rows: Tensor) -> Tensor:
         found = torch.ops.aten.avg_pool2d_backward(
@@ -114,8 +149,10 @@ def _average_pool(entry: Entry) -> Step:
     return Linear(partial(per_class, work=back))
 
 
-def _adaptive_pool(entry: Entry) -> Step:
+def _adaptive_pool(entry: Entry) -> Step | None:
     shape = entry.input_shape()
+    if len(shape) != 4:
+        return None
 
     def back(rows: Tensor) -> Tensor:
         like = rows.new_empty(len(rows), *shape[1:])
@@ -124,12 +161,32 @@ def _adaptive_pool(entry: Entry) -> Step:
     return Linear(partial(per_class, work=back))
 
 
+def _upsample(work: Callable[..., Tensor], *options: str) -> Rule:
+    """Back from a larger picture, as PyTorch does for many at once."""
+
+    def rule(entry: Entry) -> Step:
+        node, shape = entry.node, entry.input_shape()
+        given = [getattr(node, f"_saved_{name}") for name in (*options, "scales_h", "scales_w")]
+
+        def back(rows: Tensor) -> Tensor:
+            return work(rows, node._saved_output_size, [len(rows), *shape[1:]], *given)
+
+        return Linear(partial(per_class, work=back))
+
+    return rule
+
+
 LAYERS: dict[str, Rule] = {
     "AdaptiveAvgPool2DBackward0": _adaptive_pool,
     "AvgPool2DBackward0": _average_pool,
     "ConvolutionBackward0": _convolution,
     "MaxPool2DWithIndicesBackward0": _max_pool,
     "NativeBatchNormBackward0": _batch_norm,
+    "NativeGroupNormBackward0": _group_norm,
     "NativeLayerNormBackward0": _layer_norm,
+    "UpsampleBilinear2DBackward0": _upsample(
+        torch.ops.aten.upsample_bilinear2d_backward, "align_corners"
+    ),
+    "UpsampleNearest2DBackward0": _upsample(torch.ops.aten.upsample_nearest2d_backward),
 }
 """By autograd's name of the operation."""

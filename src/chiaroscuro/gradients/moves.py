@@ -2,17 +2,23 @@
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import accumulate, pairwise
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
 
-from chiaroscuro.gradients.steps import Apart, Crop, Linear, Pass, Rule, Step
+from chiaroscuro.gradients.steps import Apart, Crop, Linear, Pass, Put, Rule, Step
 from chiaroscuro.gradients.tape import Entry
 
 
 def axis(value: int, count: int) -> int:
-    """An axis as autograd keeps it (negative ones as unsigned numbers), counted from 0."""
-    return (value - 2**64 if value >= 2**63 else value) % max(1, count)
+    """An axis as autograd keeps it, counted from 0."""
+    return signed(value) % max(1, count)
+
+
+def signed(value: int) -> int:
+    """A number as autograd keeps it: negative ones come as unsigned."""
+    return value - 2**64 if value >= 2**63 else value
 
 
 def _reshape(entry: Entry) -> Step:
@@ -21,10 +27,10 @@ def _reshape(entry: Entry) -> Step:
 
 
 def _as_strided(entry: Entry) -> Step | None:
-    """Only where it adds or drops axes of length 1, as pooling to one pixel does."""
-    shape, out = entry.input_shape(), entry.shapes[0]
-    same = [n for n in shape if n != 1] == [n for n in out if n != 1]
-    return _reshape(entry) if same and not entry.node._saved_storage_offset else None
+    """Only where pooling to one pixel gives its means other strides: the elements stay."""
+    behind, _ = entry.node.next_functions[0]
+    pooled = behind.name() == "MeanBackward1" and entry.input_shape() == entry.shapes[0]
+    return _reshape(entry) if pooled and entry.shapes[0][2:] == (1, 1) else None
 
 
 def _permute(entry: Entry) -> Step:
@@ -43,48 +49,109 @@ def _flip_matrix(_: Entry) -> Step:
     return Linear(lambda gradient: gradient.transpose(-1, -2), gives="view")
 
 
-def _expand(entry: Entry) -> Step:
-    return Pass(entry)
-
-
 def _slice(entry: Entry) -> Step:
     node, shape = entry.node, entry.input_shape()
-    along = 1 + axis(node._saved_dim, len(shape))
-    place = slice(node._saved_start, node._saved_end, node._saved_step)
-    return Linear(partial(_put, shape, (*[slice(None)] * along, place)))
+    along = axis(node._saved_dim, len(shape))
+    first, last = (
+        None if end is None else signed(end) for end in (node._saved_start, node._saved_end)
+    )
+    return Put(shape, [_at(along, slice(first, last, node._saved_step))])
 
 
 def _select(entry: Entry) -> Step:
     shape = entry.input_shape()
     along = axis(entry.node._saved_dim, len(shape))
     index = axis(entry.node._saved_index, shape[along])
-    return Linear(partial(_put, shape, (*[slice(None)] * (1 + along), index)))
+    return Put(shape, [_at(along, index)])
 
 
-def _put(shape: Sequence[int], place: tuple[slice | int, ...], gradient: Tensor) -> Tensor:
-    """Zeros of the shape with the gradient in its place."""
-    found = gradient.new_zeros(len(gradient), *shape)
-    found[place] = gradient
-    return found
+def _at(along: int, place: slice | int) -> tuple[slice | int, ...]:
+    """An index along one axis."""
+    return (*[slice(None)] * along, place)
+
+
+def _unbind(entry: Entry) -> Step:
+    shape = entry.input_shape()
+    along = axis(entry.node._saved_dim, len(shape))
+    return Put(shape, [_at(along, i) for i in range(shape[along])])
+
+
+def _split(entry: Entry) -> Step:
+    shape = entry.input_shape()
+    along = axis(entry.node._saved_dim, len(shape))
+    ends = accumulate((out[along] for out in entry.shapes), initial=0)
+    return Put(shape, [_at(along, slice(first, last)) for first, last in pairwise(ends)])
 
 
 def _cat(entry: Entry) -> Step | None:
-    if None in entry.edges:
+    """Sizes of parts without gradient are not kept, so there may be one such part at most."""
+    out = entry.shapes[0]
+    along = axis(entry.node._saved_dim, len(out))
+    shapes = [None if e is None else entry.input_shape(i) for i, e in enumerate(entry.edges)]
+    if any(shape is not None and len(shape) != len(out) for shape in shapes):
+        return None  # an empty part of no shape, which `cat` skips
+    if shapes.count(None) > 1:
         return None
-    shapes = [entry.input_shape(i) for i in range(len(entry.edges))]
-    along = axis(entry.node._saved_dim, len(entry.shapes[0]))
-    sizes = [shape[along] for shape in shapes]
+    rest = out[along] - sum(shape[along] for shape in shapes if shape is not None)
+    sizes = [rest if shape is None else shape[along] for shape in shapes]
     starts = [sum(sizes[:i]) for i in range(len(sizes))]
     return Apart(
         [
-            partial(torch.narrow, dim=along + 1, start=start, length=size)
-            for start, size in zip(starts, sizes, strict=True)
+            None
+            if shape is None
+            else partial(torch.narrow, dim=along + 1, start=start, length=size)
+            for shape, start, size in zip(shapes, starts, sizes, strict=True)
         ]
     )
 
 
+def _stack(entry: Entry) -> Step:
+    along = 1 + axis(entry.node._saved_dim, len(entry.shapes[0]))
+    return Apart(
+        [
+            None if edge is None else partial(torch.select, dim=along, index=i)
+            for i, edge in enumerate(entry.edges)
+        ]
+    )
+
+
+def _flip(entry: Entry) -> Step:
+    axes = [1 + axis(value, len(entry.shapes[0])) for value in entry.node._saved_dims]
+    return Linear(lambda gradient: gradient.flip(axes))
+
+
+def _roll(entry: Entry) -> Step | None:
+    axes = [1 + axis(value, len(entry.shapes[0])) for value in entry.node._saved_dims]
+    shifts = [-signed(value) for value in entry.node._saved_shifts]
+    return Linear(lambda gradient: gradient.roll(shifts, axes)) if axes else None
+
+
+def _pixel_shuffle(entry: Entry) -> Step:
+    factor = entry.node._saved_upscale_factor
+    return Linear(lambda gradient: F.pixel_unshuffle(gradient, factor))
+
+
+def _to_format(entry: Entry) -> Step | None:
+    """Another number format; every gradient is brought to that of its tensor anyway."""
+    here = entry.node._input_metadata[0].device
+    return Pass(entry) if entry.input_device() == here else None
+
+
 def _crop(entry: Entry) -> Step:
-    return Crop(entry.node._saved_pad)
+    return Crop([signed(value) for value in entry.node._saved_pad])
+
+
+def keeps_rows(entry: Entry) -> bool:
+    """Whether the first axis of the inputs, where the rows are, is also that of the output."""
+    node, name = entry.node, entry.name
+    count = len(entry.shapes[0])
+    if name == "PermuteBackward0":
+        return axis(node._saved_dims[0], count) == 0
+    if name == "TransposeBackward0":
+        return 0 not in (axis(node._saved_dim0, count), axis(node._saved_dim1, count))
+    if name in ("MmBackward0", "AddmmBackward0"):
+        return entry.edges[-1] is None
+    return name != "TBackward0"
 
 
 def overloads(kinds: Sequence[str], rule: Rule) -> dict[str, Rule]:
@@ -98,11 +165,20 @@ MOVES: dict[str, Rule] = {
     "AsStridedBackward1": _as_strided,
     "CatBackward0": _cat,
     "ConstantPadNdBackward0": _crop,
-    "ExpandBackward0": _expand,
+    "ExpandBackward0": Pass,
+    "FlipBackward0": _flip,
     "PermuteBackward0": _permute,
+    "PixelShuffleBackward0": _pixel_shuffle,
+    "RollBackward0": _roll,
     "SelectBackward0": _select,
     "SliceBackward0": _slice,
+    "SplitBackward0": _split,
+    "SplitWithSizesBackward0": _split,
+    "StackBackward0": _stack,
     "TBackward0": _flip_matrix,
+    "ToCopyBackward0": _to_format,
     "TransposeBackward0": _transpose,
+    "UnbindBackward0": _unbind,
+    "UnsafeSplitBackward0": _split,
 }
 """By autograd's name of the operation."""

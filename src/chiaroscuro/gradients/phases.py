@@ -20,6 +20,8 @@ class PhasedGradient:
 
     def __init__(self, conv: Convolution, factor: Tensor, before: Convolution) -> None:
         self.conv, self.before = conv, before
+        images = len(factor) if factor.ndim == 4 else 1
+        factor = factor.expand(images, conv.channels, *conv.size)
         self.weight = turned(before)
         lines = [
             phase_taps(k, s, p)
@@ -35,9 +37,11 @@ class PhasedGradient:
         """Whether the two convolutions are of these kinds."""
         return (
             isinstance(choose_kernel(conv), Spread)
+            and all(k >= s for k, s in zip(conv.weight.shape[2:], conv.stride, strict=True))
+            and all(n >= s for n, s in zip(conv.size, conv.stride, strict=True))
             and before.weight.shape[2:] == (1, 1)
             and before.groups == 1
-            and (before.stride, before.before) == ((1, 1), (0, 0))
+            and (before.stride, before.before, before.size) == ((1, 1), (0, 0), before.out)
         )
 
     def __call__(self, gradient: Tensor) -> Tensor:

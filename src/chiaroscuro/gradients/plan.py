@@ -9,7 +9,7 @@ from chiaroscuro.gradients.probe import Probe
 
 DEFAULT_BUDGET = 900 << 20
 """Bytes above the loaded model unless a budget is given."""
-CHUNK_BYTES = 20 << 20
+CHUNK_BYTES = 16 << 20
 """The largest gradient under way: larger ones leave the cache, smaller ones leave cores idle."""
 _LEAST_CHUNK = 1 << 20
 _GRAPH_SHARE = 2.0

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass, replace
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import torch
 from torch import Tensor, nn
 
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.errors import ModelError
+from chiaroscuro.errors import ModelError, first_line
 
 _TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 _COARSE_TOLERANCE = 5e-2
@@ -43,8 +43,11 @@ def probe(classifier: Classifier, pixels: Tensor) -> Probe:
     each other.
     """
     module = classifier.module
-    parts = tuple(id(part) for part in module.modules())
-    key = (parts, classifier.mean, classifier.std, pixels.shape, pixels.dtype, pixels.device)
+    # References to parts, since a part that is gone may leave its `id` to its successor.
+    parts = tuple(ref(part) for part in module.modules())
+    sizes = tuple(t.shape for t in (*module.parameters(), *module.buffers()))
+    norm = (classifier.mean, classifier.std)
+    key = (parts, sizes, norm, pixels.shape, pixels.dtype, pixels.device)
     known = _KNOWN.setdefault(module, {})
     if key not in known:
         found = _probe_layouts(classifier, pixels)
@@ -103,7 +106,10 @@ def _check_depends(logits: Tensor, pair: Tensor, name: str) -> None:
         )
     # Unequal weights, since the gradients of all logits together may cancel (softmax outputs).
     weights = torch.linspace(1, 2, logits.shape[1], dtype=logits.dtype, device=logits.device)
-    (gradient,) = torch.autograd.grad((logits[0] * weights).sum(), pair, allow_unused=True)
+    try:
+        (gradient,) = torch.autograd.grad((logits[0] * weights).sum(), pair, allow_unused=True)
+    except RuntimeError as error:
+        raise ModelError(f"the backward pass of {name} failed: {first_line(error)}") from error
     if gradient is None:
         raise ModelError(f"the logits of {name} do not depend on the pixels")
     own, other = gradient.abs().amax(dim=(1, 2, 3)).tolist()

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from chiaroscuro.gradients.fusion import fused
+from chiaroscuro.gradients.fusion import as_it_is, fused
 from chiaroscuro.gradients.kernels import times
+from chiaroscuro.gradients.moves import keeps_rows
 from chiaroscuro.gradients.rules import step_of
 from chiaroscuro.gradients.steps import Flow, Flows, Step
 from chiaroscuro.gradients.tape import Edge, Tape
@@ -24,7 +25,8 @@ class _Stage:
     """Steps first..last-1, between two waists: places where a single gradient is under way.
 
     `number` is the output through which it enters, `shape` its shape for one class, `size` the
-    elements of the largest gradient inside.
+    elements of the largest gradient inside. `narrows`: at its start the gradient has this shape
+    and its first axis is that of the rows, so that a basis may begin here.
     """
 
     first: int
@@ -32,6 +34,7 @@ class _Stage:
     number: int
     shape: torch.Size
     size: int
+    narrows: bool
 
 
 class Program:
@@ -47,12 +50,12 @@ class Program:
         # Nodes are let go, and with them what only they keep: inputs of convolutions above all.
         self._steps = steps
         self._edges = [entry.edges for entry in tape.entries]
-        self._outputs = [len(entry.shapes) for entry in tape.entries]
+        self._formats = [entry.dtypes for entry in tape.entries]
         (pixels,) = tape.entries[-1].shapes
         self._pixels = pixels
-        self._itemsize = torch.finfo(tape.entries[-1].dtype).bits // 8
+        self._itemsize = torch.finfo(tape.entries[-1].dtypes[0]).bits // 8
         self._chunk = chunk
-        stages = _stages(tape)
+        stages = _stages(tape, steps)
         narrow = self._narrow(stages, classes, basis)
         head, tail = (stages, []) if narrow is None else (stages[:narrow], stages[narrow:])
         self._head, self._tail = self._legs(head), self._legs(tail)
@@ -76,7 +79,7 @@ class Program:
         sizes = {
             i: stage.shape.numel() // rows
             for i, stage in enumerate(stages)
-            if i and stage.shape[:1] == (rows,)
+            if i and stage.narrows and stage.shape[:1] == (rows,)
         }
         best = min(sizes, key=sizes.__getitem__, default=None)
         if best is None or sizes[best] >= _WORTH * classes:
@@ -142,16 +145,27 @@ class Program:
         """The gradient at the end of one stage."""
         pending = {stage.first: {stage.number: flow}}
         for place in range(stage.first, stage.last):
-            arrived = pending.pop(place)
-            flows: Flows = [arrived.get(i) for i in range(self._outputs[place])]
+            arrived = pending.pop(place, None)
+            if arrived is None:
+                continue  # whoever might have handed something to it had nothing to give
+            flows: Flows = [arrived.get(i) for i in range(len(self._formats[place]))]
             for edge, found in zip(self._edges[place], self._steps[place](flows), strict=False):
                 if edge is None or found is None:
                     continue
                 waiting = pending.setdefault(edge.place, {})
+                given = _in_format(found, self._formats[edge.place][edge.number])
                 there = waiting.get(edge.number)
-                waiting[edge.number] = found if there is None else _sum(there, found)
+                waiting[edge.number] = given if there is None else _sum(there, given)
         ((_, (last,)),) = ((place, waiting.values()) for place, waiting in pending.items())
         return last
+
+
+def _in_format(flow: Flow, dtype: torch.dtype) -> Flow:
+    """In the number format of the tensor that the gradient belongs to, as autograd has it."""
+    if flow.tensor.dtype == dtype:
+        return flow
+    tensor = flow.tensor.real if flow.tensor.is_complex() and not dtype.is_complex else flow.tensor
+    return Flow(tensor.to(dtype), tensor.dtype != dtype)
 
 
 def _sum(first: Flow, second: Flow) -> Flow:
@@ -162,16 +176,20 @@ def _sum(first: Flow, second: Flow) -> Flow:
     return Flow(first.tensor + second.tensor, True)
 
 
-def _stages(tape: Tape) -> list[_Stage]:
+def _stages(tape: Tape, steps: Sequence[Step]) -> list[_Stage]:
     """The steps, cut where nothing but one gradient is under way."""
+    fixed = True
     live: set[Edge] = {tape.start}
     entry, size = tape.start, 0
-    stages, first = [], 0
+    stages, first, narrows = [], 0, False
     for place, operation in enumerate(tape.entries):
         if place and len(live) == 1:
             shape = tape.entries[entry.place].shapes[entry.number]
-            stages.append(_Stage(first, place, entry.number, shape, size))
+            stages.append(_Stage(first, place, entry.number, shape, size, narrows))
             (entry,), first, size = live, place, 0
+            # A step that was joined into this one handed on a gradient of another shape.
+            narrows = fixed and steps[place - 1] is not as_it_is
+        fixed = fixed and keeps_rows(operation)
         live = {edge for edge in live if edge.place != place}
         live |= {edge for edge in operation.edges if edge is not None}
         size = max([size, *(shape.numel() for shape in operation.shapes)])

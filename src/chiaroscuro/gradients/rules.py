@@ -1,7 +1,7 @@
 """How each operation of PyTorch goes backward for many classes at once.
 
-`RULES` names the operations that are served here; every other one does its own backward pass class
-by class, which is exact too and only slower. A rule may decline by returning None.
+`RULES` names the operations that are served here; every other one is asked for its own backward
+pass class by class, which is exact too and only slower. A rule may decline by returning None.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from chiaroscuro.gradients.attention import attention
 from chiaroscuro.gradients.kernels import times
 from chiaroscuro.gradients.layers import LAYERS
 from chiaroscuro.gradients.moves import MOVES, axis, overloads
@@ -29,23 +30,27 @@ from chiaroscuro.gradients.tape import Entry
 
 def step_of(entry: Entry) -> Step:
     """The step that takes gradients of the operation's outputs to those of its inputs."""
-    rule = RULES.get(entry.name)
+    rule = RULES.get(entry.name) if entry.is_real else None
     step = rule(entry) if rule is not None else None
     return Opaque(entry) if step is None else step
 
 
-def _elementwise(entry: Entry) -> Step:
-    """Y = f(x) element by element: the derivative is the gradient of the sum of y."""
-    about = entry.node._input_metadata[0]
-    with torch.enable_grad():
-        ones = torch.ones(entry.shapes[0], dtype=about.dtype, device=about.device)
-        (slope,) = entry.differentiate([ones])
-    assert slope is not None
-    return Scale(slope.detach())
+def _elementwise(entry: Entry) -> Step | None:
+    """Y = f(x, ...) element by element: the derivative is the gradient of the sum of y."""
+    about, shape = entry.node._input_metadata[0], entry.shapes[0]
+    inputs = [i for i, edge in enumerate(entry.edges) if edge is not None]
+    if any(entry.input_shape(i) != shape for i in inputs):
+        return None  # a broadcast input gets a sum
+    slopes = entry.backward([torch.ones(shape, dtype=about.dtype, device=about.device)])
+    return _products(entry, slopes)
 
 
 def _add(entry: Entry) -> Step:
     return Pass(entry, [1.0, float(entry.node._saved_alpha)])
+
+
+def _subtract_from(entry: Entry) -> Step:
+    return Pass(entry, [-float(entry.node._saved_alpha), 1.0][: len(entry.edges)])
 
 
 def _subtract(entry: Entry) -> Step:
@@ -57,7 +62,13 @@ def _multiply(entry: Entry) -> Step | None:
 
 
 def _divide(entry: Entry) -> Step | None:
-    return None if entry.edges[1] is not None else _products(entry, [1 / entry.node._saved_other])
+    return None if entry.edges[1] is not None else _products(entry, [_inverse(entry)])
+
+
+def _inverse(entry: Entry) -> Tensor:
+    # A whole number would be inverted in PyTorch's default format.
+    divisor: Tensor = entry.node._saved_other
+    return 1 / divisor.detach().to(entry.dtypes[0])
 
 
 def _products(entry: Entry, factors: Sequence[Tensor | None]) -> Step | None:
@@ -137,6 +148,12 @@ def _bmm(entry: Entry) -> Step:
     return Apart(works)
 
 
+def _log_softmax(entry: Entry) -> Step:
+    share = entry.node._saved_result.detach().exp()
+    along = 1 + axis(entry.node._saved_dim, share.ndim)
+    return Linear(lambda gradient: gradient - share * gradient.sum(dim=along, keepdim=True))
+
+
 def _softmax(entry: Entry) -> Step:
     share = entry.node._saved_result.detach()
     along = 1 + axis(entry.node._saved_dim, share.ndim)
@@ -151,10 +168,10 @@ def _softmax(entry: Entry) -> Step:
 
 
 _ELEMENTWISE = (
-    "Abs", "Celu", "Clamp", "ClampMax", "ClampMin", "Cos", "Elu", "Erf", "Exp", "Gelu",
-    "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyRelu", "LogSigmoid", "Log", "Mish", "Neg", "Pow",
-    "Reciprocal", "Relu", "Rsqrt", "Selu", "Sigmoid", "Silu", "Sin", "Softplus", "Sqrt", "Tanh",
-    "Threshold",
+    "Abs", "Atan2", "Celu", "Clamp", "ClampMax", "ClampMin", "Cos", "Elu", "Erf", "Exp", "Gelu",
+    "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyRelu", "Lerp", "LogSigmoid", "Log", "MaskedFill",
+    "Maximum", "Minimum", "Mish", "Neg", "Pow", "PreluKernel", "Reciprocal", "Relu", "Rsqrt",
+    "Selu", "Sigmoid", "Silu", "Sin", "Softplus", "Sqrt", "Tanh", "Threshold", "Where",
 )  # fmt: skip
 RULES: dict[str, Rule] = {
     **MOVES,
@@ -164,10 +181,14 @@ RULES: dict[str, Rule] = {
     "AddmmBackward0": _addmm,
     "BmmBackward0": _bmm,
     "DivBackward0": _divide,
+    "LogSoftmaxBackward0": _log_softmax,
     "MeanBackward0": _mean,
     "MeanBackward1": _mean,
     "MmBackward0": lambda entry: _matrix(entry, 0),
     "MulBackward0": _multiply,
+    "RsubBackward0": _subtract_from,
+    "RsubBackward1": _subtract_from,
+    "ScaledDotProductFlashAttentionForCpuBackward0": attention,
     "SoftmaxBackward0": _softmax,
     "SubBackward0": _subtract,
     "SumBackward0": _sum,

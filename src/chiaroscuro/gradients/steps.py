@@ -35,9 +35,10 @@ Rule = Callable[[Entry], Step | None]
 
 
 def one(flows: Flows) -> Flow:
-    """The gradient of an operation with a single output."""
-    (flow,) = flows
+    """The gradient of an operation's first output, the only one that is ever differentiated."""
+    flow, *others = flows
     assert flow is not None
+    assert others.count(None) == len(others)
     return flow
 
 
@@ -139,6 +140,23 @@ class Linear:
         return [*[None] * self.place, Flow(self.work(gradient), own)]
 
 
+class Put:
+    """Outputs that are parts of the input: each gradient in its place, zeros elsewhere."""
+
+    def __init__(self, shape: Sequence[int], places: Sequence[tuple[slice | int, ...]]) -> None:
+        self.shape = shape
+        self.places = [(slice(None), *place) for place in places]
+
+    def __call__(self, flows: Flows) -> Flows:
+        """As every `Step`."""
+        like = next(flow.tensor for flow in flows if flow is not None)
+        found = like.new_zeros(len(like), *self.shape)
+        for place, flow in zip(self.places, flows, strict=True):
+            if flow is not None:
+                found[place] = flow.tensor
+        return [Flow(found, True)]
+
+
 class Crop(Linear):
     """What was padded with constants (last axis first: before, after), taken away again."""
 
@@ -173,11 +191,10 @@ class Opaque:
     def __call__(self, flows: Flows) -> Flows:
         """As every `Step`."""
         classes = next(len(flow.tensor) for flow in flows if flow is not None)
-        with torch.enable_grad():
-            rows = [
-                self.entry.differentiate([None if f is None else f.tensor[v] for f in flows])
-                for v in range(classes)
-            ]
+        rows = [
+            self.entry.backward([None if f is None else f.tensor[v] for f in flows])
+            for v in range(classes)
+        ]
         return [
             None
             if found[0] is None

@@ -1,12 +1,11 @@
 """The autograd graph of one forward pass, read as a list: from the logits back to the pixels."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import GradientEdge
 
 Node = Any
 """A node of the autograd graph, such as `ConvolutionBackward0`; PyTorch has no public type."""
@@ -41,40 +40,68 @@ class Entry:
         return tuple(torch.Size(about.shape) for about in self.node._input_metadata)
 
     @property
-    def dtype(self) -> torch.dtype:
-        """The number format of its first output."""
-        found: torch.dtype = self.node._input_metadata[0].dtype
-        return found
+    def dtypes(self) -> tuple[torch.dtype, ...]:
+        """The number format of each output."""
+        return tuple(about.dtype for about in self.node._input_metadata)
 
     def input_shape(self, number: int = 0) -> torch.Size:
         """The shape of one input of the operation."""
+        return torch.Size(self._input(number).shape)
+
+    def input_dtype(self, number: int = 0) -> torch.dtype:
+        """The number format of one input."""
+        found: torch.dtype = self._input(number).dtype
+        return found
+
+    def input_device(self, number: int = 0) -> torch.device:
+        """Where one input lies."""
+        found: torch.device = self._input(number).device
+        return found
+
+    def _input(self, number: int) -> Any:
         node, output = self.node.next_functions[number]
-        return torch.Size(node._input_metadata[output].shape)
+        return node._input_metadata[output]
 
     @property
-    def is_local(self) -> bool:
-        """Whether it can be asked apart from what lies behind it.
+    def is_real(self) -> bool:
+        """Whether no complex number goes in or comes out."""
+        ins = [self.input_dtype(i) for i, edge in enumerate(self.edges) if edge is not None]
+        return not any(dtype.is_complex for dtype in (*self.dtypes, *ins))
 
-        Operations written in Python cannot be called; the engine that is asked instead tells their
-        inputs apart only where there is one.
+    @property
+    def follows_first_alone(self) -> bool:
+        """Whether the pixels reach it through its first input only."""
+        return self.edges[0] is not None and not any(self.edges[1:])
+
+    def backward(self, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """The operation's own backward pass for one class: gradients of its inputs.
+
+        The node is called itself. PyTorch's engine, asked for the gradients of two inputs, would
+        add to the one what flows into it through the other.
         """
-        return callable(self.node) or sum(edge is not None for edge in self.edges) == 1
+        given = list(gradients)
+        if isinstance(self.node, torch.autograd.function.BackwardCFunction):
+            found = self._custom_backward(given)
+        else:
+            found = self.node(*given)
+        inputs = [found] if found is None or isinstance(found, Tensor) else found
+        return [
+            None if edge is None or gradient is None else gradient.sum_to_size(self.input_shape(i))
+            for i, (edge, gradient) in enumerate(zip(self.edges, inputs, strict=True))
+        ]
 
-    def differentiate(self, gradients: list[Tensor | None]) -> list[Tensor | None]:
-        """The operation's own backward pass: gradients of its outputs to those of its inputs."""
-        if callable(self.node):
-            found = self.node(*gradients)
-            return list(found) if isinstance(found, tuple) else [found]
-        place = next(i for i, edge in enumerate(self.edges) if edge is not None)
-        given = [(i, gradient) for i, gradient in enumerate(gradients) if gradient is not None]
-        (made,) = torch.autograd.grad(
-            [GradientEdge(self.node, i) for i, _ in given],
-            [GradientEdge(*self.node.next_functions[place])],
-            [gradient for _, gradient in given],
-            retain_graph=True,
-            allow_unused=True,
+    def _custom_backward(self, gradients: list[Tensor | None]) -> list[Tensor | None]:
+        """Of a `torch.autograd.Function`, which answers for arguments that are no tensors too."""
+        filled = [
+            torch.zeros(about.shape, dtype=about.dtype, device=about.device) if g is None else g
+            for g, about in zip(gradients, self.node._input_metadata, strict=True)
+        ]
+        found = self.node.apply(*filled)
+        answers = [found] if found is None or isinstance(found, Tensor) else found
+        wanted = iter(
+            [g for g, needed in zip(answers, self.node.needs_input_grad, strict=False) if needed]
         )
-        return [made if i == place else None for i in range(len(self.edges))]
+        return [None if node is None else next(wanted) for node, _ in self.node.next_functions]
 
 
 @dataclass(frozen=True, eq=False)

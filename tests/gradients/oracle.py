@@ -1,0 +1,83 @@
+"""Plain autograd, one class and one row at a time, and the engine's way back beside it."""
+
+import torch
+from torch import Tensor, nn
+
+from chiaroscuro.gradients.program import Program
+from chiaroscuro.gradients.rules import step_of
+from chiaroscuro.gradients.steps import Opaque
+from chiaroscuro.gradients.tape import Tape
+from tests.toys import random_pixels
+
+CHUNK = 1 << 20
+NO_BASIS = 0
+
+
+def close(made, wanted, rtol=1e-9):
+    """Equal to `rtol` of the largest value, since sums may cancel."""
+    scale = max(float(wanted.detach().abs().max()), 1e-30) if wanted.numel() else 1.0
+    torch.testing.assert_close(made, wanted, rtol=rtol, atol=rtol * scale)
+
+
+class Net(nn.Module):
+    """A function of pixels with a small convolution before it and a linear head behind."""
+
+    def __init__(self, work, *, channels=4, classes=3, stem=True):
+        super().__init__()
+        torch.manual_seed(5)
+        self.work, self.classes = work, classes
+        self.stem = nn.Conv2d(3, channels, 3, padding=1) if stem else nn.Identity()
+        self.double().eval().requires_grad_(False)
+
+    def forward(self, x):
+        found = self.work(self.stem(x)).reshape(len(x), -1)
+        weight = torch.linspace(-1, 1, found.shape[1] * self.classes, dtype=torch.float64)
+        head = weight.sin().view(self.classes, -1).to(found.dtype)
+        return found @ head.T
+
+
+def engine_gradients(net, pixels, *, chunk=CHUNK, classes=0, basis=NO_BASIS):
+    """(K, B, C, H, W) by the engine's program, and the operations that it did not know."""
+    leaf = pixels.clone().requires_grad_(True)
+    with torch.enable_grad():
+        logits = net(leaf.clone())
+    tape = Tape.of(logits, leaf)
+    unknown = {e.name for e in tape.entries[:-1] if isinstance(step_of(e), Opaque)}
+    program = Program(tape, chunk, classes, basis)
+    count = logits.shape[1]
+    one_hot = torch.eye(count, dtype=logits.dtype)[:, None].expand(-1, len(pixels), -1)
+    with torch.no_grad():
+        parts = list(program.run(one_hot))
+    assert [first for first, _ in parts] == _starts([len(found) for _, found in parts])
+    return torch.cat([found for _, found in parts]), unknown
+
+
+def _starts(sizes):
+    return [sum(sizes[:i]) for i in range(len(sizes))]
+
+
+def plain_gradients(net, pixels):
+    """(K, B, C, H, W) by `torch.autograd.grad` alone, class by class and row by row."""
+    leaf = pixels.clone().requires_grad_(True)
+    logits = net(leaf.clone())
+    made: list[Tensor] = []
+    for k in range(logits.shape[1]):
+        rows = [
+            torch.autograd.grad(logits[b, k], leaf, retain_graph=True)[0][b]
+            for b in range(len(pixels))
+        ]
+        made.append(torch.stack(rows))
+    return torch.stack(made)
+
+
+def check(net, pixels=None, *, rtol=1e-9, **options):
+    """The engine equals autograd; what it asked PyTorch about is returned."""
+    pixels = random_pixels(2, 3, 6, 8) if pixels is None else pixels
+    wanted = plain_gradients(net, pixels)
+    made, unknown = engine_gradients(net, pixels, **options)
+    assert wanted.abs().max() > 0, "the case has no gradient to compare"
+    assert made.dtype == wanted.dtype
+    close(made, wanted, rtol)
+    again, _ = engine_gradients(net, pixels, chunk=1)
+    close(again, wanted, rtol)
+    return unknown

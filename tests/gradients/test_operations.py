@@ -1,0 +1,263 @@
+"""Every operation's way back against plain autograd in float64."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from chiaroscuro.gradients.rules import RULES
+from tests.gradients.oracle import Net, check, plain_gradients
+from tests.toys import random_pixels
+
+FIXED = torch.linspace(-1, 2, 4 * 6 * 8, dtype=torch.float64).view(4, 6, 8)
+COLUMN = FIXED[:, :1, :1]
+KNOWN = {
+    "add": lambda h: torch.add(h, h.sigmoid(), alpha=-0.5),
+    "add broadcast": lambda h: h.mean((2, 3), keepdim=True) + torch.add(FIXED, h, alpha=3),
+    "add a number": lambda h: (h + 2).mul(h),
+    "sub": lambda h: torch.sub(h[:, :1], h, alpha=0.3),
+    "sub from a number": lambda h: (1 - h) * h,
+    "rsub alpha": lambda h: torch.rsub(h, FIXED, alpha=2) * h,
+    "mul broadcast": lambda h: h * h.mean((2, 3), keepdim=True) * FIXED,
+    "mul smaller by larger": lambda h: h.mean((2, 3), keepdim=True) * FIXED * COLUMN,
+    "mul by itself": lambda h: h * h,
+    "mul three uses": lambda h: h * h.sigmoid() + h,
+    "mul scalar tensor": lambda h: h * torch.tensor(3.0, dtype=torch.float64),
+    "div": lambda h: h.sin() / (2 + COLUMN) / 3,
+    "div broadcast": lambda h: h.mean((2, 3), keepdim=True) / (5 + FIXED),
+    "mean all but batch": lambda h: h.exp().mean((1, 2, 3)),
+    "mean one": lambda h: h.exp().mean(-1),
+    "mean negative keepdim": lambda h: h * h.mean((-1, 1), keepdim=True),
+    "mean and use": lambda h: (h.mean((2, 3)).sigmoid()[..., None, None] * h),
+    "sum": lambda h: h.tanh().sum(-2),
+    "sum keepdim": lambda h: h + h.sin().sum((1, -1), keepdim=True),
+    "sum then overwritten": lambda h: h.sum(3).mul_(2).add_(1) + h.relu().sum(3),
+    "cat": lambda h: torch.cat([h, h.sigmoid(), h[:, :2]], dim=1),
+    "cat negative": lambda h: torch.cat([h, h.tanh()], dim=-1),
+    "cat twice the same": lambda h: torch.cat([h, h], dim=2).exp(),
+    "cat a constant": lambda h: torch.cat([FIXED.expand(2, -1, -1, -1), h], dim=1).sin(),
+    "stack": lambda h: torch.stack([h, h.sin(), h], dim=-2),
+    "stack a constant": lambda h: torch.stack([FIXED.expand_as(h), h.sin()], dim=1),
+    "unbind some": lambda h: h.exp().unbind(2)[1] * h.unbind(2)[3],
+    "split some": lambda h: h.exp().split([1, 2, 1], dim=1)[1],
+    "split equal": lambda h: h.exp().split(3, dim=-1)[2] + h[..., :2],
+    "chunk": lambda h: torch.mul(*h.chunk(2, dim=1)),
+    "chunk one of three": lambda h: h.sin().chunk(3, dim=1)[1],
+    "slice steps": lambda h: h[:, 1:, ::2, 1:-1:3].exp(),
+    "slice from the end": lambda h: h[:, -2:, :-1].exp(),
+    "slice too long": lambda h: h[:, :99, -99:].exp(),
+    "select": lambda h: h[:, 1].exp() * h[:, -1],
+    "select negative axis": lambda h: h.select(-1, -3).exp(),
+    "narrow": lambda h: h.narrow(2, -3, 2).exp(),
+    "expand": lambda h: h[:, :, :1].expand(-1, -1, 5, -1).sin() * h[:, :, :1],
+    "expand more axes": lambda h: h[None].expand(3, 2, 4, 6, 8).sum(0) * FIXED,
+    "permute": lambda h: h.permute(0, 3, -3, 2).exp(),
+    "transpose": lambda h: h.transpose(-1, 1).exp(),
+    "transpose of a matrix": lambda h: h.flatten(1).t().exp().t(),
+    "reshape after permute": lambda h: h.permute(0, 2, 3, 1).reshape(2, 12, 16).sin(),
+    "squeeze": lambda h: h[:, :1].squeeze(1).unsqueeze(-1).exp(),
+    "flip": lambda h: h.flip(1, -1).exp() * h,
+    "roll": lambda h: h.roll((1, -2), (2, -1)).exp() * h,
+    "pixel shuffle": lambda h: F.pixel_shuffle(h.sin(), 2).exp(),
+    "pad": lambda h: F.pad(h.sin(), (1, 2, 0, 3)),
+    "pad and crop": lambda h: F.pad(h.sin(), (-1, 2, 1, -2, 1, 0), value=3.0),
+    "clone": lambda h: h.clone().mul_(2).add_(h),
+    "relu_ mul_ add_": lambda h: (
+        (h.sin() * 1).relu_() * 2 + h.exp().mul(1).mul_(3).add_(h, alpha=2).clamp_(-1, 1)
+    ),
+    "hardtanh_": lambda h: F.hardtanh_(h * 3) + h,
+    "clamp": lambda h: h.clamp(min=0.1) + h.clamp(max=0.2) + h.clamp(-0.3, 0.3),
+    "clamp by a tensor": lambda h: h.clamp(min=FIXED.expand_as(h)) + h.exp(),
+    "power": lambda h: h.pow(3) + h**2 + h.square(),
+    "power of a tensor": lambda h: h.abs() ** (FIXED + 3).expand_as(h),
+    "roots": lambda h: h.exp().sqrt() + h.exp().rsqrt() + h.exp().reciprocal() + h.exp().log(),
+    "trigonometry": lambda h: h.sin() * h.cos() * h.erf() + h.neg().abs(),
+    "squashing": lambda h: h.tanh() + h.sigmoid() + F.softplus(h) + F.logsigmoid(h),
+    "exponential units": lambda h: F.elu(h) + F.celu(h, 0.7) + F.selu(h) + F.mish(h),
+    "gated units": lambda h: F.gelu(h) + F.gelu(h, approximate="tanh") + F.silu(h),
+    "hard units": lambda h: F.hardsigmoid(h * 4) + F.hardswish(h * 4) + F.relu6(h),
+    "leaky units": lambda h: F.leaky_relu(h, 0.1) + F.threshold(h, 0.1, 0.0),
+    "prelu": lambda h: F.prelu(h, COLUMN.flatten()) + F.prelu(h, COLUMN.flatten()[:1]),
+    "maximum": lambda h: torch.maximum(h, h.roll(1, 1)) + torch.minimum(h, 2 * h),
+    "maximum of itself": lambda h: torch.maximum(h, h),
+    "maximum of a function": lambda h: torch.maximum(h, h * 0.5),
+    "where": lambda h: torch.where(h > 0, h.exp(), FIXED) + torch.where(h > 0, FIXED, h),
+    "masked": lambda h: h.masked_fill(h > 0.1, 0.0).exp(),
+    "softmax": lambda h: h.softmax(1) * h,
+    "softmax last": lambda h: h.flatten(2).softmax(-1),
+    "log softmax": lambda h: h.log_softmax(-3),
+    "matrix of constants": lambda h: h.flatten(1)[:, :9] @ FIXED.flatten()[:27].view(9, 3),
+    "linear": lambda h: F.linear(h.flatten(2), FIXED.view(4, 48), COLUMN.flatten()),
+    "bmm": lambda h: h.flatten(2) @ h.flatten(2).mT,
+    "bmm constants": lambda h: FIXED.view(4, 48)[:2].expand(2, -1, -1) @ h.flatten(2).mT,
+    "addmm": lambda h: F.linear(h.flatten(1), FIXED.view(4, 48).repeat(1, 4), COLUMN.flatten()),
+    "lerp and atan2": lambda h: torch.lerp(h, h.exp(), 0.3) * torch.atan2(h, h + 2),
+    "layer norm": lambda h: F.layer_norm(h, (6, 8)),
+    "layer norm weighted": lambda h: F.layer_norm(
+        h.permute(0, 2, 3, 1), (4,), COLUMN[:, 0, 0], COLUMN[:, 0, 0]
+    ),
+    "group norm": lambda h: F.group_norm(h, 2, *[COLUMN[:, 0, 0]] * 2) + F.group_norm(h, 4),
+    "group norm 1-d": lambda h: F.group_norm(h.flatten(2), 1),
+    "max pool": lambda h: F.max_pool2d(h, 2) + F.max_pool2d(h, 3, 2, 1),
+    "max pool ceil": lambda h: F.max_pool2d(h[..., :7], 3, 2, ceil_mode=True),
+    "max pool dilated": lambda h: F.max_pool2d(h, (2, 3), (1, 2), (1, 1), dilation=(3, 2)),
+    "max pool 1-d": lambda h: F.max_pool1d(h.flatten(2), 3, 2, 1),
+    "average pool": lambda h: F.avg_pool2d(h, 3, 2, 1) * F.avg_pool2d(h, 3, 2, 1, False, False),
+    "average pool ceil": lambda h: F.avg_pool2d(h[..., :7], 2, ceil_mode=True, divisor_override=3),
+    "average pool 1-d": lambda h: F.avg_pool1d(h.flatten(2), 2),
+    "adaptive pool": lambda h: F.adaptive_avg_pool2d(h, (4, 3)),
+    "adaptive pool to one": lambda h: F.adaptive_avg_pool2d(h.exp(), 1),
+    "upsample": lambda h: F.interpolate(h, scale_factor=2) + F.interpolate(h, (12, 16)),
+    "upsample bilinear": lambda h: F.interpolate(
+        h, size=(7, 9), mode="bilinear", align_corners=True
+    ) + F.interpolate(h, (7, 9), mode="bilinear"),
+    "squeeze and excite": lambda h: (
+        h * (h.mean((2, 3), keepdim=True).relu() @ FIXED[:1, :1, :1]).sigmoid()
+    ),
+    "dropout in eval": lambda h: F.dropout(h.exp(), 0.5, training=False),
+}  # fmt: skip
+
+
+def _overwritten(h):
+    found = h * 2
+    F.hardtanh_(found[:, 1:3])
+    found[:, 3].copy_(h[:, 0])
+    return found
+
+
+def _unbatched_pools(h):
+    works = (
+        lambda x: F.max_pool2d(x, 2),
+        lambda x: F.avg_pool2d(x, 2),
+        lambda x: F.adaptive_avg_pool2d(x, 3),
+    )
+    return torch.stack([torch.cat([work(x).flatten() for work in works]) for x in h])
+
+
+def _dynamic_weights(h):
+    weight = h.mean((2, 3)).view(8, 1, 1, 1)
+    return F.conv2d(h.flatten(0, 1)[None], weight, groups=8)[0].unflatten(0, (2, 4))
+
+
+LEFT_TO_PYTORCH = {
+    "max of an axis": (lambda h: h.max(1)[0].exp(), "MaxBackward0"),
+    "fft": (lambda h: torch.fft.rfft2(h).abs(), "FftR2CBackward0"),
+    "complex product": (
+        lambda h: torch.fft.ifft2(torch.fft.fft2(h) * torch.complex(FIXED, 1 - FIXED)).real,
+        "MulBackward0",
+    ),
+    "overwritten view": (_overwritten, "torch::autograd::CopySlices"),
+    "as_strided transposes": (
+        lambda h: torch.stack(
+            [x[0, :4, :4].contiguous().as_strided((4, 4), (1, 4)).exp() for x in h]
+        ),
+        "AsStridedBackward0",
+    ),
+    "division by pixels": (lambda h: h / (h.exp() + 1), "DivBackward0"),
+    "two constants in a cat": (
+        lambda h: torch.cat([FIXED.expand(2, -1, -1, -1), h, h[:, :1].detach()], 1).exp(),
+        "CatBackward0",
+    ),
+    "maximum of its mean": (
+        lambda h: torch.maximum(h, h.mean(1, keepdim=True)), "MaximumBackward0",
+    ),
+    "distance of its own": (lambda h: torch.cdist(h, h[:, :, :2].sin()), "CdistBackward0"),
+    "product of its parts": (
+        lambda h: torch.linalg.cross(h[:, :3], h[:, 1:], dim=1), "LinalgCrossBackward0",
+    ),
+    "weights from pixels": (_dynamic_weights, "ConvolutionBackward0"),
+    "norm's weight from pixels": (
+        lambda h: torch.stack([F.layer_norm(x, (8,), x.mean((0, 1))) for x in h]),
+        "NativeLayerNormBackward0",
+    ),
+    "group norm's bias from pixels": (
+        lambda h: torch.cat([F.group_norm(x[None], 2, x.mean((1, 2)), x[:, 0, 0]) for x in h]),
+        "NativeGroupNormBackward0",
+    ),
+    "matrix from pixels": (
+        lambda h: torch.stack([FIXED.view(4, 48)[:, :6] @ x for x in h[:, 0]]), "MmBackward0",
+    ),
+    "instance norm": (F.instance_norm, "NativeBatchNormBackward0"),
+    "pools without a batch": (_unbatched_pools, "AvgPool2DBackward0"),
+    "convolution 1-d": (
+        lambda h: F.conv1d(h.flatten(2), FIXED.flatten()[:24].view(2, 4, 3), stride=2),
+        "ConvolutionBackward0",
+    ),
+    "convolution 3-d": (
+        lambda h: F.conv3d(h[:, None], FIXED.flatten()[:16].view(2, 1, 2, 2, 2), padding=1),
+        "ConvolutionBackward0",
+    ),
+    "transposed convolution": (
+        lambda h: F.conv_transpose2d(h, FIXED.flatten()[:72].view(4, 2, 3, 3), stride=2, groups=2),
+        "ConvolutionBackward0",
+    ),
+    "sort": (lambda h: h.sort(1)[0].exp(), "SortBackward0"),
+    "indices": (lambda h: h[:, [0, 2, 2]].exp(), "IndexBackward0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_served_for_all_classes_at_once(name):
+    assert check(Net(KNOWN[name])) == set()
+
+
+@pytest.mark.parametrize("name", LEFT_TO_PYTORCH)
+def test_asked_class_by_class(name):
+    work, operation = LEFT_TO_PYTORCH[name]
+    assert operation in check(Net(work))
+
+
+@pytest.mark.parametrize("dims", [0, 1, 2, 3, (0, 1), (1, -1), (2, 3), (1, 2, 3), None])
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("kind", ["mean", "sum"])
+def test_reductions_of_any_axes(dims, keep, kind):
+    # Each image by itself, since a batch must not be mixed.
+    def work(h):
+        rows = []
+        for image in h:
+            reduced = getattr(image[None].exp(), kind)(*(() if dims is None else (dims, keep)))
+            rows.append((reduced * image).flatten() if keep or dims is None else reduced.view(-1))
+        return torch.stack(rows)
+
+    assert check(Net(work)) == set()
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("mask", [None, "float", "bool"])
+@pytest.mark.parametrize("shared", [False, True])
+def test_attention(causal, mask, shared):
+    if causal and mask:
+        return
+    added = {None: None, "float": FIXED[0, :, :6], "bool": FIXED[0, :, :6] > -0.97}[mask]
+
+    def work(h):
+        key = h if shared else h.sin()
+        return F.scaled_dot_product_attention(
+            h, key, h.flip(-1), attn_mask=added, is_causal=causal, scale=0.4 if shared else None
+        )
+
+    assert check(Net(work)) == set()
+
+
+def test_every_rule_is_met():
+    """Each row of the table that exists in this PyTorch is exercised by some case above."""
+    met = set()
+    for work in (*KNOWN.values(), *(work for work, _ in LEFT_TO_PYTORCH.values())):
+        pixels = random_pixels(2, 3, 6, 8).requires_grad_(True)
+        waiting = [Net(work)(pixels).grad_fn]
+        while waiting:
+            node = waiting.pop()
+            met.add(node.name())
+            waiting += [child for child, _ in node.next_functions if child is not None]
+    exercised = {name.rstrip("0123456789") for name in met}
+    elsewhere = {"AliasBackward", "ReshapeAliasBackward", "UnsafeSplitBackward",
+                 "ScaledDotProductFlashAttentionForCpuBackward",
+                 # Names that only other versions of PyTorch use.
+                 "ClampMinBackward", "ClampMaxBackward", "SeluBackward"}  # fmt: skip
+    assert {name.rstrip("0123456789") for name in RULES} - exercised - elsewhere == set()
+
+
+def test_the_oracle_itself():
+    net = Net(lambda h: h, stem=False)
+    found = plain_gradients(net, random_pixels(1, 3, 2, 2))
+    weight = torch.linspace(-1, 1, 36, dtype=torch.float64).sin().view(3, 1, 3, 2, 2)
+    torch.testing.assert_close(found, weight)
