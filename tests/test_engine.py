@@ -7,6 +7,7 @@ from torch import nn
 from chiaroscuro import Classifier, InputError, ModelError, class_gradients
 from chiaroscuro.errors import ChoiceError, ImageError
 from chiaroscuro.gradients import Points
+from chiaroscuro.gradients.extremes import Extremes
 from chiaroscuro.gradients.plan import make_plan
 from chiaroscuro.gradients.probe import Probe
 from tests.toys import Linear, all_class_gradients, random_pixels, small_cnn
@@ -125,6 +126,13 @@ def test_a_repeated_rival_is_no_tie():
     )
     assert found.rival_argmax.flatten().tolist() == [1, 0]
     assert found.rival_argmin.flatten().tolist() == [0, 0]
+
+
+def test_a_rival_repeated_in_a_later_chunk_is_no_tie():
+    extremes = Extremes(torch.empty(1, 1, 1, 1), argmax=True)
+    for value, rival in ((3.0, 2), (3.0, 2), (1.0, 4), (1.0, 5)):
+        extremes.add(torch.full((1, 1, 1, 1, 1), value), torch.tensor([[rival]]), first=False)
+    assert (extremes.high_class.item(), extremes.low_class.item()) == (2, -1)
 
 
 def test_log_probability_is_the_gradient_of_log_softmax(net, classifier):
