@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chiaroscuro.gradients.convolution import Convolution
@@ -110,7 +110,14 @@ def geometries(draw):
     }  # fmt: skip
 
 
+NOTHING_BUT_PADDING = {
+    "size": [1, 1], "kernel": [1, 3], "stride": (1, 3), "pads": (0, 0, 4, 0), "dilation": (1, 1),
+    "groups": 1, "channels": 1, "multiplier": 1,
+}  # fmt: skip
+
+
 @settings(max_examples=300, deadline=None)
+@example(NOTHING_BUT_PADDING)
 @given(geometries())
 def test_any_geometry(what):
     check_all_forms(**what)

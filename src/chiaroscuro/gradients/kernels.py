@@ -116,8 +116,8 @@ def _landing(start: int, step: int, count: int, length: int) -> tuple[slice, int
     """
     skipped = max(0, -(start // step)) if start < 0 else 0
     first = start + skipped * step
-    fitting = min(count - skipped, -(-(length - first) // step))
-    return slice(first, first + (fitting - 1) * step + 1, step), skipped
+    fitting = max(0, min(count - skipped, -(-(length - first) // step)))
+    return slice(first, first + fitting * step, step), skipped
 
 
 def _count(places: slice) -> int:
