@@ -16,7 +16,6 @@ from chiaroscuro import (
     ImageError,
     MissingExtraError,
     adapters,
-    gradients,
 )
 from chiaroscuro.adapters import (
     PixelNetwork,
@@ -26,7 +25,7 @@ from chiaroscuro.adapters import (
     road_scores,
 )
 from chiaroscuro.adapters.question import make_question
-from chiaroscuro.gradients import Points
+from chiaroscuro.gradients import Method
 from tests.test_guard import assert_same, prepared, snapshot
 from tests.test_maps_oracle import oracle
 from tests.toys import Linear, Quadratic, all_class_gradients, random_pixels, small_cnn
@@ -189,18 +188,21 @@ def test_a_multi_label_network_has_no_predicted_class_outside_either():
             question("active", rivals).values(classifier, pixels, None)
 
 
-def test_other_scales_and_methods_are_refused_outside(monkeypatch):
+def test_other_scales_and_methods_are_refused_outside():
     classifier = curved()
     pixels = random_pixels(1, 3, 4, 4)
     with pytest.raises(ImageError, match="divide 8-bit values by 255"):
         question("active").values(classifier, (pixels * 255).round(), 0)
-    double = lambda x: Points(x[None], torch.full_like(x[None, :, 0, 0, 0], 2.0))  # noqa: E731
-    monkeypatch.setitem(gradients.METHODS, "double", double)
-    asked = make_question("original", "all", "double", "logit", None)
-    inside = question("original").values(classifier, pixels, 0)
-    torch.testing.assert_close(asked.values(classifier, pixels, 0), 2 * inside)
-    with pytest.raises(ChoiceError, match=r"outside \[0, 1\] the only method is gradient, not dou"):
-        asked.values(classifier, pixels + 0.5, 0)
+    for method in ("input-x-gradient", Method("input-x-gradient")):
+        asked = make_question("original", "all", method, "logit", None)
+        own = gradients.class_gradients(classifier, pixels, 0).own
+        expected = (pixels * own).abs().amax(dim=1)
+        torch.testing.assert_close(asked.values(classifier, pixels, 0), expected)
+        with pytest.raises(ChoiceError, match="the only method is gradient, not input-x"):
+            asked.values(classifier, pixels + 0.5, 0)
+    mean = make_question("original", "mean", "gradient", "logit", None)
+    with pytest.raises(ChoiceError, match=r"rivals compete one by one, not as a mean \(mean\)"):
+        mean.values(classifier, pixels + 0.5, 0)
 
 
 @pytest.mark.parametrize(

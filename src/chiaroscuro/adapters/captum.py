@@ -11,6 +11,7 @@ from chiaroscuro.adapters.question import Rivals, make_question
 from chiaroscuro.choices import Score
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import InputError
+from chiaroscuro.gradients import Method
 
 if TYPE_CHECKING:
     from chiaroscuro.adapters.captum_map import CaptumMap
@@ -21,7 +22,7 @@ def captum_attribution(
     map: str = "active",
     *,
     rivals: Rivals = "all",
-    method: str = "gradient",
+    method: str | Method = "gradient",
     score: Score = "logit",
     memory_budget: int | None = None,
 ) -> "CaptumMap":

@@ -16,6 +16,7 @@ from chiaroscuro.choices import MAPS, Score
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.edits import pixel_order, pixel_rank, tie_priority
 from chiaroscuro.errors import ChoiceError, InputError
+from chiaroscuro.gradients import Method
 from chiaroscuro.maps import scale
 
 Targets = Sequence[Callable[[Tensor], Any]] | Sequence[int] | Tensor | int | None
@@ -31,7 +32,7 @@ def grad_cam_maps(
     map: str = "active",
     *,
     rivals: Rivals = "all",
-    method: str = "gradient",
+    method: str | Method = "gradient",
     score: Score = "logit",
     memory_budget: int | None = None,
 ) -> NDArray[Any]:

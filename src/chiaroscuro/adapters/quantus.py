@@ -15,6 +15,7 @@ from chiaroscuro.adapters.question import Question, Rivals, make_question
 from chiaroscuro.choices import Score
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChoiceError
+from chiaroscuro.gradients import Method
 
 _OURS = ("map", "rivals", "score", "memory_budget")
 
@@ -23,7 +24,7 @@ def quantus_explain(
     map: str = "active",
     *,
     rivals: Rivals = "all",
-    method: str = "gradient",
+    method: str | Method = "gradient",
     score: Score = "logit",
     memory_budget: int | None = None,
 ) -> Callable[..., NDArray[Any]]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from chiaroscuro.adapters.network import PixelNetwork
 from chiaroscuro.choices import (
+    METHODS,
     RANKING_MAPS,
     SCORES,
     Reduce,
@@ -20,7 +21,7 @@ from chiaroscuro.choices import (
 )
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChoiceError, ImageError
-from chiaroscuro.gradients import METHODS, Points, class_gradients
+from chiaroscuro.gradients import Method, Points, class_gradients
 from chiaroscuro.maps import MAPS, saliency_maps
 
 Rivals = str | Sequence[int] | RivalRule
@@ -35,9 +36,14 @@ class Question:
 
     map: str
     rivals: RivalRule
-    method: str
+    method: str | Method
     score: Score
     memory_budget: int | None = None
+
+    @property
+    def method_name(self) -> str:
+        """The method without its settings."""
+        return self.method.name if isinstance(self.method, Method) else self.method
 
     def values(
         self, classifier: Classifier, pixels: Tensor, target: Any, reduce: Reduce = "max"
@@ -71,11 +77,11 @@ class Question:
         pixels: Tensor,
         target: Any,
         rivals: RivalRule,
-        method: str | None,
+        method: str | Method | None,
         reduce: Reduce,
     ) -> Tensor:
         """One call of the engine; without a method the gradient at these very pixels."""
-        points: str | Points
+        points: str | Method | Points
         if method is None:
             points = Points(pixels[None], torch.ones_like(pixels[None, :, 0, 0, 0]))
             pixels = pixels.clamp(0, 1)
@@ -95,21 +101,27 @@ class Question:
                 f"pixels have values from {low:.4g} to {high:.4g}: expected floats in [0, 1], "
                 "with some noise at most; divide 8-bit values by 255"
             )
-        if self.method != "gradient":
+        if self.rivals.is_weighted:
+            raise ChoiceError(
+                f"pixels have values from {low:.4g} to {high:.4g}: outside [0, 1] rivals compete "
+                f"one by one, not as a mean ({self.rivals}); clamp them, or ask for other rivals"
+            )
+        if self.method_name != "gradient":
             raise ChoiceError(
                 f"pixels have values from {low:.4g} to {high:.4g}: outside [0, 1] the only method "
-                f"is gradient, not {self.method}; clamp them, or ask for method='gradient'"
+                f"is gradient, not {self.method_name}; clamp them, or ask for method='gradient'"
             )
 
 
 def make_question(
-    name: str, rivals: Rivals, method: str, score: Score, memory_budget: int | None
+    name: str, rivals: Rivals, method: str | Method, score: Score, memory_budget: int | None
 ) -> Question:
     """The choices checked; raises `ChoiceError` for unknown ones and for maps of classes."""
     check_names("map", [name], MAPS)
     if name not in RANKING_MAPS:
         raise ChoiceError(f"map {name!r} is no attribution: give one of {', '.join(RANKING_MAPS)}")
-    check_names("method", [method], METHODS)
+    if not isinstance(method, Method):
+        check_names("method", [method], METHODS)
     check_names("score", [score], SCORES)
     return Question(name, parse_rivals(rivals), method, score, memory_budget)
 
