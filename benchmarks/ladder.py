@@ -23,7 +23,7 @@ from benchmarks.works import WORKS
 from chiaroscuro import Classifier, class_gradients, tune_allocator
 from chiaroscuro.gradients import fusion, kernels, plan, program, rules, steps
 
-CLASSES = 600
+CLASSES = 300
 
 
 def main() -> None:
