@@ -11,7 +11,9 @@ DEFAULT_BUDGET = 900 << 20
 """Bytes above the loaded model unless a budget is given."""
 CHUNK_BYTES = 16 << 20
 """The largest gradient under way: larger ones leave the cache, smaller ones leave cores idle."""
-_LEAST_CHUNK = 1 << 20
+_LEAST_CHUNK = 1 << 19
+_CHUNKS = 128
+"""Parts of a budget that one gradient under way may have: several are, and kernels keep scratch."""
 _GRAPH_SHARE = 2.0
 """Peak of a forward pass and of reading its constants, over the bytes that autograd saves."""
 
@@ -52,7 +54,9 @@ def make_plan(
     if memory_budget is not None and memory_budget <= 0:
         raise ChoiceError(f"memory_budget is {memory_budget}: expected bytes above 0, or None")
     budget = DEFAULT_BUDGET if memory_budget is None else memory_budget
-    chunk = min(CHUNK_BYTES, max(_LEAST_CHUNK, budget // 16))
+    chunk = CHUNK_BYTES
+    if memory_budget is not None:
+        chunk = min(CHUNK_BYTES, max(_LEAST_CHUNK, memory_budget // _CHUNKS))
     fitting = budget / 4 / (_GRAPH_SHARE * probe.row_bytes)
     rows = max(1, int(min(fitting, chunk / probe.largest_bytes)))
     together = min(points, rows)
