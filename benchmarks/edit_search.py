@@ -21,7 +21,8 @@ class Trial:
     factor after a point that kept the class, else it shrinks by it. `decay`: the map so far is
     multiplied by it before a point is added. `unit`: every point's effect has length 1. `cell`:
     random numbers are drawn for cells of so many pixels a side, `guide_cell`: ranks and random
-    numbers of guided points too.
+    numbers of guided points too; `finer`: that side is halved step by step to 1 over the guided
+    points.
     """
 
     points: int = 16
@@ -38,10 +39,21 @@ class Trial:
     unit: bool = False
     cell: int = 1
     guide_cell: int = 1
+    finer: bool = False
+
+    def side(self, point: int) -> int:
+        """Pixels a side of the cells of one point."""
+        if point < self.random:
+            return self.cell
+        if not self.finer:
+            return self.guide_cell
+        steps = self.guide_cell.bit_length()
+        return self.guide_cell >> ((point - self.random) * steps // (self.points - self.random))
 
 
 ISSUE = {
     "16 random points, log p": Trial(random=16, score="log-probability"),
+    "64 random points, log p": Trial(points=64, random=64, score="log-probability"),
     "4 random, 12 guided, log p": Trial(
         guided_share=(0.0, 0.3), jitter=0.6, score="log-probability", threshold=True
     ),
@@ -68,6 +80,8 @@ TRIALS: dict[str, Trial] = {
     "random cells of 8": replace(KEPT, cell=8),
     "all cells of 8": replace(KEPT, cell=8, guide_cell=8),
     "guided cells of 4": replace(KEPT, guide_cell=4),
+    "coarse to fine from 8": replace(KEPT, guide_cell=8, finer=True),
+    "coarse to fine from 32": replace(KEPT, guide_cell=32, finer=True),
 }
 
 
@@ -83,7 +97,7 @@ def run_trial(question: Question, trial: Trial) -> Tensor:
             share = shares[:, p]
         key = keys[:, p]
         if guided:
-            guide = _cells(total, trial.guide_cell) if trial.guide_cell > 1 else total
+            guide = _cells(total, trial.side(p)) if trial.side(p) > 1 else total
             key = pixel_rank(pixel_order(guide)) / count + trial.jitter * key
         taken = (share * count).round().long()
         if guided and trial.threshold:
@@ -117,7 +131,7 @@ def _draw(question: Question, trial: Trial) -> tuple[Tensor, Tensor]:
         key = source.random((trial.points, height * width), np.float32)
         key = key.reshape(-1, height, width)
         for p in range(trial.points):
-            side = trial.guide_cell if guided[p] else trial.cell
+            side = trial.side(p)
             if side > 1:
                 small = key[p, : -(-height // side), : -(-width // side)]
                 # Within a cell the order is random, between cells it is the cell's own number.
