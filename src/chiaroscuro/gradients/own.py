@@ -10,6 +10,7 @@ from chiaroscuro.choices import OwnScore
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChoiceError, ImageError, ModelError, first_line, unknown
 from chiaroscuro.gradients.points import Points
+from chiaroscuro.gradients.saved_bytes import SavedBytes
 from chiaroscuro.gradients.slots import resolve_target
 from chiaroscuro.guard import as_found, gradients_on
 
@@ -116,19 +117,10 @@ class _Pass:
         if not count:
             self.logits = classifier.logits(self.leaf)
             return
-        module = classifier.module
-        kept = (*module.parameters(), *module.buffers())
-        known = {tensor.untyped_storage().data_ptr() for tensor in kept}
-
-        def counted(tensor: Tensor) -> Tensor:
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in known:
-                known.add(storage.data_ptr())
-                self.saved_bytes += storage.nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(counted, lambda tensor: tensor):
+        saved = SavedBytes(classifier)
+        with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda tensor: tensor):
             self.logits = classifier.logits(self.leaf)
+        self.saved_bytes = max(1, saved.total)
 
     def gradient(self, classes: Tensor, score: str) -> Tensor:
         """dS_c/dx of every row: (R, C, H, W)."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ModelError, first_line
+from chiaroscuro.gradients.saved_bytes import SavedBytes
 
 _TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 _COARSE_TOLERANCE = 5e-2
@@ -66,7 +67,7 @@ def _probe_layouts(classifier: Classifier, pixels: Tensor) -> Probe:
 
 def _probe(classifier: Classifier, pixels: Tensor, layout: torch.memory_format) -> Probe:
     pair = torch.cat([pixels, 1 - pixels]).contiguous(memory_format=layout).requires_grad_(True)
-    saved = _SavedBytes(classifier)
+    saved = SavedBytes(classifier)
     with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda tensor: tensor):
         logits = classifier.logits(pair)
     _check_depends(logits, pair, classifier.name)
@@ -75,27 +76,6 @@ def _probe(classifier: Classifier, pixels: Tensor, layout: torch.memory_format) 
         max(image, saved.total // 2), max(image, saved.largest // 2), image, layout,
         logits.shape[1], logits[0].detach(),
     )  # fmt: skip
-
-
-class _SavedBytes:
-    """Counts what autograd saves, each storage once, parameters and buffers apart."""
-
-    def __init__(self, classifier: Classifier) -> None:
-        module = classifier.module
-        self._seen = {
-            tensor.untyped_storage().data_ptr()
-            for tensor in (*module.parameters(), *module.buffers())
-        }
-        self.total = 0
-        self.largest = 0
-
-    def pack(self, tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in self._seen:
-            self._seen.add(storage.data_ptr())
-            self.total += storage.nbytes()
-            self.largest = max(self.largest, storage.nbytes())
-        return tensor
 
 
 def _check_depends(logits: Tensor, pair: Tensor, name: str) -> None:
