@@ -1,4 +1,4 @@
-"""A set of images: a stream of undecoded rows, read anew each time."""
+"""A set of images: undecoded rows, read anew each time."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -49,13 +49,9 @@ class ImageSet:
         if self.count is not None and start >= self.count:
             return iter(())
         first = start if self.chosen is None else self.chosen[start]
-        wanted = None if self.chosen is None else frozenset(self.chosen[start:])
-        numbered = enumerate(self._guarded(self._stream.after(first)), first)
-        taken = (
-            self._row(number, values)
-            for number, values in numbered
-            if wanted is None or number in wanted
-        )
+        wanted = None if self.chosen is None else self.chosen[start:]
+        numbered = self._guarded(self._stream.rows.numbered(first, wanted))
+        taken = (self._row(number, values) for number, values in numbered)
         return islice(taken, None if self.count is None else self.count - start)
 
     def fingerprint(self) -> str | None:
@@ -68,7 +64,9 @@ class ImageSet:
         except OSError as error:
             raise InputError(f"{self.source}: cannot be read ({error.strerror})") from error
 
-    def _guarded(self, rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    def _guarded(
+        self, rows: Iterator[tuple[int, dict[str, Any]]]
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
         while True:
             try:
                 yield next(rows)
@@ -79,6 +77,8 @@ class ImageSet:
 
     def _row(self, number: int, values: dict[str, Any]) -> ImageRow:
         cell = values[self._stream.image] or {}
+        if isinstance(cell, bytes):
+            cell = {"bytes": cell}
         data, path = cell.get("bytes"), cell.get("path")
         label = values[self._stream.label] if self._stream.label else None
         if label is not None and label < 0:  # the hub's mark for hidden labels

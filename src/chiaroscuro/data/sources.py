@@ -1,10 +1,11 @@
-"""Where images come from: a source's word to one stream of the `datasets` library."""
+"""Where images come from: a source's word to one stream of rows."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from chiaroscuro.data.rows import ParquetRows, Rows, StreamedRows
 from chiaroscuro.data.sets import DATASETS, DatasetChoice
 from chiaroscuro.errors import ChiaroscuroError, ChoiceError, InputError, first_line, missing_extra
 from chiaroscuro.hub import hub_if_reachable
@@ -17,14 +18,14 @@ _SPLITS = (*TEST_SPLITS, "train")
 
 @dataclass(frozen=True)
 class Stream:
-    """One split as the `datasets` library reads it, with images left as bytes or paths.
+    """One split, with images left as bytes or paths: of its rows, the columns `image` and `label`.
 
     `count` is the number of rows, None where only reading on would tell. `root` is the folder that
     ids of files are relative to; rows without a file of their own have their number as id.
     `files` are those that are read, none where the hub is.
     """
 
-    rows: Any
+    rows: Rows
     split: str
     image: str
     label: str | None
@@ -33,15 +34,11 @@ class Stream:
     root: Path | None = None
     files: tuple[Path, ...] = ()
 
-    def after(self, skipped: int) -> Iterator[dict[str, Any]]:
-        """The rows but the first `skipped` ones."""
-        return iter(self.rows.skip(skipped) if skipped else self.rows)
-
 
 def open_stream(source: str, split: str | None) -> Stream:
     """A folder, Parquet file or name as a stream.
 
-    Raises `InputError` for one that cannot be read, `MissingExtraError` without `datasets`.
+    Raises `InputError` for one that cannot be read, `MissingExtraError` without the `data` extra.
     """
     path = Path(source)
     try:
@@ -51,7 +48,8 @@ def open_stream(source: str, split: str | None) -> Stream:
             return _open_parquet({path.stem: [path]}, path.stem, source)
         return _open_name(source, split)
     except ImportError as error:
-        raise missing_extra(f"data {source}", "datasets", "data") from error
+        package = "pyarrow" if "pyarrow" in str(error) else "datasets"
+        raise missing_extra(f"data {source}", package, "data") from error
     except ChiaroscuroError:
         raise
     except Exception as error:  # the library's own tree has no common root
@@ -93,14 +91,15 @@ def _pick(split: str | None, known: Iterable[str], source: str) -> str:
 
 
 def _open_parquet(files: dict[str, list[Path]], split: str, source: str) -> Stream:
-    from pyarrow.parquet import ParquetFile
-
     missing = [str(file) for file in files[split] if not file.is_file()]
     if missing:
         raise InputError(f"{missing[0]}: no such file")
-    rows = _load("parquet", split, data_files={split: [str(file) for file in files[split]]})
-    count = sum(ParquetFile(file).metadata.num_rows for file in files[split])
-    return _stream(rows, split, count, source, files=files[split])
+    rows = ParquetRows(files[split])
+    image, label = rows.first_of("Image"), rows.first_of("ClassLabel")
+    if image is None:
+        raise _no_images(source, rows.columns)
+    names = tuple(rows.features[label]["names"]) if label else None
+    return Stream(rows, split, image, label, names, rows.count, files=tuple(files[split]))
 
 
 def _open_classes(folder: Path, split: str) -> Stream:
@@ -179,11 +178,15 @@ def _stream(
     features = rows.features or {}
     image = choice.image if choice else _first(features, Image)
     if image is None or image not in features:
-        raise InputError(f"{source}: no column of images; it has {', '.join(features) or 'none'}")
+        raise _no_images(source, features)
     label = choice.label if choice else _first(features, ClassLabel)
     names = choice.labels if choice else tuple(features[label].names) if label else None
-    undecoded = rows.cast_column(image, Image(decode=False))
+    undecoded = StreamedRows(rows.cast_column(image, Image(decode=False)))
     return Stream(undecoded, split, image, label, names, count, root, tuple(files))
+
+
+def _no_images(source: str, columns: Iterable[str]) -> InputError:
+    return InputError(f"{source}: no column of images; it has {', '.join(columns) or 'none'}")
 
 
 def _first(features: Any, kind: type) -> str | None:
