@@ -15,7 +15,7 @@ from chiaroscuro.checks.summary import SCHEMA, describe, summarize_check
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import ImageSet, load_images, read_batches
 from chiaroscuro.errors import ChoiceError, InputError
-from chiaroscuro.render import draw_curves, svg_text
+from chiaroscuro.render import save_curves
 from chiaroscuro.report import check_charts, check_page
 from chiaroscuro.runs.config import images_at_a_time, weights_digest
 from chiaroscuro.runs.rows import image_stacks, rival_rule
@@ -119,10 +119,8 @@ def _write_rows(
 
 
 def _write_page(folder: Path, summary: dict[str, Any]) -> None:
-    charts = []
-    for name, caption, sheet in check_charts(summary):
-        vectors = svg_text(sheet)
-        draw_curves(sheet, folder / f"{name}.png")
-        (folder / f"{name}.svg").write_text(vectors, encoding="utf-8")
-        charts.append((caption, vectors))
+    charts = [
+        (caption, save_curves(sheet, folder, name))
+        for name, caption, sheet in check_charts(summary)
+    ]
     (folder / "index.html").write_text(check_page(summary, charts), encoding="utf-8")

@@ -60,10 +60,9 @@ class ParquetRows:
 
     def first_of(self, kind: str) -> str | None:
         """The first column of a kind of feature, such as "Image"."""
-        features = ((name, self.features.get(name)) for name in self.columns)
+        told = ((name, self.features.get(name)) for name in self.columns)
         return next(
-            (name for name, told in features if isinstance(told, dict) and told.get("_type") == kind),
-            None,
+            (name for name, one in told if isinstance(one, dict) and one.get("_type") == kind), None
         )
 
     def numbered(

@@ -2,7 +2,14 @@
 
 from chiaroscuro.render.change import ChangeSheet, Shift, draw_change
 from chiaroscuro.render.colours import class_colours, one_sided, overlay, two_sided
-from chiaroscuro.render.curves import Curve, CurvePanel, CurveSheet, draw_curves, svg_text
+from chiaroscuro.render.curves import (
+    Curve,
+    CurvePanel,
+    CurveSheet,
+    draw_curves,
+    save_curves,
+    svg_text,
+)
 from chiaroscuro.render.figure import Bar, FigureSheet, Frame, Panel, draw_figure
 from chiaroscuro.render.outline import enlarged, outlined
 from chiaroscuro.render.smoothing import smooth
@@ -25,6 +32,7 @@ __all__ = [
     "one_sided",
     "outlined",
     "overlay",
+    "save_curves",
     "smooth",
     "svg_text",
     "two_sided",

@@ -51,6 +51,11 @@ _STYLES: dict[str, tuple[str, Line]] = {
 """Colour and line by map; orange where brighter helps, blue where darker does."""
 _OTHERS = ("#6d4c41", "#5c6bc0", "#827717", "#c2185b", "#00838f")
 _INVERTED = "inverted:"
+_UNDATED: dict[str, dict[str, Any]] = {
+    "svg": {"Date": None, "Creator": None},
+    "png": {"Software": None},
+}
+"""Metadata by kind of file, without what differs from run to run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,12 +101,20 @@ def draw_curves(sheet: CurveSheet, path: Path) -> None:
     kind = path.suffix.removeprefix(".").lower()
     if kind not in ("png", "svg"):
         raise ChoiceError(f"{path.name}: curves are drawn as .png or .svg, choose one of them")
-    path.write_bytes(_drawn(sheet, kind))
+    path.write_bytes(_drawn(sheet, kind)[kind])
+
+
+def save_curves(sheet: CurveSheet, folder: Path, name: str) -> str:
+    """Write NAME.png and NAME.svg, drawn once; returns the SVG text."""
+    drawn = _drawn(sheet, "svg", "png")
+    for kind, data in drawn.items():
+        (folder / f"{name}.{kind}").write_bytes(data)
+    return drawn["svg"].decode("utf-8")
 
 
 def svg_text(sheet: CurveSheet) -> str:
     """The figure as SVG text; raises `ChoiceError` for a sheet without curves."""
-    return _drawn(sheet, "svg").decode("utf-8")
+    return _drawn(sheet, "svg")["svg"].decode("utf-8")
 
 
 def line_style(name: str) -> tuple[str, Line]:
@@ -113,21 +126,23 @@ def line_style(name: str) -> tuple[str, Line]:
     return _OTHERS[sum(name.encode()) % len(_OTHERS)], "-"
 
 
-def _drawn(sheet: CurveSheet, kind: str) -> bytes:
+def _drawn(sheet: CurveSheet, *kinds: str) -> dict[str, bytes]:
+    """The figure's files by kind."""
     if not any(panel.curves for panel in sheet.panels):
         raise ChoiceError(f"figure {sheet.title!r} has no curves: give at least one")
-    target = io.BytesIO()
-    metadata: dict[str, Any] = (
-        {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
-    )
+    found = {}
     with (
         mpl.rc_context({"svg.hashsalt": "chiaroscuro", "svg.fonttype": "path"}),
         warnings.catch_warnings(),
     ):
         # A script that the font lacks shows as boxes; the page beside the figure has the name.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        _figure(sheet).savefig(target, format=kind, metadata=metadata)
-    return target.getvalue()
+        figure = _figure(sheet)
+        for kind in kinds:
+            target = io.BytesIO()
+            figure.savefig(target, format=kind, metadata=_UNDATED[kind])
+            found[kind] = target.getvalue()
+    return found
 
 
 def _figure(sheet: CurveSheet) -> Figure:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from chiaroscuro.errors import ResultError
-from chiaroscuro.render import CurveSheet, draw_curves, svg_text
+from chiaroscuro.render import CurveSheet, save_curves
 from chiaroscuro.report import check_section, evaluation_charts, evaluation_page, promise_charts
 from chiaroscuro.runs.examples import load_examples
 from chiaroscuro.runs.store import RunStore
@@ -47,10 +47,6 @@ def _sanity(folder: Path) -> str:
 
 def _draw(folder: Path, charts: Sequence[tuple[str, str, CurveSheet]]) -> list[tuple[str, str]]:
     """Each chart's caption with its SVG text, which is written beside its PNG."""
-    drawn = []
-    for name, caption, sheet in charts:
-        vectors = svg_text(sheet)
-        draw_curves(sheet, folder / f"curves-{name}.png")
-        (folder / f"curves-{name}.svg").write_text(vectors, encoding="utf-8")
-        drawn.append((caption, vectors))
-    return drawn
+    return [
+        (caption, save_curves(sheet, folder, f"curves-{name}")) for name, caption, sheet in charts
+    ]

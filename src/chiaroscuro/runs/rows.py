@@ -18,22 +18,22 @@ from chiaroscuro.fills import filled
 from chiaroscuro.gradients import Method, class_gradients
 from chiaroscuro.maps import saliency_maps
 from chiaroscuro.metrics import DeletionCurve, Forecast, curves_by_fill
+from chiaroscuro.runs.columns import WORD, image_rows, in_image_order
 from chiaroscuro.runs.settings import EvaluationSettings
 from chiaroscuro.runs.what_if import WHAT_IF_SCHEMA, WhatIfKey, forecasts, what_if_table
 
 Key = tuple[str, str, str]
 """Protocol, map and fill."""
 
-_WORD = pa.dictionary(pa.int16(), pa.string())
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
         ("label", pa.int32()),
         ("predicted", pa.int32()),
         ("explained", pa.int32()),
-        ("protocol", _WORD),
-        ("map", _WORD),
-        ("fill", _WORD),
+        ("protocol", WORD),
+        ("map", WORD),
+        ("fill", WORD),
         ("allegiance", pa.list_(pa.bool_())),
         ("probability", pa.list_(pa.float32())),
         ("logit", pa.list_(pa.float32())),
@@ -175,29 +175,17 @@ def rival_rule(classifier: Classifier, rivals: str) -> RivalRule:
 
 def batch_rows(batch: Batch, measured: Sequence[Measured]) -> pa.Table:
     """The rows of a batch, image by image, in the order of the images."""
-    return _in_order([t for part in measured for t in _tables(batch, part)], measured, SCHEMA)
+    tables = [_table(batch, part) for part in measured]
+    return in_image_order(tables, [part.places for part in measured], SCHEMA)
 
 
 def what_if_rows(batch: Batch, measured: Sequence[Measured]) -> pa.Table:
     """The what-if rows of a batch, image by image, in the order of the images."""
     tables = [
-        table
+        what_if_table([batch.ids[place] for place in part.places], part.target, part.forecasts)
         for part in measured
-        for table in what_if_table(
-            [batch.ids[place] for place in part.places], part.target, part.forecasts
-        )
     ]
-    return _in_order(tables, measured, WHAT_IF_SCHEMA)
-
-
-def _in_order(
-    tables: Sequence[pa.Table], measured: Sequence[Measured], schema: pa.Schema
-) -> pa.Table:
-    """One table an image, of images grouped by size, as one table in the images' own order."""
-    if not tables:
-        return schema.empty_table()
-    order = [place for part in measured for place in part.places]
-    return pa.concat_tables([tables[i] for i in np.argsort(order)]).unify_dictionaries()
+    return in_image_order(tables, [part.places for part in measured], WHAT_IF_SCHEMA)
 
 
 def _by_size(batch: Batch) -> list[list[int]]:
@@ -207,27 +195,20 @@ def _by_size(batch: Batch) -> list[list[int]]:
     return list(sizes.values())
 
 
-def _tables(batch: Batch, found: Measured) -> Iterator[pa.Table]:
-    """One table an image."""
-    predicted = found.logits.argmax(dim=1).tolist()
-    explained = found.target.tolist()
-    count = len(found.curves)
-    stacked = {
-        name: torch.stack([getattr(c, name) for c in found.curves.values()], dim=1).cpu().numpy()
-        for name in ("allegiance", "probability", "logit", "changed")
-    }
-    words = [pa.array(column).dictionary_encode() for column in zip(*found.curves, strict=True)]
-    for b, place in enumerate(found.places):
-        lists = [
-            pa.array(list(values[b]), SCHEMA.field(name).type) for name, values in stacked.items()
-        ]
-        columns = [
-            pa.array([batch.ids[place]] * count),
-            pa.array([batch.labels[place]] * count, pa.int32()),
-            pa.array([predicted[b]] * count, pa.int32()),
-            pa.array([explained[b]] * count, pa.int32()),
-            *(word.cast(_WORD) for word in words),
-            *lists,
-            pa.array([found.pixels[b, 0].numel()] * count, pa.int32()),
-        ]
-        yield pa.Table.from_arrays(columns, schema=SCHEMA)
+def _table(batch: Batch, found: Measured) -> pa.Table:
+    protocols, names, fills = zip(*found.curves, strict=True)
+    return image_rows(
+        SCHEMA,
+        {
+            "id": [batch.ids[place] for place in found.places],
+            "label": [batch.labels[place] for place in found.places],
+            "predicted": found.logits.argmax(dim=1).tolist(),
+            "explained": found.target.tolist(),
+            "pixels": [found.pixels[0, 0].numel()] * len(found.places),
+        },
+        {"protocol": protocols, "map": names, "fill": fills},
+        {
+            name: torch.stack([getattr(c, name) for c in found.curves.values()], 1).cpu().numpy()
+            for name in ("allegiance", "probability", "logit", "changed")
+        },
+    )

@@ -1,6 +1,6 @@
 """What-if over many images: the rows of foretold and real changes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 import torch
@@ -12,17 +12,17 @@ from chiaroscuro.edits import pixel_order, tie_priority
 from chiaroscuro.fills import filled
 from chiaroscuro.metrics import Forecast, forecast
 from chiaroscuro.metrics.forecast import top_edit
+from chiaroscuro.runs.columns import WORD, image_rows
 
 WhatIfKey = tuple[str, str]
 """Map and fill."""
 
-_WORD = pa.dictionary(pa.int16(), pa.string())
 WHAT_IF_SCHEMA = pa.schema(
     [
         ("id", pa.string()),
         ("explained", pa.int32()),
-        ("map", _WORD),
-        ("fill", _WORD),
+        ("map", WORD),
+        ("fill", WORD),
         ("foretold", pa.float32()),
         ("real", pa.list_(pa.float32())),
         ("kept", pa.list_(pa.bool_())),
@@ -58,9 +58,9 @@ def forecasts(
 
 def what_if_table(
     ids: Sequence[str], target: Tensor, found: Mapping[WhatIfKey, Forecast]
-) -> Iterator[pa.Table]:
+) -> pa.Table:
     """The rows of each image in turn."""
-    words = [pa.array(column).dictionary_encode() for column in zip(*found, strict=True)]
+    names, fills = zip(*found, strict=True)
     images = torch.arange(len(target))
     values = {
         "foretold": [one.predicted.cpu()[images, target.cpu()] for one in found.values()],
@@ -70,17 +70,9 @@ def what_if_table(
         "flipped": [one.flipped() for one in found.values()],
         "changed": [one.changed for one in found.values()],
     }  # fmt: skip
-    stacked = {name: torch.stack(several, dim=1).cpu() for name, several in values.items()}
-    for b, id_ in enumerate(ids):
-        yield pa.Table.from_arrays(
-            [
-                pa.array([id_] * len(found)),
-                pa.array([int(target[b])] * len(found), pa.int32()),
-                *(word.cast(_WORD) for word in words),
-                *(
-                    pa.array(list(several[b].numpy()), WHAT_IF_SCHEMA.field(name).type)
-                    for name, several in stacked.items()
-                ),
-            ],
-            schema=WHAT_IF_SCHEMA,
-        )
+    return image_rows(
+        WHAT_IF_SCHEMA,
+        {"id": ids, "explained": target.tolist()},
+        {"map": names, "fill": fills},
+        {n: torch.stack(several, dim=1).cpu().numpy() for n, several in values.items()},
+    )
