@@ -25,8 +25,8 @@ class _Stage:
     """Steps first..last-1, between two waists: places where a single gradient is under way.
 
     `number` is the output through which it enters, `shape` its shape for one class, `size` the
-    elements of the largest gradient inside. `narrows`: at its start the gradient has this shape
-    and its first axis is that of the rows, so that a basis may begin here.
+    elements of the largest gradient in it and at its end. `narrows`: at its start the gradient has
+    this shape and its first axis is that of the rows, so that a basis may begin here.
     """
 
     first: int
@@ -184,9 +184,12 @@ def _stages(tape: Tape, steps: Sequence[Step]) -> list[_Stage]:
     stages, first, narrows = [], 0, False
     for place, operation in enumerate(tape.entries):
         if place and len(live) == 1:
-            shape = tape.entries[entry.place].shapes[entry.number]
+            shape = _shape_at(tape, entry)
+            # What the last step hands on counts too: a pooling's is larger than what it takes.
+            (leaving,) = live
+            size = max(size, _shape_at(tape, leaving).numel())
             stages.append(_Stage(first, place, entry.number, shape, size, narrows))
-            (entry,), first, size = live, place, 0
+            entry, first, size = leaving, place, 0
             # A step that was joined into this one handed on a gradient of another shape.
             narrows = fixed and steps[place - 1] is not as_it_is
         fixed = fixed and keeps_rows(operation)
@@ -194,6 +197,10 @@ def _stages(tape: Tape, steps: Sequence[Step]) -> list[_Stage]:
         live |= {edge for edge in operation.edges if edge is not None}
         size = max([size, *(shape.numel() for shape in operation.shapes)])
     return stages
+
+
+def _shape_at(tape: Tape, edge: Edge) -> torch.Size:
+    return tape.entries[edge.place].shapes[edge.number]
 
 
 class Whole:
