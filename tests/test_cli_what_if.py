@@ -45,6 +45,15 @@ def test_it_prints_what_was_foretold_and_came(photo, model, tmp_path):
     assert lines[-1] == f"page: {folder / 'index.html'}"
 
 
+def test_a_method_is_part_of_the_result_and_of_its_name(photo, model, tmp_path):
+    words = ["--map", "positive", "--method", "smoothgrad", "--points", "3", "--sigma", "0.1"]
+    done = run(photo, "--model", model, "--out", str(tmp_path / "out"), *words)
+    assert done.exit_code == 0, done.stderr
+    folder = tmp_path / "out" / "tower-smoothgrad-positive-0.05-black"
+    assert json.loads((folder / "what-if.json").read_text())["choices"]["method"] == "smoothgrad"
+    assert run(photo, "--model", model, "--out", str(tmp_path / "out")).exit_code == 0
+
+
 def test_choices_reach_the_result_and_json_is_all_that_is_printed(photo, model, tmp_path):
     words = ["--map", "random", "--fraction", "0.2", "--change", "-0.1", "--target", "owl"]
     words += ["--rivals", "top:1", "--tolerance", "0.5", "--seed", "7", "--fit", "pad", "--json"]

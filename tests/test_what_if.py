@@ -9,10 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from chiaroscuro import Classifier, class_gradients, saliency_maps, what_if
+from chiaroscuro import Classifier, class_gradients, edit_map, saliency_maps, what_if
 from chiaroscuro.changes.sheet import make_sheet, what_changes
-from chiaroscuro.choices import ORDERS
+from chiaroscuro.choices import EDIT_MAPS, ORDERS, MethodOptions
 from chiaroscuro.errors import ChoiceError, InputError, ResultError
+from chiaroscuro.gradients import Method
 from chiaroscuro.images import find_photos
 from chiaroscuro.render import enlarged
 from chiaroscuro.report.what_if import sentences
@@ -89,12 +90,31 @@ def test_every_order_takes_its_first_pixels(name, toy):
         other = what_if(toy, image(), name, 0.1, "white", seed=1)
         assert not np.array_equal(found.changed, other.changed)
         return
-    values = saliency_maps(class_gradients(toy, pixels), name)[name][0].numpy()
+    if name in EDIT_MAPS:
+        source = torch.Generator().manual_seed(0)
+        values = edit_map(toy, pixels, "white", name, generator=source)[0].numpy()
+    else:
+        values = saliency_maps(class_gradients(toy, pixels), name)[name][0].numpy()
     lowest, rest = values[found.changed].min(), values[~found.changed].max()
     assert lowest >= rest
     assert found.real == pytest.approx(
         (toy(torch.from_numpy(found.edited)[None]) - toy(pixels))[0].numpy()
     )
+
+
+def test_a_method_makes_the_map_that_is_followed(toy):
+    pixels = torch.from_numpy(image()).permute(2, 0, 1)[None].double()
+    method = Method("integrated-gradients", points=4, baseline="white")
+    found = what_if(toy, image(), "positive", 0.1, "black", method=method)
+    values = saliency_maps(class_gradients(toy, pixels, method=method), "positive")["positive"]
+    assert values[0].numpy()[found.changed].min() >= values[0].numpy()[~found.changed].max()
+    assert found.choices["method"] == "integrated-gradients"
+    plain = what_if(toy, image(), "positive", 0.1, "black")
+    assert plain.choices["method"] == "gradient"
+    assert not np.array_equal(plain.changed, found.changed)
+    options = MethodOptions("integrated-gradients", 4, baseline="white")
+    again = what_if(toy, image(), "positive", 0.1, "black", method=options)
+    assert np.array_equal(again.changed, found.changed)
 
 
 def test_choices_are_kept_and_targets_and_rivals_named(toy):
@@ -116,6 +136,9 @@ def test_other_input_is_refused_in_one_line(toy):
             what_if(toy, image(), **options)
     with pytest.raises(InputError, match=r"map has shape \(3, 3\): expected \(H, W\) = \(12, 12\)"):
         what_if(toy, image(), np.zeros((3, 3)))
+    for name in ("random", "partial-edit"):
+        with pytest.raises(ChoiceError, match=f"method smoothgrad has no part in map '{name}'"):
+            what_if(toy, image(), name, method="smoothgrad")
     many = Classifier(toy.module, multi_label=True)
     with pytest.raises(ChoiceError, match="give a target"):
         what_if(many, image(), "random")

@@ -103,7 +103,6 @@ RANKING_MAPS: tuple[str, ...] = tuple(
 """The maps that order pixels: neither classes nor the degenerate printed forms."""
 RANDOM = "random"
 """The order of pixels that knows nothing: the control beside every map."""
-ORDERS: tuple[str, ...] = (*RANKING_MAPS, RANDOM)
 WHAT_IF_FILE = "what-if.json"
 """The file that marks a folder as a saved what-if."""
 
@@ -125,6 +124,8 @@ EDIT_MAPS: dict[str, MapChoice] = {
 """Every map made for a given change of pixels; functions are in `edit_maps.EDIT_MAPS`."""
 MEASURED_MAPS: tuple[str, ...] = (*RANKING_MAPS, *EDIT_MAPS)
 """Every map that deletion can order pixels by."""
+ORDERS: tuple[str, ...] = (*MEASURED_MAPS, RANDOM)
+"""Every order in which pixels can be taken."""
 PAPER_MAPS: tuple[str, ...] = ("original", "positive", "negative", "active", "inactive")
 EXPLAIN_MAPS: tuple[str, ...] = (*PAPER_MAPS, "signed")
 CONTRAST_MAPS: tuple[str, ...] = (*PAPER_MAPS, "margin")

@@ -1,29 +1,25 @@
 """One image, a map's first pixels changed, and the network asked before, on the way and after."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from chiaroscuro.catalogue import versions
+from chiaroscuro.changes.order import OrderRule, OwnValues, pixels_in_order
 from chiaroscuro.changes.outcome import WhatIf
 from chiaroscuro.choices import (
-    ORDERS,
-    RANDOM,
     WHAT_IF_FRACTION,
     WHAT_IF_TOLERANCE,
     Fill,
     Fit,
+    MethodOptions,
     RivalRule,
-    check_names,
     parse_fill,
 )
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.edits import pixel_order, tie_priority
-from chiaroscuro.errors import ChoiceError, InputError
+from chiaroscuro.errors import ChoiceError
+from chiaroscuro.explanations.methods import make_method
 from chiaroscuro.explanations.predictions import prediction, top_predictions
 from chiaroscuro.explanations.reading import (
     ImageLike,
@@ -34,10 +30,8 @@ from chiaroscuro.explanations.reading import (
 )
 from chiaroscuro.explanations.single import named_rivals
 from chiaroscuro.fills import filled
-from chiaroscuro.gradients import class_gradients
+from chiaroscuro.gradients import Method
 from chiaroscuro.gradients.engine import Progress
-from chiaroscuro.gradients.slots import resolve_target
-from chiaroscuro.maps import saliency_maps
 from chiaroscuro.metrics.forecast import Forecast, forecast, top_edit
 
 STEPS = (*(2.0**-power for power in range(10, 5, -1)), *(step / 32 for step in range(1, 33)))
@@ -48,12 +42,13 @@ Photos of many pixels part from their gradient within a few per cent of the way.
 def what_if(
     classifier: Classifier,
     image: ImageLike,
-    map: str | Tensor | NDArray[Any] = "active",
+    map: str | OwnValues = "active",
     fraction: float = WHAT_IF_FRACTION,
     change: str | Fill = "black",
     *,
     target: int | str | None = None,
     rivals: str | Sequence[int | str] | RivalRule = "all",
+    method: str | Method | MethodOptions = "gradient",
     fit: Fit | None = None,
     tolerance: float = WHAT_IF_TOLERANCE,
     seed: int = 0,
@@ -61,11 +56,12 @@ def what_if(
 ) -> WhatIf:
     """Change the first pixels of a map's order, and hold the outcome against first order.
 
-    The round(fraction H W) highest pixels of `map` (a ranking map's name, "random", or values
-    (H, W) of your own) become what `change` says: black, white, mean, blur, +0.1, -0.1, ... With d
-    their change and J the Jacobian of the logits, first order foretells J d. `image`, `target` and
-    `rivals` are taken as `explain` takes them; `tolerance` is the share of the foretold change by
-    which the real one may differ and still keep it. `seed` breaks ties and draws what is random.
+    The round(fraction H W) highest pixels of `map` (the name of a ranking map or, made for this
+    change, of an edit map; "random"; or values (H, W) of your own) become what `change` says:
+    black, white, mean, blur, +0.1, -0.1, ... With d their change and J the Jacobian of the logits,
+    first order foretells J d. `image`, `target`, `rivals` and `method` are taken as `explain` takes
+    them; `tolerance` is the share of the foretold change by which the real one may differ and still
+    keep it. `seed` breaks ties and draws what is random.
 
     Raises `ImageError`, `ChoiceError`, `InputError` or `ModelError`.
 
@@ -77,9 +73,8 @@ def what_if(
     check_classifier(classifier)
     fill = parse_fill(change)
     wanted = None if target is None else classifier.class_index(target)
-    rule = named_rivals(classifier, rivals)
-    if isinstance(map, str):
-        check_names("map", [map], ORDERS)
+    made = make_method(method, classifier) if isinstance(method, MethodOptions) else method
+    rule = OrderRule(map, wanted, named_rivals(classifier, rivals), made, seed)
     if not 0 < fraction < 1 or tolerance <= 0:
         raise ChoiceError(
             f"fraction is {fraction} and tolerance {tolerance}: expected a fraction within (0, 1) "
@@ -87,8 +82,9 @@ def what_if(
         )
     pixels, crop, _, facts = read_image(classifier, image, fit)
     batch = as_batch(classifier, pixels)
-    order, chosen = _order(classifier, batch, map, wanted, rule, seed, progress)
-    edited = top_edit(batch, filled(batch, fill, seed), order, fraction)
+    changed = filled(batch, fill, seed)
+    order, chosen = pixels_in_order(classifier, batch, changed, rule, progress)
+    edited = top_edit(batch, changed, order, fraction)
     found = forecast(classifier, batch, edited, STEPS)
     logits = found.logits[0]
     after = logits + found.real[0, -1]
@@ -99,7 +95,8 @@ def what_if(
         "fraction": fraction,
         "change": str(fill),
         "target": "predicted" if target is None else target,
-        "rivals": str(rule),
+        "rivals": str(rule.rivals),
+        "method": rule.method_name,
         "score": "logit",
         "fit": fit or classifier.framing.fit,
         "tolerance": tolerance,
@@ -133,33 +130,6 @@ def what_if(
         model=classifier.describe(),
         versions=versions(),
     )
-
-
-def _order(
-    classifier: Classifier,
-    pixels: Tensor,
-    map: str | Tensor | NDArray[Any],
-    wanted: int | None,
-    rule: RivalRule,
-    seed: int,
-    progress: Progress | None,
-) -> tuple[Tensor, int]:
-    """The order in which pixels are taken (1, N), and the explained class."""
-    priority = tie_priority(pixels, seed)
-    if isinstance(map, str) and map != RANDOM:
-        gradients = class_gradients(classifier, pixels, wanted, rule, progress=progress)
-        return pixel_order(saliency_maps(gradients, map)[map], priority), int(gradients.target[0])
-    chosen = resolve_target(wanted, classifier(pixels), multi_label=classifier.multi_label)
-    target = int(chosen[0])
-    if isinstance(map, str):
-        return priority, target
-    values = torch.as_tensor(map, device=pixels.device)
-    if values.shape != pixels.shape[2:]:
-        raise InputError(
-            f"map has shape {tuple(values.shape)}: expected (H, W) = {tuple(pixels.shape[2:])} as "
-            "the pixels that the network sees"
-        )
-    return pixel_order(values[None].to(pixels.dtype), priority), target
 
 
 def _holds(found: Forecast, target: int, tolerance: float) -> float:

@@ -9,6 +9,7 @@ from chiaroscuro.choices import (
     EXPLAIN_MAPS,
     FITS,
     METHODS,
+    ORDERS,
     RANKING_MAPS,
     SCORES,
     WHAT_IF_FRACTION,
@@ -71,7 +72,7 @@ def compare(
         "score": check_names("score", [score], SCORES)[0],
         "method": check_names("method", [method], METHODS)[0],
     }
-    taken = (change, fraction, check_names("map", [by], RANKING_MAPS)[0])
+    taken = (change, fraction, check_names("map", [by], ORDERS)[0])
     if change is not None:
         parse_fill(change)
     from chiaroscuro.cli import compare_run

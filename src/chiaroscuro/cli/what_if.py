@@ -6,14 +6,17 @@ from typing import Annotated
 import typer
 
 from chiaroscuro.choices import (
+    BASELINES,
     DEFAULT_MODEL,
     FILLS,
     FITS,
+    METHODS,
     ORDERS,
     WHAT_IF_FRACTION,
     WHAT_IF_TOLERANCE,
     check_names,
     parse_fill,
+    parse_method,
     parse_rivals,
 )
 
@@ -35,6 +38,23 @@ def what_if(
         str, typer.Option(help="The class to explain: predicted, an index, or any of its names.")
     ] = "predicted",
     rivals: Annotated[str, typer.Option(help="all, or top:N for the N best others.")] = "all",
+    method: Annotated[
+        str, typer.Option(help=f"How class gradients are made: {', '.join(METHODS)}.")
+    ] = "gradient",
+    points: Annotated[
+        int | None, typer.Option(help="Places where a method asks the gradient. Default: its own.")
+    ] = None,
+    sigma: Annotated[
+        float | None, typer.Option(help="smoothgrad's noise, in units of pixel value: 0.15.")
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(help=f"Where integrated-gradients begins: {', '.join(BASELINES)}."),
+    ] = None,
+    background: Annotated[
+        str | None,
+        typer.Option(help="Photos that expected-gradients begins from: a folder or glob."),
+    ] = None,
     fit: Annotated[
         str | None,
         typer.Option(
@@ -64,12 +84,13 @@ def what_if(
     check_names("map", [map_], ORDERS)
     parse_rivals(rivals)
     fill = parse_fill(change)
+    made = parse_method(method, points, sigma, baseline, background)
     chosen = check_names("fit", [fit], FITS)[0] if fit else None
     from chiaroscuro.cli import what_if_run
 
     what_if_run.run(
         image, model, out, device, threads,
-        map=map_, fraction=fraction, change=fill, fit=chosen, rivals=rivals, tolerance=tolerance,
-        seed=seed, target=None if target == "predicted" else target,
+        map=map_, fraction=fraction, change=fill, fit=chosen, rivals=rivals, method=made,
+        tolerance=tolerance, seed=seed, target=None if target == "predicted" else target,
         overwrite=force, as_json=as_json, quiet=quiet,
     )  # fmt: skip

@@ -50,7 +50,9 @@ def run(
 
 def _name(path: Path, choices: Mapping[str, Any]) -> str:
     change = str(choices["change"]).replace(":", "-")
-    return f"{path.stem}-{choices['map']}-{choices['fraction']:g}-{change}"
+    method = choices["method"].name
+    by = choices["map"] if method == "gradient" else f"{method}-{choices['map']}"
+    return f"{path.stem}-{by}-{choices['fraction']:g}-{change}"
 
 
 def _lines(path: Path, about: Mapping[str, Any]) -> Iterator[str]:
