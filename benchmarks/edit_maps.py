@@ -159,11 +159,7 @@ def _asked(
 
 def report(work: Work) -> None:
     """Every order's area in black and white, with its interval and its share of original's."""
-    found = {fill: _kept(work, fill, _every_map) for fill in FILLS}
-    areas = {
-        fill: {n: _areas(k, work.fractions, by_range=work.by_range) for n, k in kept.items()}
-        for fill, kept in found.items()
-    }
+    areas = {fill: areas_of(work, fill, _every_map) for fill in FILLS}
     print("| order | black | of original | white | of original |\n|---|---|---|---|---|")
     for name in areas["black"]:
         cells = []
@@ -171,6 +167,14 @@ def report(work: Work) -> None:
             share = areas[fill][name].mean() / areas[fill]["original"].mean()
             cells += [interval_text(areas[fill][name]), f"{share:.3f}"]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+def areas_of(work: Work, fill: str, make: MakeMaps) -> dict[str, Floats]:
+    """The area of every image's curve (B,), by map."""
+    return {
+        name: _areas(kept, work.fractions, by_range=work.by_range)
+        for name, kept in _kept(work, fill, make).items()
+    }
 
 
 def _every_map(
