@@ -36,6 +36,8 @@ class Extremes:
             _climb(self.high, self.high_class, high, _holder(gradients == high, index))
             # The lowest value is the highest of the negated ones.
             _climb(-self.low, self.low_class, -low, _holder(gradients == low, index))
+        if gradients.stride(0) == 1:  # a pixel's classes lie side by side
+            gradients = torch.stack([gradients.amax(dim=0), gradients.amin(dim=0)])
         for gradient in gradients:  # images stay in the cache, a few classes of them do not
             torch.maximum(self.high, gradient, out=self.high)
             torch.minimum(self.low, gradient, out=self.low)

@@ -16,8 +16,8 @@ from chiaroscuro.gradients.tape import Edge, Tape
 
 _WORTH = 0.9
 """A basis is used where it needs fewer than this share of the backward passes."""
-_PRODUCT_BYTES = 32 << 20
-"""Gradients made from a basis at a time."""
+_PRODUCT_BYTES = 64 << 20
+"""Gradients made from a basis at a time; a pixel's own lie side by side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +109,9 @@ class Program:
         size = self._pixels.numel() * self._itemsize
         first = 0
         for part in torch.split(weights, max(1, _PRODUCT_BYTES // size)):
-            found = [times(self._basis[row], part[:, row].contiguous()).T for row in range(rows)]
-            joined = found[0][:, None] if rows == 1 else torch.stack(found, dim=1)
-            yield first, torch.unflatten(joined, 2, image)
+            found = [times(self._basis[row], part[:, row].contiguous()) for row in range(rows)]
+            joined = found[0][None] if rows == 1 else torch.stack(found)
+            yield first, torch.unflatten(joined.permute(2, 0, 1), 2, image)
             first += len(part)
 
     def _make_basis(self, like: Tensor) -> Tensor:

@@ -1,0 +1,83 @@
+"""Tables of the results pages, from the folders that the commands wrote.
+
+python -m tools.result_tables check FOLDER      # of `chiaroscuro check`
+python -m tools.result_tables what-if FOLDER    # of `chiaroscuro evaluate --what-if`
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+Figures = Mapping[str, Any]
+"""A value with the ends of its interval."""
+
+_SHARES = ("direction", "flipped", "flip_foretold", "kept")
+_NUMBERS = ("slope", "foretold", "real")
+
+
+def main() -> None:
+    """Print the tables of one folder."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("kind", choices=["check", "what-if"])
+    parser.add_argument("folder", type=Path)
+    arguments = parser.parse_args()
+    name, lines = {"check": ("check.json", _check), "what-if": ("summary.json", _what_if)}[
+        arguments.kind
+    ]
+    print("\n".join(lines(json.loads((arguments.folder / name).read_text(encoding="utf-8")))))
+
+
+def _check(found: Figures) -> Iterator[str]:
+    """A table a method: what each kind of change leaves of every map's rank correlation."""
+    yield f"{found['data']['images']} images, {len(found['layers'])} steps"
+    for method in dict.fromkeys(entry["method"] for entry in found["maps"]):
+        yield f"\n| {method} | weights random | all random | second-best class | noise | verdict |"
+        yield f"|{'---|' * 6}"
+        for entry in found["maps"]:
+            if entry["method"] != method:
+                continue
+            told = (
+                entry["cascade_mean"][0]["correlation"],
+                entry["cascade"][-1]["correlation"],
+                entry["class"][0]["correlation"],
+                entry["noise"][0]["correlation"],
+            )
+            words = entry["verdict"]["weights"]["words"].split(":")[0]
+            layers = len(entry["verdict"]["overlooked"])
+            passed = f"{words}; overlooks {layers} layers" if layers else words
+            yield f"| {entry['map']} | {' | '.join(map(_number, told))} | {passed} |"
+
+
+def _what_if(found: Figures) -> Iterator[str]:
+    """A table a figure: maps by fills, the whole change made; the slope at a tenth of it too."""
+    fills = found["choices"]["fills"]
+    rows = {(row["map"], row["fill"], row["step"]): row for row in found["what_if"]}
+    maps = dict.fromkeys(row["map"] for row in found["what_if"])
+    tables = [(name, 1.0, _share) for name in _SHARES]
+    tables += [(name, 1.0, _number) for name in _NUMBERS] + [("slope", 0.1, _number)]
+    yield f"{found['data']['images']} images"
+    for name, step, text in tables:
+        yield f"\n{name.replace('_', ' ')}, step {step:g}\n"
+        yield f"| | {' | '.join(fills)} |\n|{'---|' * (len(fills) + 1)}"
+        for map_ in maps:
+            cells = [text(rows[map_, fill, step][name]) for fill in fills]
+            yield f"| {map_} | {' | '.join(cells)} |"
+
+
+def _share(figures: Figures | None) -> str:
+    if figures is None:
+        return "-"
+    value, low, high = (100 * figures[name] for name in ("value", "low", "high"))
+    return f"{value:.0f} [{low:.0f}, {high:.0f}]"
+
+
+def _number(figures: Figures | None) -> str:
+    if figures is None:
+        return "-"
+    return f"{figures['value']:.2f} [{figures['low']:.2f}, {figures['high']:.2f}]"
+
+
+if __name__ == "__main__":
+    main()
