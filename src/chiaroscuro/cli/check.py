@@ -5,40 +5,25 @@ from typing import Annotated
 
 import typer
 
-from chiaroscuro.choices import DEFAULT_MODEL, METHODS, RANKING_MAPS, SCORES
+from chiaroscuro.choices import DEFAULT_MODEL, METHODS, RANKING_MAPS
+from chiaroscuro.cli import options
 
 
 def check(
-    data: Annotated[
-        str,
-        typer.Option(help="A folder, a Parquet file, cifar10, imagenette, or OWNER/NAME."),
-    ],
-    model: Annotated[
-        str, typer.Option(help="What `chiaroscuro models` lists, such as torchvision:resnet18.")
-    ] = DEFAULT_MODEL,
-    out: Annotated[Path, typer.Option(help="The folder for rows, figures and page.")] = Path(
-        "chiaroscuro-check"
-    ),
-    data_root: Annotated[
-        Path | None, typer.Option(help="A folder with a data set's folder, in place of its name.")
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option(help="Default: test, then validation, then train.")
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="So many images, drawn with the seed.")] = 64,
+    data: options.DataOption,
+    model: options.Model = DEFAULT_MODEL,
+    out: options.RunFolder = Path("chiaroscuro-check"),
+    data_root: options.DataRoot = None,
+    split: options.Split = None,
+    limit: Annotated[int, options.LIMIT] = 64,
     seed: Annotated[int, typer.Option(help="Draws images, weights, noise and orders.")] = 0,
-    map_: Annotated[
-        list[str] | None,
-        typer.Option("--map", help=f"{', '.join(RANKING_MAPS)}; repeatable. Default: all."),
-    ] = None,
+    map_: options.RankingMaps = None,
     method: Annotated[
         list[str] | None,
         typer.Option(help=f"{', '.join(METHODS)}; repeatable. Default: gradient."),
     ] = None,
-    rivals: Annotated[
-        str, typer.Option(help="top:N, all, or classes by index or name separated by ;")
-    ] = "top:10",
-    score: Annotated[str, typer.Option(help=f"One of {', '.join(SCORES)}.")] = "logit",
+    rivals: options.SetRivals = "top:10",
+    score: options.Score = "logit",
     depths: Annotated[
         int, typer.Option(min=0, help="Steps from output to input; 0: one for every layer.")
     ] = 12,
@@ -52,19 +37,13 @@ def check(
     reference: Annotated[
         bool, typer.Option(help="Also check a method that is known to fail.")
     ] = True,
-    colour_only: Annotated[
-        bool, typer.Option("--colour-only", help="Leave files out that are not RGB.")
-    ] = False,
-    batch: Annotated[
-        int | None, typer.Option(min=1, help="Images at a time. Default: by their size.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, mps.")] = "cpu",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads. Default: PyTorch's own.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing check.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    colour_only: options.ColourOnly = False,
+    batch: options.Batch = None,
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
+    force: options.Force = False,
+    as_json: options.SummaryAsJson = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Check that maps change with the weights and the class, and not with a little noise."""
     from chiaroscuro.checks.settings import CheckSettings

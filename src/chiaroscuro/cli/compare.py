@@ -17,6 +17,7 @@ from chiaroscuro.choices import (
     parse_fill,
     parse_rivals,
 )
+from chiaroscuro.cli import options
 from chiaroscuro.errors import ChoiceError
 
 
@@ -35,12 +36,12 @@ def compare(
             help=f"{', '.join(RANKING_MAPS)}; repeatable. Default: {', '.join(EXPLAIN_MAPS)}.",
         ),
     ] = None,
-    rivals: Annotated[str, typer.Option(help="all, or top:N for the N best others.")] = "all",
+    rivals: options.PhotoRivals = "all",
     fit: Annotated[
         str | None, typer.Option(help=f"{', '.join(FITS)}. Default: each model's own.")
     ] = None,
-    score: Annotated[str, typer.Option(help=f"One of {', '.join(SCORES)}.")] = "logit",
-    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = "gradient",
+    score: options.Score = "logit",
+    method: options.Method = "gradient",
     change: Annotated[
         str | None,
         typer.Option(help="Also ask each what a change of its top pixels does: black, +0.1, ..."),
@@ -49,22 +50,20 @@ def compare(
         float, typer.Option(help="The share of pixels that --change takes.")
     ] = WHAT_IF_FRACTION,
     by: Annotated[str, typer.Option(help="The map whose top pixels --change takes.")] = "active",
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, mps.")] = "cpu",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads. Default: PyTorch's own.")
-    ] = None,
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
     out: Annotated[Path, typer.Option(help="The folder for figure and page.")] = Path(
         "chiaroscuro-comparison"
     ),
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing result.")] = False,
+    force: options.Force = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Compare checkpoints on one photo: what each says, its maps, and how they differ."""
     if len(model) < 2:
         raise ChoiceError("one model to compare: give --model at least twice")
     parse_rivals(rivals)
-    options = {
+    asked = {
         "target": None if target == "predicted" else target,
         "maps": check_names("map", map_ or EXPLAIN_MAPS, RANKING_MAPS),
         "rivals": rivals,
@@ -80,7 +79,7 @@ def compare(
     compare_run.run(
         image,
         model,
-        options,
+        asked,
         taken,
         out,
         device,

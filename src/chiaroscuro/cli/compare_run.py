@@ -1,12 +1,10 @@
 """What `chiaroscuro compare` does once its words are parsed; imports torch."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
-
+from chiaroscuro.cli.endings import print_result
 from chiaroscuro.cli.preparation import load, prepare
 from chiaroscuro.cli.progress import progress_bars
 from chiaroscuro.comparisons import beside_change, compare
@@ -43,12 +41,7 @@ def run(
         )
         found.save(out, overwrite=overwrite)
     about = describe(found)
-    if as_json:
-        typer.echo(json.dumps(about))
-    elif not quiet:
-        for line in _lines(about):
-            typer.echo(line)
-        typer.echo(f"page: {(out / 'index.html').resolve()}")
+    print_result(about, _lines(about), out, as_json=as_json, quiet=quiet)
 
 
 def _lines(about: Mapping[str, Any]) -> Iterator[str]:

@@ -1,14 +1,10 @@
 """What `chiaroscuro evaluate` does once its words are parsed; imports torch."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import typer
-
-from chiaroscuro.cli.preparation import load, prepare
-from chiaroscuro.cli.progress import progress_bars
+from chiaroscuro.cli.set_run import run_set
 from chiaroscuro.report.promises import promise_sentences
 from chiaroscuro.runs import EvaluationSettings, evaluate
 
@@ -25,24 +21,11 @@ def run(
     quiet: bool,
 ) -> None:
     """Evaluate, show progress, print the areas and the page's path."""
-    prepare(settings.threads, quiet=quiet)
-    try:
-        with progress_bars(quiet=quiet) as bars:
-            classifier = load(settings.model, settings.device)
-            summary = evaluate(
-                classifier, settings, out, resume=resume, overwrite=overwrite,
-                data_root=data_root, check=check,
-                on_images=lambda *told: bars.show("images", *told),
-            )  # fmt: skip
-    except KeyboardInterrupt:
-        typer.echo("interrupted: go on with the same command and --resume", err=True)
-        raise typer.Exit(130) from None
-    if as_json:
-        typer.echo(json.dumps(summary))
-    elif not quiet:
-        for line in _lines(summary):
-            typer.echo(line)
-        typer.echo(f"page: {(out / 'index.html').resolve()}")
+    run_set(
+        evaluate, settings, out, _lines,
+        resume=resume, overwrite=overwrite, data_root=data_root, check=check,
+        interrupted="go on with the same command and --resume", as_json=as_json, quiet=quiet,
+    )  # fmt: skip
 
 
 def _lines(summary: Mapping[str, Any]) -> Iterator[str]:

@@ -6,20 +6,19 @@ from typing import Annotated, Any
 import typer
 
 from chiaroscuro.choices import (
-    BASELINES,
     CONTRAST_MAPS,
     DEFAULT_MODEL,
     DEFAULT_OUT,
     EXPLAIN_MAPS,
     FITS,
     MAPS,
-    METHODS,
     SCALES,
     SCORES,
     check_names,
     parse_method,
     parse_rivals,
 )
+from chiaroscuro.cli import options
 from chiaroscuro.errors import ChoiceError
 from chiaroscuro.stopwatch import Stopwatch
 
@@ -31,12 +30,8 @@ def explain(
             metavar="IMAGE", help="Photos, folders or globs. Without any: two packaged photos."
         ),
     ] = None,
-    model: Annotated[
-        str, typer.Option(help="See 'chiaroscuro models'.", show_default=True)
-    ] = DEFAULT_MODEL,
-    target: Annotated[
-        str, typer.Option(help="The class to explain: predicted, an index, or any of its names.")
-    ] = "predicted",
+    model: options.Model = DEFAULT_MODEL,
+    target: options.Target = "predicted",
     map_: Annotated[
         list[str] | None,
         typer.Option(
@@ -49,55 +44,27 @@ def explain(
         list[str] | None,
         typer.Option(help="A class to compare with, by index or name; repeat for more."),
     ] = None,
-    rivals: Annotated[
-        str | None,
-        typer.Option(
-            help="all; top:N, the N best other classes; runner-up; mean or softmax, one weighted "
-            "mean of them; or weights by index, 3=0.7,5=0.3. Default: all."
-        ),
-    ] = None,
+    rivals: Annotated[str | None, typer.Option(help=f"{options.RIVALS} Default: all.")] = None,
     why_not: Annotated[
         str | None,
         typer.Option(
             help="Why this class and not that one: compare with it alone, and show the margin."
         ),
     ] = None,
-    method: Annotated[
-        str, typer.Option(help=f"How class gradients are made: {', '.join(METHODS)}.")
-    ] = "gradient",
-    points: Annotated[
-        int | None, typer.Option(help="Places where a method asks the gradient. Default: its own.")
-    ] = None,
-    sigma: Annotated[
-        float | None, typer.Option(help="smoothgrad's noise, in units of pixel value: 0.15.")
-    ] = None,
-    baseline: Annotated[
-        str | None,
-        typer.Option(help=f"Where integrated-gradients begins: {', '.join(BASELINES)}."),
-    ] = None,
-    background: Annotated[
-        str | None,
-        typer.Option(help="Photos that expected-gradients begins from: a folder or glob."),
-    ] = None,
-    fit: Annotated[
-        str | None,
-        typer.Option(
-            help=f"How a photo is brought to the model's size: {', '.join(FITS)}. "
-            "Default: the model's own."
-        ),
-    ] = None,
-    score: Annotated[
-        str, typer.Option(help=f"What is differentiated: {', '.join(SCORES)}.")
-    ] = "logit",
+    method: options.Method = "gradient",
+    points: options.Points = None,
+    sigma: options.Sigma = None,
+    baseline: options.Baseline = None,
+    background: options.Background = None,
+    fit: options.Fit = None,
+    score: options.Score = "logit",
     scale: Annotated[
         str, typer.Option(help="Colours per image, or shared by all: image, shared.")
     ] = "image",
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, mps.")] = "cpu",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads. Default: PyTorch's own.")
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Where the results go.")] = Path(DEFAULT_OUT),
-    force: Annotated[bool, typer.Option("--force", help="Replace existing explanations.")] = False,
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
+    out: options.Out = Path(DEFAULT_OUT),
+    force: options.Force = False,
     again: Annotated[
         Path | None,
         typer.Option(help="Repeat the explanation in this folder and report differences."),
@@ -108,7 +75,7 @@ def explain(
     profile: Annotated[
         bool, typer.Option("--profile", help="Tell where the time went, on standard error.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Explain photos: what the network says, and which pixels speak for it, brighter or darker."""
     check_names("scale", [scale], SCALES)
@@ -131,7 +98,7 @@ def explain(
             raise ChoiceError("--again repeats a saved explanation: give it without photos")
         explain_run.repeat(again, device, threads, as_json=as_json, quiet=quiet)
         return
-    options: dict[str, Any] = {
+    asked: dict[str, Any] = {
         "target": None if target == "predicted" else target,
         "maps": check_names("map", map_ or (CONTRAST_MAPS if why_not else EXPLAIN_MAPS), MAPS),
         "rivals": [why_not] if why_not else rival or rivals or "all",
@@ -140,7 +107,7 @@ def explain(
         "score": score,
     }
     default = not given
-    jobs = explain_run.plan_jobs(images or [], options, default_rivals=default, quiet=quiet)
+    jobs = explain_run.plan_jobs(images or [], asked, default_rivals=default, quiet=quiet)
     explain_run.run(
         jobs, model, out, device, threads,
         overwrite=force, scale=scale, as_json=as_json, quiet=quiet,

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from chiaroscuro.choices import MAPS, Scale
+from chiaroscuro.cli.endings import print_page
 from chiaroscuro.cli.preparation import load, prepare, settled
 from chiaroscuro.explanations import Outcome, explain_again, explain_files
 from chiaroscuro.explanations.explanation import Explanation
@@ -78,7 +79,7 @@ def run(
             done += outcome.error is None
             _report(outcome, as_json=as_json, quiet=quiet)
     if done and not as_json and not quiet:
-        typer.echo(f"page: {(out / 'index.html').resolve()}")
+        print_page(out)
     if watch is not None:
         _tell(watch)
     if failed:

@@ -5,43 +5,28 @@ from typing import Annotated
 
 import typer
 
-from chiaroscuro.choices import DEFAULT_MODEL, METHODS, RANKING_MAPS, SCORES
+from chiaroscuro.choices import DEFAULT_MODEL, RANKING_MAPS
+from chiaroscuro.cli import options
 
 
 def localise(
-    data: Annotated[
-        str,
-        typer.Argument(help="A folder, a Parquet file, cifar10, imagenette, or OWNER/NAME."),
-    ],
+    data: options.DataArgument,
     regions: Annotated[
         str,
         typer.Option(help="Boxes as .csv, .json or .parquet, or a folder of PNG masks."),
     ],
-    model: Annotated[
-        str, typer.Option(help="What `chiaroscuro models` lists, such as torchvision:resnet18.")
-    ] = DEFAULT_MODEL,
+    model: options.Model = DEFAULT_MODEL,
     out: Annotated[Path, typer.Option(help="The folder for rows and page.")] = Path(
         "chiaroscuro-localisation"
     ),
-    data_root: Annotated[
-        Path | None, typer.Option(help="A folder with a data set's folder, in place of its name.")
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option(help="Default: test, then validation, then train.")
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="So many images, drawn with the seed.")
-    ] = None,
+    data_root: options.DataRoot = None,
+    split: options.Split = None,
+    limit: options.Limit = None,
     seed: Annotated[int, typer.Option(help="Draws images and intervals.")] = 0,
-    map_: Annotated[
-        list[str] | None,
-        typer.Option("--map", help=f"{', '.join(RANKING_MAPS)}; repeatable. Default: all."),
-    ] = None,
-    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = "gradient",
-    rivals: Annotated[
-        str, typer.Option(help="top:N, all, or classes by index or name separated by ;")
-    ] = "top:10",
-    score: Annotated[str, typer.Option(help=f"One of {', '.join(SCORES)}.")] = "logit",
+    map_: options.RankingMaps = None,
+    method: options.Method = "gradient",
+    rivals: options.SetRivals = "top:10",
+    score: options.Score = "logit",
     target: Annotated[
         str,
         typer.Option(
@@ -54,16 +39,12 @@ def localise(
     smoothing: Annotated[
         float, typer.Option(help="A Gaussian over each map, as a share of the shorter side.")
     ] = 0.0,
-    batch: Annotated[
-        int | None, typer.Option(min=1, help="Images at a time. Default: by their size.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, mps.")] = "cpu",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads. Default: PyTorch's own.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing result.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    batch: options.Batch = None,
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
+    force: options.Force = False,
+    as_json: options.SummaryAsJson = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Measure whether maps point at the object: the highest pixel and the energy in its region."""
     from chiaroscuro.checks.settings import LocalisationSettings

@@ -1,15 +1,11 @@
 """What `chiaroscuro localise` does once its words are parsed; imports torch."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from chiaroscuro.checks import LocalisationSettings, localise
-from chiaroscuro.cli.preparation import load, prepare
-from chiaroscuro.cli.progress import progress_bars
+from chiaroscuro.cli.set_run import run_set
 from chiaroscuro.report.evaluation import interval_text
 from chiaroscuro.report.localisation import against_chance
 
@@ -24,23 +20,11 @@ def run(
     quiet: bool,
 ) -> None:
     """Localise, show progress, print the figures and the page's path."""
-    prepare(settings.threads, quiet=quiet)
-    try:
-        with progress_bars(quiet=quiet) as bars:
-            classifier = load(settings.model, settings.device)
-            summary = localise(
-                classifier, settings, out, overwrite=overwrite, data_root=data_root,
-                on_images=lambda *told: bars.show("images", *told),
-            )  # fmt: skip
-    except KeyboardInterrupt:
-        typer.echo("interrupted: nothing was kept", err=True)
-        raise typer.Exit(130) from None
-    if as_json:
-        typer.echo(json.dumps(summary))
-    elif not quiet:
-        for line in _lines(summary):
-            typer.echo(line)
-        typer.echo(f"page: {(out / 'index.html').resolve()}")
+    run_set(
+        localise, settings, out, _lines,
+        overwrite=overwrite, data_root=data_root,
+        interrupted="nothing was kept", as_json=as_json, quiet=quiet,
+    )  # fmt: skip
 
 
 def _lines(summary: Mapping[str, Any]) -> Iterator[str]:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from chiaroscuro.cli import options
+
 
 def paper(
     data_root: Annotated[
@@ -30,10 +32,8 @@ def paper(
         int, typer.Option(min=1, help="So many training images for their curves, seeded.")
     ] = 5000,
     seed: Annotated[int, typer.Option(help="Draws images, tie breaks and intervals.")] = 0,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads. Default: PyTorch's own.")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
 ) -> None:
     """Make the article's tables and figures anew, each number beside the published one."""
     from chiaroscuro.cli import paper_run

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import typer
 
+from chiaroscuro.cli.endings import interruptible, print_page
 from chiaroscuro.cli.preparation import prepare
 from chiaroscuro.cli.progress import progress_bars, training_watcher
 from chiaroscuro.paper import Cell, PaperSettings, reproduce
@@ -21,19 +22,10 @@ def run(settings: PaperSettings, out: Path, threads: int | None, *, quiet: bool)
     def on_missing(cell: Cell, reason: str) -> None:
         typer.echo(f"chiaroscuro: {cell.name}: {reason}", err=True)
 
-    try:
-        with progress_bars(quiet=quiet) as bars:
-            watcher = PaperWatcher(
-                training_watcher(bars, quiet=quiet),
-                on_cell,
-                bars.show,
-                on_missing,
-            )
-            missing = reproduce(settings, out, watcher)
-    except KeyboardInterrupt:
-        typer.echo("interrupted: go on with the same command", err=True)
-        raise typer.Exit(130) from None
+    with interruptible("go on with the same command"), progress_bars(quiet=quiet) as bars:
+        training = training_watcher(bars, quiet=quiet)
+        missing = reproduce(settings, out, PaperWatcher(training, on_cell, bars.show, on_missing))
     if not quiet:
-        typer.echo(f"page: {(out / 'index.html').resolve()}")
+        print_page(out)
     if missing:
         raise typer.Exit(1)

@@ -6,20 +6,16 @@ from typing import Annotated
 import typer
 
 from chiaroscuro.catalogue import ARCHITECTURES
+from chiaroscuro.cli import options
 
 _NAMES = ", ".join((*ARCHITECTURES, "timm:NAME, torchvision:NAME"))
 
 
 def train(
-    data: Annotated[
-        str,
-        typer.Option(help="A folder, a Parquet file, cifar10, imagenette, or OWNER/NAME."),
-    ],
+    data: options.DataOption,
     out: Annotated[Path, typer.Option(help="The folder that the network is written to.")],
     architecture: Annotated[str, typer.Option(help=f"One of {_NAMES}.")] = "basic-cnn",
-    data_root: Annotated[
-        Path | None, typer.Option(help="A folder with a data set's folder, in place of its name.")
-    ] = None,
+    data_root: options.DataRoot = None,
     split: Annotated[str | None, typer.Option(help="Images to learn from. Default: train.")] = None,
     test_split: Annotated[
         str | None,
@@ -51,19 +47,15 @@ def train(
         bool,
         typer.Option("--normalize", help="Use the body's own mean and std. The article does not."),
     ] = False,
-    colour_only: Annotated[
-        bool, typer.Option("--colour-only", help="Leave files out that are not RGB.")
-    ] = False,
+    colour_only: options.ColourOnly = False,
     precision: Annotated[str, typer.Option(help="32, or mixed: bf16, 16.")] = "32",
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, mps.")] = "cpu",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads. Default: PyTorch's own.")
-    ] = None,
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted training.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing network.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Train a network with the article's settings: AdamW, no augmentation, the last epoch kept."""
     from chiaroscuro.cli import train_run

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import typer
 
+from chiaroscuro.cli.endings import interruptible
 from chiaroscuro.cli.preparation import check_device, prepare
 from chiaroscuro.cli.progress import epoch_line, progress_bars, training_watcher
 from chiaroscuro.training import TrainingSettings, train
@@ -24,14 +25,11 @@ def run(
     """Train, show progress, print the last epoch's figures and the folder."""
     prepare(threads, quiet=quiet)
     check_device(device)
-    with progress_bars(quiet=quiet) as bars:
-        try:
-            train(
-                settings, out, resume=resume, overwrite=overwrite, device=device,
-                data_root=data_root, watcher=training_watcher(bars, quiet=quiet),
-            )  # fmt: skip
-        except KeyboardInterrupt:
-            typer.echo("interrupted: go on with the same command and --resume", err=True)
-            raise typer.Exit(130) from None
+    told = "go on with the same command and --resume"
+    with interruptible(told), progress_bars(quiet=quiet) as bars:
+        train(
+            settings, out, resume=resume, overwrite=overwrite, device=device,
+            data_root=data_root, watcher=training_watcher(bars, quiet=quiet),
+        )  # fmt: skip
     if not quiet:
         typer.echo(f"{epoch_line(read_log(out / LOG)[-1])} -> {out}")

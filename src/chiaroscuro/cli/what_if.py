@@ -6,11 +6,9 @@ from typing import Annotated
 import typer
 
 from chiaroscuro.choices import (
-    BASELINES,
     DEFAULT_MODEL,
     FILLS,
     FITS,
-    METHODS,
     ORDERS,
     WHAT_IF_FRACTION,
     WHAT_IF_TOLERANCE,
@@ -19,6 +17,7 @@ from chiaroscuro.choices import (
     parse_method,
     parse_rivals,
 )
+from chiaroscuro.cli import options
 
 
 def what_if(
@@ -33,35 +32,15 @@ def what_if(
         str,
         typer.Option(help=f"What they become: {', '.join(FILLS)} (brighter:0.1 or +0.1)."),
     ] = "black",
-    model: Annotated[str, typer.Option(help="See 'chiaroscuro models'.")] = DEFAULT_MODEL,
-    target: Annotated[
-        str, typer.Option(help="The class to explain: predicted, an index, or any of its names.")
-    ] = "predicted",
-    rivals: Annotated[str, typer.Option(help="all, or top:N for the N best others.")] = "all",
-    method: Annotated[
-        str, typer.Option(help=f"How class gradients are made: {', '.join(METHODS)}.")
-    ] = "gradient",
-    points: Annotated[
-        int | None, typer.Option(help="Places where a method asks the gradient. Default: its own.")
-    ] = None,
-    sigma: Annotated[
-        float | None, typer.Option(help="smoothgrad's noise, in units of pixel value: 0.15.")
-    ] = None,
-    baseline: Annotated[
-        str | None,
-        typer.Option(help=f"Where integrated-gradients begins: {', '.join(BASELINES)}."),
-    ] = None,
-    background: Annotated[
-        str | None,
-        typer.Option(help="Photos that expected-gradients begins from: a folder or glob."),
-    ] = None,
-    fit: Annotated[
-        str | None,
-        typer.Option(
-            help=f"How the photo is brought to the model's size: {', '.join(FITS)}. "
-            "Default: the model's own."
-        ),
-    ] = None,
+    model: options.Model = DEFAULT_MODEL,
+    target: options.Target = "predicted",
+    rivals: options.PhotoRivals = "all",
+    method: options.Method = "gradient",
+    points: options.Points = None,
+    sigma: options.Sigma = None,
+    baseline: options.Baseline = None,
+    background: options.Background = None,
+    fit: options.Fit = None,
     tolerance: Annotated[
         float,
         typer.Option(
@@ -69,16 +48,14 @@ def what_if(
         ),
     ] = WHAT_IF_TOLERANCE,
     seed: Annotated[int, typer.Option(help="Breaks ties, draws random order and noise.")] = 0,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, mps.")] = "cpu",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads. Default: PyTorch's own.")
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Where the results go.")] = Path("chiaroscuro-what-if"),
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing result.")] = False,
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
+    out: options.Out = Path("chiaroscuro-what-if"),
+    force: options.Force = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print what-if.json, nothing else.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Change a map's highest pixels: what first order foretells for every class, and what comes."""
     check_names("map", [map_], ORDERS)

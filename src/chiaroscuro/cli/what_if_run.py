@@ -1,15 +1,13 @@
 """What `chiaroscuro what-if` does once its words are parsed; imports torch."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from chiaroscuro.changes import what_if
 from chiaroscuro.changes.storage import describe
 from chiaroscuro.choices import WHAT_IF_FILE
+from chiaroscuro.cli.endings import print_result
 from chiaroscuro.cli.preparation import load, prepare
 from chiaroscuro.cli.progress import progress_bars
 from chiaroscuro.report.what_if import sentences
@@ -40,12 +38,8 @@ def run(
         )
         found.save(folder, overwrite=overwrite)
     about = describe(found)
-    if as_json:
-        typer.echo(json.dumps({**about, "folder": str(folder)}))
-    elif not quiet:
-        for line in _lines(path, about):
-            typer.echo(line)
-        typer.echo(f"page: {(folder / 'index.html').resolve()}")
+    told = {**about, "folder": str(folder)}
+    print_result(told, _lines(path, about), folder, as_json=as_json, quiet=quiet)
 
 
 def _name(path: Path, choices: Mapping[str, Any]) -> str:
