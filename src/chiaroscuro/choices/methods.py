@@ -1,0 +1,127 @@
+"""Gradient methods and scores by name: how a class's gradient is asked."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from chiaroscuro.choices.names import check_names
+from chiaroscuro.errors import ChoiceError, unknown
+
+Score = Literal["logit", "log-probability"]
+OwnScore = Literal["logit", "log-probability", "log-odds"]
+
+SCORES: tuple[str, ...] = ("logit", "log-probability")
+
+
+@dataclass(frozen=True, slots=True)
+class MethodChoice:
+    """One gradient method by name: what it averages, and its defaults where they mean something.
+
+    `points`: places where the gradient is asked; `sigma`: standard deviation of the noise in units
+    of pixel value; `baseline`: where the line begins, one of `BASELINES`; None: not taken.
+    `background`: images to begin lines from are needed. `captum`: it changes the backward pass,
+    and runs through Captum (extra `adapters`), one class at a time.
+    """
+
+    name: str
+    reads: str
+    points: int | None = None
+    sigma: float | None = None
+    baseline: str | None = None
+    background: bool = False
+    captum: bool = False
+
+
+BASELINES: tuple[str, ...] = ("black", "white", "mean", "blur")
+METHODS: dict[str, MethodChoice] = {
+    choice.name: choice
+    for choice in (
+        MethodChoice("gradient", "the gradient at the image"),
+        MethodChoice("input-x-gradient", "the gradient at the image, times the pixel"),
+        MethodChoice("smoothgrad", "its mean over noisy copies of the image", 32, 0.15),
+        MethodChoice(
+            "integrated-gradients",
+            "its mean on the line from a baseline, times the way from there",
+            32,
+            baseline="black",
+        ),
+        MethodChoice(
+            "expected-gradients",
+            "the same from many background images",
+            64,
+            background=True,
+        ),
+        MethodChoice("guided-backprop", "no negative gradient passes a ReLU", captum=True),
+        MethodChoice("deeplift", "differences from black in place of slopes", captum=True),
+        MethodChoice("lrp", "relevance handed down layer by layer (epsilon rule)", captum=True),
+    )
+}
+"""Every gradient method by name; what makes their points is in `chiaroscuro.gradients.METHODS`."""
+
+_UNSIGNED = {
+    "smoothgrad-squared": "the mean of squared gradients",
+    "vargrad": "the variance of gradients",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MethodOptions:
+    """A method's name with what was chosen for it, in plain values that JSON keeps.
+
+    `background`: a folder, photo or glob with the images that expected gradients begin from.
+    """
+
+    name: str
+    points: int | None = None
+    sigma: float | None = None
+    baseline: str | None = None
+    background: str | None = None
+    seed: int = 0
+
+
+def parse_method(
+    name: str,
+    points: int | None = None,
+    sigma: float | None = None,
+    baseline: str | None = None,
+    background: str | None = None,
+    seed: int = 0,
+) -> MethodOptions:
+    """A method with its defaults filled in.
+
+    Raises `ChoiceError` for an unknown name, a form that has no sign, an option that the method
+    does not take, or a value outside its range.
+
+    >>> parse_method("smoothgrad", sigma=0.1)
+    MethodOptions(name='smoothgrad', points=32, sigma=0.1, baseline=None, background=None, seed=0)
+    """
+    if name in _UNSIGNED:
+        raise ChoiceError(
+            f"method {name!r} is refused: {_UNSIGNED[name]} has no sign, and every map here reads "
+            "the sign; smoothgrad keeps it"
+        )
+    if name not in METHODS:
+        raise unknown("method", name, METHODS)
+    row = METHODS[name]
+    for option, value in (("points", points), ("sigma", sigma), ("baseline", baseline)):
+        if value is not None and getattr(row, option) is None:
+            takers = [other.name for other in METHODS.values() if getattr(other, option)]
+            raise ChoiceError(f"method {name!r} takes no {option}: {', '.join(takers)} do")
+    if background is not None and not row.background:
+        raise ChoiceError(f"method {name!r} takes no background: expected-gradients does")
+    if background is None and row.background:
+        raise ChoiceError(f"method {name!r} needs background images: give some (--background)")
+    if points is not None and points < 1:
+        raise ChoiceError(f"points is {points}: expected at least 1")
+    if sigma is not None and not 0 <= sigma < math.inf:
+        raise ChoiceError(f"sigma is {sigma}: expected a number >= 0, in units of pixel value")
+    if baseline is not None:
+        check_names("baseline", [baseline], BASELINES)
+    return MethodOptions(
+        name,
+        row.points if points is None else points,
+        row.sigma if sigma is None else sigma,
+        row.baseline if baseline is None else baseline,
+        background,
+        seed,
+    )

@@ -1,0 +1,17 @@
+"""How many pixels are changed, and what counts as a promise kept."""
+
+from typing import Literal
+
+Protocol = Literal["paper", "matched"]
+
+PROTOCOLS: tuple[str, ...] = ("paper", "matched")
+PAPER_FRACTIONS: tuple[float, ...] = (
+    0, 0.03, 0.05, 0.07, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9,
+)  # fmt: skip
+"""The shares of pixels that the article deletes."""
+WHAT_IF_FRACTION = 0.05
+"""The share of pixels that a what-if changes."""
+WHAT_IF_STEPS: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0)
+"""How far of the way to the changed image a what-if over many images looks."""
+WHAT_IF_TOLERANCE = 0.25
+"""A promise is kept while the real change differs from it by at most this share of it."""
