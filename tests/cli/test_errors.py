@@ -1,0 +1,126 @@
+"""One line for each error, and nothing left behind."""
+
+import pytest
+from PIL import Image
+
+from tests.cli.results import assert_one_line, entries, write_spec
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--why-not", "cup", "--rivals", "all"), "--rivals and --why-not exclude each other"),
+        (("--why-not", "cup", "--rival", "dog"), "--rival and --why-not exclude each other"),
+        (("--why-not", "cop"), "unknown class 'cop': did you mean cup"),
+        (("--method", "vargrad"), "the variance of gradients has no sign"),
+        (("--method", "gradient", "--sigma", "0.1"), "method 'gradient' takes no sigma"),
+        (("--method", "expected-gradients"), "give some (--background)"),
+        (("--rivals", "softmx"), "runner-up, mean, softmax"),
+        (("--rivals", "softmax", "--map", "winner"), "map 'winner' and argmax need rivals"),
+    ],
+)
+def test_refused_methods_and_contrasts(explain, photos, words, told):
+    code, out, err = explain(photos / "a.png", *words)
+    assert (code, out) == (1, "")
+    assert_one_line(err, told)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--map", "activ"], "unknown map 'activ': did you mean active"),
+        (["--model", "resnet"], "unknown model 'resnet': "),
+        (["--model", "gone.py:make"], "gone.py:make: no such file gone.py"),
+        (["--fit", "zoom"], "unknown fit 'zoom': known are crop, pad, stretch"),
+        (["--scale", "log"], "unknown scale 'log': known are image, shared"),
+        (["--score", "softmax"], "unknown score 'softmax': known are logit, log-probability"),
+        (["--device", "toaster"], "device 'toaster' cannot be used here: "),
+        (["--device", "cuda:99"], "device 'cuda:99' cannot be used here: "),
+        (["--device", "meta"], "device 'meta' cannot be used here: "),
+        (["--device", "vulkan"], "device 'vulkan' cannot be used here: "),
+        (["--device", "hpu"], "device 'hpu' cannot be used here: "),
+        (["--rivals", "top:0"], "rivals is 'top:0': give all, top:N with N >= 1"),
+        (["--rivals", "best"], "rivals is 'best': give all, top:N with N >= 1"),
+        (["--rivals", "all", "--rival", "dog"], "--rival and --rivals exclude each other"),
+        (["--rival", "zebra"], "unknown class 'zebra': "),
+        (["--target", "dogg"], "unknown class 'dogg': did you mean dog? "),
+        (["--target", "crane"], "class 'crane' is ambiguous: give the index, 0 (crane, bird) or 1"),
+        (["--target", "9"], "class 9 is out of range: expected 0..4"),
+    ],
+)
+def test_a_wrong_word_is_one_line(explain, photos, tmp_path, words, message):
+    code, out, err = explain(photos / "a.png", *words)
+    assert (code, out) == (1, "")
+    assert_one_line(err, message)
+    assert len(err) < 400, "PyTorch's own words can fill a page"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_wrong_word_is_said_once_for_many_photos(explain, photos):
+    code, _, err = explain(photos, "--rivals", "best")
+    assert code == 1
+    assert_one_line(err, "rivals is 'best'")
+
+
+def test_a_model_with_nan_logits_is_one_line(run, photos, tmp_path):
+    spec = write_spec(tmp_path).replace(":make", ":broken")
+    code, out, err = run("explain", photos / "a.png", "--model", spec, "--out", "out")
+    assert (code, out) == (1, "")
+    assert_one_line(err, "NaN or infinite")
+    assert not (tmp_path / "out").exists()
+
+
+def broken_photo(path, kind):
+    whole = path.parent / "a.png"
+    if kind == "text":
+        path.write_text("no picture")
+    elif kind == "truncated":
+        path.write_bytes(whole.read_bytes()[:200])
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "tiny":
+        Image.new("RGB", (1, 1)).save(path, "PNG")
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("missing", "z.jpg: no such file"),
+        ("text", "z.jpg: not a picture in a format that Pillow reads"),
+        ("truncated", "z.jpg: broken or truncated picture"),
+        ("empty", "z.jpg: the file is empty (0 bytes)"),
+        ("tiny", "z.jpg: 1x1 pixels, too small to explain; expected at least 2 a side"),
+    ],
+)
+def test_a_bad_photo_is_one_line(explain, photos, tmp_path, kind, message):
+    bad = photos / "z.jpg"
+    broken_photo(bad, kind)
+    code, out, err = explain(bad)
+    assert (code, out) == (1, "")
+    assert_one_line(err, message)
+    assert not (tmp_path / "out").exists()
+    code, out, err = explain(bad, photos / "a.png")
+    assert code == 1
+    assert_one_line(err, message)
+    assert out.startswith("a.png: ")
+    assert entries(tmp_path / "out") == ["a", "index.html"]
+
+
+def test_a_folder_without_photos_is_one_line(explain, tmp_path):
+    (tmp_path / "empty").mkdir()
+    code, _, err = explain(tmp_path / "empty")
+    assert code == 1
+    assert_one_line(err, "empty: a folder without photos (looked for .avif")
+
+
+def test_an_unknown_option_is_a_usage_error(run):
+    code, out, err = run("explain", "--targget", "3")
+    assert (code, out) == (2, "")
+    assert "No such option: --targget" in err
+    assert "Traceback" not in err
+
+
+def test_an_empty_word_for_rivals_is_refused(run, photos):
+    code, out, err = run("explain", str(photos / "a.png"), "--rivals", "")
+    assert (code, out) == (1, "")
+    assert "give all, top:N" in err

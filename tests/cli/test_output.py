@@ -1,0 +1,133 @@
+"""What the command line prints where: lines, JSON, progress, help."""
+
+import re
+import sys
+from io import StringIO
+
+import pytest
+from typer.testing import CliRunner
+
+import chiaroscuro
+from chiaroscuro import choices
+from chiaroscuro.cli.app import app
+from tests.cli.results import about, assert_one_line, entries, strict
+
+
+def test_json_is_one_object_per_image(explain, photos, tmp_path):
+    (photos / "c.png").write_text("no picture")
+    code, out, err = explain(photos, "--json")
+    assert code == 1
+    one, two, three = map(strict, out.splitlines())
+    for found, name in ((one, "a"), (two, "b")):
+        assert found.pop("folder") == f"out/{name}"
+        assert found == about(tmp_path / "out" / name)
+    assert set(three) == {"source", "error"}
+    assert three["source"] == str(photos / "c.png")
+    assert "not a picture" in three["error"]
+    assert_one_line(err, "c.png: not a picture in a format that Pillow reads")
+
+
+def test_profile_tells_every_stage_on_standard_error(explain, photos):
+    status, told, errors = explain(photos / "a.png", "--profile", "--json")
+    assert status == 0
+    assert len(told.strip().splitlines()) == 1  # standard output stays an object per image
+    rows = [line.split() for line in errors.splitlines() if line.startswith("  ")]
+    stages = {row[0]: float(row[1]) for row in rows}
+    assert stages.keys() == {
+        "import", "loading", "decode", "forward", "backward", "maps", "drawing",
+    }  # fmt: skip
+    assert list(stages.values()) == sorted(stages.values(), reverse=True)
+    assert 98 <= sum(int(row[3]) for row in rows) <= 103
+
+
+def test_json_with_a_shared_scale_says_what_was_saved(explain, photos, tmp_path):
+    code, out, _ = explain(photos, "--json", "--scale", "shared")
+    assert code == 0
+    for found, name in zip(map(strict, out.splitlines()), "ab", strict=True):
+        assert found["display"] == about(tmp_path / "out" / name)["display"]
+
+
+class Terminal(StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_on_a_terminal_results_still_go_to_standard_output(
+    explain, photos, monkeypatch, as_json, tmp_path
+):
+    """A progress bar lives on standard error; standard output may be a file or a pipe."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    code, out, _ = explain(photos, *(["--json"] if as_json else []))
+    assert code == 0
+    assert "images" in terminal.getvalue(), "there was a progress bar"
+    if as_json:
+        assert [strict(line)["folder"] for line in out.splitlines()] == ["out/a", "out/b"]
+    else:
+        assert [line.split(":")[0] for line in out.splitlines()] == ["a.png", "b.png", "page"]
+
+
+def test_quiet_prints_nothing_but_errors(explain, photos, tmp_path):
+    assert explain(photos, "--quiet") == (0, "", "")
+    assert entries(tmp_path / "out") == ["a", "b", "index.html"]
+    code, out, err = explain(photos / "a.png", "-q")
+    assert (code, out) == (1, "")
+    assert_one_line(err, "exists already")
+
+
+def test_quiet_without_a_photo_prints_nothing(explain):
+    assert explain("--quiet") == (0, "", "")
+
+
+def test_models_lists_every_kind(run):
+    code, out, err = run("models")
+    assert (code, err) == (0, "")
+    for spec in (
+        "efficientnet-lite0",
+        "cifar10-cnn",
+        "torchvision:NAME",
+        "timm:NAME",
+        "hf:NAME",
+        "FOLDER",
+    ):
+        assert f"\n{spec} " in f"\n{out}"
+    assert "works offline]" in out
+    assert f"[chiaroscuro {chiaroscuro.__version__}; works offline]" in out
+
+
+def test_models_as_json(run):
+    code, out, err = run("models", "--json")
+    assert (code, err) == (0, "")
+    rows = [strict(line) for line in out.splitlines()]
+    assert [row["spec"] for row in rows][:2] == ["efficientnet-lite0", "cifar10-cnn"]
+    assert all(set(row) == {"spec", "loads", "package", "installed", "offline"} for row in rows)
+    assert rows[0]["offline"] is True
+
+
+def test_version(run):
+    assert run("--version") == (0, f"chiaroscuro {chiaroscuro.__version__}\n", "")
+
+
+def test_help_lists_the_subcommands():
+    found = CliRunner().invoke(app, ["--help"])
+    assert found.exit_code == 0
+    assert re.search("^  explain +Explain photos", found.output, re.MULTILINE)
+    assert re.search("^  models +List what --model takes", found.output, re.MULTILINE)
+
+
+def test_help_of_explain_names_every_map_and_option():
+    found = CliRunner().invoke(app, ["explain", "--help"])
+    assert found.exit_code == 0
+    words = "".join(found.output.split())
+    assert f"Known:{','.join(choices.MAPS)}." in words
+    assert f"Default:{','.join(choices.EXPLAIN_MAPS)}." in words
+    for name in (
+        "model", "target", "map", "rival", "rivals", "fit", "score", "scale", "device", "threads",
+        "out", "force", "again", "json", "quiet", "why-not", "method", "points", "sigma",
+        "baseline", "background",
+    ):  # fmt: skip
+        assert f"--{name} " in found.output
