@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from chiaroscuro import load_images
+from chiaroscuro.data import rows as data_rows
 from chiaroscuro.data.rows import ParquetRows
 from tests.pictures import class_rows, write_parquet
 
@@ -59,7 +60,9 @@ def test_any_rows_of_any_groups(tmp_path, data):
     first = data.draw(st.integers(0, start))
     wanted = data.draw(st.none() | st.lists(st.integers(0, start - 1), unique=True).map(sorted))
     rows = ParquetRows(files)
-    found = list(rows.numbered(first, wanted))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data_rows, "_AT_A_TIME", data.draw(st.integers(1, 3)))
+        found = list(rows.numbered(first, wanted))
     expected = [n for n in range(start) if n >= first and (wanted is None or n in wanted)]
     assert [number for number, _ in found] == expected
     assert [int(values["image"]["bytes"]) for _, values in found] == expected

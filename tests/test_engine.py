@@ -135,6 +135,18 @@ def test_a_rival_repeated_in_a_later_chunk_is_no_tie():
     assert (extremes.high_class.item(), extremes.low_class.item()) == (2, -1)
 
 
+def test_classes_may_lie_side_by_side_or_one_after_the_other():
+    gradients = random_pixels(2 * 3 * 4 * 5, 7, seed=2) - 0.5
+    side_by_side = torch.unflatten(gradients.T, 1, (2, 3, 4, 5))
+    for given in (side_by_side, side_by_side.contiguous()):
+        extremes = Extremes(torch.empty(2, 3, 4, 5, dtype=torch.float64), argmax=False)
+        extremes.add(given[:4], torch.zeros(2, 4), first=True)
+        extremes.add(given[4:], torch.zeros(2, 3), first=False)
+        assert torch.equal(extremes.own, given[0])
+        assert torch.equal(extremes.high, given[1:].amax(dim=0))
+        assert torch.equal(extremes.low, given[1:].amin(dim=0))
+
+
 def test_log_probability_is_the_gradient_of_log_softmax(net, classifier):
     pixels = random_pixels(2, 3, 12, 12)
     found = class_gradients(classifier, pixels, [1, 3], score="log-probability")

@@ -1,6 +1,7 @@
 """`check`, `localise` and `compare` as a user meets them: what they print, and how they fail."""
 
 import json
+import subprocess
 import sys
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from chiaroscuro import Classifier, save_classifier
+from chiaroscuro.cli import check_run, localise_run
 from chiaroscuro.cli.app import app, main
 from chiaroscuro.models.architectures import basic_cnn
 from tests.pictures import class_rows, write_parquet
@@ -38,6 +40,41 @@ def data(tmp_path):
 
 def run(*words):
     return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def test_without_pyarrow_the_extra_is_named():
+    """Asked of a fresh process, where nothing has imported it yet."""
+    code = """
+import sys
+sys.modules["pyarrow"] = None
+from chiaroscuro.cli import main
+for words in (["check", "--data", "x"], ["localise", "x", "--regions", "y"]):
+    sys.argv = ["chiaroscuro", *words]
+    try:
+        main()
+    except SystemExit as left:
+        print(left.code)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout.split() == ["1", "1"]
+    said = "chiaroscuro: checking maps over an image set needs pyarrow, which is not installed: "
+    assert done.stderr.splitlines() == [f"{said}run pip install 'chiaroscuro[data]'"] * 2
+
+
+@pytest.mark.parametrize("command", ["check", "localise"])
+def test_interrupted_it_says_that_nothing_was_kept(command, data, model, tmp_path, monkeypatch):
+    def interrupted(*_args, **_options):
+        raise KeyboardInterrupt
+
+    module = {"check": check_run, "localise": localise_run}[command]
+    monkeypatch.setattr(module, command, interrupted)
+    given = ["--data", data] if command == "check" else [data, "--regions", "boxes.csv"]
+    done = run(command, *given, "--model", model, "--out", tmp_path / "out")
+    assert done.exit_code == 130
+    assert done.stderr.strip() == "interrupted: nothing was kept"
+    assert not (tmp_path / "out").exists()
 
 
 CHECK = ("--map", "original", "--map", "active", "--depths", 2, "--draws", 1, "--no-reference")

@@ -66,6 +66,27 @@ def test_a_basis_gives_what_the_direct_way_gives(how, rows):
             close(made, wanted)
 
 
+def test_what_a_leg_hands_on_fits_the_chunk_too(monkeypatch):
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.Tanh(), nn.MaxPool2d(4), nn.Flatten(), nn.Linear(32, CLASSES)
+    ).double()  # fmt: skip
+    pixels = random_pixels(1, 3, 10, 10)
+    handed = []
+    plain = Program._pass
+
+    def spy(self, stage, flow):
+        found = plain(self, stage, flow)
+        handed.append(found.tensor.nbytes)
+        return found
+
+    monkeypatch.setattr(Program, "_pass", spy)
+    chunk = 3 * 8 * 8 * 8 * 8  # three classes before the pooling, 48 after it
+    made, _ = engine_gradients(net, pixels, chunk=chunk, classes=CLASSES, basis=0)
+    close(made, plain_gradients(net, pixels))
+    assert max(handed) == chunk
+
+
 def test_a_basis_is_used_where_it_saves_passes_and_fits():
     net, pixels = Narrow(), random_pixels(2, 3, 7, 7)
     needed = 6 * pixels.numel() * 8

@@ -1,5 +1,12 @@
 """Whether maps can be believed: sanity checks of a classifier's maps, and localisation."""
 
+from importlib.util import find_spec
+
+from chiaroscuro.errors import missing_extra
+
+if find_spec("pyarrow") is None:
+    raise missing_extra("checking maps over an image set", "pyarrow", "data")
+
 from chiaroscuro.checks.pointing import localise
 from chiaroscuro.checks.sanity import check
 from chiaroscuro.checks.settings import CheckSettings, LocalisationSettings
