@@ -144,13 +144,27 @@ def _facts(found: Report) -> Iterator[str]:
 def _limit(report: Report) -> list[str]:
     rates = report["rates"]
     best, copy = rates["convolution"], rates["copy"]
-    lines = _head(["work", "GFLOP", "GFLOP/s", "share of the best", "GB/s", "share of a copy"])
+    lines = _head(
+        [
+            "work",
+            "GFLOP",
+            "GFLOP/s",
+            "share of the best",
+            "goals ask for",
+            "GB/s",
+            "share of a copy",
+        ]
+    )
     for name, needs in report["needs"].items():
         found = report["works"]["cpu"].get(name)
         if not found:
             continue
         seconds = _median(found, OURS[0], "seconds")
         done, moved = needs["operations"] / seconds, needs["bytes"] / seconds
+        asked = max(
+            needs["operations"] * WORKS[name].goals[rival] / _median(found, rival, "seconds")
+            for rival in RIVALS
+        )
         lines.append(
             _row(
                 [
@@ -158,6 +172,7 @@ def _limit(report: Report) -> list[str]:
                     f"{needs['operations'] / 1e9:,.0f}",
                     f"{done / 1e9:.0f}",
                     f"{100 * done / best:.0f} %",
+                    f"{100 * asked / best:.0f} %",
                     f"{moved / 1e9:.1f}",
                     f"{100 * moved / copy:.0f} %",
                 ]
@@ -172,8 +187,9 @@ def _limit(report: Report) -> list[str]:
         "",
         "One multiply-add is two operations; a backward pass to the pixels needs as many as a "
         "forward pass. There are as many passes as classes, or as features of the last linear "
-        "layer where those are clearly fewer, and then a matrix product with them. Bytes are a "
-        "lower bound: each convolution and linear layer reads the gradient at its output and "
+        "layer where those are clearly fewer, and then a matrix product with them. *Goals ask "
+        "for*: the share of the best at which the hardest of the work's four goals would be met. "
+        "Bytes are a lower bound: each convolution and linear layer reads the gradient at its output and "
         "writes that at its input, each activation and pooling reads one and writes one; weights, "
         "masks, normalisations and sums count as nothing, and what stays in the cache counts all "
         "the same.",
