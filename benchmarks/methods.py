@@ -4,8 +4,8 @@
     python -m benchmarks.methods --network efficientnet-lite0 --images 32 --data-root DIR
 
 Images and fractions as in `benchmarks.edit_maps report`; the matched protocol, so that every map
-takes the same number of pixels. Expected gradients begin from images that are not measured: the
-first of the training split, or the even rows of `imagenet-sample`. Methods that fail on a network
+takes the same number of pixels. Expected gradients begin from 64 images that are not measured,
+drawn from the training split, or the even rows of `imagenet-sample`. Methods that fail on a network
 are told with their reason. Intervals are 95 % bootstrap intervals over images.
 """
 

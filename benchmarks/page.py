@@ -189,10 +189,10 @@ def _limit(report: Report) -> list[str]:
         "forward pass. There are as many passes as classes, or as features of the last linear "
         "layer where those are clearly fewer, and then a matrix product with them. *Goals ask "
         "for*: the share of the best at which the hardest of the work's four goals would be met. "
-        "Bytes are a lower bound: each convolution and linear layer reads the gradient at its output and "
-        "writes that at its input, each activation and pooling reads one and writes one; weights, "
-        "masks, normalisations and sums count as nothing, and what stays in the cache counts all "
-        "the same.",
+        "Bytes are a lower bound: each convolution and linear layer reads the gradient at its "
+        "output and writes that at its input, each activation and pooling reads one and writes "
+        "one; weights, masks, normalisations and sums count as nothing, and what stays in the "
+        "cache counts all the same.",
     ]
 
 

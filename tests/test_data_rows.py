@@ -12,6 +12,7 @@ from pyarrow import parquet
 from chiaroscuro import load_images
 from chiaroscuro.data import rows as data_rows
 from chiaroscuro.data.rows import ParquetRows
+from chiaroscuro.errors import InputError
 from tests.pictures import class_rows, write_parquet
 
 CLASSES = ("cat", "dog", "emu")
@@ -94,6 +95,70 @@ def test_images_may_lie_as_bare_bytes(tmp_path, cell):
     parquet.write_table(table, tmp_path / "test.parquet")
     rows = list(load_images(tmp_path / "test.parquet"))
     assert [(row.data, row.label) for row in rows] == [(b"7", 0), (b"", None)]
+
+
+def write_columns(path, **columns):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.table(columns).replace_schema_metadata({b"huggingface": LAYOUT})
+    parquet.write_table(table, path)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [["cat", "dog"], pa.array(["cat", "dog"]).dictionary_encode(), [[0], [1]], [0.0, 1.0]],
+    ids=["strings", "words", "lists", "floats"],
+)
+def test_a_column_that_cannot_hold_classes_is_none(tmp_path, labels):
+    write_columns(tmp_path / "test.parquet", image=[b"7", b"8"], label=labels)
+    found = load_images(tmp_path / "test.parquet")
+    assert found.labels is None
+    assert [(row.data, row.label) for row in found] == [(b"7", None), (b"8", None)]
+
+
+def test_class_numbers_may_be_words_of_a_dictionary(tmp_path):
+    numbers = pa.array([1, 0, 1], pa.int32()).dictionary_encode()
+    write_columns(tmp_path / "test.parquet", image=[b"7", b"8", b"9"], label=numbers)
+    found = load_images(tmp_path / "test.parquet")
+    assert found.labels == ("cat", "dog")
+    assert [row.label for row in found] == [1, 0, 1]
+
+
+@pytest.mark.parametrize("images", [["a.png", "b.png"], [[1], [2]]], ids=["paths", "lists"])
+def test_a_column_that_cannot_hold_images_is_none(tmp_path, images):
+    write_columns(tmp_path / "test.parquet", image=images, label=[0, 1])
+    with pytest.raises(InputError, match="no column of images; it has image, label"):
+        load_images(tmp_path / "test.parquet")
+
+
+def test_later_files_may_lack_the_classes_but_not_the_images(tmp_path):
+    write_columns(tmp_path / "a" / "test-0.parquet", image=[b"7"], label=[1])
+    write_columns(tmp_path / "a" / "test-1.parquet", image=[b"8"])
+    found = load_images(tmp_path / "a")
+    assert [(row.data, row.label) for row in found] == [(b"7", 1), (b"8", None)]
+    write_columns(tmp_path / "a" / "test-2.parquet", label=[1])
+    with pytest.raises(InputError, match=r"test-2\.parquet: has no column 'image', as others"):
+        list(load_images(tmp_path / "a"))
+
+
+def test_one_file_is_open_at_a_time(tmp_path, monkeypatch):
+    files = [tmp_path / f"test-{n}.parquet" for n in range(5)]
+    for n, file in enumerate(files):
+        write_columns(file, image=[str(n).encode()], label=[n % 2])
+    held = [0, 0]
+
+    class Counted(parquet.ParquetFile):
+        def __init__(self, *given, **options):
+            super().__init__(*given, **options)
+            held[0] += 1
+            held[1] = max(held)
+
+        def close(self, *given, **options):
+            held[0] -= 1
+            super().close(*given, **options)
+
+    monkeypatch.setattr(parquet, "ParquetFile", Counted)
+    assert len(list(ParquetRows(files).numbered(0, None))) == 5
+    assert held == [0, 1]
 
 
 def test_local_parquet_needs_no_datasets_library(tmp_path):

@@ -139,6 +139,8 @@ def test_other_input_is_refused_in_one_line(toy):
     for name in ("random", "partial-edit"):
         with pytest.raises(ChoiceError, match=f"method smoothgrad has no part in map '{name}'"):
             what_if(toy, image(), name, method="smoothgrad")
+    with pytest.raises(ChoiceError, match="method smoothgrad has no part in map 'own values'"):
+        what_if(toy, image(), np.zeros((12, 12)), method="smoothgrad")
     many = Classifier(toy.module, multi_label=True)
     with pytest.raises(ChoiceError, match="give a target"):
         what_if(many, image(), "random")

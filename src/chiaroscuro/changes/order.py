@@ -36,14 +36,21 @@ class OrderRule:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.map, str):
-            return
-        check_names("map", [self.map], ORDERS)
-        if self.method_name != "gradient" and self.map in (*EDIT_MAPS, RANDOM):
+        if isinstance(self.map, str):
+            check_names("map", [self.map], ORDERS)
+            without = self.map in (*EDIT_MAPS, RANDOM)
+        else:
+            without = True
+        if without and self.method_name != "gradient":
             raise ChoiceError(
-                f"method {self.method_name} has no part in map {self.map!r}, which is not made of "
-                "class gradients: leave the method out"
+                f"method {self.method_name} has no part in map {self.map_name!r}, which is not "
+                "made of class gradients: leave the method out"
             )
+
+    @property
+    def map_name(self) -> str:
+        """What the results call the map."""
+        return self.map if isinstance(self.map, str) else "own values"
 
     @property
     def method_name(self) -> str:

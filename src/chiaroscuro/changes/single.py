@@ -91,7 +91,7 @@ def what_if(
     best, new = top_predictions(classifier, logits), top_predictions(classifier, after)
     listed = dict.fromkeys([*(p.index for p in (*best, *new)), chosen])
     choices = {
-        "map": map if isinstance(map, str) else "own values",
+        "map": rule.map_name,
         "fraction": fraction,
         "change": str(fill),
         "target": "predicted" if target is None else target,

@@ -80,7 +80,7 @@ class ImageSet:
         if isinstance(cell, bytes):
             cell = {"bytes": cell}
         data, path = cell.get("bytes"), cell.get("path")
-        label = values[self._stream.label] if self._stream.label else None
+        label = values.get(self._stream.label) if self._stream.label else None
         if label is not None and label < 0:  # the hub's mark for hidden labels
             label = None
         return ImageRow(

@@ -48,7 +48,7 @@ def open_stream(source: str, split: str | None) -> Stream:
             return _open_parquet({path.stem: [path]}, path.stem, source)
         return _open_name(source, split)
     except ImportError as error:
-        package = "pyarrow" if "pyarrow" in str(error) else "datasets"
+        package = "pyarrow" if (error.name or "").startswith("pyarrow") else "datasets"
         raise missing_extra(f"data {source}", package, "data") from error
     except ChiaroscuroError:
         raise
@@ -95,11 +95,10 @@ def _open_parquet(files: dict[str, list[Path]], split: str, source: str) -> Stre
     if missing:
         raise InputError(f"{missing[0]}: no such file")
     rows = ParquetRows(files[split])
-    image, label = rows.first_of("Image"), rows.first_of("ClassLabel")
-    if image is None:
+    if rows.image is None:
         raise _no_images(source, rows.columns)
-    names = tuple(rows.features[label]["names"]) if label else None
-    return Stream(rows, split, image, label, names, rows.count, files=tuple(files[split]))
+    names = None if rows.names is None else tuple(rows.names)
+    return Stream(rows, split, rows.image, rows.label, names, rows.count, files=tuple(files[split]))
 
 
 def _open_classes(folder: Path, split: str) -> Stream:
