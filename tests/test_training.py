@@ -17,7 +17,7 @@ from torchvision import models as zoo
 from chiaroscuro import ChoiceError, InputError, ResultError, load_classifier
 from chiaroscuro.catalogue import versions
 from chiaroscuro.data import load_images, read_batches
-from chiaroscuro.errors import MissingExtraError
+from chiaroscuro.errors import MissingExtraError, ModelError
 from chiaroscuro.models.architectures import basic_cnn, with_head
 from chiaroscuro.training import TrainingSettings, run, train
 from chiaroscuro.training.log import read_log
@@ -212,8 +212,27 @@ def test_a_limit_draws_that_many_images_with_the_seed(settings, tmp_path):
     assert (told(out)["images"], told(out)["test_images"]) == (10, 12)
 
 
+@pytest.mark.parametrize(
+    ("batch", "what"),
+    [(8, "the loss is nan at step 2"), (99, "weights are NaN or infinite after the last step")],
+)
+def test_a_training_that_diverges_is_stopped_and_nothing_is_left(
+    settings, tmp_path, monkeypatch, batch, what
+):
+    def step(self, closure):
+        closure()
+        with torch.no_grad():
+            self.param_groups[0]["params"][0].fill_(torch.nan)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    with pytest.raises(ModelError, match=f"training diverged in epoch 1: {what}; give a smaller"):
+        train(replace(settings, batch=batch), tmp_path / "net")
+    assert [file.name for file in tmp_path.iterdir()] == ["photos"]
+
+
 def test_half_precision_runs_and_weights_stay_32_bit(settings, tmp_path):
-    settings = replace(settings, epochs=1)
+    # At 16 px PyTorch's own bfloat16 kernel reads memory that it never wrote.
+    settings = replace(settings, epochs=1, size=(32, 32))
     full = train(settings, tmp_path / "full")
     half = train(replace(settings, precision="bf16"), tmp_path / "half")
     assert all(w.dtype == torch.float32 and w.isfinite().all() for w in weights(half).values())

@@ -84,7 +84,7 @@ def test_what_a_leg_hands_on_fits_the_chunk_too(monkeypatch):
     chunk = 3 * 8 * 8 * 8 * 8  # three classes before the pooling, 48 after it
     made, _ = engine_gradients(net, pixels, chunk=chunk, classes=CLASSES, basis=0)
     close(made, plain_gradients(net, pixels))
-    assert max(handed) == chunk
+    assert max(handed) <= chunk
 
 
 def test_a_basis_is_used_where_it_saves_passes_and_fits():

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Sampler
 
+from chiaroscuro.errors import ModelError
 from chiaroscuro.training.log import LOG, EpochRow, read_log, write_log
 from chiaroscuro.training.settings import CHECKPOINT, PRECISIONS, TrainingSettings
 
@@ -131,7 +132,9 @@ class _Log(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, _: LightningModule, outputs: Any, __: Any, batch_idx: int
     ) -> None:
-        self.loss += float(outputs["loss"]) * outputs["count"]
+        if not math.isfinite(loss := float(outputs["loss"])):
+            raise _diverged(trainer, f"the loss is {loss} at step {batch_idx + 1}")
+        self.loss += loss * outputs["count"]
         self.right += float(outputs["right"])
         self.count += outputs["count"]
         self.on_batch(
@@ -144,7 +147,10 @@ class _Log(Callback):
         self.test_right += float(outputs["right"])
         self.test_count += outputs["count"]
 
-    def on_train_epoch_end(self, trainer: Trainer, _: LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, task: LightningModule) -> None:
+        # Before the epoch's checkpoint is written, so that the one of the epoch before stays.
+        if not all(bool(weight.isfinite().all()) for weight in task.parameters()):
+            raise _diverged(trainer, "weights are NaN or infinite after the last step")
         self.rows.append(
             EpochRow(
                 trainer.current_epoch + 1,
@@ -156,6 +162,13 @@ class _Log(Callback):
         )
         write_log(self.file, self.rows)
         self.on_epoch(self.rows[-1])
+
+
+def _diverged(trainer: Trainer, what: str) -> ModelError:
+    return ModelError(
+        f"training diverged in epoch {trainer.current_epoch + 1}: {what}; give a smaller learning "
+        "rate, or 32-bit precision"
+    )
 
 
 class _Shuffled(Sampler[Tensor]):
