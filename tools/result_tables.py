@@ -10,11 +10,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+from scipy.stats import binomtest
+
 Figures = Mapping[str, Any]
 """A value with the ends of its interval."""
 
 _SHARES = ("direction", "flipped", "flip_foretold", "kept")
 _NUMBERS = ("slope", "foretold", "real")
+_NEIGHBOURS = (("positive", "active"), ("negative", "inactive"))
+"""Maps of one direction, without the competition between classes and with it."""
 
 
 def main() -> None:
@@ -27,6 +32,8 @@ def main() -> None:
         arguments.kind
     ]
     print("\n".join(lines(json.loads((arguments.folder / name).read_text(encoding="utf-8")))))
+    if arguments.kind == "what-if":
+        print("\n".join(_pairs(arguments.folder)))
 
 
 def _check(found: Figures) -> Iterator[str]:
@@ -64,6 +71,21 @@ def _what_if(found: Figures) -> Iterator[str]:
         for map_ in maps:
             cells = [text(rows[map_, fill, step][name]) for fill in fills]
             yield f"| {map_} | {' | '.join(cells)} |"
+
+
+def _pairs(folder: Path) -> Iterator[str]:
+    """Images whose prediction one map flips and its neighbour does not, by fill."""
+    rows = pd.concat(pd.read_parquet(file) for file in sorted((folder / "what-if").iterdir()))
+    rows["last"] = rows["flipped"].str[-1]
+    flips = rows.pivot_table("last", "id", ["map", "fill"], aggfunc="first", observed=True)
+    yield "\nflips of one map alone, the whole change made\n"
+    yield "| fill | pair | first alone | second alone | sign test |\n|---|---|---|---|---|"
+    for fill in dict.fromkeys(rows["fill"]):
+        for first, second in _NEIGHBOURS:
+            one, two = (flips[name, fill].astype(bool) for name in (first, second))
+            alone, other = int((one & ~two).sum()), int((two & ~one).sum())
+            p = binomtest(alone, alone + other).pvalue if alone + other else 1.0
+            yield f"| {fill} | {first}, {second} | {alone} | {other} | {p:.1g} |"
 
 
 def _share(figures: Figures | None) -> str:
