@@ -6,12 +6,12 @@ python -m tools.result_tables what-if FOLDER    # of `chiaroscuro evaluate --wha
 
 import argparse
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-from scipy.stats import binomtest
+from pyarrow import dataset
 
 Figures = Mapping[str, Any]
 """A value with the ends of its interval."""
@@ -75,17 +75,27 @@ def _what_if(found: Figures) -> Iterator[str]:
 
 def _pairs(folder: Path) -> Iterator[str]:
     """Images whose prediction one map flips and its neighbour does not, by fill."""
-    rows = pd.concat(pd.read_parquet(file) for file in sorted((folder / "what-if").iterdir()))
-    rows["last"] = rows["flipped"].str[-1]
-    flips = rows.pivot_table("last", "id", ["map", "fill"], aggfunc="first", observed=True)
+    wanted = ["id", "map", "fill", "flipped"]
+    rows = dataset.dataset(folder / "what-if").to_table(columns=wanted).to_pylist()
+    flips: dict[tuple[str, str], set[str]] = {(row["map"], row["fill"]): set() for row in rows}
+    for row in rows:
+        if row["flipped"][-1]:
+            flips[row["map"], row["fill"]].add(row["id"])
     yield "\nflips of one map alone, the whole change made\n"
-    yield "| fill | pair | first alone | second alone | sign test |\n|---|---|---|---|---|"
-    for fill in dict.fromkeys(rows["fill"]):
+    yield f"| fill | pair | first alone | second alone | sign test |\n|{'---|' * 5}"
+    for fill in dict.fromkeys(row["fill"] for row in rows):
         for first, second in _NEIGHBOURS:
-            one, two = (flips[name, fill].astype(bool) for name in (first, second))
-            alone, other = int((one & ~two).sum()), int((two & ~one).sum())
-            p = binomtest(alone, alone + other).pvalue if alone + other else 1.0
+            alone = len(flips[first, fill] - flips[second, fill])
+            other = len(flips[second, fill] - flips[first, fill])
+            p = _sign_test(alone, other)
             yield f"| {fill} | {first}, {second} | {alone} | {other} | {p:.1g} |"
+
+
+def _sign_test(first: int, second: int) -> float:
+    """Chance of a split as uneven as this one, or more so, if either side were as likely."""
+    count, least = first + second, min(first, second)
+    ways = sum(math.comb(count, k) for k in range(least + 1))
+    return float(min(1.0, 2 * ways / 2**count))
 
 
 def _share(figures: Figures | None) -> str:
