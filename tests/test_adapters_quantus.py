@@ -36,6 +36,18 @@ def measured(metric, classifier, pixels, explain, labels=LABELS, **keywords):
     )  # fmt: skip
 
 
+def test_a_copy_whose_network_was_changed_is_asked_itself(single):
+    classifier, pixels = single
+    network = copy.copy(PixelNetwork(classifier))
+    network._modules = {"module": copy.deepcopy(classifier.module)}
+    with torch.no_grad():
+        network.module[0].weight.neg_()
+    found = quantus_explain("signed")(model=network, inputs=pixels.numpy(), targets=LABELS)
+    changed = Classifier(network.module, mean=0.5, std=0.25, size=12)
+    assert np.array_equal(found[:, 0], our_map(changed, pixels, "signed").numpy())
+    assert not np.array_equal(found[:, 0], our_map(classifier, pixels, "signed").numpy())
+
+
 @pytest.mark.parametrize("name", RANKING_MAPS)
 def test_values_are_our_maps(single, name):
     classifier, pixels = single

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from chiaroscuro import Classifier, ModelError, class_gradients
+from chiaroscuro.guard import attributes_as_found
 from tests.toys import random_pixels, small_cnn
 
 
@@ -160,3 +161,25 @@ def test_a_modules_own_train_method_is_not_called():
 
     net = Frozen(nn.Flatten(), nn.Linear(12, 3))
     class_gradients(Classifier(net), torch.rand(1, 3, 2, 2))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_a_library_hangs_on_a_network_is_taken_off(fails):
+    net = small_cnn()
+    tensors = [parameter.data_ptr() for parameter in net.parameters()]
+    values = [parameter.detach().clone() for parameter in net.parameters()]
+    held = [sorted(part.__dict__) for part in net.modules()]
+    try:
+        with attributes_as_found(net):
+            net[0].rule = "epsilon"
+            net[0].register_forward_hook(lambda *_: None)
+            for parameter in net.parameters():
+                parameter.data = torch.zeros_like(parameter)
+            if fails:
+                raise RuntimeError("on purpose")
+    except RuntimeError:
+        assert fails
+    assert [parameter.data_ptr() for parameter in net.parameters()] == tensors
+    assert all(torch.equal(p, v) for p, v in zip(net.parameters(), values, strict=True))
+    assert [sorted(part.__dict__) for part in net.modules()] == held
+    assert not net[0]._forward_hooks
