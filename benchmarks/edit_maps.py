@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks import edit_scores
-from benchmarks.edit_search import ISSUE, TRIALS, Trial, run_trial
+from benchmarks.edit_search import TO_BEAT, TRIALS, Trial, run_trial
 from chiaroscuro import (
     Classifier,
     class_gradients,
@@ -185,7 +185,7 @@ def _every_map(
     maps = {"random": tie_priority(pixels, 1).float().view_as(pixels[:, 0])}
     maps |= saliency_maps(gradients, PAPER_MAPS)
     maps["expected-effect"] = edit_map(classifier, pixels, fill, target=target)
-    for name, trial in ISSUE.items():
+    for name, trial in TO_BEAT.items():
         maps[name] = _asked(classifier, pixels, target, fill, trial)
     maps["partial-edit"] = edit_map(classifier, pixels, fill, "partial-edit", target=target)
     return maps

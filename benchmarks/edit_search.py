@@ -51,7 +51,7 @@ class Trial:
         return self.guide_cell >> ((point - self.random) * steps // (self.points - self.random))
 
 
-ISSUE = {
+TO_BEAT = {
     "16 random points, log p": Trial(random=16, score="log-probability"),
     "64 random points, log p": Trial(points=64, random=64, score="log-probability"),
     "4 random, 12 guided, log p": Trial(
@@ -62,7 +62,7 @@ ISSUE = {
 
 KEPT = Trial()
 TRIALS: dict[str, Trial] = {
-    **ISSUE,
+    **TO_BEAT,
     "kept": KEPT,
     "16 random points, log-odds": replace(KEPT, random=16),
     "log p": replace(KEPT, score="log-probability"),
