@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from chiaroscuro.choices import OwnScore
 from chiaroscuro.edit_maps import Question
 from chiaroscuro.edits import apply_edit, pixel_order, pixel_rank
 
@@ -30,7 +31,7 @@ class Trial:
     random_share: tuple[float, float] = (0.0, 0.3)
     guided_share: tuple[float, float] = (0.0, 0.2)
     jitter: float = 0.1
-    score: str = "log-odds"
+    score: OwnScore = "log-odds"
     threshold: bool = False
     anti: bool = False
     spread: bool = False
@@ -104,7 +105,7 @@ def run_trial(question: Question, trial: Trial) -> Tensor:
             taken = (key < share[:, None]).sum(dim=1)
         rank = pixel_rank(key.argsort(dim=1, stable=True))
         point = apply_edit(pixels, question.changed, rank, taken)
-        effect = question.effect(point[None], trial.score)  # type: ignore[arg-type]
+        effect = question.effect(point[None], trial.score)
         if trial.unit:
             effect = effect / effect.flatten(1).norm(dim=1).clamp(min=1e-12)[:, None, None]
         total = trial.decay * total + effect

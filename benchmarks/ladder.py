@@ -1,6 +1,6 @@
 """What each step of the engine is worth: class gradients with one step at a time taken out.
 
-    python -m benchmarks.ladder [--runs 3]
+    python -m benchmarks.ladder [--runs 4]
 
 Every run is a fresh process with the allocator tuned; steps take turns. A figure is how many times
 longer the work takes without the step: the median over turns, with the smallest and the largest.
@@ -28,7 +28,7 @@ CLASSES = 300
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=4, help="turns, each second one backwards")
     parser.add_argument("--work", choices=WORKS, action="append")
     parser.add_argument("--worker", nargs=2, metavar=("WORK", "WITHOUT"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -45,11 +45,12 @@ def main() -> None:
 def ratios(work: str, runs: int) -> dict[str, str]:
     """By step: how many times longer the work takes without it."""
     seconds: dict[str, list[float]] = {step: [] for step in STEPS}
-    for _ in range(runs):
-        for step, found in seconds.items():
+    for turn in range(runs):
+        # There and back, since the first runs of a turn find a colder machine.
+        for step in list(STEPS) if turn % 2 == 0 else reversed(STEPS):
             command = [sys.executable, "-m", "benchmarks.ladder", "--worker", work, step]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
-            found.append(float(json.loads(done.stdout.splitlines()[-1])))
+            seconds[step].append(float(json.loads(done.stdout.splitlines()[-1])))
     first, *others = STEPS
     told = {first: f"{statistics.median(seconds[first]):.2f} s"}
     for step in others:

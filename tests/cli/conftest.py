@@ -42,6 +42,23 @@ def run(quick, monkeypatch, capsys, tmp_path):
 
 
 @pytest.fixture
+def refused(monkeypatch, capsys):
+    """Run `chiaroscuro WORDS --out OUT`, which must fail with one line and write nothing: it."""
+
+    def call(*words, out):
+        monkeypatch.setattr(sys, "argv", ["chiaroscuro", *map(str, words), "--out", str(out)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        assert left.value.code == 1
+        told = capsys.readouterr().err.strip()
+        assert told.startswith("chiaroscuro: ") and "\n" not in told
+        assert not out.exists()
+        return told
+
+    return call
+
+
+@pytest.fixture
 def explain(run, tmp_path):
     """Run `chiaroscuro explain` with a tiny network, one map and ./out."""
     spec = write_spec(tmp_path)

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import chiaroscuro.cli.evaluate_run as evaluate_run
 import chiaroscuro.runs.evaluation as evaluation
 from chiaroscuro import Classifier, save_classifier
-from chiaroscuro.cli.app import app, main
+from chiaroscuro.cli.app import app
 from chiaroscuro.models.architectures import basic_cnn
 from tests.pictures import BROKEN, class_rows, write_parquet
 
@@ -106,18 +106,10 @@ def test_interrupted_it_says_how_to_go_on(data, model, tmp_path, monkeypatch):
         (["DATA", "--device", "cuda:99"], "device 'cuda:99' cannot be used here"),
     ],
 )
-def test_errors_are_one_line(words, message, data, model, tmp_path, monkeypatch, capsys):
+def test_errors_are_one_line(words, message, data, model, tmp_path, refused):
     given = [data if word == "DATA" else word for word in words]
     named = [] if "--model" in words else ["--model", model]
-    out = tmp_path / "run"
-    line = ["chiaroscuro", "evaluate", *given, *named, "--out", str(out)]
-    monkeypatch.setattr(sys, "argv", line)
-    with pytest.raises(SystemExit) as left:
-        main()
-    assert left.value.code == 1
-    told = capsys.readouterr().err.strip()
-    assert told.startswith("chiaroscuro: ") and message in told and "\n" not in told
-    assert not out.exists()
+    assert message in refused("evaluate", *given, *named, out=tmp_path / "run")
 
 
 def test_a_second_run_needs_resume_or_force(data, model, tmp_path):
