@@ -35,6 +35,12 @@ class Convolution:
         """The same after each output channel was multiplied by a number (Co,)."""
         return replace(self, weight=self.weight * factor.view(-1, 1, 1, 1))
 
+    def shaded(self, factor: Tensor) -> "Convolution":
+        """The same before which each input channel was multiplied by a number (Ci,)."""
+        out, inner = self.weight.shape[:2]
+        shares = factor.view(self.groups, 1, inner).expand(-1, out // self.groups, -1)
+        return replace(self, weight=self.weight * shares.reshape(out, inner, 1, 1))
+
     def cropped(self, pad: tuple[int, ...]) -> "Convolution":
         """The same with zeros (left, right, top, bottom) taken from the input into the padding."""
         left, right, top, bottom = pad

@@ -21,7 +21,9 @@ class Extremes:
     @property
     def are_finite(self) -> bool:
         """Whether every gradient taken in was: what is not shows in the extremes."""
-        return all(bool(found.isfinite().all()) for found in (self.own, self.high, self.low))
+        # NaN wins in both reductions.
+        ends = [torch.stack(found.aminmax()) for found in (self.own, self.high, self.low)]
+        return bool(torch.stack(ends).isfinite().all())
 
     def add(self, gradients: Tensor, classes: Tensor, *, first: bool) -> None:
         """Take in gradients (V, G, C, H, W) of classes (G, V); `first`: slot 0 is the target."""

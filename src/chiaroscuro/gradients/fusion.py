@@ -68,8 +68,10 @@ def as_it_is(flows: Flows) -> Flows:
 
 def _joined(step: Step, following: Step, ndim: int) -> Step | None:
     """Both in one step, or None."""
-    if isinstance(step, Scale) and isinstance(following, Convolve) and step.channels:
+    if isinstance(step, Scale) and isinstance(following, Convolve) and _takes(following, step):
         return Convolve(following.conv.scaled(step.factor))
+    if isinstance(step, Convolve) and isinstance(following, Scale) and _takes(step, following):
+        return Convolve(step.conv.shaded(following.factor))
     if isinstance(step, Scale) and isinstance(following, Scale):
         if step.channels and following.channels:
             return Scale(step.factor * following.factor, channels=True)
@@ -78,6 +80,11 @@ def _joined(step: Step, following: Step, ndim: int) -> Step | None:
         cropped = step.conv.cropped(following.pad)
         return Convolve(cropped) if is_flexible(cropped) else None
     return None
+
+
+def _takes(step: Convolve, scale: Scale) -> bool:
+    """Whether a convolution's weights can hold the product, in their own number format."""
+    return scale.channels and scale.factor.dtype == step.conv.weight.dtype
 
 
 def _phased(steps: Sequence[Step]) -> Step | None:

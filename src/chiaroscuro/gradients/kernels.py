@@ -43,6 +43,8 @@ def _form(conv: Convolution) -> "type[Kernel] | None":
         return Phases
     if conv.weight.shape[1] == 1 and conv.groups == conv.weight.shape[0]:
         return Spread
+    if conv.groups == 1 and kernel == (1, 1) and conv.before == (0, 0):
+        return Sown
     return None
 
 
@@ -178,6 +180,23 @@ def _phase_weight(weight: Tensor, down: list[list[int]], across: list[list[int]]
     taps = rows[..., torch.tensor(across, device=weight.device)]
     ordered = taps.permute(2, 4, 1, 0, 3, 5).flatten(0, 2)  # (a, b, Ci, Co, n, n)
     return ordered.contiguous(memory_format=torch.channels_last)
+
+
+class Sown(Kernel):
+    """Single pixels with a stride: a product for those that were read, zeros for the others."""
+
+    def __init__(self, conv: Convolution) -> None:
+        super().__init__(conv)
+        self.weight = turned(conv)
+        self.places = tuple(
+            slice(0, s * n, s) for s, n in zip(conv.stride, conv.out, strict=True)
+        )
+
+    def _back(self, gradient: Tensor) -> Tensor:
+        conv, (down, across) = self.conv, self.places
+        made = gradient.new_zeros(len(gradient), *conv.size, conv.channels).permute(0, 3, 1, 2)
+        made[:, :, down, across] = F.conv2d(gradient, self.weight)
+        return made
 
 
 class Dense(Kernel):

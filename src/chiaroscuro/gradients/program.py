@@ -18,6 +18,11 @@ _WORTH = 0.9
 """A basis is used where it needs fewer than this share of the backward passes."""
 _PRODUCT_BYTES = 64 << 20
 """Gradients made from a basis at a time; a pixel's own lie side by side."""
+_ENOUGH_ROWS = 64
+_ENOUGH_BYTES = 6 << 20
+"""A gradient of as many rows keeps the cores busy, and takes no larger part of the cache."""
+_FEATURES_AT_ONCE = 16
+"""Features written into a basis together: as many numbers as a line of the cache holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +94,9 @@ class Program:
 
     def _fitting(self, stage: _Stage) -> int:
         """Classes whose gradients fit the chunk in a stage."""
-        return max(1, self._chunk // (stage.size * self._itemsize))
+        size = stage.size * self._itemsize
+        enough = max(math.ceil(_ENOUGH_ROWS / self._pixels[0]), _ENOUGH_BYTES // size)
+        return max(1, min(self._chunk // size, enough))
 
     def _legs(self, stages: Sequence[_Stage]) -> list[_Stage]:
         """Neighbouring stages as one, wherever fewer classes than before need not be taken."""
@@ -107,8 +114,8 @@ class Program:
             self._basis = self._make_basis(weights)
         rows, _, *image = self._pixels[0], self._pixels[1:].numel(), *self._pixels[1:]
         size = self._pixels.numel() * self._itemsize
-        first = 0
-        for part in torch.split(weights, max(1, _PRODUCT_BYTES // size)):
+        first, parts = 0, math.ceil(len(weights) / max(1, _PRODUCT_BYTES // size))
+        for part in weights.tensor_split(parts):
             found = [times(self._basis[row], part[:, row].contiguous()) for row in range(rows)]
             joined = found[0][None] if rows == 1 else torch.stack(found)
             yield first, torch.unflatten(joined.permute(2, 0, 1), 2, image)
@@ -125,8 +132,10 @@ class Program:
             ones = like.new_zeros(stop - start, rows, features)
             ones[torch.arange(stop - start), :, torch.arange(start, stop)] = 1
             flow = Flow(ones.view(-1, *stage.shape), True)
-            for first, found in self._descend(self._tail, flow, start):
-                made[:, :, first : first + len(found)] = found.flatten(2).permute(1, 2, 0)
+            written = start
+            for found in _gathered(self._descend(self._tail, flow, start)):
+                made[:, :, written : written + len(found)] = found.flatten(2).permute(1, 2, 0)
+                written += len(found)
         return made
 
     def _descend(
@@ -158,6 +167,18 @@ class Program:
                 waiting[edge.number] = given if there is None else _sum(there, given)
         ((_, (last,)),) = ((place, waiting.values()) for place, waiting in pending.items())
         return last
+
+
+def _gathered(parts: Iterator[tuple[int, Tensor]]) -> Iterator[Tensor]:
+    """The gradients (v, R, C, H, W) of consecutive parts, some features together."""
+    waiting: list[Tensor] = []
+    for _, part in parts:
+        waiting.append(part)
+        if sum(map(len, waiting)) >= _FEATURES_AT_ONCE:
+            yield torch.cat(waiting)
+            waiting = []
+    if waiting:
+        yield torch.cat(waiting)
 
 
 def _in_format(flow: Flow, dtype: torch.dtype) -> Flow:

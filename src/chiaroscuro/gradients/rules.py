@@ -37,12 +37,21 @@ def step_of(entry: Entry) -> Step:
 
 def _elementwise(entry: Entry) -> Step | None:
     """Y = f(x, ...) element by element: the derivative is the gradient of the sum of y."""
-    about, shape = entry.node._input_metadata[0], entry.shapes[0]
     inputs = [i for i, edge in enumerate(entry.edges) if edge is not None]
-    if any(entry.input_shape(i) != shape for i in inputs):
+    if any(entry.input_shape(i) != entry.shapes[0] for i in inputs):
         return None  # a broadcast input gets a sum
-    slopes = entry.backward([torch.ones(shape, dtype=about.dtype, device=about.device)])
-    return _products(entry, slopes)
+    return _products(entry, entry.backward([_ones(entry)]))
+
+
+def _ones(entry: Entry) -> Tensor:
+    """Ones of the output's shape, in the layout of a value that was saved: kernels mix no two."""
+    node, shape = entry.node, entry.shapes[0]
+    about = node._input_metadata[0]
+    saved = (getattr(node, f"_saved_{name}", None) for name in ("result", "self"))
+    for value in saved:
+        if isinstance(value, Tensor) and value.shape == shape:
+            return torch.ones_like(value, dtype=about.dtype, device=about.device)
+    return torch.ones(shape, dtype=about.dtype, device=about.device)
 
 
 def _add(entry: Entry) -> Step:
@@ -85,8 +94,15 @@ def _products(entry: Entry, factors: Sequence[Tensor | None]) -> Step | None:
     if entry.edges[0] is not None and works[1:] in ([], [None]):
         factor = factors[0]
         if factor is not None and entry.input_shape() == entry.shapes[0]:
-            return Scale(factor.detach())
+            return _scale(factor.detach(), entry.shapes[0])
     return Apart(works)
+
+
+def _scale(factor: Tensor, shape: Sequence[int]) -> Scale:
+    """The product, one number a channel where the constant is that: convolutions take it in."""
+    if len(shape) == 4 and factor.shape[-3:] == (shape[1], 1, 1) and factor.numel() == shape[1]:
+        return Scale(factor.flatten(), channels=True)
+    return Scale(factor)
 
 
 def _product(factor: Tensor, shape: Sequence[int], gradient: Tensor) -> Tensor:

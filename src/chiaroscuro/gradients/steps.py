@@ -96,12 +96,20 @@ class Scale:
         """As every `Step`."""
         gradient, own = one(flows)
         if self._laid_out is None:
-            factor = self.spread(gradient.ndim - 1)
-            # In the order of the gradients' memory, so that both are read in one sweep.
-            same = factor.shape == gradient.shape[1:]
-            self._laid_out = torch.empty_like(gradient[0]).copy_(factor) if same else factor
+            self._laid_out = _laid_out(self.spread(gradient.ndim - 1), gradient[0])
         factor = self._laid_out
         return [Flow(gradient.mul_(factor) if own else gradient * factor, True)]
+
+
+def _laid_out(factor: Tensor, gradient: Tensor) -> Tensor:
+    """The constant in the order of a gradient's memory, so that both are read in one sweep.
+
+    A gradient that was repeated without memory of its own takes the order of the constant.
+    """
+    repeated = 0 in gradient.stride()
+    if repeated or factor.shape != gradient.shape or factor.stride() == gradient.stride():
+        return factor
+    return torch.empty_like(gradient).copy_(factor)
 
 
 class Convolve:
