@@ -17,6 +17,10 @@ _CHUNK_BYTES = 8 << 20
 """Pixels predicted at a time: more leaves the cache, less leaves cores idle."""
 
 
+_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Whole numbers as wide as a pixel's value."""
+
+
 @dataclass(frozen=True, eq=False)
 class Edit:
     """One way of editing B images: an order of their pixels (B, N), and how many go (B, F)."""
@@ -87,22 +91,23 @@ def _numbers(what: str, count: int) -> Tensor:
 class _Edited:
     """Edited images, made a few at a time with their channels last, as networks are fastest.
 
-    Everything lies flat in that layout, each pixel's rank once a channel, so that an edit is one
-    pass over memory without strides.
+    Everything lies flat in that layout, each pixel's rank once a channel, so that an edit is a few
+    passes over memory without strides. Pixels are exchanged as bits, p ^ ((p ^ f) & mask): exact,
+    and in instructions for many numbers at once, which PyTorch's choice by booleans is not.
     """
 
     def __init__(self, pixels: Tensor, filled: Tensor, edits: Sequence[Edit]) -> None:
         images, channels, self.height, self.width = pixels.shape
         self.images = images
-        self.pixels, self.filled = (
-            values.permute(0, 2, 3, 1).reshape(images, -1) for values in (pixels, filled)
+        self.type = pixels.dtype
+        self.pixels, given = (
+            values.permute(0, 2, 3, 1).reshape(images, -1).view(_BITS[pixels.element_size()])
+            for values in (pixels, filled.to(pixels.dtype))
         )
-        count = self.height * self.width
-        # Counts reach `count` itself, which the shorter numbers have to hold.
-        self.type = torch.int16 if count < 2**15 else torch.int32
+        self.differing = self.pixels ^ given
         self.ranks = torch.stack(
             [
-                pixel_rank(edit.order).to(self.type).repeat_interleave(channels, dim=1)
+                pixel_rank(edit.order).to(torch.int32).repeat_interleave(channels, dim=1)
                 for edit in edits
             ]
         ).flatten(0, 1)
@@ -110,9 +115,10 @@ class _Edited:
     def rows(self, image: Tensor, edit: Tensor, count: Tensor) -> Tensor:
         """The images (D, C, H, W) after each one's first `count` pixels became others."""
         rank = self.ranks.index_select(0, edit * self.images + image)
-        mask = rank < count[:, None].to(self.type)
-        filled, pixels = (v.index_select(0, image) for v in (self.filled, self.pixels))
-        flat = torch.where(mask, filled, pixels)
+        # A difference below zero has its sign, shifted along, in every bit.
+        goes = rank.sub_(count[:, None].to(rank.dtype)).bitwise_right_shift_(31)
+        flat = goes.to(self.pixels.dtype).bitwise_and_(self.differing.index_select(0, image))
+        flat = flat.bitwise_xor_(self.pixels.index_select(0, image)).view(self.type)
         return flat.view(len(flat), self.height, self.width, -1).permute(0, 3, 1, 2)
 
 
@@ -146,7 +152,8 @@ class _Distinct:
         return cls(image, of, count, torch.from_numpy(new[place].reshape(marked.shape)))
 
     def chunks(self, pixels: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Images, edits and counts of as many as are predicted at a time."""
+        """Images, edits and counts of as many as are predicted at a time, evenly shared out."""
         rows = max(1, _CHUNK_BYTES // (pixels[0].numel() * pixels.element_size()))
-        parts = (torch.split(values, rows) for values in (self.image, self.edit, self.count))
+        number = -(-len(self.image) // rows)
+        parts = (v.tensor_split(number) for v in (self.image, self.edit, self.count))
         return list(zip(*parts, strict=True))
