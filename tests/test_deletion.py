@@ -26,8 +26,12 @@ class Counting(torch.nn.Module):
         self.inner, self.asked = inner, []
 
     def forward(self, x):
-        self.asked += [image.numpy().tobytes() for image in x.detach().contiguous()]
+        self.asked += [bits(image) for image in x.detach()]
         return self.inner(x)
+
+
+def bits(image):
+    return image.contiguous().view(torch.uint8).numpy().tobytes()
 
 
 def row_classifier():
@@ -100,7 +104,7 @@ def test_each_distinct_edited_image_is_predicted_once():
     counting.asked.clear()
     deletion_curves(toy, pixels, maps, "black")
     assert len(set(counting.asked)) == len(counting.asked) < 4 * 13 * (6 + 13) - 300
-    first = {image.numpy().tobytes() for image in pixels}
+    first = {bits(image) for image in pixels}
     assert first <= set(counting.asked)
 
 
@@ -124,6 +128,24 @@ def test_equal_sets_of_pixels_of_two_images_stay_apart():
     )
     assert clean[:, 0].tolist() == pytest.approx([3.75, 11.25])
     assert outcome.logits[..., 0].numpy() == pytest.approx(np.array([[3.75, 3, 0], [11.25, 9, 0]]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_edited_pixels_are_the_fill_and_the_others_stay_to_the_bit(dtype):
+    pixels = random_pixels(2, 3, 4, 5).to(dtype)
+    pixels[0, 0, 0, :2] = torch.tensor([0.0, -0.0])
+    filled = random_pixels(2, 3, 4, 5, seed=8).to(dtype)
+    order = torch.stack([torch.arange(20), torch.arange(20).flip(0)])
+    counting = Counting(torch.nn.Flatten())
+    counts = torch.tensor([[0, 3, 20], [1, 7, 19]])
+    predict_edits(Classifier(counting), pixels, filled, [Edit(order, counts)])
+    wanted = set()
+    for image, (ranked, ends) in enumerate(zip(order, counts, strict=True)):
+        for end in (0, *ends.tolist()):
+            made = pixels[image].flatten(1).clone()
+            made[:, ranked[:end]] = filled[image].flatten(1)[:, ranked[:end]]
+            wanted.add(bits(made.view(3, 4, 5)))
+    assert set(counting.asked) == wanted
 
 
 def test_a_set_that_comes_back_by_another_order_is_the_same_image():

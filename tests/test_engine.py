@@ -129,19 +129,20 @@ def test_a_repeated_rival_is_no_tie():
 
 
 def test_a_rival_repeated_in_a_later_chunk_is_no_tie():
-    extremes = Extremes(torch.empty(1, 1, 1, 1), argmax=True)
+    extremes = Extremes(torch.empty(1, 1), argmax=True)
     for value, rival in ((3.0, 2), (3.0, 2), (1.0, 4), (1.0, 5)):
-        extremes.add(torch.full((1, 1, 1, 1, 1), value), torch.tensor([[rival]]), first=False)
+        extremes.add(torch.full((1, 1, 1), value), torch.tensor([[rival]]), first=False)
     assert (extremes.high_class.item(), extremes.low_class.item()) == (2, -1)
 
 
 def test_classes_may_lie_side_by_side_or_one_after_the_other():
-    gradients = random_pixels(2 * 3 * 4 * 5, 7, seed=2) - 0.5
-    side_by_side = torch.unflatten(gradients.T, 1, (2, 3, 4, 5))
+    gradients = random_pixels(2 * 60, 7, seed=2) - 0.5
+    side_by_side = torch.unflatten(gradients.T, 1, (2, 60))
     for given in (side_by_side, side_by_side.contiguous()):
-        extremes = Extremes(torch.empty(2, 3, 4, 5, dtype=torch.float64), argmax=False)
-        extremes.add(given[:4], torch.zeros(2, 4), first=True)
-        extremes.add(given[4:], torch.zeros(2, 3), first=False)
+        extremes = Extremes(torch.empty(2, 60, dtype=torch.float64), argmax=False)
+        for values in (slice(25), slice(25, 60)):
+            extremes.add(given[:4, :, values], torch.zeros(2, 4), first=True, values=values)
+            extremes.add(given[4:, :, values], torch.zeros(2, 3), first=False, values=values)
         assert torch.equal(extremes.own, given[0])
         assert torch.equal(extremes.high, given[1:].amax(dim=0))
         assert torch.equal(extremes.low, given[1:].amin(dim=0))

@@ -47,13 +47,20 @@ def engine_gradients(net, pixels, *, chunk=CHUNK, classes=0, basis=NO_BASIS):
     count = logits.shape[1]
     one_hot = torch.eye(count, dtype=logits.dtype)[:, None].expand(-1, len(pixels), -1)
     with torch.no_grad():
-        parts = list(program.run(one_hot))
-    assert [first for first, _ in parts] == _starts([len(found) for _, found in parts])
-    return torch.cat([found for _, found in parts]), unknown
+        made = whole_gradients(program.run(one_hot), count, pixels)
+    return made, unknown
 
 
-def _starts(sizes):
-    return [sum(sizes[:i]) for i in range(len(sizes))]
+def whole_gradients(pieces, classes, pixels):
+    """(K, B, C, H, W) put together from pieces that hold every value of every class once."""
+    made = torch.full((classes, len(pixels), pixels[0].numel()), torch.nan, dtype=pixels.dtype)
+    for first, start, found in pieces:
+        place = made[first : first + len(found), :, start : start + found.shape[2]]
+        assert place.shape == found.shape
+        assert place.isnan().all()
+        place.copy_(found)
+    _, channels, height, width = pixels.shape
+    return made.view(classes, -1, height, width, channels).permute(0, 1, 4, 2, 3)
 
 
 def plain_gradients(net, pixels):

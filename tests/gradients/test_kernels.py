@@ -14,6 +14,7 @@ from chiaroscuro.gradients.kernels import (
     Flipped,
     Native,
     Phases,
+    Sown,
     Spread,
     choose_kernel,
     is_flexible,
@@ -59,7 +60,7 @@ def compare(kernel, x, y):
         close(kernel(gradient[:rows]), wanted[:rows])
 
 
-FORMS = (Flipped, Spread, Phases, Dense, Native)
+FORMS = (Flipped, Spread, Phases, Sown, Dense, Native)
 
 
 def serves(form, conv):
@@ -69,9 +70,16 @@ def serves(form, conv):
         Flipped: conv.stride == (1, 1),
         Spread: conv.dilation == (1, 1) and depthwise,
         Phases: conv.dilation == (1, 1) and conv.groups == 1,
+        Sown: conv.groups == 1 and conv.weight.shape[2:] == (1, 1) and all_are_pixels(conv),
         Dense: conv.dilation == (1, 1) and conv.groups == 1 and conv.size[0] * conv.size[1] < 60,
         Native: True,
     }[form]
+
+
+def all_are_pixels(conv):
+    """Whether a convolution of single pixels reads no padding."""
+    places = zip(conv.before, conv.stride, conv.out, conv.size, strict=True)
+    return all(p == 0 and s * o - s < n for p, s, o, n in places)
 
 
 def symmetric(pads):
@@ -147,6 +155,10 @@ def test_a_grid(kernel, stride, padding, groups):
         ({"size": (14, 14), "kernel": (5, 5), "stride": (2, 2), "pads": (1, 2, 1, 2),
           "groups": 16, "channels": 16, "multiplier": 1}, Spread),
         ({"size": (16, 16), "kernel": (3, 3), "stride": (2, 2), "pads": (1,) * 4, "channels": 16},
+         Native),
+        ({"size": (16, 16), "kernel": (1, 1), "stride": (2, 2), "channels": 16}, Sown),
+        ({"size": (9, 12), "kernel": (1, 1), "stride": (2, 5), "channels": 8}, Sown),
+        ({"size": (9, 9), "kernel": (1, 1), "stride": (2, 2), "pads": (1,) * 4, "channels": 16},
          Native),
         ({"size": (16, 16), "kernel": (4, 4), "stride": (4, 4), "channels": 16}, Phases),
         ({"size": (2, 2), "kernel": (3, 3), "pads": (1,) * 4, "channels": 16}, Dense),

@@ -8,6 +8,10 @@ from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
 from chiaroscuro import Classifier, ModelError, class_gradients
+from chiaroscuro.gradients.fusion import fused
+from chiaroscuro.gradients.rules import step_of
+from chiaroscuro.gradients.steps import Scale
+from chiaroscuro.gradients.tape import Tape
 from tests.gradients.oracle import Net, check, close, plain_gradients
 from tests.toys import random_pixels
 
@@ -58,6 +62,35 @@ def test_padding_convolution_and_normalisation(variant):
     torch.manual_seed(3)
     unknown = check(Net(Block(**variant)), random_pixels(2, 3, 9, 8))
     assert unknown <= {"ReflectionPad2DBackward0", "ReplicationPad2DBackward0"}
+
+
+class Times(nn.Module):
+    """A product with a constant."""
+
+    def __init__(self, constant):
+        super().__init__()
+        self.constant = constant
+
+    def forward(self, x):
+        return x * self.constant
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("shape", [(4, 1, 1), (1, 4, 1, 1)])
+def test_products_by_channel_go_into_the_convolutions_around_them(groups, stride, shape):
+    torch.manual_seed(3)
+    one = nn.Conv2d(4, 4, 3, stride, groups=groups)
+    two = nn.Conv2d(4, 6, 3, stride, groups=2)
+    number = torch.tensor([0.5, -2, 3, 0], dtype=torch.float64).view(shape)
+    net = Net(nn.Sequential(nn.ReLU(), Times(number), one, Times(1 / (number + 4)), two))
+    pixels = random_pixels(2, 3, 11, 12)
+    assert not check(net, pixels)
+    leaf = pixels.clone().requires_grad_(True)
+    tape = Tape.of(net(leaf), leaf)
+    steps = fused([step_of(entry) for entry in tape.entries[:-1]], tape)
+    scales = [step for step in steps if isinstance(step, Scale)]
+    assert len(scales) == 1  # the activation's
 
 
 @pytest.mark.parametrize("between", ["relu", "number", "gate", "pad", "norm", "used twice"])

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from chiaroscuro import Classifier, ModelError, class_gradients
-from chiaroscuro.gradients import Points, kernels, probe, steps
+from chiaroscuro.gradients import Points, kernels, probe, program, steps
 from chiaroscuro.gradients.program import Program
 from chiaroscuro.gradients.tape import Tape
 from tests.gradients.oracle import close, engine_gradients, plain_gradients
@@ -85,6 +85,29 @@ def test_what_a_leg_hands_on_fits_the_chunk_too(monkeypatch):
     made, _ = engine_gradients(net, pixels, chunk=chunk, classes=CLASSES, basis=0)
     close(made, plain_gradients(net, pixels))
     assert max(handed) <= chunk
+
+
+@pytest.mark.parametrize(("rows", "enough", "most"), [(1, 4, 2), (2, 3, 1), (2, 3, 4), (4, 1, 3)])
+def test_many_rows_take_no_more_of_the_cache_than_keeps_the_cores_busy(
+    rows, enough, most, monkeypatch
+):
+    """Whatever the chunk: as many classes as fit the bytes, or as make the rows, if more."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Tanh(), nn.Flatten(), nn.Linear(512, CLASSES))
+    pixels = random_pixels(rows, 3, 10, 10)
+    monkeypatch.setattr(program, "_ENOUGH_ROWS", enough)
+    monkeypatch.setattr(program, "_ENOUGH_BYTES", most * rows * 512 * 8)
+    taken = []
+    plain = Program._pass
+
+    def spy(self, stage, flow):
+        taken.append(len(flow.tensor))
+        return plain(self, stage, flow)
+
+    monkeypatch.setattr(Program, "_pass", spy)
+    made, _ = engine_gradients(net.double(), pixels, chunk=1 << 30)
+    close(made, plain_gradients(net, pixels))
+    assert max(taken) == max(most, -(-enough // rows))
 
 
 def test_a_basis_is_used_where_it_saves_passes_and_fits():

@@ -13,6 +13,7 @@ from chiaroscuro.errors import ChoiceError, ModelError, first_line, missing_extr
 from chiaroscuro.gradients.captum_checks import CHECKS
 from chiaroscuro.gradients.extremes import Extremes
 from chiaroscuro.gradients.methods import Method
+from chiaroscuro.gradients.pieces import flattened
 from chiaroscuro.gradients.pixel_module import PixelModule
 from chiaroscuro.gradients.points import Points
 from chiaroscuro.gradients.suspects import Suspects
@@ -114,20 +115,20 @@ def captum_extremes(
     Raises `ModelError` naming the module where Captum fails, or where it gives what the method is
     not defined to be.
     """
-    extremes = Extremes(pixels, argmax=argmax)
-    mean = torch.zeros_like(pixels)
+    extremes = Extremes(flattened(pixels), argmax=argmax)
+    mean = torch.zeros_like(extremes.own)
     model = PixelModule(classifier)
     _check_same_logits(model, pixels, method)
     for slot in range(slots.shape[1]):
         classes = slots[:, slot]
-        found = _attribute(model, method, pixels, classes, checked=slot == 0)
+        found = flattened(_attribute(model, method, pixels, classes, checked=slot == 0))
         if weights is None or slot == 0:
             extremes.add(found[None], classes[:, None], first=slot == 0)
         else:
             # A row with fewer rivals repeats its last one, which must count once.
             again = (slots[:, 1:slot] == classes[:, None]).any(dim=1)
             share = weights.gather(1, classes[:, None])[:, 0].masked_fill(again, 0)
-            mean += share.view(-1, 1, 1, 1) * found
+            mean += share[:, None] * found
         count(len(slots))
     if weights is not None:
         extremes.high, extremes.low = mean, mean

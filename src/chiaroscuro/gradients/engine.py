@@ -20,6 +20,7 @@ from chiaroscuro.gradients.contrasts import contrast_rows, rival_weights
 from chiaroscuro.gradients.extremes import Extremes
 from chiaroscuro.gradients.graph import Graph
 from chiaroscuro.gradients.methods import Method, resolve_points
+from chiaroscuro.gradients.pieces import Piece, flattened, restored
 from chiaroscuro.gradients.plan import Plan, make_plan, ran_out_of_memory
 from chiaroscuro.gradients.points import Points, PointSource
 from chiaroscuro.gradients.probe import check_repeats, probe
@@ -169,7 +170,7 @@ class _Stream:
         del graph  # so that it is gone when memory runs out in its way back
         counter = _Counter(len(wanted) * wanted.shape[1], progress)
         groups = list(self._groups(points, wanted, plan, counter, held))
-        return _joined(logits, chosen, slots, groups, choices)
+        return _joined(logits, chosen, slots, groups, self.pixels.shape[1:], choices)
 
     def _groups(
         self,
@@ -237,8 +238,8 @@ class _Stream:
 
         `slots`: classes (G, M), or for a weighted contrast what is differentiated, (G, M, K).
         """
-        like = points.pixels[0].contiguous(memory_format=self.probe.memory_format)
-        extremes = Extremes(like, argmax=self.argmax)
+        extremes = Extremes(flattened(points.pixels[0]), argmax=self.argmax)
+        factor = None if points.sum_factor is None else flattened(points.sum_factor)
         parts = [points.part(i, i + plan.points) for i in range(0, len(points), plan.points)]
         if graph is None and len(parts) == 1:
             graph = self._graph(parts[0], plan, slots.shape[1])
@@ -247,27 +248,29 @@ class _Stream:
             streamed = (
                 self._summed(parts, classes, plan) if graph is None else graph.gradients(classes)
             )
-            for first, found in streamed:
-                given = found if points.sum_factor is None else found * points.sum_factor
-                held = classes[:, first : first + len(found)]
-                extremes.add(given, held, first=start + first == 0)
-                count.add(len(held) * held.shape[1])
+            for piece in streamed:
+                found = piece.gradients
+                given = found if factor is None else found * factor[:, piece.values]
+                held = classes[:, piece.first : piece.first + len(found)]
+                target_in = start + piece.first == 0
+                extremes.add(given, held, first=target_in, values=piece.values)
+                if piece.values.stop == extremes.own.shape[1]:
+                    count.add(held.shape[:2].numel())
         if not extremes.are_finite:
             raise ModelError(
                 f"{self.classifier.name} has NaN or infinite gradients: check the module"
             )
         return extremes
 
-    def _summed(
-        self, parts: Sequence[Points], classes: Tensor, plan: Plan
-    ) -> Iterator[tuple[int, Tensor]]:
+    def _summed(self, parts: Sequence[Points], classes: Tensor, plan: Plan) -> Iterator[Piece]:
         """Gradients of classes (G, V) summed over points whose graphs do not fit side by side."""
-        shape = (classes.shape[1], *parts[0].pixels.shape[1:])
-        total = parts[0].pixels.new_zeros(shape)
+        images = parts[0].pixels[0]
+        total = images.new_zeros(classes.shape[1], len(images), images[0].numel())
         for part in parts:
-            for first, found in self._graph(part, plan, classes.shape[1]).gradients(classes):
-                total[first : first + len(found)] += found
-        yield 0, total
+            graph = self._graph(part, plan, classes.shape[1])
+            for first, start, found in graph.gradients(classes):
+                total[first : first + len(found), :, start : start + found.shape[2]] += found
+        yield Piece(0, 0, total)
 
 
 def _by_captum(
@@ -296,7 +299,7 @@ def _by_captum(
         )
         for i, (part, mine) in enumerate(zip(parts, torch.split(slots, size), strict=True))
     ]  # fmt: skip
-    return _joined(logits, chosen, slots, groups, choices)
+    return _joined(logits, chosen, slots, groups, parts[0].shape[1:], choices)
 
 
 def _joined(
@@ -304,18 +307,19 @@ def _joined(
     target: Tensor,
     slots: Tensor,
     groups: list[Extremes],
+    shape: torch.Size,
     choices: GradientChoices,
 ) -> ClassGradients:
-    """The groups' images as one result."""
+    """The groups' values as images (B, C, H, W) of one result; `shape` is (C, H, W)."""
     return ClassGradients(
         logits=logits,
         target=target,
         rivals=slots[:, 1:],
-        own=torch.cat([group.own for group in groups]).contiguous(),
-        rival_max=torch.cat([group.high for group in groups]).contiguous(),
-        rival_min=torch.cat([group.low for group in groups]).contiguous(),
-        rival_argmax=_join([group.high_class for group in groups]),
-        rival_argmin=_join([group.low_class for group in groups]),
+        own=_images([group.own for group in groups], shape),
+        rival_max=_images([group.high for group in groups], shape),
+        rival_min=_images([group.low for group in groups], shape),
+        rival_argmax=_images_or_none([group.high_class for group in groups], shape),
+        rival_argmin=_images_or_none([group.low_class for group in groups], shape),
         choices=choices,
     )
 
@@ -338,7 +342,11 @@ class _Counter:
             self.progress(self.done, self.total)
 
 
-def _join(parts: list[Tensor | None]) -> Tensor | None:
-    """The groups' tensors as one, or None where none was asked for."""
+def _images(parts: Sequence[Tensor], shape: torch.Size) -> Tensor:
+    return restored(torch.cat(list(parts)), shape).contiguous()
+
+
+def _images_or_none(parts: Sequence[Tensor | None], shape: torch.Size) -> Tensor | None:
+    """The groups' images, or None where none was asked for."""
     present = [part for part in parts if part is not None]
-    return torch.cat(present).contiguous() if present else None
+    return _images(present, shape) if present else None

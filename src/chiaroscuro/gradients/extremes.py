@@ -7,8 +7,8 @@ from torch import Tensor
 class Extremes:
     """Own gradient and element-wise extremes over the rivals, updated a few classes at a time.
 
-    `own`, `high`, `low`: (G, C, H, W). With `argmax`, `high_class` and `low_class` hold the rival
-    at each extreme, or -1 where several different rivals share it.
+    `own`, `high`, `low`: (G, N), the N values of G images. With `argmax`, `high_class` and
+    `low_class` hold the rival at each extreme, or -1 where several different rivals share it.
     """
 
     def __init__(self, like: Tensor, *, argmax: bool) -> None:
@@ -25,28 +25,34 @@ class Extremes:
         ends = [torch.stack(found.aminmax()) for found in (self.own, self.high, self.low)]
         return bool(torch.stack(ends).isfinite().all())
 
-    def add(self, gradients: Tensor, classes: Tensor, *, first: bool) -> None:
-        """Take in gradients (V, G, C, H, W) of classes (G, V); `first`: slot 0 is the target."""
+    def add(
+        self, gradients: Tensor, classes: Tensor, *, first: bool, values: slice = slice(None)
+    ) -> None:
+        """Take in gradients (V, G, n) of classes (G, V) at some of the values.
+
+        `first`: slot 0 is the target.
+        """
         if first:
-            self.own.copy_(gradients[0])
+            self.own[:, values] = gradients[0]
             gradients, classes = gradients[1:], classes[:, 1:]
         if gradients.shape[0] == 0:
             return
+        high, low = self.high[:, values], self.low[:, values]
         if self.high_class is not None and self.low_class is not None:
-            index = classes.T[:, :, None, None, None]
-            high, low = gradients.amax(dim=0), gradients.amin(dim=0)
-            _climb(self.high, self.high_class, high, _holder(gradients == high, index))
+            index = classes.T[..., None]
+            highest, lowest = gradients.amax(dim=0), gradients.amin(dim=0)
+            _climb(high, self.high_class[:, values], highest, _holder(gradients == highest, index))
             # The lowest value is the highest of the negated ones.
-            _climb(-self.low, self.low_class, -low, _holder(gradients == low, index))
-        if gradients.stride(0) == 1:  # a pixel's classes lie side by side
+            _climb(-low, self.low_class[:, values], -lowest, _holder(gradients == lowest, index))
+        if gradients.stride(0) == 1:  # a value's classes lie side by side
             gradients = torch.stack([gradients.amax(dim=0), gradients.amin(dim=0)])
         for gradient in gradients:  # images stay in the cache, a few classes of them do not
-            torch.maximum(self.high, gradient, out=self.high)
-            torch.minimum(self.low, gradient, out=self.low)
+            torch.maximum(high, gradient, out=high)
+            torch.minimum(low, gradient, out=low)
 
 
 def _holder(on_top: Tensor, index: Tensor) -> Tensor:
-    """The class (G, C, H, W) that is on top, or -1 where different ones are."""
+    """The class (G, n) that is on top, or -1 where different ones are."""
     last = torch.where(on_top, index, -1).amax(dim=0)
     first = torch.where(on_top, index, torch.iinfo(index.dtype).max).amin(dim=0)
     return torch.where(first == last, last, -1)

@@ -8,6 +8,7 @@ from torch import Tensor
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ModelError, first_line
 from chiaroscuro.gradients.hooks import HookWatch
+from chiaroscuro.gradients.pieces import Piece, flattened
 from chiaroscuro.gradients.plan import Plan
 from chiaroscuro.gradients.points import Points
 from chiaroscuro.gradients.program import Program, Way, Whole
@@ -34,7 +35,7 @@ class Graph:
         self.score = score
         self.shape = (len(points), points.pixels.shape[1])
         self.weights = None if bool((points.weights == 1).all()) else points.weights
-        self.factor = points.point_factor
+        self.factor = None if points.point_factor is None else flattened(points.point_factor)
         rows = points.pixels.flatten(0, 1)
         leaf = rows.contiguous(memory_format=memory_format).detach().requires_grad_(True)
         with HookWatch(classifier.module) as hooks, timed("forward"):
@@ -59,21 +60,21 @@ class Graph:
         """Logits (G, K) of the first point."""
         return self.logits.view(*self.shape, -1)[0].clone()
 
-    def gradients(self, classes: Tensor) -> Iterator[tuple[int, Tensor]]:
-        """The weighted sum over points of dS_k/dx, for classes (G, V) and a few at a time.
+    def gradients(self, classes: Tensor) -> Iterator[Piece]:
+        """The weighted sum over points of dS_k/dx, for classes (G, V): in pieces (v, G, n).
 
-        Yields the place of the first class with gradients (v, G, C, H, W). `classes` are indices;
-        in floats (G, V, K) each row is a weighted sum of scores.
+        `classes` are indices; in floats (G, V, K) each row is a weighted sum of scores.
         """
-        for first, found in self._back(self._cotangents(classes)):
-            by_point = torch.unflatten(found, 1, self.shape)
+        for piece in self._back(self._cotangents(classes)):
+            by_point = torch.unflatten(piece.gradients, 1, self.shape)
             if self.weights is not None:
-                by_point = by_point * self.weights[None, :, :, None, None, None]
+                by_point = by_point * self.weights[..., None]
             if self.factor is not None:
-                by_point = by_point * self.factor
-            yield first, by_point[:, 0] if self.shape[0] == 1 else by_point.sum(dim=1)
+                by_point = by_point * self.factor[..., piece.values]
+            summed = by_point[:, 0] if self.shape[0] == 1 else by_point.sum(dim=1)
+            yield piece._replace(gradients=summed)
 
-    def _back(self, cotangents: Tensor) -> Iterator[tuple[int, Tensor]]:
+    def _back(self, cotangents: Tensor) -> Iterator[Piece]:
         name = self.classifier.name
         try:
             with torch.no_grad():

@@ -43,9 +43,15 @@ def _form(conv: Convolution) -> "type[Kernel] | None":
         return Phases
     if conv.weight.shape[1] == 1 and conv.groups == conv.weight.shape[0]:
         return Spread
-    if conv.groups == 1 and kernel == (1, 1) and conv.before == (0, 0):
+    if conv.groups == 1 and kernel == (1, 1) and not _reads_padding(conv):
         return Sown
     return None
+
+
+def _reads_padding(conv: Convolution) -> bool:
+    """Whether some single pixel that is read lies outside of the input."""
+    last = (s * (o - 1) for s, o in zip(conv.stride, conv.out, strict=True))
+    return conv.before != (0, 0) or any(i >= n for i, n in zip(last, conv.size, strict=True))
 
 
 def _is_small(conv: Convolution) -> bool:
@@ -188,9 +194,7 @@ class Sown(Kernel):
     def __init__(self, conv: Convolution) -> None:
         super().__init__(conv)
         self.weight = turned(conv)
-        self.places = tuple(
-            slice(0, s * n, s) for s, n in zip(conv.stride, conv.out, strict=True)
-        )
+        self.places = tuple(slice(0, s * n, s) for s, n in zip(conv.stride, conv.out, strict=True))
 
     def _back(self, gradient: Tensor) -> Tensor:
         conv, (down, across) = self.conv, self.places

@@ -10,14 +10,13 @@ from torch import Tensor
 from chiaroscuro.gradients.fusion import as_it_is, fused
 from chiaroscuro.gradients.kernels import times
 from chiaroscuro.gradients.moves import keeps_rows
+from chiaroscuro.gradients.pieces import Piece, flattened
 from chiaroscuro.gradients.rules import step_of
 from chiaroscuro.gradients.steps import Flow, Flows, Step
 from chiaroscuro.gradients.tape import Edge, Tape
 
 _WORTH = 0.9
 """A basis is used where it needs fewer than this share of the backward passes."""
-_PRODUCT_BYTES = 64 << 20
-"""Gradients made from a basis at a time; a pixel's own lie side by side."""
 _ENOUGH_ROWS = 64
 _ENOUGH_BYTES = 6 << 20
 """A gradient of as many rows keeps the cores busy, and takes no larger part of the cache."""
@@ -66,14 +65,15 @@ class Program:
         self._head, self._tail = self._legs(head), self._legs(tail)
         self._basis: Tensor | None = None
 
-    def run(self, cotangents: Tensor) -> Iterator[tuple[int, Tensor]]:
-        """The pixels' gradients (v, R, C, H, W) for cotangents (V, R, K), a few classes at a time.
+    def run(self, cotangents: Tensor) -> Iterator[Piece]:
+        """The pixels' gradients for cotangents (V, R, K), piece by piece.
 
-        Yields the number of the first class with each.
+        A few classes at a time, each whole; from a basis all classes, a few pixels at a time.
         """
         start = Flow(cotangents, False)
         if not self._tail:
-            yield from self._descend(self._head, start, 0)
+            for first, found in self._descend(self._head, start, 0):
+                yield Piece(first, 0, flattened(found))
             return
         weights = torch.cat([part for _, part in self._descend(self._head, start, 0)])
         yield from self._combine(weights.reshape(*weights.shape[:2], -1))
@@ -108,21 +108,24 @@ class Program:
                 legs.append(stage)
         return legs
 
-    def _combine(self, weights: Tensor) -> Iterator[tuple[int, Tensor]]:
-        """Gradients of classes from their weights (V, R, n) on a basis (R, pixels, n)."""
+    def _combine(self, weights: Tensor) -> Iterator[Piece]:
+        """Gradients of classes from their weights (V, R, n) on a basis (R, N, n).
+
+        All classes of a few values at a time: the basis is read once, and their extremes are
+        taken while they are in the cache.
+        """
         if self._basis is None:
             self._basis = self._make_basis(weights)
-        rows, _, *image = self._pixels[0], self._pixels[1:].numel(), *self._pixels[1:]
-        size = self._pixels.numel() * self._itemsize
-        first, parts = 0, math.ceil(len(weights) / max(1, _PRODUCT_BYTES // size))
-        for part in weights.tensor_split(parts):
-            found = [times(self._basis[row], part[:, row].contiguous()) for row in range(rows)]
-            joined = found[0][None] if rows == 1 else torch.stack(found)
-            yield first, torch.unflatten(joined.permute(2, 0, 1), 2, image)
-            first += len(part)
+        matrices = [row.contiguous() for row in weights.unbind(1)]
+        span = max(1, self._chunk // (weights.shape[:2].numel() * self._itemsize))
+        for start in range(0, self._basis.shape[1], span):
+            parts = self._basis[:, start : start + span]
+            found = [times(part, matrix) for part, matrix in zip(parts, matrices, strict=True)]
+            joined = found[0][None] if len(found) == 1 else torch.stack(found)
+            yield Piece(0, start, joined.permute(2, 0, 1))
 
     def _make_basis(self, like: Tensor) -> Tensor:
-        """The pixels' gradients of every feature at the waist: (R, pixels, n)."""
+        """The pixels' gradients of every feature at the waist: (R, N, n)."""
         stage = self._tail[0]
         rows, features = self._pixels[0], like.shape[2]
         made = like.new_empty(rows, self._pixels[1:].numel(), features)
@@ -134,7 +137,7 @@ class Program:
             flow = Flow(ones.view(-1, *stage.shape), True)
             written = start
             for found in _gathered(self._descend(self._tail, flow, start)):
-                made[:, :, written : written + len(found)] = found.flatten(2).permute(1, 2, 0)
+                made[:, :, written : written + len(found)] = flattened(found).permute(1, 2, 0)
                 written += len(found)
         return made
 
@@ -230,12 +233,12 @@ class Whole:
     def __init__(self, logits: Tensor, leaf: Tensor) -> None:
         self.logits, self.leaf = logits, leaf
 
-    def run(self, cotangents: Tensor) -> Iterator[tuple[int, Tensor]]:
+    def run(self, cotangents: Tensor) -> Iterator[Piece]:
         """As `Program.run`."""
         for number, cotangent in enumerate(cotangents):
             with torch.enable_grad():
                 (found,) = torch.autograd.grad(self.logits, self.leaf, cotangent, retain_graph=True)
-            yield number, found[None]
+            yield Piece(number, 0, flattened(found[None]))
 
 
 Way = Program | Whole
