@@ -137,7 +137,7 @@ class Program:
             flow = Flow(ones.view(-1, *stage.shape), True)
             written = start
             for found in _gathered(self._descend(self._tail, flow, start)):
-                made[:, :, written : written + len(found)] = flattened(found).permute(1, 2, 0)
+                made[:, :, written : written + len(found)] = found.permute(1, 2, 0)
                 written += len(found)
         return made
 
@@ -173,10 +173,10 @@ class Program:
 
 
 def _gathered(parts: Iterator[tuple[int, Tensor]]) -> Iterator[Tensor]:
-    """The gradients (v, R, C, H, W) of consecutive parts, some features together."""
+    """The gradients (v, R, N) of consecutive parts, some features together."""
     waiting: list[Tensor] = []
     for _, part in parts:
-        waiting.append(part)
+        waiting.append(flattened(part))
         if sum(map(len, waiting)) >= _FEATURES_AT_ONCE:
             yield torch.cat(waiting)
             waiting = []
