@@ -152,8 +152,10 @@ class _Distinct:
         return cls(image, of, count, torch.from_numpy(new[place].reshape(marked.shape)))
 
     def chunks(self, pixels: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Images, edits and counts of as many as are predicted at a time, evenly shared out."""
+        """Images, edits and counts of as many as are predicted at a time.
+
+        Not evenly shared out: kernels are made anew for every other number of images.
+        """
         rows = max(1, _CHUNK_BYTES // (pixels[0].numel() * pixels.element_size()))
-        number = -(-len(self.image) // rows)
-        parts = (v.tensor_split(number) for v in (self.image, self.edit, self.count))
+        parts = (torch.split(values, rows) for values in (self.image, self.edit, self.count))
         return list(zip(*parts, strict=True))
