@@ -89,6 +89,39 @@ def test_an_order_is_a_permutation_that_falls_and_breaks_ties_by_priority(levels
     assert torch.equal(pixel_rank(order[None])[0][order], torch.arange(len(levels)))
 
 
+def falling(dtype: torch.dtype) -> st.SearchStrategy[list[list[float]]]:
+    """Rows of finite values that tie, differ in the last bit, lie at the ends, or are -0.0."""
+    about = torch.finfo(dtype)
+    few = [0.0, -0.0, 1.0, -1.0, 1.0 + about.eps, about.tiny, -about.tiny, about.max, about.min]
+    width = {torch.float16: 16, torch.float64: 64}.get(dtype, 32)
+    most = 2.0**126 if dtype == torch.bfloat16 else about.max
+    value = st.sampled_from(few) | st.floats(-most, most, width=width)
+    return st.integers(1, 20).flatmap(
+        lambda n: st.lists(st.lists(value, min_size=n, max_size=n), min_size=1, max_size=3)
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@given(data=st.data(), seed=st.integers(0, 99))
+@settings(max_examples=100, deadline=None)
+def test_an_order_is_that_of_a_stable_argsort(dtype, data, seed):
+    values = torch.tensor(data.draw(falling(dtype)), dtype=torch.float64).to(dtype)[:, None]
+    plain = values.flatten(1).argsort(dim=1, descending=True, stable=True)
+    assert torch.equal(pixel_order(values), plain)
+    generator = torch.Generator().manual_seed(seed)
+    priority = torch.stack([torch.randperm(values.shape[2], generator=generator) for _ in values])
+    again = values.flatten(1).gather(1, priority).argsort(dim=1, descending=True, stable=True)
+    assert torch.equal(pixel_order(values, priority), priority.gather(1, again))
+
+
+def test_an_order_leaves_its_map_as_it_is_and_takes_one_with_a_gradient():
+    values = torch.tensor([[[0.5, -0.0, 2.0, -1.0]]], requires_grad=True)
+    before = values.detach().clone()
+    assert pixel_order(values).tolist() == [[2, 0, 1, 3]]
+    assert torch.equal(values, before)
+    assert values.signbit().tolist() == before.signbit().tolist()
+
+
 def test_ties_without_a_priority_go_by_rows():
     assert pixel_order(torch.zeros(1, 2, 3)).tolist() == [[0, 1, 2, 3, 4, 5]]
 
@@ -145,3 +178,16 @@ def test_maps_without_an_order_are_refused(values, message):
         pixel_order(values)
     with pytest.raises(InputError, match=message):
         paper_counts(values, [0, 0.2])
+
+
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf, -torch.inf])
+def test_one_value_that_is_not_finite_is_found_wherever_it_stands(wrong):
+    for place in (0, 517, 1023):
+        values = MAPS["signed"].clone()
+        values[2].view(-1)[place] = wrong
+        with pytest.raises(InputError, match="not finite"):
+            pixel_order(values)
+
+
+def test_no_map_has_no_order():
+    assert pixel_order(torch.zeros(0, 2, 3)).shape == (0, 6)

@@ -37,8 +37,25 @@ def pixel_order(values: Tensor, priority: Tensor | None = None) -> Tensor:
     _check_map(values)
     flat = values.flatten(1)
     if priority is None:
-        return flat.argsort(dim=1, descending=True, stable=True)
-    return priority.gather(1, flat.gather(1, priority).argsort(dim=1, descending=True, stable=True))
+        return _falling_order(flat)
+    return priority.gather(1, _falling_order(flat.gather(1, priority)))
+
+
+def _falling_order(values: Tensor) -> Tensor:
+    """`values.argsort(1, descending=True, stable=True)` of finite floats (B, N).
+
+    On the CPU each value and its place make one integer: sorting those keeps ties in their order,
+    and NumPy sorts integers in a fraction of the time of a stable argsort.
+    """
+    if values.device.type != "cpu" or values.dtype == torch.float64:
+        return values.argsort(dim=1, descending=True, stable=True)
+    # Taken from 0, falling values rise, and 0.0 and -0.0 become the same bits.
+    bits = (0 - values.detach().float().numpy()).view(np.int32)
+    # The bits of a negative float, read as an integer, fall as it rises.
+    rising = np.where(bits < 0, bits ^ 0x7FFFFFFF, bits).astype(np.int64)
+    keys = (rising << 32) | np.arange(values.shape[1])
+    keys.sort(axis=1)
+    return torch.from_numpy(keys & 0xFFFFFFFF)
 
 
 def pixel_rank(order: Tensor) -> Tensor:
@@ -95,7 +112,8 @@ def _check_map(values: Tensor) -> None:
         raise InputError(
             f"map has shape {tuple(values.shape)} and is {values.dtype}: expected floats (B, H, W)"
         )
-    if not values.isfinite().all():
+    # The extremes of a map with a NaN are NaN; asking every value takes seven times as long.
+    if values.numel() and not torch.stack(values.aminmax()).isfinite().all():
         raise InputError("map holds values that are not finite: its pixels have no order")
 
 

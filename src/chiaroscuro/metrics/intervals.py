@@ -52,12 +52,12 @@ class BootstrapMeans:
                 np.random.default_rng([self.seed, n]).poisson(1.0, len(self._weights))
                 for n in range(self.images, self.images + len(rows))
             ],
-            axis=1,
-        ).astype(np.float64)
+            dtype=np.float64,
+        )
         self.images += len(rows)
         self._total += rows.sum(axis=0)
-        self._sums += drawn @ rows
-        self._weights += drawn.sum(axis=1)
+        self._sums += drawn.T @ rows
+        self._weights += drawn.sum(axis=0)
 
     @property
     def resampled(self) -> NDArray[np.float64]:
