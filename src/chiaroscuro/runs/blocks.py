@@ -27,8 +27,7 @@ class Block:
 
 def read_block(table: pa.Table, fractions: int) -> Block:
     """A part's rows as arrays: every image has the same curves in the same order."""
-    words = [table[name].to_pylist() for name in ("protocol", "map", "fill")]
-    keys = tuple(dict.fromkeys(zip(*words, strict=True)))
+    keys = _keys(table)
     images = len(table) // len(keys)
     shape = (images, len(keys), fractions)
 
@@ -49,3 +48,14 @@ def read_block(table: pa.Table, fractions: int) -> Block:
         probability=lists("probability"),
         changed=lists("changed") / pixels,
     )
+
+
+def _keys(table: pa.Table) -> tuple[Key, ...]:
+    """The curves of the first image, which ends where its first curve comes again."""
+    found: dict[Key, None] = {}
+    for words in zip(*(table[name] for name in ("protocol", "map", "fill")), strict=True):
+        protocol, name, fill = (word.as_py() for word in words)
+        if (protocol, name, fill) in found:
+            break
+        found[protocol, name, fill] = None
+    return tuple(found)

@@ -35,11 +35,12 @@ class Part:
 
     def read(self) -> pa.Table:
         """The rows."""
-        return parquet.read_table(self.file)
+        # `read_table` would import pyarrow's data sets and pandas, where nothing else has.
+        return parquet.ParquetFile(self.file).read()
 
     def read_what_if(self) -> pa.Table:
         """The what-if rows, of a run that has them."""
-        return parquet.read_table(self.what_if)
+        return parquet.ParquetFile(self.what_if).read()
 
     @property
     def broken(self) -> list[Broken]:
