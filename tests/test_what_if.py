@@ -210,30 +210,33 @@ def test_the_change_is_said_in_words(change, words, toy):
     assert what_changes(found) == f"the top 5 % of random became {words}"
 
 
-def about(told, real, holds=1.0, flipped=False, flip_foretold=False):
-    names = ("cat", "dog") if flipped else ("cat", "cat")
+def about(told, real, holds=1.0, expected="cat", after="cat"):
+    cat, wanted, came = ({"label": k, "index": len(k)} for k in ("cat", expected, after))
     return {
         "target": {"label": "cat"}, "foretold": told, "real": real,
-        "as_foretold": told * real > 0, "holds": holds, "flipped": flipped,
-        "flip_foretold": flip_foretold, "before": [{"label": names[0]}],
-        "after": [{"label": names[1]}], "choices": {"tolerance": 0.25},
+        "as_foretold": told * real > 0, "holds": holds, "flipped": after != "cat",
+        "flip_foretold": expected != "cat", "before": [cat], "expected": wanted,
+        "after": [came], "choices": {"tolerance": 0.25},
     }  # fmt: skip
 
 
 def test_outcomes_in_sentences():
-    first, flip, held = sentences(about(-2.0, -1.0, 0.5, flipped=True))
-    assert first.endswith("moves by -2.00; it moved by -1.00, in that direction.")
-    assert flip == "The prediction turns from cat to dog, which it did not foretell."
+    first, flip, held = sentences(about(-2.0, -1.0, 0.5, after="horse"))
+    assert first.endswith("moves by -2.00; it moved the same way, by -1.00.")
+    assert flip == "The prediction turns from cat to horse, which first order did not foretell."
     assert "up to 50 % of the way" in held
-    first, flip, held = sentences(about(2.0, -1.0, 0.0, flip_foretold=True))
-    assert first.endswith("but in the other direction.")
-    assert flip == "The prediction stays cat, though first order foretold that it would turn."
+    first, flip, held = sentences(about(2.0, -1.0, 0.0, expected="horse"))
+    assert first.endswith("it moved the other way, by -1.00.")
+    assert flip == "The prediction stays cat, though first order foretold horse."
     assert held.startswith("The promise fails from the first step on")
     first, flip, held = sentences(about(0.0, 0.3))
     assert first == "First order foretells no change of the logit of cat; it moved by +0.30."
     assert flip == "The prediction stays cat, as first order foretold."
     assert held.startswith("The promise holds all the way")
-    assert sentences(about(1.0, 0.0))[0].endswith("so nothing came of it.")
-    assert sentences(about(1.0, 1.0, flipped=True, flip_foretold=True))[1].endswith(
-        "to dog, as first order foretold."
-    )
+    assert sentences(about(1.0, 0.0))[0].endswith("it did not move.")
+    for expected, words in (
+        ("horse", "as first order foretold"),
+        ("lizard", "though first order foretold lizard"),
+    ):
+        told = sentences(about(1.0, 1.0, expected=expected, after="horse"))[1]
+        assert told == f"The prediction turns from cat to horse, {words}."

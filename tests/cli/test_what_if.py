@@ -38,7 +38,8 @@ def test_it_prints_what_was_foretold_and_came(photo, model, tmp_path):
     folder = tmp_path / "out" / "tower-active-0.05-black"
     about = json.loads((folder / "what-if.json").read_text())
     assert lines[0] == f"tower.png: {about['pixels']['changed']} of 1,024 pixels changed"
-    assert f"moves by {about['foretold']:+.2f}; it moved by {about['real']:+.2f}" in lines[1]
+    assert f"moves by {about['foretold']:+.2f}; it moved the" in lines[1]
+    assert lines[1].endswith(f"way, by {about['real']:+.2f}.")
     assert lines[-3].startswith(f"before: {about['before'][0]['label']} ")
     assert lines[-2].startswith(f"after: {about['after'][0]['label']} ")
     assert lines[-1] == f"page: {folder / 'index.html'}"

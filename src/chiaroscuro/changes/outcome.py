@@ -19,7 +19,8 @@ class WhatIf:
     `pixels` and `edited` (C, H, W) in [0, 1]; `changed` (H, W), where a value became another;
     `taken` is how many pixels the map gave away, changed or not. `logits`, `predicted` and `real`
     (K,): before, and their change to first order and in fact. `before` and `after` are the five
-    best classes; `shown` are all of them and the explained one, each before and after.
+    best classes, `expected` the best one if first order held; `shown` are all of `before` and
+    `after` and the explained one, each before and after.
 
     With parts of `steps` (S,) of the change made, the explained logit moves by `way` (S,), where
     step t promises t times the foretold change. `holds` is the last step up to which every step
@@ -38,6 +39,7 @@ class WhatIf:
     predicted: NDArray[np.floating[Any]]
     real: NDArray[np.floating[Any]]
     before: tuple[Prediction, ...]
+    expected: Prediction
     after: tuple[Prediction, ...]
     shown: tuple[tuple[Prediction, Prediction], ...]
     steps: tuple[float, ...]
@@ -56,7 +58,7 @@ class WhatIf:
     @property
     def flip_foretold(self) -> bool:
         """Whether another class would be predicted if first order held."""
-        return int((self.logits + self.predicted).argmax()) != self.before[0].index
+        return self.expected.index != self.before[0].index
 
     @property
     def promise(self) -> float:

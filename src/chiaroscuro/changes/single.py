@@ -31,7 +31,7 @@ from chiaroscuro.explanations.reading import (
 from chiaroscuro.explanations.single import named_rivals
 from chiaroscuro.fills import filled
 from chiaroscuro.gradients import Method
-from chiaroscuro.gradients.engine import Progress
+from chiaroscuro.gradients.stream import Progress
 from chiaroscuro.metrics.forecast import Forecast, forecast, top_edit
 
 STEPS = (*(2.0**-power for power in range(10, 5, -1)), *(step / 32 for step in range(1, 33)))
@@ -88,6 +88,7 @@ def what_if(
     found = forecast(classifier, batch, edited, STEPS)
     logits = found.logits[0]
     after = logits + found.real[0, -1]
+    expected = logits + found.predicted[0]
     best, new = top_predictions(classifier, logits), top_predictions(classifier, after)
     listed = dict.fromkeys([*(p.index for p in (*best, *new)), chosen])
     choices = {
@@ -118,6 +119,7 @@ def what_if(
         predicted=to_numpy(found.predicted[0]),
         real=to_numpy(found.real[0, -1]),
         before=best,
+        expected=prediction(classifier, expected, int(expected.argmax())),
         after=new,
         shown=tuple(
             (prediction(classifier, logits, k), prediction(classifier, after, k)) for k in listed

@@ -40,6 +40,7 @@ def describe(found: WhatIf) -> dict[str, Any]:
         "flipped": found.flipped,
         "flip_foretold": found.flip_foretold,
         "before": [asdict(prediction) for prediction in found.before],
+        "expected": asdict(found.expected),
         "after": [asdict(prediction) for prediction in found.after],
         "pixels": {
             "all": int(found.changed.size),

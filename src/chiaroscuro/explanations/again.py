@@ -13,7 +13,7 @@ from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChoiceError, ImageError, ModelError, ResultError
 from chiaroscuro.explanations.explanation import Explanation
 from chiaroscuro.explanations.single import explain
-from chiaroscuro.gradients.engine import Progress
+from chiaroscuro.gradients.stream import Progress
 from chiaroscuro.images import open_photo
 from chiaroscuro.models import load_classifier
 

@@ -30,7 +30,7 @@ from chiaroscuro.explanations.reading import (
     to_numpy,
 )
 from chiaroscuro.gradients import ClassGradients, class_gradients
-from chiaroscuro.gradients.engine import Progress
+from chiaroscuro.gradients.stream import Progress
 from chiaroscuro.maps import SaliencyMaps, needs_classes, saliency_maps
 from chiaroscuro.stopwatch import timed
 

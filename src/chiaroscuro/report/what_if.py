@@ -42,24 +42,21 @@ def sentences(about: Mapping[str, Any]) -> list[str]:
     if told == 0:
         first = f"First order foretells no change of the logit of {label}; it moved by {real:+.2f}."
     else:
-        way = "in that direction" if about["as_foretold"] else "but in the other direction"
-        if real == 0:
-            way = "so nothing came of it"
-        first = (
-            f"First order foretells that the logit of {label} moves by {told:+.2f}; it moved by "
-            f"{real:+.2f}, {way}."
-        )
+        way = "the same way" if about["as_foretold"] else "the other way"
+        came = f"it moved {way}, by {real:+.2f}" if real else "it did not move"
+        first = f"First order foretells that the logit of {label} moves by {told:+.2f}; {came}."
     return [first, _flip(about), _held(about)]
 
 
 def _flip(about: Mapping[str, Any]) -> str:
-    before, after = about["before"][0]["label"], about["after"][0]["label"]
-    told = "as first order foretold" if about["flip_foretold"] else "which it did not foretell"
-    if about["flipped"]:
-        return f"The prediction turns from {before} to {after}, {told}."
-    if about["flip_foretold"]:
-        return f"The prediction stays {before}, though first order foretold that it would turn."
-    return f"The prediction stays {before}, as first order foretold."
+    before, expected, after = about["before"][0], about["expected"], about["after"][0]
+    turns = f"turns from {before['label']} to {after['label']}"
+    came = turns if about["flipped"] else f"stays {before['label']}"
+    if expected["index"] == after["index"]:
+        return f"The prediction {came}, as first order foretold."
+    if not about["flip_foretold"]:
+        return f"The prediction {came}, which first order did not foretell."
+    return f"The prediction {came}, though first order foretold {expected['label']}."
 
 
 def _held(about: Mapping[str, Any]) -> str:

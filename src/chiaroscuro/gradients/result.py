@@ -1,0 +1,79 @@
+"""What comes of a call: three images a photo, whatever K is."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from chiaroscuro.choices import RivalRule, Score
+from chiaroscuro.gradients.extremes import Extremes
+from chiaroscuro.gradients.pieces import restored
+
+
+@dataclass(frozen=True)
+class GradientChoices:
+    """How class gradients were made.
+
+    `method` is "points" for explicit ones; `settings` are its settings in plain values.
+    """
+
+    rivals: RivalRule
+    method: str
+    score: Score
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class ClassGradients:
+    """The three images that every map is a function of, for B images.
+
+    `logits` (B, K) and `target` (B,) at the untouched image; `own` (B, C, H, W) the gradient of
+    the target's score per unit of pixel value; `rival_max` and `rival_min` (B, C, H, W) the
+    element-wise extremes over `rivals` (B, R), the classes that were run. `rival_argmax` and
+    `rival_argmin` (B, C, H, W), on request, say which rival holds the extreme: -1 where different
+    rivals tie.
+    """
+
+    logits: Tensor
+    target: Tensor
+    rivals: Tensor
+    own: Tensor
+    rival_max: Tensor
+    rival_min: Tensor
+    rival_argmax: Tensor | None
+    rival_argmin: Tensor | None
+    choices: GradientChoices
+
+
+def joined(
+    logits: Tensor,
+    target: Tensor,
+    slots: Tensor,
+    groups: list[Extremes],
+    shape: torch.Size,
+    choices: GradientChoices,
+) -> ClassGradients:
+    """The groups' values as images (B, C, H, W) of one result; `shape` is (C, H, W)."""
+    return ClassGradients(
+        logits=logits,
+        target=target,
+        rivals=slots[:, 1:],
+        own=_images([group.own for group in groups], shape),
+        rival_max=_images([group.high for group in groups], shape),
+        rival_min=_images([group.low for group in groups], shape),
+        rival_argmax=_images_or_none([group.high_class for group in groups], shape),
+        rival_argmin=_images_or_none([group.low_class for group in groups], shape),
+        choices=choices,
+    )
+
+
+def _images(parts: Sequence[Tensor], shape: torch.Size) -> Tensor:
+    return restored(torch.cat(list(parts)), shape).contiguous()
+
+
+def _images_or_none(parts: Sequence[Tensor | None], shape: torch.Size) -> Tensor | None:
+    """The groups' images, or None where none was asked for."""
+    present = [part for part in parts if part is not None]
+    return _images(present, shape) if present else None
