@@ -47,7 +47,7 @@ def what_changes(found: WhatIf) -> str:
 
 def _subtitle(found: WhatIf) -> str:
     target = found.target
-    told = "as foretold" if found.as_foretold else "not as foretold"
+    told = "the same way" if found.as_foretold else "the other way"
     if found.promise == 0:
         told = "nothing foretold"
     flip = (
