@@ -177,6 +177,9 @@ def _relative(ours: Any, theirs: Any) -> float:
     return float(np.sqrt(np.square(np.subtract(ours, theirs, dtype=np.float64)).mean())) / size
 
 
-def median_spread(values: list[float], unit: str = "x") -> str:
+def median_spread(values: list[float], unit: str = "x", digits: int = 1) -> str:
     """The median with minimum and maximum."""
-    return f"{statistics.median(values):.1f}{unit} ({min(values):.1f}-{max(values):.1f})"
+    low, middle, high = (
+        f"{value:.{digits}f}" for value in (min(values), statistics.median(values), max(values))
+    )
+    return f"{middle}{unit} ({low}-{high})"

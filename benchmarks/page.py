@@ -232,8 +232,8 @@ def _deletion(report: Report) -> list[str]:
         f"orders and edits included, predicts them at {median_spread(share, ' %')} of the best "
         f"rate that a bare forward pass reaches alone, over batch sizes and layouts "
         f"({best:,.0f} images/s); goal {100 * PREDICTION_GOAL:.0f} %.",
-        f"- `evaluate` takes {median_spread(found['over_bare'])} the bare sum of its passes: the "
-        f"gradients of decoded batches alone and the edited images at that best rate "
+        f"- `evaluate` takes {median_spread(found['over_bare'], digits=2)} the bare sum of its "
+        f"passes: the gradients of decoded batches alone and the edited images at that best rate "
         f"({found['bare']:.2f} s); goal {BARE_GOAL:g}x.",
         f"- All {whole['images']:,} test images, once: {whole['seconds']:.1f} s, "
         f"{whole['images'] / whole['seconds']:.0f} images/s; {whole['over_bare']:.2f}x the bare "
