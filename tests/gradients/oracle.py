@@ -11,6 +11,8 @@ from tests.toys import random_pixels
 
 CHUNK = 1 << 20
 NO_BASIS = 0
+CLASSES = 5
+"""Of the small network that stands for any."""
 
 
 def close(made, wanted, rtol=1e-9):
@@ -88,3 +90,20 @@ def check(net, pixels=None, *, rtol=1e-9, **options):
     again, _ = engine_gradients(net, pixels, chunk=1)
     close(again, wanted, rtol)
     return unknown
+
+
+def norm(channels, *, affine=True, kind=nn.BatchNorm2d):
+    part = kind(channels, affine=affine)
+    with torch.no_grad():
+        part.running_mean.uniform_(-1, 1)
+        part.running_var.uniform_(0.5, 2)
+        if affine:
+            part.weight.uniform_(-1, 1)
+            part.bias.uniform_(-1, 1)
+    return part.double().eval()
+
+
+def naive_score(net):
+    """The same network asked naively: eval mode, normalisation by hand."""
+    net.eval()
+    return lambda x: net((x - 0.5) / 0.25)

@@ -6,19 +6,7 @@ from torch import nn
 
 from chiaroscuro import Classifier, InputError, ModelError, class_gradients
 from chiaroscuro.errors import ChoiceError, ImageError
-from tests.toys import random_pixels, small_cnn
-
-CLASSES = 5
-
-
-@pytest.fixture
-def net():
-    return small_cnn(CLASSES).double()
-
-
-@pytest.fixture
-def classifier(net):
-    return Classifier(net, mean=0.5, std=0.25)
+from tests.toys import random_pixels
 
 
 @pytest.mark.parametrize(
