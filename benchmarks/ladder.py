@@ -120,7 +120,7 @@ def _plain_ones() -> None:
 
 
 def _as_many_rows() -> None:
-    vars(program)["_ENOUGH_BYTES"] = 1 << 60
+    vars(program)["BUSY_BYTES"] = 1 << 60
 
 
 def _chunk(size: int) -> Callable[[], None]:

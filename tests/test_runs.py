@@ -11,6 +11,7 @@ import pytest
 import torch
 from pyarrow import parquet
 
+import chiaroscuro.runs.config as config
 import chiaroscuro.runs.evaluation as evaluation
 import chiaroscuro.runs.rows as row_making
 from chiaroscuro import Classifier, class_gradients, edit_map, saliency_maps
@@ -297,6 +298,20 @@ def test_another_configuration_is_refused(data, tmp_path, change, named):
     with pytest.raises(ResultError, match=f"another configuration .*{named}"):
         evaluate(toy_classifier(), settings(data, **change), run, resume=True)
     assert bytes_of(run) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("CHUNK_BYTES", "chunk"), ("BUSY_BYTES", "busy_chunk"), ("BUSY_ROWS", "busy_rows")],
+)
+def test_what_decides_the_rounding_is_part_of_the_configuration(
+    data, tmp_path, monkeypatch, name, told
+):
+    run = tmp_path / "run"
+    evaluate(toy_classifier(), settings(data), run)
+    monkeypatch.setattr(config, name, 2 * getattr(config, name))
+    with pytest.raises(ResultError, match=rf"another configuration \({told} \d+, now \d+\)"):
+        evaluate(toy_classifier(), settings(data), run, resume=True)
 
 
 def test_other_weights_are_another_configuration(data, tmp_path):

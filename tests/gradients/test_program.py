@@ -87,16 +87,16 @@ def test_what_a_leg_hands_on_fits_the_chunk_too(monkeypatch):
     assert max(handed) <= chunk
 
 
-@pytest.mark.parametrize(("rows", "enough", "most"), [(1, 4, 2), (2, 3, 1), (2, 3, 4), (4, 1, 3)])
+@pytest.mark.parametrize(("rows", "busy", "most"), [(1, 4, 2), (2, 3, 1), (2, 3, 4), (4, 1, 3)])
 def test_many_rows_take_no_more_of_the_cache_than_keeps_the_cores_busy(
-    rows, enough, most, monkeypatch
+    rows, busy, most, monkeypatch
 ):
     """Whatever the chunk: as many classes as fit the bytes, or as make the rows, if more."""
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Tanh(), nn.Flatten(), nn.Linear(512, CLASSES))
     pixels = random_pixels(rows, 3, 10, 10)
-    monkeypatch.setattr(program, "_ENOUGH_ROWS", enough)
-    monkeypatch.setattr(program, "_ENOUGH_BYTES", most * rows * 512 * 8)
+    monkeypatch.setattr(program, "BUSY_ROWS", busy)
+    monkeypatch.setattr(program, "BUSY_BYTES", most * rows * 512 * 8)
     taken = []
     plain = Program._pass
 
@@ -107,7 +107,7 @@ def test_many_rows_take_no_more_of_the_cache_than_keeps_the_cores_busy(
     monkeypatch.setattr(Program, "_pass", spy)
     made, _ = engine_gradients(net.double(), pixels, chunk=1 << 30)
     close(made, plain_gradients(net, pixels))
-    assert max(taken) == max(most, -(-enough // rows))
+    assert max(taken) == max(most, -(-busy // rows))
 
 
 def test_a_basis_is_used_where_it_saves_passes_and_fits():

@@ -6,6 +6,7 @@ better cared for than backward ones in every library, most of all depthwise ones
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -61,7 +62,7 @@ def _is_small(conv: Convolution) -> bool:
     return (1 < pixels < taps and size <= _DENSE_BYTES) or pixels == 1
 
 
-class Kernel:
+class Kernel(ABC):
     """One way to the input's gradient; subclasses say which in `_back`."""
 
     def __init__(self, conv: Convolution) -> None:
@@ -71,9 +72,9 @@ class Kernel:
         """Gradients (R, Co, Ho, Wo) of the output to gradients (R, Ci, H, W) of the input."""
         return self._back(gradient.contiguous(memory_format=torch.channels_last))
 
+    @abstractmethod
     def _back(self, gradient: Tensor) -> Tensor:
         """The same for a gradient laid out channels_last."""
-        raise NotImplementedError
 
 
 class Flipped(Kernel):

@@ -11,6 +11,9 @@ DEFAULT_BUDGET = 900 << 20
 """Bytes above the loaded model unless a budget is given."""
 CHUNK_BYTES = 16 << 20
 """The largest gradient under way: larger ones leave the cache, smaller ones leave cores idle."""
+BUSY_ROWS = 64
+BUSY_BYTES = 6 << 20
+"""A gradient of as many rows keeps the cores busy, and takes no larger part of the cache."""
 _LEAST_CHUNK = 1 << 19
 _CHUNKS = 128
 """Parts of a budget that one gradient under way may have: several are, and kernels keep scratch."""

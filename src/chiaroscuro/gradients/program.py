@@ -11,15 +11,13 @@ from chiaroscuro.gradients.fusion import as_it_is, fused
 from chiaroscuro.gradients.kernels import times
 from chiaroscuro.gradients.moves import keeps_rows
 from chiaroscuro.gradients.pieces import Piece, flattened
+from chiaroscuro.gradients.plan import BUSY_BYTES, BUSY_ROWS
 from chiaroscuro.gradients.rules import step_of
 from chiaroscuro.gradients.steps import Flow, Flows, Step
 from chiaroscuro.gradients.tape import Edge, Tape
 
 _WORTH = 0.9
 """A basis is used where it needs fewer than this share of the backward passes."""
-_ENOUGH_ROWS = 64
-_ENOUGH_BYTES = 6 << 20
-"""A gradient of as many rows keeps the cores busy, and takes no larger part of the cache."""
 _FEATURES_AT_ONCE = 16
 """Features written into a basis together: as many numbers as a line of the cache holds."""
 
@@ -93,10 +91,10 @@ class Program:
         return best if fits else None
 
     def _fitting(self, stage: _Stage) -> int:
-        """Classes whose gradients fit the chunk in a stage."""
+        """Classes whose gradients fit the chunk in a stage, and no more than keep cores busy."""
         size = stage.size * self._itemsize
-        enough = max(math.ceil(_ENOUGH_ROWS / self._pixels[0]), _ENOUGH_BYTES // size)
-        return max(1, min(self._chunk // size, enough))
+        busy = max(math.ceil(BUSY_ROWS / self._pixels[0]), BUSY_BYTES // size)
+        return max(1, min(self._chunk // size, busy))
 
     def _legs(self, stages: Sequence[_Stage]) -> list[_Stage]:
         """Neighbouring stages as one, wherever fewer classes than before need not be taken."""

@@ -13,7 +13,7 @@ from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import ImageSet
 from chiaroscuro.errors import ResultError
 from chiaroscuro.explanations.methods import make_method
-from chiaroscuro.gradients.plan import CHUNK_BYTES, DEFAULT_BUDGET
+from chiaroscuro.gradients.plan import BUSY_BYTES, BUSY_ROWS, CHUNK_BYTES, DEFAULT_BUDGET
 from chiaroscuro.runs.settings import EvaluationSettings
 
 _VALUES_A_BATCH = 1_200_000
@@ -38,7 +38,12 @@ def describe_run(
             "labels": None if images.labels is None else list(images.labels),
             "files": images.fingerprint(),
         },
-        "engine": {"budget": DEFAULT_BUDGET, "chunk": CHUNK_BYTES},
+        "engine": {
+            "budget": DEFAULT_BUDGET,
+            "chunk": CHUNK_BYTES,
+            "busy_rows": BUSY_ROWS,
+            "busy_chunk": BUSY_BYTES,
+        },
         "model": {**classifier.describe(), "sha256": weights_digest(classifier)},
         "versions": {
             **versions(),
