@@ -302,7 +302,13 @@ def test_another_configuration_is_refused(data, tmp_path, change, named):
 
 @pytest.mark.parametrize(
     ("name", "told"),
-    [("CHUNK_BYTES", "chunk"), ("BUSY_BYTES", "busy_chunk"), ("BUSY_ROWS", "busy_rows")],
+    [
+        ("CHUNK_BYTES", "chunk"),
+        ("BUSY_BYTES", "busy_chunk"),
+        ("BUSY_ROWS", "busy_rows"),
+        ("MANY_CLASSES", "many_classes"),
+        ("LANES", "lanes"),
+    ],
 )
 def test_what_decides_the_rounding_is_part_of_the_configuration(
     data, tmp_path, monkeypatch, name, told

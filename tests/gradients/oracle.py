@@ -1,8 +1,11 @@
 """Plain autograd, one class and one row at a time, and the engine's way back beside it."""
 
+from unittest import mock
+
 import torch
 from torch import Tensor, nn
 
+from chiaroscuro.gradients import narrowing
 from chiaroscuro.gradients.program import Program
 from chiaroscuro.gradients.rules import step_of
 from chiaroscuro.gradients.steps import Opaque
@@ -13,6 +16,8 @@ CHUNK = 1 << 20
 NO_BASIS = 0
 CLASSES = 5
 """Of the small network that stands for any."""
+MANY = 100
+"""So many that channels which carry nothing are looked for."""
 
 
 def close(made, wanted, rtol=1e-9):
@@ -89,6 +94,9 @@ def check(net, pixels=None, *, rtol=1e-9, **options):
     close(made, wanted, rtol)
     again, _ = engine_gradients(net, pixels, chunk=1)
     close(again, wanted, rtol)
+    with mock.patch.object(narrowing, "LANES", 1):
+        narrow, _ = engine_gradients(net, pixels, classes=MANY)
+    close(narrow, wanted, rtol)
     return unknown
 
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from chiaroscuro.gradients.fusion import fused
+from chiaroscuro.gradients.fusion import fused, hand_offs
 from chiaroscuro.gradients.rules import step_of
 from chiaroscuro.gradients.steps import Scale
 from chiaroscuro.gradients.tape import Tape
@@ -74,7 +74,8 @@ def test_products_by_channel_go_into_the_convolutions_around_them(groups, stride
     assert not check(net, pixels)
     leaf = pixels.clone().requires_grad_(True)
     tape = Tape.of(net(leaf), leaf)
-    steps = fused([step_of(entry) for entry in tape.entries[:-1]], tape)
+    shapes = [entry.shapes for entry in tape.entries]
+    steps = fused([step_of(entry) for entry in tape.entries[:-1]], shapes, hand_offs(tape))
     scales = [step for step in steps if isinstance(step, Scale)]
     assert len(scales) == 1  # the activation's
 

@@ -20,7 +20,7 @@ from chiaroscuro.gradients.kernels import (
     is_flexible,
     times,
 )
-from chiaroscuro.gradients.phases import PhasedGradient
+from chiaroscuro.gradients.phases import Phased
 from tests.gradients.oracle import close
 
 ROWS = 3
@@ -196,26 +196,26 @@ def test_phased_gradient(size, kernel, stride, padding, factor):
     y = forward(F.conv2d(x, first) * scale, weight, stride, pads, (1, 1), 4)
     before = Convolution(first, (1, 1), (0, 0), (1, 1), 1, size, size)
     conv = Convolution(weight, stride, (padding, padding), (1, 1), 4, size, tuple(y.shape[2:]))
-    if not PhasedGradient.serves(conv, before):
+    if not Phased.serves(conv, before):
         assert any(k < s or n < s for k, s, n in zip(kernel, stride, size, strict=True))
         return
     gradient = numbers(2, *y.shape, seed=8)
     wanted = [torch.autograd.grad(y, x, g, retain_graph=True)[0] for g in gradient]
-    made = PhasedGradient(conv, scale, before)
+    made = Phased(conv, scale, before)
     for _ in range(2):
-        close(made(gradient), torch.stack(wanted))
+        close(made.back(gradient), torch.stack(wanted))
 
 
 def test_phases_are_refused_where_the_two_do_not_fit():
     conv, _, _ = geometry((8, 8), (3, 3), (2, 2), groups=4, channels=4, multiplier=1)
     good = Convolution(numbers(4, 3, 1, 1), (1, 1), (0, 0), (1, 1), 1, (8, 8), (8, 8))
-    assert PhasedGradient.serves(conv, good)
+    assert Phased.serves(conv, good)
     for what in ({"size": (7, 8)}, {"stride": (2, 2)}, {"before": (1, 1)}, {"groups": 2},
                  {"weight": numbers(4, 3, 3, 3)}):  # fmt: skip
         odd = Convolution(**{**vars(good), **what})
-        assert not PhasedGradient.serves(conv, odd), what
+        assert not Phased.serves(conv, odd), what
     narrow, _, _ = geometry((8, 8), (1, 3), (2, 2), groups=4, channels=4, multiplier=1)
-    assert not PhasedGradient.serves(narrow, good)
+    assert not Phased.serves(narrow, good)
 
 
 @pytest.mark.parametrize(

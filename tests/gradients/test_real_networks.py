@@ -5,13 +5,13 @@ import timm
 import torch
 import torchvision
 
-from tests.gradients.oracle import close, engine_gradients, plain_gradients
+from tests.gradients.oracle import MANY, close, engine_gradients, plain_gradients
 from tests.toys import random_pixels
 
 VISION = {
     "resnet18": 32, "mobilenet_v3_small": 64, "efficientnet_b0": 32, "convnext_tiny": 32,
     "densenet121": 32, "googlenet": 32, "squeezenet1_1": 64, "shufflenet_v2_x0_5": 64,
-    "regnet_y_400mf": 32, "swin_t": 32,
+    "regnet_y_400mf": 32, "swin_t": 32, "vgg11": 32, "alexnet": 64, "mobilenet_v2": 32,
 }  # fmt: skip
 TIMM = {
     "vit_tiny_patch16_224": 32, "coatnet_pico_rw_224": 64, "maxvit_pico_rw_256": 64,
@@ -34,9 +34,10 @@ def test_real_networks(name, size):
     net = real(name, size).double().eval().requires_grad_(False)
     pixels = random_pixels(2, 3, size, size)
     wanted = plain_gradients(net, pixels)
-    made, unknown = engine_gradients(net, pixels, chunk=8 << 20)
-    close(made, wanted)
-    assert unknown == set()
+    for classes in (CLASSES, MANY):
+        made, unknown = engine_gradients(net, pixels, chunk=8 << 20, classes=classes)
+        close(made, wanted)
+        assert unknown == set()
 
 
 def test_the_packaged_network_equals_autograd(lite0):

@@ -41,6 +41,23 @@ class Convolution:
         shares = factor.view(self.groups, 1, inner).expand(-1, out // self.groups, -1)
         return replace(self, weight=self.weight * shares.reshape(out, inner, 1, 1))
 
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether each channel of the output is made of that channel of the input alone."""
+        return self.weight.shape[1] == 1 and self.groups == self.weight.shape[0]
+
+    def giving(self, channels: Tensor) -> "Convolution":
+        """The same to these output channels alone; of one group."""
+        return replace(self, weight=self.weight[channels])
+
+    def reading(self, channels: Tensor) -> "Convolution":
+        """The same of these input channels alone; of one group."""
+        return replace(self, weight=self.weight[:, channels])
+
+    def within(self, channels: Tensor) -> "Convolution":
+        """The same of and to these channels alone; depthwise."""
+        return replace(self, weight=self.weight[channels], groups=len(channels))
+
     def cropped(self, pad: tuple[int, ...]) -> "Convolution":
         """The same with zeros (left, right, top, bottom) taken from the input into the padding."""
         left, right, top, bottom = pad

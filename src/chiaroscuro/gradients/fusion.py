@@ -1,42 +1,49 @@
 """Neighbouring steps as one, where the first hands its gradient to the second alone."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from chiaroscuro.gradients.kernels import is_flexible
-from chiaroscuro.gradients.phases import PhasedGradient
-from chiaroscuro.gradients.steps import Convolve, Crop, Flows, Linear, Scale, Step
-from chiaroscuro.gradients.tape import Tape
+from chiaroscuro.gradients.phases import Phased
+from chiaroscuro.gradients.steps import Convolve, Crop, Flows, Scale, Step
+from chiaroscuro.gradients.tape import Shapes, Tape
 
 
-def fused(steps: Sequence[Step], tape: Tape) -> list[Step]:
+def fused(
+    steps: Sequence[Step], shapes: Sequence[Shapes], next_alone: Mapping[int, int]
+) -> list[Step]:
     """The steps with normalisations and paddings moved into convolutions, and products joined.
 
     A step that was joined into a later one hands on what it is given.
     """
     made = list(steps)
-    next_alone = _hand_offs(tape)
     for place in range(len(made)):
         following = next_alone.get(place)
         if following is None:
             continue
-        joined = _joined(made[place], made[following], len(tape.entries[following].shapes[0]))
+        joined = _joined(made[place], made[following], len(shapes[following][0]))
         if joined is not None:
             made[place], made[following] = as_it_is, joined
+    return made
+
+
+def phased(steps: Sequence[Step], next_alone: Mapping[int, int]) -> list[Step]:
+    """The steps with strided depthwise convolutions and what goes before them as one."""
+    made = list(steps)
     for place in range(len(made)):
         chain = _chain(place, made, next_alone)
-        phased = _phased([made[i] for i in chain]) if len(chain) == _PHASED else None
-        if phased is not None:
+        joined = _phased([made[i] for i in chain]) if len(chain) == _PHASED else None
+        if joined is not None:
             for i in chain:
                 made[i] = as_it_is
-            made[chain[-1]] = phased
+            made[chain[-1]] = joined
     return made
 
 
 _PHASED = 3
 
 
-def _hand_offs(tape: Tape) -> dict[int, int]:
+def hand_offs(tape: Tape) -> dict[int, int]:
     """The steps that hand their gradient to one other step, which gets it from nobody else."""
     heads = [[edge.place for edge in entry.edges if edge is not None] for entry in tape.entries]
     into = Counter(place for places in heads for place in places)
@@ -48,7 +55,7 @@ def _hand_offs(tape: Tape) -> dict[int, int]:
     }
 
 
-def _chain(place: int, steps: Sequence[Step], next_alone: dict[int, int]) -> list[int]:
+def _chain(place: int, steps: Sequence[Step], next_alone: Mapping[int, int]) -> list[int]:
     """The next steps that do something, each handing to the following alone."""
     found: list[int] = []
     here: int | None = place
@@ -94,6 +101,6 @@ def _phased(steps: Sequence[Step]) -> Step | None:
         isinstance(first, Convolve) and isinstance(scale, Scale) and isinstance(last, Convolve)
     ):
         return None
-    if scale.channels or not PhasedGradient.serves(first.conv, last.conv):
+    if scale.channels or not Phased.serves(first.conv, last.conv):
         return None
-    return Linear(PhasedGradient(first.conv, scale.factor, last.conv))
+    return Phased(first.conv, scale.factor, last.conv)

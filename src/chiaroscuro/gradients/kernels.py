@@ -42,7 +42,7 @@ def _form(conv: Convolution) -> "type[Kernel] | None":
     kernel = tuple(conv.weight.shape[2:])
     if conv.groups == 1 and (conv.channels <= _FEW_CHANNELS or kernel == conv.stride):
         return Phases
-    if conv.weight.shape[1] == 1 and conv.groups == conv.weight.shape[0]:
+    if conv.is_depthwise:
         return Spread
     if conv.groups == 1 and kernel == (1, 1) and not _reads_padding(conv):
         return Sown

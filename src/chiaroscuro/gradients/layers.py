@@ -7,7 +7,17 @@ import torch
 from torch import Tensor
 
 from chiaroscuro.gradients.convolution import read_convolution
-from chiaroscuro.gradients.steps import Convolve, Linear, Rule, Scale, Step, per_class
+from chiaroscuro.gradients.steps import (
+    Convolve,
+    Flow,
+    Flows,
+    Linear,
+    Rule,
+    Scale,
+    Step,
+    one,
+    per_class,
+)
 from chiaroscuro.gradients.tape import Entry
 
 
@@ -93,27 +103,42 @@ class _GroupNorm:
 
 
 def _max_pool(entry: Entry) -> Step | None:
-    return Linear(_MaxPool(entry)) if len(entry.shapes[0]) == 4 else None
+    if len(entry.shapes[0]) != 4:
+        return None
+    node = entry.node
+    options = [
+        list(values)
+        for values in (
+            node._saved_kernel_size, node._saved_stride, node._saved_padding, node._saved_dilation,
+        )
+    ]  # fmt: skip
+    return MaxPool(
+        node._saved_result1, entry.input_shape()[2:], options, ceil=node._saved_ceil_mode
+    )
 
 
-class _MaxPool:
-    """PyTorch's own backward, with the places of the maxima repeated for every class once."""
+class MaxPool:
+    """PyTorch's own backward, with the places of the maxima repeated for every class once.
 
-    def __init__(self, entry: Entry) -> None:
-        node = entry.node
-        self.places = node._saved_result1
-        self.data = node._saved_self.detach()
-        self.options = [
-            list(values)
-            for values in (
-                node._saved_kernel_size, node._saved_stride, node._saved_padding,
-                node._saved_dilation,
-            )
-        ]  # fmt: skip
-        self.ceil = node._saved_ceil_mode
+    `places` (N, C, Ho, Wo) in inputs of height and width `size`; `options`: kernel, stride,
+    padding and dilation.
+    """
+
+    def __init__(
+        self, places: Tensor, size: Sequence[int], options: Sequence[list[int]], *, ceil: bool
+    ) -> None:
+        self.places, self.size, self.options, self.ceil = places, size, options, ceil
         self._repeated: tuple[Tensor, Tensor] | None = None
 
-    def __call__(self, gradient: Tensor) -> Tensor:
+    def within(self, channels: Tensor) -> "MaxPool":
+        """The same for these channels alone."""
+        return MaxPool(self.places[:, channels], self.size, self.options, ceil=self.ceil)
+
+    def __call__(self, flows: Flows) -> Flows:
+        """As every `Step`."""
+        return [Flow(self._back(one(flows).tensor), True)]
+
+    def _back(self, gradient: Tensor) -> Tensor:
         """Gradients (V, N, C, H, W) of the output to those of the input."""
         rows = gradient.flatten(0, 1)
         if self._repeated is None or len(self._repeated[0]) < len(rows):
@@ -121,7 +146,7 @@ class _MaxPool:
             layout = torch.channels_last
             # Only its shape and layout are read: memory never written to is never taken.
             like = torch.empty(
-                (len(rows), *self.data.shape[1:]), dtype=gradient.dtype, device=gradient.device,
+                (*rows.shape[:2], *self.size), dtype=gradient.dtype, device=gradient.device,
                 memory_format=layout,
             )  # fmt: skip
             self._repeated = repeated.contiguous(memory_format=layout), like
@@ -140,13 +165,13 @@ def _average_pool(entry: Entry) -> Step | None:
 
     def back(rows: Tensor) -> Tensor:
         found = torch.ops.aten.avg_pool2d_backward(
-            rows, rows.new_empty(len(rows), *shape[1:]), node._saved_kernel_size,
+            rows, rows.new_empty(*rows.shape[:2], *shape[2:]), node._saved_kernel_size,
             node._saved_stride, node._saved_padding, node._saved_ceil_mode,
             node._saved_count_include_pad, node._saved_divisor_override,
         )  # fmt: skip
         return torch.as_tensor(found)
 
-    return Linear(partial(per_class, work=back))
+    return Linear(partial(per_class, work=back), by_channel=True)
 
 
 def _adaptive_pool(entry: Entry) -> Step | None:
@@ -155,10 +180,10 @@ def _adaptive_pool(entry: Entry) -> Step | None:
         return None
 
     def back(rows: Tensor) -> Tensor:
-        like = rows.new_empty(len(rows), *shape[1:])
+        like = rows.new_empty(*rows.shape[:2], *shape[2:])
         return torch.as_tensor(torch.ops.aten._adaptive_avg_pool2d_backward(rows, like))
 
-    return Linear(partial(per_class, work=back))
+    return Linear(partial(per_class, work=back), by_channel=True)
 
 
 def _upsample(work: Callable[..., Tensor], *options: str) -> Rule:
@@ -169,9 +194,9 @@ def _upsample(work: Callable[..., Tensor], *options: str) -> Rule:
         given = [getattr(node, f"_saved_{name}") for name in (*options, "scales_h", "scales_w")]
 
         def back(rows: Tensor) -> Tensor:
-            return work(rows, node._saved_output_size, [len(rows), *shape[1:]], *given)
+            return work(rows, node._saved_output_size, [*rows.shape[:2], *shape[2:]], *given)
 
-        return Linear(partial(per_class, work=back))
+        return Linear(partial(per_class, work=back), by_channel=True)
 
     return rule
 

@@ -23,6 +23,12 @@ def signed(value: int) -> int:
 
 def _reshape(entry: Entry) -> Step:
     shape = entry.input_shape()
+    if shape[:2] == entry.shapes[0][:2]:
+        return Linear(
+            lambda gradient: gradient.reshape(*gradient.shape[:3], *shape[2:]),
+            gives="view",
+            by_channel=True,
+        )
     return Linear(lambda gradient: gradient.reshape(len(gradient), *shape), gives="view")
 
 

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from chiaroscuro.gradients.convolution import Convolution, Pair
 from chiaroscuro.gradients.kernels import Spread, choose_kernel, convolve, phase_taps, turned
+from chiaroscuro.gradients.steps import Flow, Flows, one
 
 
-class PhasedGradient:
+class Phased:
     """Way back through a strided depthwise convolution, a product with a constant (N, C, H, W) and
     a convolution of single pixels before it: one phase of the stride after the other.
 
@@ -44,7 +45,11 @@ class PhasedGradient:
             and (before.stride, before.before, before.size) == ((1, 1), (0, 0), before.out)
         )
 
-    def __call__(self, gradient: Tensor) -> Tensor:
+    def __call__(self, flows: Flows) -> Flows:
+        """As every `Step`."""
+        return [Flow(self.back(one(flows).tensor), True)]
+
+    def back(self, gradient: Tensor) -> Tensor:
         """Gradients (V, N, Co, Ho, Wo) to those of the first convolution's input."""
         rows = gradient.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         made = rows.new_empty(len(rows), *self.conv.size, self.before.channels).permute(0, 3, 1, 2)

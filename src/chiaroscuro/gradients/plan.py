@@ -9,14 +9,18 @@ from chiaroscuro.gradients.probe import Probe
 
 DEFAULT_BUDGET = 900 << 20
 """Bytes above the loaded model unless a budget is given."""
-CHUNK_BYTES = 16 << 20
-"""The largest gradient under way: larger ones leave the cache, smaller ones leave cores idle."""
+CHUNK_BYTES = 24 << 20
+"""What one step reads and writes: with more it leaves the cache, with less it leaves cores idle."""
 BUSY_ROWS = 64
-BUSY_BYTES = 6 << 20
-"""A gradient of as many rows keeps the cores busy, and takes no larger part of the cache."""
+BUSY_BYTES = 8 << 20
+"""So many rows keep the cores busy, and take no larger part of the cache."""
+MANY_CLASSES = 32
+"""So many are worth a look for channels that carry nothing: it costs as much as one."""
+LANES = 16
+"""Numbers that arithmetic takes together: fewer channels pay where they fill fewer of these."""
 _LEAST_CHUNK = 1 << 19
 _CHUNKS = 128
-"""Parts of a budget that one gradient under way may have: several are, and kernels keep scratch."""
+"""Parts of a budget of which a step may read and write one: others wait, kernels keep scratch."""
 _GRAPH_SHARE = 2.0
 """Peak of a forward pass and of reading its constants, over the bytes that autograd saves."""
 
@@ -25,8 +29,8 @@ _GRAPH_SHARE = 2.0
 class Plan:
     """One graph holds `points` x `images` rows; `slots` classes are summed over points at a time.
 
-    `chunk` bytes is the size that a gradient under way may have, `basis` bytes what the gradients
-    of one layer's features may take.
+    `chunk` bytes is what one step may read and write, `basis` bytes what the gradients of one
+    layer's features may take.
     """
 
     images: int
@@ -52,7 +56,8 @@ def make_plan(
 
     A quarter of the budget goes to the graph, up to a half to gradients that wait (sums over
     points or a basis), the rest to those under way. Points of one image stay together as far as
-    they fit. Raises `ChoiceError` for a budget that is not positive.
+    they fit, and no more images than leave room for a basis of so many features as classes.
+    Raises `ChoiceError` for a budget that is not positive.
     """
     if memory_budget is not None and memory_budget <= 0:
         raise ChoiceError(f"memory_budget is {memory_budget}: expected bytes above 0, or None")
@@ -63,7 +68,8 @@ def make_plan(
     fitting = budget / 4 / (_GRAPH_SHARE * probe.row_bytes)
     rows = max(1, int(min(fitting, chunk / probe.largest_bytes)))
     together = min(points, rows)
-    group = max(1, min(images, rows // together))
+    room = budget // 2 // (slots * probe.image_bytes)
+    group = max(1, min(images, rows // together, room))
     waiting = max(1, budget // 2 // (group * probe.image_bytes))
     return Plan(group, together, min(slots, waiting), chunk, budget // 2)
 

@@ -7,14 +7,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from chiaroscuro.gradients.fusion import as_it_is, fused
+from chiaroscuro.gradients.fusion import as_it_is, fused, hand_offs, phased
 from chiaroscuro.gradients.kernels import times
 from chiaroscuro.gradients.moves import keeps_rows
+from chiaroscuro.gradients.narrowing import narrowed
+from chiaroscuro.gradients.phases import Phased
 from chiaroscuro.gradients.pieces import Piece, flattened
-from chiaroscuro.gradients.plan import BUSY_BYTES, BUSY_ROWS
+from chiaroscuro.gradients.plan import BUSY_BYTES, BUSY_ROWS, MANY_CLASSES
 from chiaroscuro.gradients.rules import step_of
-from chiaroscuro.gradients.steps import Flow, Flows, Step
-from chiaroscuro.gradients.tape import Edge, Tape
+from chiaroscuro.gradients.steps import Flow, Flows, Linear, Pass, Scale, Step
+from chiaroscuro.gradients.tape import Shapes, Tape
 
 _WORTH = 0.9
 """A basis is used where it needs fewer than this share of the backward passes."""
@@ -26,8 +28,8 @@ _FEATURES_AT_ONCE = 16
 class _Stage:
     """Steps first..last-1, between two waists: places where a single gradient is under way.
 
-    `number` is the output through which it enters, `shape` its shape for one class, `size` the
-    elements of the largest gradient in it and at its end. `narrows`: at its start the gradient has
+    `number` is the output through which it enters, `shape` its shape for one class, `size` the most
+    elements that one of its steps reads and writes. `narrows`: at its start the gradient has
     this shape and its first axis is that of the rows, so that a basis may begin here.
     """
 
@@ -42,22 +44,26 @@ class _Stage:
 class Program:
     """The way back from logits to the pixels of R rows, read off one forward pass.
 
-    `chunk`: bytes that one gradient under way may have. `classes`: how many will be asked for in
-    all; where some layer has fewer features than that, the gradients of its features (a basis, of
+    `chunk`: bytes that a step may read and write at a time. `classes`: how many will be asked for
+    in all; where some layer has fewer features than that, the gradients of its features (a basis, of
     at most `basis` bytes) are computed once, and those of classes are combinations of them.
     """
 
     def __init__(self, tape: Tape, chunk: int, classes: int, basis: int) -> None:
-        steps: list[Step] = fused([step_of(entry) for entry in tape.entries[:-1]], tape)
+        next_alone = hand_offs(tape)
+        shapes = [entry.shapes for entry in tape.entries]
+        steps = fused([step_of(entry) for entry in tape.entries[:-1]], shapes, next_alone)
+        if classes >= MANY_CLASSES:
+            steps, shapes = narrowed(steps, shapes, next_alone)
         # Nodes are let go, and with them what only they keep: inputs of convolutions above all.
-        self._steps = steps
+        self._steps = phased(steps, next_alone)
         self._edges = [entry.edges for entry in tape.entries]
         self._formats = [entry.dtypes for entry in tape.entries]
         (pixels,) = tape.entries[-1].shapes
         self._pixels = pixels
         self._itemsize = torch.finfo(tape.entries[-1].dtypes[0]).bits // 8
         self._chunk = chunk
-        stages = _stages(tape, steps)
+        stages = _stages(tape, self._steps, shapes)
         narrow = self._narrow(stages, classes, basis)
         head, tail = (stages, []) if narrow is None else (stages[:narrow], stages[narrow:])
         self._head, self._tail = self._legs(head), self._legs(tail)
@@ -91,7 +97,7 @@ class Program:
         return best if fits else None
 
     def _fitting(self, stage: _Stage) -> int:
-        """Classes whose gradients fit the chunk in a stage, and no more than keep cores busy."""
+        """Classes that fit the chunk in a stage, and no more than keep cores busy."""
         size = stage.size * self._itemsize
         busy = max(math.ceil(BUSY_ROWS / self._pixels[0]), BUSY_BYTES // size)
         return max(1, min(self._chunk // size, busy))
@@ -115,7 +121,8 @@ class Program:
         if self._basis is None:
             self._basis = self._make_basis(weights)
         matrices = [row.contiguous() for row in weights.unbind(1)]
-        span = max(1, self._chunk // (weights.shape[:2].numel() * self._itemsize))
+        numbers = weights.shape[1] * sum(weights.shape[::2])  # read and written for each value
+        span = max(1, self._chunk // (numbers * self._itemsize))
         for start in range(0, self._basis.shape[1], span):
             parts = self._basis[:, start : start + span]
             found = [times(part, matrix) for part, matrix in zip(parts, matrices, strict=True)]
@@ -198,31 +205,40 @@ def _sum(first: Flow, second: Flow) -> Flow:
     return Flow(first.tensor + second.tensor, True)
 
 
-def _stages(tape: Tape, steps: Sequence[Step]) -> list[_Stage]:
+def _stages(tape: Tape, steps: Sequence[Step], shapes: Sequence[Shapes]) -> list[_Stage]:
     """The steps, cut where nothing but one gradient is under way."""
     fixed = True
-    live: set[Edge] = {tape.start}
+    # By edge, the elements that are there: those before a step that a later one does.
+    under_way = {tape.start: shapes[0][tape.start.number].numel()}
     entry, size = tape.start, 0
     stages, first, narrows = [], 0, False
     for place, operation in enumerate(tape.entries):
-        if place and len(live) == 1:
-            shape = _shape_at(tape, entry)
-            # What the last step hands on counts too: a pooling's is larger than what it takes.
-            (leaving,) = live
-            size = max(size, _shape_at(tape, leaving).numel())
+        if place and len(under_way) == 1:
+            shape = shapes[entry.place][entry.number]
             stages.append(_Stage(first, place, entry.number, shape, size, narrows))
-            entry, first, size = leaving, place, 0
+            (entry,), first, size = under_way, place, 0
             # A step that was joined into this one handed on a gradient of another shape.
             narrows = fixed and steps[place - 1] is not as_it_is
         fixed = fixed and keeps_rows(operation)
-        live = {edge for edge in live if edge.place != place}
-        live |= {edge for edge in operation.edges if edge is not None}
-        size = max([size, *(shape.numel() for shape in operation.shapes)])
+        given = sum([under_way.pop(edge) for edge in list(under_way) if edge.place == place])
+        if place == len(steps):
+            break
+        edges = {edge for edge in operation.edges if edge is not None}
+        handed = {edge: shapes[edge.place][edge.number].numel() for edge in edges}
+        if steps[place] is as_it_is:
+            handed = dict.fromkeys(edges, given)
+        under_way |= handed
+        size = max(size, _in_hand(steps[place], given, sum(handed.values())))
     return stages
 
 
-def _shape_at(tape: Tape, edge: Edge) -> torch.Size:
-    return tape.entries[edge.place].shapes[edge.number]
+def _in_hand(step: Step, given: int, handed: int) -> int:
+    """Elements that a step reads and writes."""
+    if isinstance(step, Phased):
+        return 2 * given + handed
+    is_view = isinstance(step, Linear) and step.gives != "new"
+    in_place = step is as_it_is or isinstance(step, Pass | Scale) or is_view
+    return given if in_place else given + handed
 
 
 class Whole:

@@ -11,18 +11,17 @@ import torch
 from torch import Tensor
 
 from chiaroscuro.gradients.attention import attention
-from chiaroscuro.gradients.kernels import times
 from chiaroscuro.gradients.layers import LAYERS
 from chiaroscuro.gradients.moves import MOVES, axis, overloads
 from chiaroscuro.gradients.steps import (
     Apart,
     Linear,
+    Matrix,
     Opaque,
     Pass,
     Rule,
     Scale,
     Step,
-    per_class,
     sum_to,
 )
 from chiaroscuro.gradients.tape import Entry
@@ -102,7 +101,7 @@ def _scale(factor: Tensor, shape: Sequence[int]) -> Scale:
     """The product, one number a channel where the constant is that: convolutions take it in."""
     if len(shape) == 4 and factor.shape[-3:] == (shape[1], 1, 1) and factor.numel() == shape[1]:
         return Scale(factor.flatten(), channels=True)
-    return Scale(factor)
+    return Scale(factor[(None,) * (len(shape) - factor.ndim)])
 
 
 def _product(factor: Tensor, shape: Sequence[int], gradient: Tensor) -> Tensor:
@@ -110,30 +109,28 @@ def _product(factor: Tensor, shape: Sequence[int], gradient: Tensor) -> Tensor:
 
 
 def _mean(entry: Entry) -> Step:
-    shape = entry.input_shape()
-    count = shape.numel() / max(1, entry.shapes[0].numel())
-    repeat = _repeat(entry)
-    return Linear(lambda gradient: repeat(gradient / count).expand(-1, *shape), gives="shared")
+    return _repeat(entry, entry.input_shape().numel() / max(1, entry.shapes[0].numel()))
 
 
 def _sum(entry: Entry) -> Step:
-    shape, repeat = entry.input_shape(), _repeat(entry)
-    # An expanded gradient shares its elements, so nobody may write into it.
-    return Linear(lambda gradient: repeat(gradient).expand(-1, *shape), gives="shared")
+    return _repeat(entry, 1)
 
 
-def _repeat(entry: Entry) -> Callable[[Tensor], Tensor]:
-    """Put the axes back that a sum or mean took away."""
+def _repeat(entry: Entry, count: float) -> Step:
+    """Back along the axes that a sum took away, to each its share."""
     shape, node = entry.input_shape(), entry.node
     axes = getattr(node, "_saved_dim", None)
-    everything = range(len(shape))
-    gone = {axis(value, len(shape)) for value in axes} if axes else set(everything)
-    kept = [1 if i in gone else shape[i] for i in everything]
-    return lambda gradient: gradient.reshape(-1, *kept)
+    gone = {axis(value, len(shape)) for value in axes} if axes else set(range(len(shape)))
+    kept = len(shape) == len(entry.shapes[0])
+    missing = (slice(None), *(None if i in gone else slice(None) for i in range(len(shape))))
+    spread = [-1, *(n if i in gone else -1 for i, n in enumerate(shape))]
 
+    def back(gradient: Tensor) -> Tensor:
+        share = gradient if count == 1 else gradient / count
+        return (share if kept else share[missing]).expand(spread)
 
-def _times(weight: Tensor, rows: Tensor) -> Tensor:
-    return times(rows, weight)
+    # An expanded gradient shares its elements, so nobody may write into it.
+    return Linear(back, gives="shared", by_channel=gone.isdisjoint({0, 1}))
 
 
 def _matrix(entry: Entry, first: int) -> Step | None:
@@ -143,11 +140,7 @@ def _matrix(entry: Entry, first: int) -> Step | None:
     right = entry.node._saved_mat2
     if right is None or any(edge is not None for edge in entry.edges[:first]):
         return None
-    weight = right.detach()
-    return Linear(
-        partial(per_class, work=partial(_times, weight)),
-        first,
-    )
+    return Matrix(right.detach(), first)
 
 
 def _addmm(entry: Entry) -> Step | None:

@@ -7,6 +7,7 @@ pass, so what differs between classes is the gradient alone.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from chiaroscuro.gradients.convolution import Convolution
-from chiaroscuro.gradients.kernels import Kernel, choose_kernel
+from chiaroscuro.gradients.kernels import Kernel, choose_kernel, times
 from chiaroscuro.gradients.tape import Entry
 
 
@@ -81,7 +82,10 @@ class Pass:
 
 
 class Scale:
-    """An element-wise product with a constant (N, ...), or with one number a channel (C,)."""
+    """An element-wise product with a constant, or with one number a channel (C,).
+
+    The constant has as many axes as what it multiplies, some of them 1.
+    """
 
     def __init__(self, factor: Tensor, *, channels: bool = False) -> None:
         self.factor = factor
@@ -92,6 +96,18 @@ class Scale:
         """The constant, broadcastable over tensors of so many axes."""
         return self.factor.view(1, -1, *(1,) * (ndim - 2)) if self.channels else self.factor
 
+    def within(self, channels: Tensor) -> "Scale":
+        """The same for these channels (axis 1) alone."""
+        if self.channels:
+            return Scale(self.factor[channels], channels=True)
+        return self if self.factor.shape[1] == 1 else Scale(self.factor[:, channels])
+
+    @property
+    def live(self) -> Tensor:
+        """Which channels are not multiplied by zero everywhere: booleans (C,), or one for all."""
+        others = [i for i in range(self.factor.ndim) if i != 1]
+        return self.factor != 0 if self.channels else self.factor.any(dim=others)
+
     def __call__(self, flows: Flows) -> Flows:
         """As every `Step`."""
         gradient, own = one(flows)
@@ -99,6 +115,29 @@ class Scale:
             self._laid_out = _laid_out(self.spread(gradient.ndim - 1), gradient[0])
         factor = self._laid_out
         return [Flow(gradient.mul_(factor) if own else gradient * factor, True)]
+
+
+class Matrix:
+    """The gradient of a matrix product's left side, times the transpose of the right (I, O).
+
+    `place` is the number of the input on the left.
+    """
+
+    def __init__(self, weight: Tensor, place: int = 0) -> None:
+        self.weight, self.place = weight, place
+
+    def handing(self, channels: Tensor) -> "Matrix":
+        """The same to these I alone."""
+        return Matrix(self.weight[channels], self.place)
+
+    def taking(self, channels: Tensor) -> "Matrix":
+        """The same of gradients of these O alone."""
+        return Matrix(self.weight[:, channels], self.place)
+
+    def __call__(self, flows: Flows) -> Flows:
+        """As every `Step`."""
+        found = per_class(one(flows).tensor, partial(times, matrix=self.weight))
+        return [*[None] * self.place, Flow(found, True)]
 
 
 def _laid_out(factor: Tensor, gradient: Tensor) -> Tensor:
@@ -119,6 +158,18 @@ class Convolve:
         self.conv = conv
         self._kernel: Kernel | None = None
 
+    def handing(self, channels: Tensor) -> "Convolve":
+        """The same to these channels of the input alone; of one group."""
+        return Convolve(self.conv.reading(channels))
+
+    def taking(self, channels: Tensor) -> "Convolve":
+        """The same of gradients of these channels of the output alone; of one group."""
+        return Convolve(self.conv.giving(channels))
+
+    def within(self, channels: Tensor) -> "Convolve":
+        """The same of and to these channels alone; depthwise."""
+        return Convolve(self.conv.within(channels))
+
     def __call__(self, flows: Flows) -> Flows:
         """As every `Step`."""
         if self._kernel is None:
@@ -131,6 +182,7 @@ class Linear:
     """Any other linear function of the gradient of one output, to input number `place`.
 
     `gives`: "new" memory, a "view" of what came, or a "shared" one whose elements overlap.
+    `by_channel`: it takes any number of channels (axis 1), and each goes to itself alone.
     """
 
     def __init__(
@@ -138,8 +190,14 @@ class Linear:
         work: Callable[[Tensor], Tensor],
         place: int = 0,
         gives: Literal["new", "view", "shared"] = "new",
+        *,
+        by_channel: bool = False,
     ) -> None:
-        self.work, self.place, self.gives = work, place, gives
+        self.work, self.place, self.gives, self.by_channel = work, place, gives, by_channel
+
+    def within(self, _: Tensor) -> "Linear":
+        """The same for some channels alone; by channel."""
+        return self
 
     def __call__(self, flows: Flows) -> Flows:
         """As every `Step`."""

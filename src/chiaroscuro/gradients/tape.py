@@ -11,6 +11,10 @@ Node = Any
 """A node of the autograd graph, such as `ConvolutionBackward0`; PyTorch has no public type."""
 
 
+Shapes = tuple[torch.Size, ...]
+"""The shape of each output of an operation."""
+
+
 @dataclass(frozen=True, slots=True)
 class Edge:
     """Where a gradient goes: output `number` of the operation at `place` on the tape."""
@@ -35,7 +39,7 @@ class Entry:
         return str(self.node.name())
 
     @property
-    def shapes(self) -> tuple[torch.Size, ...]:
+    def shapes(self) -> Shapes:
         """The shape of each output of the operation."""
         return tuple(torch.Size(about.shape) for about in self.node._input_metadata)
 

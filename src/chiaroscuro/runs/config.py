@@ -13,7 +13,14 @@ from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import ImageSet
 from chiaroscuro.errors import ResultError
 from chiaroscuro.explanations.methods import make_method
-from chiaroscuro.gradients.plan import BUSY_BYTES, BUSY_ROWS, CHUNK_BYTES, DEFAULT_BUDGET
+from chiaroscuro.gradients.plan import (
+    BUSY_BYTES,
+    BUSY_ROWS,
+    CHUNK_BYTES,
+    DEFAULT_BUDGET,
+    LANES,
+    MANY_CLASSES,
+)
 from chiaroscuro.runs.settings import EvaluationSettings
 
 _VALUES_A_BATCH = 1_200_000
@@ -43,6 +50,8 @@ def describe_run(
             "chunk": CHUNK_BYTES,
             "busy_rows": BUSY_ROWS,
             "busy_chunk": BUSY_BYTES,
+            "many_classes": MANY_CLASSES,
+            "lanes": LANES,
         },
         "model": {**classifier.describe(), "sha256": weights_digest(classifier)},
         "versions": {

@@ -1,0 +1,81 @@
+"""Channels that carry nothing, left out between two products.
+
+An activation that is off at every pixel of every row stops its channel, whatever the class. Where
+gradients go from one product (a convolution, a matrix) to the next, and in between each channel
+goes to itself alone, such a channel is zero at the end: the first product need not give it, and
+the next need not read it.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from typing import TypeGuard
+
+import torch
+from torch import Tensor
+
+from chiaroscuro.gradients.fusion import as_it_is
+from chiaroscuro.gradients.layers import MaxPool
+from chiaroscuro.gradients.plan import LANES
+from chiaroscuro.gradients.steps import Convolve, Linear, Matrix, Scale, Step
+from chiaroscuro.gradients.tape import Shapes
+
+
+def narrowed(
+    steps: Sequence[Step], shapes: Sequence[Shapes], next_alone: Mapping[int, int]
+) -> tuple[list[Step], list[Shapes]]:
+    """The steps without channels that carry nothing, and the shapes of what is under way then."""
+    made, sizes = list(steps), list(shapes)
+    for place in range(len(made)):
+        chain = _chain(place, made, next_alone)
+        channels = _worthwhile([made[i] for i in chain[1:-1]])
+        if channels is None:
+            continue
+        first, last = made[chain[0]], made[chain[-1]]
+        if _is_product(first) and _is_product(last):
+            made[chain[0]], made[chain[-1]] = first.handing(channels), last.taking(channels)
+        for i in chain[1:-1]:
+            step = made[i]
+            made[i] = step.within(channels) if _is_by_channel(step) else step
+        for i in chain[1:]:
+            (rows, _, *rest), *others = sizes[i]
+            sizes[i] = (torch.Size((rows, len(channels), *rest)), *others)
+    return made, sizes
+
+
+def _chain(place: int, steps: Sequence[Step], next_alone: Mapping[int, int]) -> list[int]:
+    """From one product to the next, each step handing to the following alone; or nothing."""
+    found = [place] if _is_product(steps[place]) else []
+    while found and (following := next_alone.get(found[-1])) is not None:
+        found.append(following)
+        step = steps[following]
+        if _is_product(step):
+            return found
+        if step is not as_it_is and not _is_by_channel(step):
+            return []
+    return []
+
+
+def _worthwhile(between: Sequence[Step]) -> Tensor | None:
+    """The channels that carry something, where arithmetic has less to do with them alone."""
+    masks = [step.live for step in between if isinstance(step, Scale)]
+    if not masks:
+        return None
+    live = reduce(torch.logical_and, masks)
+    count = int(live.sum())
+    if math.ceil(count / LANES) >= math.ceil(len(live) / LANES):
+        return None
+    # One that carries nothing stays where all do: no kernel takes tensors without channels.
+    return live.nonzero().flatten() if count else live.new_zeros(1, dtype=torch.long)
+
+
+def _is_product(step: Step) -> TypeGuard[Convolve | Matrix]:
+    """Whether it takes and gives all channels together."""
+    return isinstance(step, Matrix) or (isinstance(step, Convolve) and step.conv.groups == 1)
+
+
+def _is_by_channel(step: Step) -> TypeGuard[Convolve | Linear | MaxPool | Scale]:
+    """Whether each channel's gradient goes to that channel alone."""
+    if isinstance(step, Convolve):
+        return step.conv.is_depthwise
+    return isinstance(step, MaxPool | Scale) or (isinstance(step, Linear) and step.by_channel)

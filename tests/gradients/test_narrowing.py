@@ -1,0 +1,175 @@
+"""Channels that carry nothing are left out, exactly, and where that saves arithmetic."""
+
+import pytest
+import torch
+from torch import nn
+
+from chiaroscuro import Classifier, class_gradients
+from chiaroscuro.gradients import narrowing
+from chiaroscuro.gradients.program import Program
+from chiaroscuro.gradients.steps import Convolve, Matrix
+from chiaroscuro.gradients.tape import Tape
+from tests.gradients.oracle import MANY, check, close, engine_gradients, plain_gradients
+from tests.toys import random_pixels
+
+OFF = -1e3
+"""A bias that switches an activation off at every pixel."""
+
+
+def switched(part, off):
+    """A convolution or linear layer, some of whose outputs are never on."""
+    with torch.no_grad():
+        part.bias[list(off)] = OFF
+    return part
+
+
+def chain(between, *, off=(1, 4, 5), channels=6):
+    """Two convolutions with something in between, and a head."""
+    torch.manual_seed(4)
+    return nn.Sequential(
+        switched(nn.Conv2d(3, channels, 3, padding=1), off), *between,
+        nn.Conv2d(channels, 5, 3), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(5, 3),
+    ).double().eval().requires_grad_(False)  # fmt: skip
+
+
+def narrow_program(net, pixels, classes=MANY, basis=0):
+    leaf = pixels.clone().requires_grad_(True)
+    return Program(Tape.of(net(leaf.clone()), leaf), 1 << 20, classes, basis)
+
+
+def widths(program):
+    """Of every product: the channels that it takes and those that it gives."""
+    found = []
+    for step in program._steps:
+        if isinstance(step, Convolve) and step.conv.groups == 1:
+            found.append(tuple(step.conv.weight.shape[:2]))
+        elif isinstance(step, Matrix):
+            found.append(tuple(step.weight.shape[::-1]))
+    return found
+
+
+@pytest.fixture
+def every_channel(monkeypatch):
+    """A single channel less is worth it."""
+    monkeypatch.setattr(narrowing, "LANES", 1)
+
+
+BETWEEN = {
+    "activation": [nn.ReLU()],
+    "clipped": [nn.ReLU6()],
+    "normalisation": [nn.BatchNorm2d(6), nn.ReLU(), nn.BatchNorm2d(6)],
+    "pooling": [nn.ReLU(), nn.MaxPool2d(2)],
+    "overlapping pooling": [nn.ReLU(), nn.MaxPool2d(3, 2, 1, ceil_mode=True)],
+    "means": [nn.ReLU(), nn.AvgPool2d(2)],
+    "few means": [nn.AdaptiveAvgPool2d(5), nn.ReLU()],
+    "depthwise": [nn.ReLU(), nn.Conv2d(6, 6, 3, padding=1, groups=6), nn.ReLU()],
+    "strided depthwise": [nn.ReLU(), nn.Conv2d(6, 6, 3, 2, 1, groups=6), nn.ReLU()],
+    "larger": [nn.ReLU(), nn.Upsample(scale_factor=2), nn.UpsamplingBilinear2d(scale_factor=1.5)],
+}
+
+
+@pytest.mark.parametrize("name", BETWEEN)
+@pytest.mark.parametrize("rows", [1, 2])
+def test_what_is_off_everywhere_is_left_out(name, rows, every_channel):
+    net, pixels = chain(BETWEEN[name]), random_pixels(rows, 3, 12, 11)
+    assert not check(net, pixels)
+    (_, given), (taken, _) = widths(narrow_program(net, pixels))[-2:]
+    assert given == taken
+    assert 1 <= taken <= 3
+
+
+def test_every_row_has_its_say(every_channel):
+    """A channel stays if some row needs it."""
+    net = chain([nn.ReLU()], off=())
+    with torch.no_grad():
+        net[0].weight[2], net[0].bias[2] = 1.0, -5.0
+    dark, bright = torch.zeros(1, 3, 8, 8).double(), torch.ones(1, 3, 8, 8).double()
+    pixels = torch.cat([dark, bright])
+    alone = widths(narrow_program(net, dark))[-1][0]
+    both = widths(narrow_program(net, pixels))[-1][0]
+    assert alone < both
+    made, _ = engine_gradients(net, pixels, classes=MANY)
+    close(made, plain_gradients(net, pixels))
+
+
+def test_nothing_is_left_of_a_layer_that_is_off(every_channel):
+    net, pixels = chain([nn.ReLU()], off=range(6)), random_pixels(1, 3, 8, 8)
+    made, _ = engine_gradients(net, pixels, classes=MANY)
+    assert not made.any()
+    assert widths(narrow_program(net, pixels))[-2:] == [(5, 1), (1, 3)]
+
+
+def test_single_numbers_are_channels_too(every_channel):
+    torch.manual_seed(1)
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3, 2), nn.ReLU(), nn.Flatten(), switched(nn.Linear(36, 9), (0, 2, 8)),
+        nn.ReLU(), switched(nn.Linear(9, 7), (3,)), nn.ReLU(), nn.Linear(7, 4),
+    ).double().eval().requires_grad_(False)  # fmt: skip
+    pixels = random_pixels(1, 3, 7, 7)
+    check(net, pixels)
+    last, middle, first = widths(narrow_program(net, pixels))[:3]
+    assert last[1] == middle[0] <= 6
+    assert middle[1] == first[0] <= 6
+
+
+class Fork(nn.Module):
+    """A gradient that goes two ways."""
+
+    def forward(self, x):
+        return x.relu() + x
+
+
+@pytest.mark.parametrize("between", [nn.Conv2d(6, 6, 1, groups=3), Fork(), nn.GroupNorm(2, 6)])
+def test_other_steps_in_between_keep_all_channels(between, every_channel):
+    net, pixels = chain([between, nn.Tanh()]), random_pixels(1, 3, 8, 8)
+    check(net, pixels)
+    assert widths(narrow_program(net, pixels))[-2:] == [(5, 6), (6, 3)]
+
+
+class Mask(nn.Module):
+    """A product with ones, and zeros for the first channels."""
+
+    def __init__(self, channels, off):
+        super().__init__()
+        self.mask = torch.ones(1, channels, 8, 8, dtype=torch.float64)
+        self.mask[:, :off] = 0
+
+    def forward(self, x):
+        return x * self.mask
+
+
+@pytest.mark.parametrize(
+    ("channels", "off", "kept"),
+    [(33, 1, 32), (32, 1, 32), (32, 15, 32), (32, 16, 16), (15, 14, 15)],
+)
+def test_channels_are_left_out_where_arithmetic_takes_fewer_turns(channels, off, kept):
+    net = chain([Mask(channels, off)], off=(), channels=channels)
+    assert widths(narrow_program(net, random_pixels(1, 3, 8, 8)))[-1] == (kept, 3)
+
+
+def test_few_classes_are_not_worth_the_look(every_channel):
+    net, pixels = chain([nn.ReLU()]), random_pixels(1, 3, 8, 8)
+    assert widths(narrow_program(net, pixels, classes=31))[-1] == (6, 3)
+    assert widths(narrow_program(net, pixels, classes=32))[-1] == (3, 3)
+
+
+@pytest.mark.parametrize("budget", [1, 10**6, None])
+def test_a_basis_of_the_features_that_are_on(budget):
+    """Sixty features are more than forty classes, the twenty that are on are fewer."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2), nn.Tanh(), switched(nn.Conv2d(8, 60, 3), range(40)), nn.ReLU6(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(60, 40),
+    ).double().eval()  # fmt: skip
+    pixels = random_pixels(1, 3, 12, 12)
+    on = int((net[:4](pixels).flatten(2) > 0).any(2).sum())
+    program = narrow_program(net, pixels, 40, 1 << 30)
+    assert program._tail[0].shape == (1, on)
+    assert 0 < on <= 20
+    wanted = plain_gradients(net, pixels)[:, 0]
+    found = class_gradients(Classifier(net), pixels, 3, memory_budget=budget)
+    close(found.own[0], wanted[3])
+    rivals = wanted[[k for k in range(40) if k != 3]]
+    close(found.rival_max[0], rivals.amax(0))
+    close(found.rival_min[0], rivals.amin(0))
