@@ -104,7 +104,7 @@ def _matrix_products() -> None:
     def plain(rows: Tensor, matrix: Tensor) -> Tensor:
         return rows @ matrix.T
 
-    for module in (kernels, program, rules):
+    for module in (kernels, program, steps):
         vars(module)["times"] = plain
 
 

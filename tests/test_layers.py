@@ -13,7 +13,7 @@ LAYERS = [
     ["images"],
     ["data", "render"],
     ["report"],
-    ["fills", "guard"],
+    ["fills", "guard", "activations"],
     ["classifier"],
     ["models"],
     ["training", "gradients"],

@@ -6,8 +6,11 @@ from torch import nn
 
 from chiaroscuro import Classifier, class_gradients
 from chiaroscuro.gradients import narrowing
+from chiaroscuro.gradients.fusion import as_it_is, fused, hand_offs
+from chiaroscuro.gradients.narrowing import narrowed
 from chiaroscuro.gradients.program import Program
-from chiaroscuro.gradients.steps import Convolve, Matrix
+from chiaroscuro.gradients.rules import step_of
+from chiaroscuro.gradients.steps import Convolve, Flow, Matrix
 from chiaroscuro.gradients.tape import Tape
 from tests.gradients.oracle import MANY, check, close, engine_gradients, plain_gradients
 from tests.toys import random_pixels
@@ -79,6 +82,26 @@ def test_what_is_off_everywhere_is_left_out(name, rows, every_channel):
     assert 1 <= taken <= 3
 
 
+@pytest.mark.parametrize("name", BETWEEN)
+def test_shapes_are_those_of_what_is_under_way(name, every_channel):
+    """As they were found along the way, step by step."""
+    net, pixels = chain(BETWEEN[name]), random_pixels(2, 3, 12, 11)
+    leaf = pixels.clone().requires_grad_(True)
+    tape = Tape.of(net(leaf.clone()), leaf)
+    shapes, next_alone = [entry.shapes for entry in tape.entries], hand_offs(tape)
+    steps = fused([step_of(entry) for entry in tape.entries[:-1]], shapes, next_alone)
+    steps, sizes = narrowed(steps, shapes, next_alone)
+    assert sizes != shapes
+    gradient = torch.rand(4, *sizes[0][0], dtype=torch.float64)
+    for place, (step, entry) in enumerate(zip(steps, tape.entries[:-1], strict=True)):
+        if steps[place - 1] is not as_it_is:
+            assert gradient.shape[1:] == sizes[place][0]
+        number = next(i for i, edge in enumerate(entry.edges) if edge is not None)
+        found = step([Flow(gradient, False)])
+        gradient = found[0 if step is as_it_is else number].tensor
+    assert gradient.shape == (4, *pixels.shape)
+
+
 def test_every_row_has_its_say(every_channel):
     """A channel stays if some row needs it."""
     net = chain([nn.ReLU()], off=())
@@ -125,6 +148,24 @@ def test_other_steps_in_between_keep_all_channels(between, every_channel):
     net, pixels = chain([between, nn.Tanh()]), random_pixels(1, 3, 8, 8)
     check(net, pixels)
     assert widths(narrow_program(net, pixels))[-2:] == [(5, 6), (6, 3)]
+
+
+class Grey(nn.Module):
+    """One channel of several."""
+
+    def forward(self, x):
+        return x.mean(1, keepdim=True)
+
+
+def test_a_mean_over_channels_takes_all_of_them(every_channel):
+    torch.manual_seed(4)
+    net = nn.Sequential(
+        switched(nn.Conv2d(3, 6, 3), (1, 4)), nn.ReLU(), Grey(), nn.Conv2d(1, 5, 3), nn.Tanh(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 3),
+    ).double().eval().requires_grad_(False)  # fmt: skip
+    pixels = random_pixels(1, 3, 8, 8)
+    check(net, pixels)
+    assert widths(narrow_program(net, pixels))[-2:] == [(5, 1), (6, 3)]
 
 
 class Mask(nn.Module):

@@ -45,8 +45,8 @@ class Program:
     """The way back from logits to the pixels of R rows, read off one forward pass.
 
     `chunk`: bytes that a step may read and write at a time. `classes`: how many will be asked for
-    in all; where some layer has fewer features than that, the gradients of its features (a basis, of
-    at most `basis` bytes) are computed once, and those of classes are combinations of them.
+    in all; where some layer has fewer features than that, the gradients of its features (a basis,
+    of at most `basis` bytes) are computed once, and those of classes are combinations of them.
     """
 
     def __init__(self, tape: Tape, chunk: int, classes: int, basis: int) -> None:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from chiaroscuro.activations import activations_in_place
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.edits import pixel_rank
 from chiaroscuro.guard import as_found
@@ -53,7 +54,8 @@ def predict_edits(
     keys = torch.cat([untouched, *(key for key, _ in keyed)], dim=1)
     distinct = _Distinct.of(keys, edits)
     edited = _Edited(pixels, filled, edits)
-    with torch.no_grad(), as_found(classifier.module):
+    module = classifier.module
+    with torch.no_grad(), as_found(module), activations_in_place(module):
         logits = torch.cat(
             [
                 classifier.logits(edited.rows(b, e, n), spare=True)
