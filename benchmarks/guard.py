@@ -29,15 +29,16 @@ REPEATS = 5
 THREADS = 2
 
 
-def _small_lite0() -> tuple[nn.Module, Tensor]:
+def _small_lite0(size: int) -> tuple[nn.Module, Tensor]:
     module, pixels = lite0()
-    return module, nn.functional.interpolate(pixels, size=128)
+    return module, nn.functional.interpolate(pixels, size=size)
 
 
 WORKS: Mapping[str, tuple[Callable[[], tuple[nn.Module, Tensor]], int]] = {
     "ResNet-18, K = 10, 16 images of 32 px": (lambda: resnet18(10, 16, 32), 10),
     "basic CNN, K = 10, 64 images of 32 px": (lambda: cnn(64), 10),
-    "EfficientNet-Lite0, 60 classes, one photo of 128 px": (_small_lite0, 60),
+    "EfficientNet-Lite0, 60 classes, one photo of 128 px": (lambda: _small_lite0(128), 60),
+    "EfficientNet-Lite0, 400 classes, one photo of 64 px": (lambda: _small_lite0(64), 400),
 }
 """What makes the module and its pixels, and how many classes are run."""
 

@@ -124,7 +124,7 @@ def _as_many_rows() -> None:
     vars(program)["BUSY_BYTES"] = 1 << 60
 
 
-def _every_channel() -> None:
+def _all_channels() -> None:
     vars(program)["MANY_CLASSES"] = 1 << 60
 
 
@@ -146,7 +146,7 @@ STEPS: dict[str, Callable[[], None]] = {
     "fusing of neighbours": _one_by_one,
     "strided depthwise convolutions by phases": _no_phases,
     "a basis where features are fewer": _no_basis,
-    "channels that carry nothing left out": _every_channel,
+    "channels that carry nothing left out": _all_channels,
     "matrices for a few pixels": _no_dense,
     "products as convolutions": _matrix_products,
     "strided convolutions of single pixels as products": _strided_backward,

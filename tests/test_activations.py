@@ -73,6 +73,16 @@ class Hidden(nn.Conv2d):
         return self.kept
 
 
+ACT = nn.SiLU()
+
+
+class Adding(nn.Module):
+    """Uses an activation that no attribute of its own holds."""
+
+    def forward(self, x):
+        return x + ACT(x)
+
+
 @pytest.mark.parametrize(
     "net",
     [
@@ -88,6 +98,8 @@ class Hidden(nn.Conv2d):
         nn.Sequential(conv(), nn.ReLU(inplace=True)),
         nn.Sequential(conv(), nn.Tanh()),
         nn.ReLU(),
+        nn.Sequential(conv(), ACT, Adding()),
+        nn.Sequential(conv(), nn.ReLU(), nn.TransformerEncoderLayer(4, 2)),
     ],
     ids=lambda net: repr(net).replace("\n", "")[:40],
 )
@@ -95,9 +107,23 @@ def test_others_are_left_alone(net):
     assert overwriting(net) == []
 
 
-def test_an_activation_of_several_places_is_left_alone():
+def test_an_activation_of_several_places_must_be_safe_in_all():
     shared = nn.ReLU()
-    assert overwriting(nn.Sequential(conv(), shared, conv(), shared)) == []
+    assert overwriting(nn.Sequential(conv(), shared, conv(), shared)) == ["1"]
+    assert overwriting(nn.Sequential(conv(), shared, nn.Identity(), shared)) == []
+    assert overwriting(nn.Sequential(conv(), shared, nn.Sequential(shared))) == []
+
+
+def test_a_network_in_a_circle_is_left_alone():
+    net = nn.Sequential(conv(), nn.ReLU())
+    net[0].owner = net
+    assert overwriting(net) == []
+
+
+def test_a_compiled_network_is_left_alone():
+    net = nn.Sequential(conv(), nn.ReLU())
+    net.compile()
+    assert overwriting(net) == []
 
 
 @pytest.mark.parametrize("part", [0, 1])
@@ -139,16 +165,19 @@ def test_it_ends_with_an_error():
     assert not net[1].inplace
 
 
-def test_curves_of_the_packaged_network_are_predicted_so():
+def test_curves_of_the_packaged_network_are_predicted_so(monkeypatch):
     classifier = load_classifier("cifar10-cnn")
     assert len(overwriting(classifier.module)) == 10
     pixels = random_pixels(3, 3, 32, 32, dtype=torch.float32)
     seen = []
-    handle = classifier.module[2].register_forward_hook(
-        lambda *_: seen.append(classifier.module[1].inplace)
-    )
+    plain = nn.MaxPool2d.forward
+
+    def spy(part, x):
+        seen.append(classifier.module[1].inplace)
+        return plain(part, x)
+
+    monkeypatch.setattr(nn.MaxPool2d, "forward", spy)
     curve = deletion_curve(classifier, pixels, pixels.amax(1), "black", [0, 0.1])
-    handle.remove()
     assert set(seen) == {True}
     assert not classifier.module[1].inplace
     wanted = classifier(pixels).softmax(1).amax(1)

@@ -1,5 +1,6 @@
 """Activations that write over what they are given, where nobody can see it."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -23,9 +24,9 @@ _MAKERS = (
 def activations_in_place(module: nn.Module) -> Iterator[None]:
     """Activations overwrite what they are given inside, where that is safe; as before after.
 
-    Safe are those in a `Sequential` of `Sequential`s, which PyTorch itself runs part by part,
-    behind a layer that makes its output anew, where no hook looks on. A network with a forward
-    pass of its own may keep what an activation is given, so there nothing changes.
+    For use without gradients. Safe is a network of PyTorch's own layers in `Sequential`s, which
+    runs no code of anybody else, behind a layer that makes its output anew, and where no hook looks
+    on; every other network stays as it is, since it may keep what an activation is given.
     It saves a pass over memory that is not in the cache. Numbers are the same to rounding: single
     pixels that keep another layout may meet another kernel in the next layer.
 
@@ -47,32 +48,28 @@ def activations_in_place(module: nn.Module) -> Iterator[None]:
 
 
 def _overwriting(module: nn.Module) -> list[Any]:
-    """The activations that may; those that overwrite anyway are not among them."""
-    if modules._global_forward_hooks or modules._global_forward_pre_hooks:
+    """The activations that may, in every place where they stand, and do not anyway."""
+    parts = list(module.modules())
+    watched = modules._global_forward_hooks or modules._global_forward_pre_hooks
+    if watched or not all(map(_is_plain, parts)):
         return []
-    everywhere = [part for _, part in module.named_modules(remove_duplicate=False)]
+    chains = [list(part._modules.values()) for part in parts]
+    places = Counter(child for chain in chains for child in chain)
+    safe = Counter(
+        after for chain in chains for before, after in pairwise(chain) if type(before) in _MAKERS
+    )
     return [
-        after
-        for before, after in _neighbours(module)
-        if type(before) in _MAKERS
-        and type(after) in _ACTIVATIONS
-        and not after.inplace
-        and not _is_watched(before)
-        and not _is_watched(after)
-        and everywhere.count(after) == 1
+        part
+        for part in parts
+        if type(part) in _ACTIVATIONS and not part.inplace and 0 < safe[part] == places[part]
     ]
 
 
-def _neighbours(module: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
-    """Parts that PyTorch runs one after the other, the first handing to the second alone."""
-    if type(module) is not nn.Sequential or "forward" in vars(module):
-        return
-    parts = list(module)
-    yield from pairwise(parts)
-    for part in parts:
-        yield from _neighbours(part)
-
-
-def _is_watched(part: nn.Module) -> bool:
-    """Whether somebody sees what goes in or comes out."""
-    return bool(part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part))
+def _is_plain(part: nn.Module) -> bool:
+    """Whether it is a layer or chain of PyTorch's own that nobody changed or looks at."""
+    kind = type(part)
+    own = kind is nn.Sequential or (
+        kind.__module__.startswith("torch.nn.modules.") and not part._modules
+    )
+    hooked = part._forward_hooks or part._forward_pre_hooks or part._compiled_call_impl is not None
+    return own and not hooked and "forward" not in vars(part)

@@ -258,13 +258,13 @@ def test_plans_stay_inside_the_budget_and_cover_everything(images, slots, points
         assert rows == 1 or rows * row_bytes <= budget / 4
         assert plan.slots == 1 or plan.slots * plan.images * 600_000 <= budget / 2
         assert plan.chunk <= budget / 16 and plan.basis <= budget / 2
-        assert plan.images == 1 or slots * plan.images * 600_000 <= plan.basis
+        assert plan.images == 1 or slots * rows * 600_000 <= plan.basis
         smaller = plan.halved()
         assert smaller is None or smaller.chunk < plan.chunk or smaller.slots <= plan.slots
         plan = smaller
 
 
-@pytest.mark.parametrize(("slots", "together"), [(2, 39), (100, 4), (416, 1), (1000, 1)])
+@pytest.mark.parametrize(("slots", "together"), [(2, 19), (100, 4), (416, 1), (1000, 1)])
 def test_images_of_many_classes_leave_room_for_a_basis(slots, together):
     probe = Probe(10**6, 10**5, 600_000, torch.channels_last, 1000, None)
     assert make_plan(64, slots, 1, probe, memory_budget=500 * 10**6).images == together

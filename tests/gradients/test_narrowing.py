@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from chiaroscuro import Classifier, class_gradients
+from chiaroscuro import Classifier, ModelError, class_gradients
 from chiaroscuro.gradients import narrowing
 from chiaroscuro.gradients.fusion import as_it_is, fused, hand_offs
-from chiaroscuro.gradients.narrowing import narrowed
+from chiaroscuro.gradients.narrowing import narrow
 from chiaroscuro.gradients.program import Program
 from chiaroscuro.gradients.rules import step_of
 from chiaroscuro.gradients.steps import Convolve, Flow, Matrix
@@ -27,16 +27,16 @@ def switched(part, off):
 
 
 def chain(between, *, off=(1, 4, 5), channels=6):
-    """Two convolutions with something in between, and a head."""
+    """Two convolutions with something in between, which is made anew, and a head."""
     torch.manual_seed(4)
     return nn.Sequential(
-        switched(nn.Conv2d(3, channels, 3, padding=1), off), *between,
+        switched(nn.Conv2d(3, channels, 3, padding=1), off), *between(),
         nn.Conv2d(channels, 5, 3), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
         nn.Linear(5, 3),
     ).double().eval().requires_grad_(False)  # fmt: skip
 
 
-def narrow_program(net, pixels, classes=MANY, basis=0):
+def narrow_program(net, pixels, classes=MANY, basis=1 << 30):
     leaf = pixels.clone().requires_grad_(True)
     return Program(Tape.of(net(leaf.clone()), leaf), 1 << 20, classes, basis)
 
@@ -59,16 +59,20 @@ def every_channel(monkeypatch):
 
 
 BETWEEN = {
-    "activation": [nn.ReLU()],
-    "clipped": [nn.ReLU6()],
-    "normalisation": [nn.BatchNorm2d(6), nn.ReLU(), nn.BatchNorm2d(6)],
-    "pooling": [nn.ReLU(), nn.MaxPool2d(2)],
-    "overlapping pooling": [nn.ReLU(), nn.MaxPool2d(3, 2, 1, ceil_mode=True)],
-    "means": [nn.ReLU(), nn.AvgPool2d(2)],
-    "few means": [nn.AdaptiveAvgPool2d(5), nn.ReLU()],
-    "depthwise": [nn.ReLU(), nn.Conv2d(6, 6, 3, padding=1, groups=6), nn.ReLU()],
-    "strided depthwise": [nn.ReLU(), nn.Conv2d(6, 6, 3, 2, 1, groups=6), nn.ReLU()],
-    "larger": [nn.ReLU(), nn.Upsample(scale_factor=2), nn.UpsamplingBilinear2d(scale_factor=1.5)],
+    "activation": lambda: [nn.ReLU()],
+    "clipped": lambda: [nn.ReLU6()],
+    "normalisation": lambda: [nn.BatchNorm2d(6), nn.ReLU(), nn.BatchNorm2d(6)],
+    "pooling": lambda: [nn.ReLU(), nn.MaxPool2d(2)],
+    "overlapping pooling": lambda: [nn.ReLU(), nn.MaxPool2d(3, 2, 1, ceil_mode=True)],
+    "means": lambda: [nn.ReLU(), nn.AvgPool2d(2)],
+    "few means": lambda: [nn.AdaptiveAvgPool2d(5), nn.ReLU()],
+    "depthwise": lambda: [nn.ReLU(), nn.Conv2d(6, 6, 3, padding=1, groups=6), nn.ReLU()],
+    "strided depthwise": lambda: [nn.ReLU(), nn.Conv2d(6, 6, 3, 2, 1, groups=6), nn.ReLU()],
+    "larger": lambda: [
+        nn.ReLU(),
+        nn.Upsample(scale_factor=2),
+        nn.UpsamplingBilinear2d(scale_factor=1.5),
+    ],
 }
 
 
@@ -90,7 +94,8 @@ def test_shapes_are_those_of_what_is_under_way(name, every_channel):
     tape = Tape.of(net(leaf.clone()), leaf)
     shapes, next_alone = [entry.shapes for entry in tape.entries], hand_offs(tape)
     steps = fused([step_of(entry) for entry in tape.entries[:-1]], shapes, next_alone)
-    steps, sizes = narrowed(steps, shapes, next_alone)
+    sizes = list(shapes)
+    narrow(steps, sizes, next_alone, 1 << 20)
     assert sizes != shapes
     gradient = torch.rand(4, *sizes[0][0], dtype=torch.float64)
     for place, (step, entry) in enumerate(zip(steps, tape.entries[:-1], strict=True)):
@@ -104,7 +109,7 @@ def test_shapes_are_those_of_what_is_under_way(name, every_channel):
 
 def test_every_row_has_its_say(every_channel):
     """A channel stays if some row needs it."""
-    net = chain([nn.ReLU()], off=())
+    net = chain(lambda: [nn.ReLU()], off=())
     with torch.no_grad():
         net[0].weight[2], net[0].bias[2] = 1.0, -5.0
     dark, bright = torch.zeros(1, 3, 8, 8).double(), torch.ones(1, 3, 8, 8).double()
@@ -112,13 +117,13 @@ def test_every_row_has_its_say(every_channel):
     alone = widths(narrow_program(net, dark))[-1][0]
     both = widths(narrow_program(net, pixels))[-1][0]
     assert alone < both
-    made, _ = engine_gradients(net, pixels, classes=MANY)
+    made, _ = engine_gradients(net, pixels, classes=MANY, basis=1 << 30)
     close(made, plain_gradients(net, pixels))
 
 
 def test_nothing_is_left_of_a_layer_that_is_off(every_channel):
-    net, pixels = chain([nn.ReLU()], off=range(6)), random_pixels(1, 3, 8, 8)
-    made, _ = engine_gradients(net, pixels, classes=MANY)
+    net, pixels = chain(lambda: [nn.ReLU()], off=range(6)), random_pixels(1, 3, 8, 8)
+    made, _ = engine_gradients(net, pixels, classes=MANY, basis=1 << 30)
     assert not made.any()
     assert widths(narrow_program(net, pixels))[-2:] == [(5, 1), (1, 3)]
 
@@ -143,9 +148,17 @@ class Fork(nn.Module):
         return x.relu() + x
 
 
-@pytest.mark.parametrize("between", [nn.Conv2d(6, 6, 1, groups=3), Fork(), nn.GroupNorm(2, 6)])
-def test_other_steps_in_between_keep_all_channels(between, every_channel):
-    net, pixels = chain([between, nn.Tanh()]), random_pixels(1, 3, 8, 8)
+@pytest.mark.parametrize(
+    ("between", "off"),
+    [
+        (lambda: [nn.Conv2d(6, 6, 1, groups=3), nn.ReLU()], ()),
+        (lambda: [Fork(), nn.Tanh()], (1, 4, 5)),
+        (lambda: [nn.GroupNorm(2, 6), nn.ReLU()], (1,)),
+    ],
+    ids=["groups", "fork", "norm"],
+)
+def test_other_steps_in_between_keep_all_channels(between, off, every_channel):
+    net, pixels = chain(between, off=off), random_pixels(1, 3, 8, 8)
     check(net, pixels)
     assert widths(narrow_program(net, pixels))[-2:] == [(5, 6), (6, 3)]
 
@@ -185,12 +198,38 @@ class Mask(nn.Module):
     [(33, 1, 32), (32, 1, 32), (32, 15, 32), (32, 16, 16), (15, 14, 15)],
 )
 def test_channels_are_left_out_where_arithmetic_takes_fewer_turns(channels, off, kept):
-    net = chain([Mask(channels, off)], off=(), channels=channels)
+    net = chain(lambda: [Mask(channels, off)], off=(), channels=channels)
     assert widths(narrow_program(net, random_pixels(1, 3, 8, 8)))[-1] == (kept, 3)
 
 
+@pytest.mark.parametrize("classes", [31, 32])
+def test_what_is_no_number_stays_none(classes, every_channel):
+    """The root of a channel that is off has an infinite slope, times zero behind it."""
+
+    class Root(nn.Module):
+        def forward(self, x):
+            return x.sqrt()
+
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        switched(nn.Conv2d(3, 8, 3), (1, 4)), nn.ReLU(), nn.AdaptiveAvgPool2d(1), Root(),
+        nn.Flatten(), nn.Linear(8, classes),
+    ).double()  # fmt: skip
+    with pytest.raises(ModelError, match="NaN or infinite"):
+        class_gradients(Classifier(net), random_pixels(1, 3, 8, 8), 0)
+
+
+@pytest.mark.parametrize(("room", "kept"), [(0, 6), (1000, 6), (1 << 20, 3)])
+def test_weights_of_their_own_have_a_room(room, kept, every_channel):
+    net, pixels = chain(lambda: [nn.ReLU()]), random_pixels(1, 3, 8, 8)
+    program = narrow_program(net, pixels, basis=4 * room)
+    assert widths(program)[-1] == (kept, 3)
+    made, _ = engine_gradients(net, pixels, classes=MANY, basis=4 * room)
+    close(made, plain_gradients(net, pixels))
+
+
 def test_few_classes_are_not_worth_the_look(every_channel):
-    net, pixels = chain([nn.ReLU()]), random_pixels(1, 3, 8, 8)
+    net, pixels = chain(lambda: [nn.ReLU()]), random_pixels(1, 3, 8, 8)
     assert widths(narrow_program(net, pixels, classes=31))[-1] == (6, 3)
     assert widths(narrow_program(net, pixels, classes=32))[-1] == (3, 3)
 

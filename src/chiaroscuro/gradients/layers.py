@@ -162,14 +162,14 @@ def _average_pool(entry: Entry) -> Step | None:
     node, shape = entry.node, entry.input_shape()
     if len(shape) != 4:
         return None
+    given = (
+        node._saved_kernel_size, node._saved_stride, node._saved_padding, node._saved_ceil_mode,
+        node._saved_count_include_pad, node._saved_divisor_override,
+    )  # fmt: skip
 
     def back(rows: Tensor) -> Tensor:
-        found = torch.ops.aten.avg_pool2d_backward(
-            rows, rows.new_empty(*rows.shape[:2], *shape[2:]), node._saved_kernel_size,
-            node._saved_stride, node._saved_padding, node._saved_ceil_mode,
-            node._saved_count_include_pad, node._saved_divisor_override,
-        )  # fmt: skip
-        return torch.as_tensor(found)
+        like = rows.new_empty(*rows.shape[:2], *shape[2:])
+        return torch.as_tensor(torch.ops.aten.avg_pool2d_backward(rows, like, *given))
 
     return Linear(partial(per_class, work=back), by_channel=True)
 
@@ -192,9 +192,10 @@ def _upsample(work: Callable[..., Tensor], *options: str) -> Rule:
     def rule(entry: Entry) -> Step:
         node, shape = entry.node, entry.input_shape()
         given = [getattr(node, f"_saved_{name}") for name in (*options, "scales_h", "scales_w")]
+        size = node._saved_output_size
 
         def back(rows: Tensor) -> Tensor:
-            return work(rows, node._saved_output_size, [*rows.shape[:2], *shape[2:]], *given)
+            return work(rows, size, [*rows.shape[:2], *shape[2:]], *given)
 
         return Linear(partial(per_class, work=back), by_channel=True)
 

@@ -21,26 +21,32 @@ from chiaroscuro.gradients.steps import Convolve, Linear, Matrix, Scale, Step
 from chiaroscuro.gradients.tape import Shapes
 
 
-def narrowed(
-    steps: Sequence[Step], shapes: Sequence[Shapes], next_alone: Mapping[int, int]
-) -> tuple[list[Step], list[Shapes]]:
-    """The steps without channels that carry nothing, and the shapes of what is under way then."""
-    made, sizes = list(steps), list(shapes)
-    for place in range(len(made)):
-        chain = _chain(place, made, next_alone)
-        channels = _worthwhile([made[i] for i in chain[1:-1]])
+def narrow(
+    steps: list[Step], shapes: list[Shapes], next_alone: Mapping[int, int], room: int
+) -> None:
+    """Leave such channels out of the steps, and of the shapes of what is under way between them.
+
+    `room`: bytes that the weights of what is left may take beside the network's own.
+    """
+    for place in range(len(steps)):
+        chain = _chain(place, steps, next_alone)
+        channels = _worthwhile([steps[i] for i in chain[1:-1]])
         if channels is None:
             continue
-        first, last = made[chain[0]], made[chain[-1]]
-        if _is_product(first) and _is_product(last):
-            made[chain[0]], made[chain[-1]] = first.handing(channels), last.taking(channels)
+        first, last = steps[chain[0]], steps[chain[-1]]
+        assert _is_product(first)
+        assert _is_product(last)
+        first, last = first.handing(channels), last.taking(channels)
+        room -= first.nbytes + last.nbytes
+        if room < 0:
+            return
+        steps[chain[0]], steps[chain[-1]] = first, last
         for i in chain[1:-1]:
-            step = made[i]
-            made[i] = step.within(channels) if _is_by_channel(step) else step
+            step = steps[i]
+            steps[i] = step.within(channels) if _is_by_channel(step) else step
         for i in chain[1:]:
-            (rows, _, *rest), *others = sizes[i]
-            sizes[i] = (torch.Size((rows, len(channels), *rest)), *others)
-    return made, sizes
+            (rows, _, *rest), *others = shapes[i]
+            shapes[i] = (torch.Size((rows, len(channels), *rest)), *others)
 
 
 def _chain(place: int, steps: Sequence[Step], next_alone: Mapping[int, int]) -> list[int]:
@@ -58,12 +64,14 @@ def _chain(place: int, steps: Sequence[Step], next_alone: Mapping[int, int]) -> 
 
 def _worthwhile(between: Sequence[Step]) -> Tensor | None:
     """The channels that carry something, where arithmetic has less to do with them alone."""
-    masks = [step.live for step in between if isinstance(step, Scale)]
-    if not masks:
+    scales = [step for step in between if isinstance(step, Scale)]
+    if not scales:
         return None
-    live = reduce(torch.logical_and, masks)
+    live = reduce(torch.logical_and, [scale.live for scale in scales])
     count = int(live.sum())
-    if math.ceil(count / LANES) >= math.ceil(len(live) / LANES):
+    fewer = math.ceil(count / LANES) < math.ceil(len(live) / LANES)
+    # Nothing stops an infinite gradient: zero times infinity is no number.
+    if not fewer or not all(bool(scale.factor.isfinite().all()) for scale in scales):
         return None
     # One that carries nothing stays where all do: no kernel takes tensors without channels.
     return live.nonzero().flatten() if count else live.new_zeros(1, dtype=torch.long)

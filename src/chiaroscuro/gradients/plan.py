@@ -13,14 +13,14 @@ CHUNK_BYTES = 24 << 20
 """What one step reads and writes: with more it leaves the cache, with less it leaves cores idle."""
 BUSY_ROWS = 64
 BUSY_BYTES = 8 << 20
-"""So many rows keep the cores busy, and take no larger part of the cache."""
+"""So many rows keep the cores busy, so they take no larger part of the cache than these bytes."""
 MANY_CLASSES = 32
 """So many are worth a look for channels that carry nothing: it costs as much as one."""
 LANES = 16
 """Numbers that arithmetic takes together: fewer channels pay where they fill fewer of these."""
 _LEAST_CHUNK = 1 << 19
 _CHUNKS = 128
-"""Parts of a budget of which a step may read and write one: others wait, kernels keep scratch."""
+"""A step reads and writes this part of a budget: others wait meanwhile, kernels keep scratch."""
 _GRAPH_SHARE = 2.0
 """Peak of a forward pass and of reading its constants, over the bytes that autograd saves."""
 
@@ -66,9 +66,9 @@ def make_plan(
     if memory_budget is not None:
         chunk = min(CHUNK_BYTES, max(_LEAST_CHUNK, memory_budget // _CHUNKS))
     fitting = budget / 4 / (_GRAPH_SHARE * probe.row_bytes)
-    rows = max(1, int(min(fitting, chunk / probe.largest_bytes)))
+    rows = max(1, int(min(fitting, chunk / (2 * probe.largest_bytes))))
     together = min(points, rows)
-    room = budget // 2 // (slots * probe.image_bytes)
+    room = budget // 2 // (slots * together * probe.image_bytes)
     group = max(1, min(images, rows // together, room))
     waiting = max(1, budget // 2 // (group * probe.image_bytes))
     return Plan(group, together, min(slots, waiting), chunk, budget // 2)

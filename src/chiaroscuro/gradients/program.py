@@ -10,7 +10,7 @@ from torch import Tensor
 from chiaroscuro.gradients.fusion import as_it_is, fused, hand_offs, phased
 from chiaroscuro.gradients.kernels import times
 from chiaroscuro.gradients.moves import keeps_rows
-from chiaroscuro.gradients.narrowing import narrowed
+from chiaroscuro.gradients.narrowing import narrow
 from chiaroscuro.gradients.phases import Phased
 from chiaroscuro.gradients.pieces import Piece, flattened
 from chiaroscuro.gradients.plan import BUSY_BYTES, BUSY_ROWS, MANY_CLASSES
@@ -20,6 +20,8 @@ from chiaroscuro.gradients.tape import Shapes, Tape
 
 _WORTH = 0.9
 """A basis is used where it needs fewer than this share of the backward passes."""
+_WEIGHTS = 4
+"""Of a basis's bytes, the part that weights without the channels that carry nothing may take."""
 _FEATURES_AT_ONCE = 16
 """Features written into a basis together: as many numbers as a line of the cache holds."""
 
@@ -54,7 +56,7 @@ class Program:
         shapes = [entry.shapes for entry in tape.entries]
         steps = fused([step_of(entry) for entry in tape.entries[:-1]], shapes, next_alone)
         if classes >= MANY_CLASSES:
-            steps, shapes = narrowed(steps, shapes, next_alone)
+            narrow(steps, shapes, next_alone, basis // _WEIGHTS)
         # Nodes are let go, and with them what only they keep: inputs of convolutions above all.
         self._steps = phased(steps, next_alone)
         self._edges = [entry.edges for entry in tape.entries]
@@ -64,8 +66,8 @@ class Program:
         self._itemsize = torch.finfo(tape.entries[-1].dtypes[0]).bits // 8
         self._chunk = chunk
         stages = _stages(tape, self._steps, shapes)
-        narrow = self._narrow(stages, classes, basis)
-        head, tail = (stages, []) if narrow is None else (stages[:narrow], stages[narrow:])
+        waist = self._waist(stages, classes, basis)
+        head, tail = (stages, []) if waist is None else (stages[:waist], stages[waist:])
         self._head, self._tail = self._legs(head), self._legs(tail)
         self._basis: Tensor | None = None
 
@@ -82,7 +84,7 @@ class Program:
         weights = torch.cat([part for _, part in self._descend(self._head, start, 0)])
         yield from self._combine(weights.reshape(*weights.shape[:2], -1))
 
-    def _narrow(self, stages: Sequence[_Stage], classes: int, basis: int) -> int | None:
+    def _waist(self, stages: Sequence[_Stage], classes: int, basis: int) -> int | None:
         """The stage that starts with the fewest features a row, if they are worth a basis."""
         rows = self._pixels[0]
         sizes = {
@@ -121,8 +123,9 @@ class Program:
         if self._basis is None:
             self._basis = self._make_basis(weights)
         matrices = [row.contiguous() for row in weights.unbind(1)]
-        numbers = weights.shape[1] * sum(weights.shape[::2])  # read and written for each value
-        span = max(1, self._chunk // (numbers * self._itemsize))
+        classes, rows, features = weights.shape
+        read_and_written = rows * (classes + features) * self._itemsize
+        span = max(1, self._chunk // read_and_written)
         for start in range(0, self._basis.shape[1], span):
             parts = self._basis[:, start : start + span]
             found = [times(part, matrix) for part, matrix in zip(parts, matrices, strict=True)]
@@ -216,11 +219,13 @@ def _stages(tape: Tape, steps: Sequence[Step], shapes: Sequence[Shapes]) -> list
         if place and len(under_way) == 1:
             shape = shapes[entry.place][entry.number]
             stages.append(_Stage(first, place, entry.number, shape, size, narrows))
-            (entry,), first, size = under_way, place, 0
+            (entry,) = under_way
+            first, size = place, 0
             # A step that was joined into this one handed on a gradient of another shape.
             narrows = fixed and steps[place - 1] is not as_it_is
         fixed = fixed and keeps_rows(operation)
-        given = sum([under_way.pop(edge) for edge in list(under_way) if edge.place == place])
+        arriving = [edge for edge in under_way if edge.place == place]
+        given = sum(map(under_way.pop, arriving))
         if place == len(steps):
             break
         edges = {edge for edge in operation.edges if edge is not None}
@@ -233,7 +238,7 @@ def _stages(tape: Tape, steps: Sequence[Step], shapes: Sequence[Shapes]) -> list
 
 
 def _in_hand(step: Step, given: int, handed: int) -> int:
-    """Elements that a step reads and writes."""
+    """Elements that a step reads and writes, where it may work in place."""
     if isinstance(step, Phased):
         return 2 * given + handed
     is_view = isinstance(step, Linear) and step.gives != "new"

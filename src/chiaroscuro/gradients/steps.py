@@ -100,7 +100,10 @@ class Scale:
         """The same for these channels (axis 1) alone."""
         if self.channels:
             return Scale(self.factor[channels], channels=True)
-        return self if self.factor.shape[1] == 1 else Scale(self.factor[:, channels])
+        if self.factor.shape[1] == 1:
+            return self
+        # Taken along the last axis, the others keep the order in which gradients lie.
+        return Scale(self.factor.movedim(1, -1)[..., channels].movedim(-1, 1))
 
     @property
     def live(self) -> Tensor:
@@ -125,6 +128,11 @@ class Matrix:
 
     def __init__(self, weight: Tensor, place: int = 0) -> None:
         self.weight, self.place = weight, place
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its weights."""
+        return self.weight.nbytes
 
     def handing(self, channels: Tensor) -> "Matrix":
         """The same to these I alone."""
@@ -157,6 +165,11 @@ class Convolve:
     def __init__(self, conv: Convolution) -> None:
         self.conv = conv
         self._kernel: Kernel | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its weights."""
+        return self.conv.weight.nbytes
 
     def handing(self, channels: Tensor) -> "Convolve":
         """The same to these channels of the input alone; of one group."""
