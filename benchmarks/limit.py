@@ -3,17 +3,18 @@
     python -m benchmarks.limit WORK      # what the work's passes need, as JSON
     python -m benchmarks.limit rates     # the machine's best rates, as JSON
 
-One multiply-add counts as two operations. A backward pass to the pixels needs as many as a forward
-pass; there are as many passes as classes, or as features of the narrowest layer, where these are
-fewer, and then a matrix product of the classes' weights with the gradients of the features.
+One multiply-add counts as two operations, of convolutions and matrix products that are really done:
+channels that carry nothing are left out. There are as many passes as classes, or as features that
+are on, where these are fewer, and then a matrix product of the classes' weights with the gradients
+of the features.
 
-Bytes are a lower bound: every convolution and matrix product reads the gradient at its output and
-writes that at its input, every activation and pooling reads and writes one; weights, masks,
-normalisations and sums count as nothing. A copy reads and writes every byte.
+Bytes are a lower bound: every step that computes reads the gradients that it takes and writes those
+that it gives; weights, masks and sums count as nothing. A copy reads and writes every byte.
 """
 
 import argparse
 import json
+import math
 import sys
 from typing import Any
 
@@ -23,6 +24,12 @@ from torch import Tensor, nn
 from benchmarks.clock import now
 from benchmarks.gradients import in_process
 from benchmarks.works import WORKS
+from chiaroscuro.gradients.fusion import as_it_is
+from chiaroscuro.gradients.phases import Phased
+from chiaroscuro.gradients.plan import CHUNK_BYTES, DEFAULT_BUDGET
+from chiaroscuro.gradients.program import Program
+from chiaroscuro.gradients.steps import Convolve, Flow, Flows, Matrix, Pass, Step, one
+from chiaroscuro.gradients.tape import Tape
 
 SHAPES = (
     (64, 64, 3, 56, 8),
@@ -33,12 +40,8 @@ SHAPES = (
     (128, 512, 1, 28, 16),
 )
 """Convolutions that suit the machine: channels in and out, kernel, side, images."""
-WORTH = 0.9
-"""Ours goes by way of the features where there are fewer than this share of the classes."""
 _COPY_BYTES = 512 << 20
 _SECONDS = 0.7
-_COUNTED = (nn.Conv2d, nn.Linear)
-_PASSING = (nn.ReLU, nn.ReLU6, nn.GELU, nn.MaxPool2d, nn.AdaptiveAvgPool2d)
 
 
 def main() -> None:
@@ -59,38 +62,61 @@ def needs(name: str) -> dict[str, float]:
 
     work = WORKS[name]
     module, pixels = work.make()
+    module.requires_grad_(False)
     counter = FlopCounterMode(display=False)
-    with counter, torch.no_grad():
-        module(pixels)
-    forward = counter.get_total_flops()
-    by_features = work.features < WORTH * work.classes
-    passes = work.features if by_features else work.classes
-    product = 2 * work.classes * work.features * pixels.numel() if by_features else 0
+    leaf = pixels.clone().requires_grad_(True)
+    with counter:
+        logits = module(leaf)
+    tape = Tape.of(logits, leaf)
+    assert tape is not None
+    program = Program(tape, CHUNK_BYTES, work.classes, DEFAULT_BUDGET // 2)
+    features = program._tail[0].shape.numel() // len(pixels) if program._tail else 0
+    passes = features or work.classes
+    operations, moved = one_pass(program, logits.detach())
+    product = 2 * work.classes * features * pixels.numel()
     return {
         "passes": passes,
-        "operations": forward * (1 + passes) + product,
-        "bytes": pass_bytes(module, pixels) * passes,
+        "operations": counter.get_total_flops() + operations * passes + product,
+        "bytes": moved * passes,
     }
 
 
-def pass_bytes(module: nn.Module, pixels: Tensor) -> int:
-    """The least bytes that one backward pass moves."""
-    values = 0
+def one_pass(program: Program, logits: Tensor) -> tuple[int, int]:
+    """Operations and least bytes of one class's way back from the logits (R, K)."""
+    needed = [0, 0]
 
-    def count(_: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> None:
-        nonlocal values
-        values += given[0].numel() + made.numel()
+    def counted(step: Step) -> Step:
+        def counting(flows: Flows) -> Flows:
+            made = step(flows)
+            needed[0] += _operations(step, flows)
+            if not isinstance(step, Pass):
+                flowing = [flow.tensor for flow in (*flows, *made) if flow is not None]
+                needed[1] += sum(tensor.nbytes for tensor in flowing if 0 not in tensor.stride())
+            return made
 
-    hooks = [
-        part.register_forward_hook(count)
-        for part in module.modules()
-        if isinstance(part, (*_COUNTED, *_PASSING))
-    ]
+        return counting
+
+    steps = program._steps
+    program._steps = [step if step is as_it_is else counted(step) for step in steps]
+    first = torch.eye(logits.shape[1], dtype=logits.dtype)[:1, None]
+    flow = Flow(first.repeat(1, len(logits), 1), False)
     with torch.no_grad():
-        module(pixels)
-    for hook in hooks:
-        hook.remove()
-    return values * pixels.element_size()
+        for leg in (*program._head, *program._tail):
+            flow = program._pass(leg, flow)
+    program._steps = steps
+    return needed[0], needed[1]
+
+
+def _operations(step: Step, flows: Flows) -> int:
+    """Two for each multiply-add of a product."""
+    if not isinstance(step, Matrix | Convolve | Phased):
+        return 0
+    given = one(flows).tensor
+    if isinstance(step, Matrix):
+        return 2 * given.numel() * len(step.weight)
+    convolutions = (step.conv, step.before) if isinstance(step, Phased) else (step.conv,)
+    rows = given.shape[:2].numel()
+    return sum(2 * rows * conv.weight.numel() * math.prod(conv.out) for conv in convolutions)
 
 
 def best_rates() -> dict[str, Any]:

@@ -185,14 +185,14 @@ def _limit(report: Report) -> list[str]:
         "",
         *lines,
         "",
-        "One multiply-add is two operations; a backward pass to the pixels needs as many as a "
-        "forward pass. There are as many passes as classes, or as features of the last linear "
-        "layer where those are clearly fewer, and then a matrix product with them. *Goals ask "
-        "for*: the share of the best at which the hardest of the work's four goals would be met. "
-        "Bytes are a lower bound: each convolution and linear layer reads the gradient at its "
-        "output and writes that at its input, each activation and pooling reads one and writes "
-        "one; weights, masks, normalisations and sums count as nothing, and what stays in the "
-        "cache counts all the same.",
+        "One multiply-add is two operations, of convolutions and linear layers on their way back; "
+        "channels that an activation has switched off everywhere are left out and do not count. "
+        "There are as many passes as classes, or as features that are on where those are clearly "
+        "fewer, and then a matrix product with them. *Goals ask for*: the share of the best at "
+        "which the hardest of the work's four goals would be met. Bytes are a lower bound: every "
+        "step that computes reads the gradients that it takes and writes those that it gives; "
+        "weights, masks and sums count as nothing, and what stays in the cache counts all the "
+        "same.",
     ]
 
 

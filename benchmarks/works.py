@@ -11,14 +11,12 @@ from torch import Tensor, nn
 class Work:
     """`make` gives the module and pixels (B, C, H, W) on the CPU; `classes` is K.
 
-    `features` are those of the layer that the logits are linear in: the narrowest of the network.
     `goals`: how many times longer each rival should take.
     """
 
     title: str
     make: Callable[[], tuple[nn.Module, Tensor]]
     classes: int
-    features: int
     goals: dict[str, float]
 
     @property
@@ -114,35 +112,30 @@ WORKS = {
         "EfficientNet-Lite0, K = 1000, one 224 px photo",
         lite0,
         1000,
-        1280,
         {"published": 25, "captum": 7, "jacrev": 6, "loop": 4.5},
     ),
     "resnet18-224px-k1000": Work(
         "ResNet-18, K = 1000, one 224 px image",
         lambda: resnet18(1000, 1, 224),
         1000,
-        512,
         {"published": 20, "captum": 5, "jacrev": 3.5, "loop": 2.5},
     ),
     "convnext-224px-k1000": Work(
         "ConvNeXt-Tiny, K = 1000, one 224 px image",
         convnext_tiny,
         1000,
-        768,
         {"published": 12, "captum": 4, "jacrev": 3, "loop": 2},
     ),
     "resnet18-32px-k10": Work(
         "ResNet-18, K = 10, 64 images of 32 px",
         lambda: resnet18(10, 64, 32),
         10,
-        512,
         {"published": 20, "captum": 3, "jacrev": 1.8, "loop": 1.8},
     ),
     "cnn-32px-k10": Work(
         "basic CNN, K = 10, 128 images of 32 px",
         cnn,
         10,
-        128,
         {"published": 11, "captum": 2.5, "jacrev": 2, "loop": 1.6},
     ),
 }

@@ -5,8 +5,10 @@ import torch
 
 from benchmarks.algorithms import ALGORITHMS, algorithm
 from benchmarks.gradients import scaled
-from benchmarks.limit import needs, pass_bytes
+from benchmarks.limit import needs, one_pass
 from benchmarks.works import WORKS, chosen_classes
+from chiaroscuro.gradients.program import Program
+from chiaroscuro.gradients.tape import Tape
 from tests.toys import random_pixels, small_cnn
 
 TARGETS = {"own classes": [0, 2, 1, 2], "one class": [1, 1, 1, 1]}
@@ -76,7 +78,21 @@ def test_operations_and_bytes_by_hand():
     ):  # fmt: skip
         macs += before * width * 9 * side**2
     assert found["operations"] == 128 * 2 * macs * 11
+
+
+@pytest.mark.parametrize(("classes", "on"), [(10, 32), (40, 16)])
+def test_what_carries_nothing_is_not_counted(classes, on):
+    """A convolution, a product and a convolution of 25 pixels; half of 32 channels are off."""
+    torch.manual_seed(0)
     module = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 8, 1), torch.nn.BatchNorm2d(8), torch.nn.ReLU(), torch.nn.Flatten()
-    ).eval()
-    assert pass_bytes(module, torch.rand(2, 3, 5, 5)) == 4 * 2 * 25 * (3 + 8 + 8 + 8)
+        torch.nn.Conv2d(3, 32, 1), torch.nn.ReLU(), torch.nn.Conv2d(32, 2, 1), torch.nn.Flatten()
+    ).requires_grad_(False)  # fmt: skip
+    module[0].weight.abs_()
+    module[0].bias.copy_(torch.arange(32) % 2 * 2e3 - 1e3)
+    leaf = torch.rand(2, 3, 5, 5).requires_grad_(True)
+    logits = module(leaf)
+    program = Program(Tape.of(logits, leaf), 1 << 20, classes, 1 << 20)
+    operations, moved = one_pass(program, logits.detach())
+    assert operations == 2 * 2 * 25 * (2 * on + on * 3)
+    flattened, taken, product, given = 2 * 2, 2 + on, 2 * on, on + 3
+    assert moved == 4 * 2 * 25 * (flattened + taken + product + given)
