@@ -9,7 +9,7 @@ are on, where these are fewer, and then a matrix product of the classes' weights
 of the features.
 
 Bytes are a lower bound: every step that computes reads the gradients that it takes and writes those
-that it gives; weights, masks and sums count as nothing. A copy reads and writes every byte.
+that it gives; weights, masks, views and sums count as nothing. A copy reads and writes every byte.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from chiaroscuro.gradients.fusion import as_it_is
 from chiaroscuro.gradients.phases import Phased
 from chiaroscuro.gradients.plan import CHUNK_BYTES, DEFAULT_BUDGET
 from chiaroscuro.gradients.program import Program
-from chiaroscuro.gradients.steps import Convolve, Flow, Flows, Matrix, Pass, Step, one
+from chiaroscuro.gradients.steps import Convolve, Flow, Flows, Linear, Matrix, Pass, Step, one
 from chiaroscuro.gradients.tape import Tape
 
 SHAPES = (
@@ -89,9 +89,9 @@ def one_pass(program: Program, logits: Tensor) -> tuple[int, int]:
         def counting(flows: Flows) -> Flows:
             made = step(flows)
             needed[0] += _operations(step, flows)
-            if not isinstance(step, Pass):
-                flowing = [flow.tensor for flow in (*flows, *made) if flow is not None]
-                needed[1] += sum(tensor.nbytes for tensor in flowing if 0 not in tensor.stride())
+            is_move = isinstance(step, Pass) or (isinstance(step, Linear) and step.gives != "new")
+            if not is_move:
+                needed[1] += sum(f.tensor.nbytes for f in (*flows, *made) if f is not None)
             return made
 
         return counting
@@ -146,9 +146,10 @@ def _convolution(
         return nn.functional.conv2d(x, weight, padding=kernel // 2)
 
     def back() -> Tensor:
-        return torch.ops.aten.convolution_backward(  # type: ignore[no-any-return]
+        found, _, _ = torch.ops.aten.convolution_backward(
             gradient, x, weight, None, [1, 1], pad, [1, 1], False, [0, 0], 1, [True, False, False]
-        )[0]
+        )
+        return torch.as_tensor(found)
 
     return [(way.__name__, operations / _least_seconds(way)) for way in (there, back)]
 

@@ -191,8 +191,8 @@ def _limit(report: Report) -> list[str]:
         "fewer, and then a matrix product with them. *Goals ask for*: the share of the best at "
         "which the hardest of the work's four goals would be met. Bytes are a lower bound: every "
         "step that computes reads the gradients that it takes and writes those that it gives; "
-        "weights, masks and sums count as nothing, and what stays in the cache counts all the "
-        "same.",
+        "weights, masks, views and sums count as nothing, and what stays in the cache counts all "
+        "the same.",
     ]
 
 

@@ -20,8 +20,8 @@ from chiaroscuro.gradients.tape import Shapes, Tape
 
 _WORTH = 0.9
 """A basis is used where it needs fewer than this share of the backward passes."""
-_WEIGHTS = 4
-"""Of a basis's bytes, the part that weights without the channels that carry nothing may take."""
+_WEIGHTS_PART = 4
+"""The part of a basis's bytes that weights without channels that carry nothing may take."""
 _FEATURES_AT_ONCE = 16
 """Features written into a basis together: as many numbers as a line of the cache holds."""
 
@@ -56,7 +56,7 @@ class Program:
         shapes = [entry.shapes for entry in tape.entries]
         steps = fused([step_of(entry) for entry in tape.entries[:-1]], shapes, next_alone)
         if classes >= MANY_CLASSES:
-            narrow(steps, shapes, next_alone, basis // _WEIGHTS)
+            narrow(steps, shapes, next_alone, basis // _WEIGHTS_PART)
         # Nodes are let go, and with them what only they keep: inputs of convolutions above all.
         self._steps = phased(steps, next_alone)
         self._edges = [entry.edges for entry in tape.entries]
