@@ -13,6 +13,12 @@ from tests.gradients.oracle import CLASSES, naive_score
 from tests.toys import Linear, all_class_gradients, random_pixels, small_cnn
 
 
+def assert_found(found, wanted):
+    """The target's gradients and the extremes of its rivals'."""
+    for name, value in zip(("own", "rival_max", "rival_min"), wanted, strict=True):
+        torch.testing.assert_close(getattr(found, name), value)
+
+
 def expected(gradients, target, rivals=None):
     """own, rival_max, rival_min by indexing the full Jacobian (B, K, C, H, W)."""
     own, high, low = [], [], []
@@ -42,10 +48,7 @@ def test_equals_the_full_jacobian(net, classifier, rivals, target):
         ]
     elif isinstance(rivals, list):
         rival_sets = [rivals] * 3
-    own, high, low = expected(all_class_gradients(score, pixels), chosen, rival_sets)
-    torch.testing.assert_close(found.own, own)
-    torch.testing.assert_close(found.rival_max, high)
-    torch.testing.assert_close(found.rival_min, low)
+    assert_found(found, expected(all_class_gradients(score, pixels), chosen, rival_sets))
 
 
 @pytest.mark.parametrize("budget", [1, 60_000, 200_000, 10**7, 10**12])
@@ -74,10 +77,7 @@ def test_log_probability_is_the_gradient_of_log_softmax(net, classifier):
     found = class_gradients(classifier, pixels, [1, 3], score="log-probability")
     score = naive_score(net)
     gradients = all_class_gradients(lambda x: score(x).log_softmax(dim=1), pixels)
-    own, high, low = expected(gradients, [1, 3])
-    torch.testing.assert_close(found.own, own)
-    torch.testing.assert_close(found.rival_max, high)
-    torch.testing.assert_close(found.rival_min, low)
+    assert_found(found, expected(gradients, [1, 3]))
 
 
 def test_multi_label_log_probability_is_the_gradient_of_log_sigmoid(net):
@@ -111,10 +111,7 @@ def test_points_are_averaged_before_rivals_compete(net, classifier, budget):
         all_class_gradients(score, place) * weight.view(-1, 1, 1, 1, 1)
         for place, weight in zip(places, weights, strict=True)
     )
-    own, high, low = expected(mean, [0, 1])
-    torch.testing.assert_close(found.own, own)
-    torch.testing.assert_close(found.rival_max, high)
-    torch.testing.assert_close(found.rival_min, low)
+    assert_found(found, expected(mean, [0, 1]))
     # Target and rivals are those of the untouched image.
     torch.testing.assert_close(found.logits, score(pixels).detach())
 
@@ -125,10 +122,7 @@ def test_a_factor_multiplies_before_rivals_compete(net, classifier):
     ones = torch.ones(1, 2, dtype=torch.float64)
     found = class_gradients(classifier, pixels, [0, 1], method=Points(pixels[None], ones, factor))
     gradients = all_class_gradients(naive_score(net), pixels) * factor[:, None]
-    own, high, low = expected(gradients, [0, 1])
-    torch.testing.assert_close(found.own, own)
-    torch.testing.assert_close(found.rival_max, high)
-    torch.testing.assert_close(found.rival_min, low)
+    assert_found(found, expected(gradients, [0, 1]))
 
 
 def test_points_of_other_images_are_refused(classifier):
@@ -177,10 +171,7 @@ def test_classes_of_a_single_feature(images):
     pixels = random_pixels(images, 3, 2, 2)
     found = class_gradients(Classifier(OneNumber()), pixels, 0)
     gradients = all_class_gradients(OneNumber(), pixels)
-    own, high, low = expected(gradients, [0] * images)
-    torch.testing.assert_close(found.own, own)
-    torch.testing.assert_close(found.rival_max, high)
-    torch.testing.assert_close(found.rival_min, low)
+    assert_found(found, expected(gradients, [0] * images))
 
 
 def test_top_counts_ties_by_the_lower_class():
