@@ -19,7 +19,7 @@ from chiaroscuro.runs import EvaluationSettings, evaluate
 from chiaroscuro.runs.promises import WhatIfSums
 from chiaroscuro.runs.what_if import WHAT_IF_SCHEMA
 from tests.pictures import BROKEN, class_rows, encoded, picture, write_parquet
-from tests.test_runs import CLASSES, bytes_of, settings, toy_classifier
+from tests.runs.toy import CLASSES, bytes_of, settings, toy_classifier
 
 FILLS = ("black", "+0.1")
 
