@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from chiaroscuro.gradients.tape import Entry
-
-Pair = tuple[int, int]
+from chiaroscuro.products import Pair
 
 
 @dataclass(frozen=True, eq=False)

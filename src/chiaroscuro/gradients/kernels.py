@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from chiaroscuro.gradients.convolution import Convolution, Pair
+from chiaroscuro.gradients.convolution import Convolution
+from chiaroscuro.products import Pair, fill_matrix, times
 
 _FEW_CHANNELS = 4
 """Inputs of so few channels are asked for all phases of a stride at once."""
@@ -209,16 +210,9 @@ class Dense(Kernel):
 
     def __init__(self, conv: Convolution) -> None:
         super().__init__(conv)
-        (height, width), (tall, wide) = conv.size, conv.out
-        weight = conv.weight
-        matrix = weight.new_zeros(height, width, weight.shape[1], tall, wide, weight.shape[0])
-        taps = weight.permute(2, 3, 1, 0)
-        for i, j in torch.cartesian_prod(torch.arange(height), torch.arange(width)).tolist():
-            for o, q in torch.cartesian_prod(torch.arange(tall), torch.arange(wide)).tolist():
-                y = i + conv.before[0] - o * conv.stride[0]
-                x = j + conv.before[1] - q * conv.stride[1]
-                if 0 <= y < taps.shape[0] and 0 <= x < taps.shape[1]:
-                    matrix[i, j, :, o, q] = taps[y, x]
+        out, inner = conv.weight.shape[:2]
+        matrix = conv.weight.new_zeros(*conv.size, inner, *conv.out, out)
+        fill_matrix(matrix.permute(3, 4, 5, 0, 1, 2), conv.weight, conv.stride, conv.before)
         self.matrix = matrix.flatten(3).flatten(0, 2)
 
     def _back(self, gradient: Tensor) -> Tensor:
@@ -284,16 +278,3 @@ def convolve(
         found.shape[3] - 2 * across + left + right,
     )
     return found[:, :, down - top : down - top + height, across - left : across - left + width]
-
-
-def times(rows: Tensor, matrix: Tensor) -> Tensor:
-    """Rows (N, I) times the transpose of matrix (O, I): (N, O).
-
-    As a convolution of one pixel, whose kernels on CPUs outrun those of plain matrix products.
-    """
-    count, inner = rows.shape
-    if rows.device.type != "cpu" or count == 1:
-        return rows @ matrix.T
-    picture = rows.reshape(1, count, 1, inner).permute(0, 3, 1, 2)
-    found = F.conv2d(picture, matrix[:, :, None, None])
-    return found.permute(0, 2, 3, 1).reshape(count, -1)

@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from chiaroscuro.gradients.convolution import Convolution, Pair
+from chiaroscuro.gradients.convolution import Convolution
 from chiaroscuro.gradients.kernels import Spread, choose_kernel, convolve, phase_taps, turned
 from chiaroscuro.gradients.steps import Flow, Flows, one
+from chiaroscuro.products import Pair
 
 
 class Phased:

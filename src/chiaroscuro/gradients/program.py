@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from chiaroscuro.gradients.fusion import as_it_is, fused, hand_offs, phased
-from chiaroscuro.gradients.kernels import times
 from chiaroscuro.gradients.moves import keeps_rows
 from chiaroscuro.gradients.narrowing import narrow
 from chiaroscuro.gradients.phases import Phased
@@ -17,6 +16,7 @@ from chiaroscuro.gradients.plan import BUSY_BYTES, BUSY_ROWS, MANY_CLASSES
 from chiaroscuro.gradients.rules import step_of
 from chiaroscuro.gradients.steps import Flow, Flows, Linear, Pass, Scale, Step
 from chiaroscuro.gradients.tape import Shapes, Tape
+from chiaroscuro.products import times
 
 _WORTH = 0.9
 """A basis is used where it needs fewer than this share of the backward passes."""

@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from chiaroscuro.gradients.convolution import Convolution
-from chiaroscuro.gradients.kernels import Kernel, choose_kernel, times
+from chiaroscuro.gradients.kernels import Kernel, choose_kernel
 from chiaroscuro.gradients.tape import Entry
+from chiaroscuro.products import times
 
 
 class Flow(NamedTuple):

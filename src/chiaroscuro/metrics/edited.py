@@ -13,6 +13,7 @@ from chiaroscuro.activations import activations_in_place
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.edits import pixel_rank
 from chiaroscuro.guard import as_found
+from chiaroscuro.shortcuts import Shortcuts
 
 _CHUNK_BYTES = 8 << 20
 """Pixels predicted at a time: more leaves the cache, less leaves cores idle."""
@@ -55,7 +56,7 @@ def predict_edits(
     distinct = _Distinct.of(keys, edits)
     edited = _Edited(pixels, filled, edits)
     module = classifier.module
-    with torch.no_grad(), as_found(module), activations_in_place(module):
+    with torch.no_grad(), as_found(module), activations_in_place(module), Shortcuts():
         logits = torch.cat(
             [
                 classifier.logits(edited.rows(b, e, n), spare=True)
