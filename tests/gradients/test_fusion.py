@@ -5,11 +5,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from chiaroscuro.gradients.fusion import fused, hand_offs
+from chiaroscuro.gradients.fusion import fused, hand_offs, pooled
+from chiaroscuro.gradients.layers import MaxPool
 from chiaroscuro.gradients.rules import step_of
 from chiaroscuro.gradients.steps import Scale
 from chiaroscuro.gradients.tape import Tape
-from tests.gradients.oracle import Net, check, norm
+from tests.gradients.oracle import Net, check, engine_gradients, norm, plain_gradients
 from tests.toys import random_pixels
 
 
@@ -72,12 +73,62 @@ def test_products_by_channel_go_into_the_convolutions_around_them(groups, stride
     net = Net(nn.Sequential(nn.ReLU(), Times(number), one, Times(1 / (number + 4)), two))
     pixels = random_pixels(2, 3, 11, 12)
     assert not check(net, pixels)
+    scales = [step for step in pooled_steps(net, pixels)[0] if isinstance(step, Scale)]
+    assert len(scales) == 1  # the activation's
+
+
+def pooled_steps(net, pixels):
+    """The steps of a network's way back after fusing, and the shapes of what is under way."""
     leaf = pixels.clone().requires_grad_(True)
     tape = Tape.of(net(leaf), leaf)
-    shapes = [entry.shapes for entry in tape.entries]
-    steps = fused([step_of(entry) for entry in tape.entries[:-1]], shapes, hand_offs(tape))
-    scales = [step for step in steps if isinstance(step, Scale)]
-    assert len(scales) == 1  # the activation's
+    shapes, alone = [entry.shapes for entry in tape.entries], hand_offs(tape)
+    steps = fused([step_of(entry) for entry in tape.entries[:-1]], shapes, alone)
+    return pooled(steps, shapes, alone), shapes
+
+
+@pytest.mark.parametrize("window", [(2,), (3, 2, 1), (3, 1, 1), (5, 3, 2, 1, False, True)])
+@pytest.mark.parametrize("classes", [3, 400])
+@pytest.mark.parametrize("before", ["relu", "norm", "gate"])
+def test_products_come_before_a_maximums_window(before, window, classes):
+    torch.manual_seed(3)
+    layers = {
+        "relu": [nn.ReLU()],
+        "norm": [norm(4), nn.ReLU()],
+        "gate": [nn.Sigmoid(), Times(torch.linspace(-2, 2, 54).double().view(6, 9))],
+    }
+    inner = nn.Sequential(*layers[before], nn.MaxPool2d(*window), nn.Conv2d(4, 2, 1).double())
+    net, pixels = Net(inner, classes=classes), random_pixels(2, 3, 6, 9)
+    assert not check(net, pixels, classes=classes, basis=1 << 30)
+    steps, shapes = pooled_steps(net, pixels)
+    kinds = [type(step) for step in steps if isinstance(step, Scale | MaxPool)]
+    assert kinds == [Scale, MaxPool]
+    scale, pool = (step for step in steps if isinstance(step, Scale | MaxPool))
+    assert scale.factor.shape == pool.places.shape
+    assert shapes[steps.index(pool)][0] == pool.places.shape
+
+
+def test_a_product_that_others_need_stays_behind_the_window():
+    net = Net(lambda h: F.max_pool2d(h.relu(), 2).mean((2, 3)) + h.relu().square().mean((2, 3)))
+    both = Net(lambda h: _pooled_and_whole(h.relu()))
+    for case in (net, both):
+        assert not check(case)
+    kinds = [type(s) for s in pooled_steps(both, random_pixels(2, 3, 6, 8))[0]]
+    assert kinds.index(MaxPool) < max(i for i, kind in enumerate(kinds) if kind is Scale)
+
+
+def _pooled_and_whole(x):
+    return F.max_pool2d(x, 2).mean((2, 3)) + x.mean((2, 3))
+
+
+def test_an_infinite_slope_is_not_passed_over():
+    # The root's slope at 0, times the 0 of what is no maximum, is no number.
+    net = Net(lambda x: F.max_pool2d(x.sqrt(), 2), stem=False)
+    pixels = random_pixels(2, 3, 6, 8)
+    pixels[:, :, ::2] = 0
+    made, _ = engine_gradients(net, pixels)
+    wanted = plain_gradients(net, pixels)
+    assert wanted.isnan().any()
+    assert torch.equal(made.isnan(), wanted.isnan())
 
 
 @pytest.mark.parametrize("between", ["relu", "number", "gate", "pad", "norm", "used twice"])

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from chiaroscuro.gradients.kernels import is_flexible
+from chiaroscuro.gradients.layers import MaxPool
 from chiaroscuro.gradients.phases import Phased
 from chiaroscuro.gradients.steps import Convolve, Crop, Flows, Scale, Step
 from chiaroscuro.gradients.tape import Shapes, Tape
@@ -31,7 +32,7 @@ def phased(steps: Sequence[Step], next_alone: Mapping[int, int]) -> list[Step]:
     """The steps with strided depthwise convolutions and what goes before them as one."""
     made = list(steps)
     for place in range(len(made)):
-        chain = _chain(place, made, next_alone)
+        chain = _chain(place, made, next_alone, _PHASED)
         joined = _phased([made[i] for i in chain]) if len(chain) == _PHASED else None
         if joined is not None:
             for i in chain:
@@ -41,6 +42,31 @@ def phased(steps: Sequence[Step], next_alone: Mapping[int, int]) -> list[Step]:
 
 
 _PHASED = 3
+
+
+def pooled(
+    steps: Sequence[Step], shapes: list[Shapes], next_alone: Mapping[int, int]
+) -> list[Step]:
+    """The steps with products before instead of behind the way through a maximum's window.
+
+    Gradients reach the maxima alone, so there are fewer elements to multiply. `shapes` become those
+    of what is under way in between.
+    """
+    made = list(steps)
+    for place in range(len(made)):
+        first, *others = _chain(place, made, next_alone, 2) or [place]
+        last = others[0] if others else first
+        pool, scale = made[first], made[last]
+        if not (isinstance(pool, MaxPool) and isinstance(scale, Scale)) or scale.channels:
+            continue
+        # Zero times infinity is no number, which a maximum's window would pass over.
+        if bool(scale.factor.isfinite().all()):
+            made[first], made[last] = Scale(pool.chosen(scale.factor)), pool
+            here = first
+            while here != last:
+                here = next_alone[here]
+                shapes[here] = shapes[first]
+    return made
 
 
 def hand_offs(tape: Tape) -> dict[int, int]:
@@ -55,11 +81,13 @@ def hand_offs(tape: Tape) -> dict[int, int]:
     }
 
 
-def _chain(place: int, steps: Sequence[Step], next_alone: Mapping[int, int]) -> list[int]:
-    """The next steps that do something, each handing to the following alone."""
+def _chain(
+    place: int, steps: Sequence[Step], next_alone: Mapping[int, int], count: int
+) -> list[int]:
+    """The next steps that do something, up to `count`, each handing to the following alone."""
     found: list[int] = []
     here: int | None = place
-    while here is not None and len(found) < _PHASED:
+    while here is not None and len(found) < count:
         if steps[here] is not as_it_is:
             found.append(here)
         elif not found:

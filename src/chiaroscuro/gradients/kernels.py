@@ -24,22 +24,22 @@ _DENSE_BYTES = 32 << 20
 
 def choose_kernel(conv: Convolution) -> "Kernel":
     """The kernel that takes gradients (R, Co, Ho, Wo) of the output to those of the input."""
-    form = _form(conv) or Native
-    return form(conv)
+    return kernel_of(conv)(conv)
 
 
 def is_flexible(conv: Convolution) -> bool:
     """Whether a forward form serves it, so that its paddings need not be even."""
-    return _form(conv) is not None
+    return kernel_of(conv) is not Native
 
 
-def _form(conv: Convolution) -> "type[Kernel] | None":
+def kernel_of(conv: Convolution) -> "type[Kernel]":
+    """The kind of kernel that serves it."""
     if conv.groups == 1 and conv.dilation == (1, 1) and _is_small(conv):
         return Dense
     if conv.stride == (1, 1):
         return Flipped
     if conv.dilation != (1, 1):
-        return None
+        return Native
     kernel = tuple(conv.weight.shape[2:])
     if conv.groups == 1 and (conv.channels <= _FEW_CHANNELS or kernel == conv.stride):
         return Phases
@@ -47,7 +47,7 @@ def _form(conv: Convolution) -> "type[Kernel] | None":
         return Spread
     if conv.groups == 1 and kernel == (1, 1) and not _reads_padding(conv):
         return Sown
-    return None
+    return Native
 
 
 def _reads_padding(conv: Convolution) -> bool:

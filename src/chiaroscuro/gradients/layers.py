@@ -134,6 +134,11 @@ class MaxPool:
         """The same for these channels alone."""
         return MaxPool(self.places[:, channels], self.size, self.options, ceil=self.ceil)
 
+    def chosen(self, values: Tensor) -> Tensor:
+        """Those of the inputs' values (N, C, H, W), or broadcast to them, that are the maxima's."""
+        spread = values.expand(*self.places.shape[:2], *self.size).flatten(2)
+        return spread.gather(2, self.places.flatten(2)).view(self.places.shape)
+
     def __call__(self, flows: Flows) -> Flows:
         """As every `Step`."""
         return [Flow(self._back(one(flows).tensor), True)]

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from chiaroscuro.gradients.convolution import Convolution
-from chiaroscuro.gradients.kernels import Spread, choose_kernel, convolve, phase_taps, turned
+from chiaroscuro.gradients.kernels import Spread, convolve, kernel_of, phase_taps, turned
 from chiaroscuro.gradients.steps import Flow, Flows, one
 from chiaroscuro.products import Pair
 
@@ -38,7 +38,7 @@ class Phased:
     def serves(conv: Convolution, before: Convolution) -> bool:
         """Whether the two convolutions are of these kinds."""
         return (
-            isinstance(choose_kernel(conv), Spread)
+            kernel_of(conv) is Spread
             and all(k >= s for k, s in zip(conv.weight.shape[2:], conv.stride, strict=True))
             and all(n >= s for n, s in zip(conv.size, conv.stride, strict=True))
             and before.weight.shape[2:] == (1, 1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from chiaroscuro.gradients.fusion import as_it_is, fused, hand_offs, phased
+from chiaroscuro.gradients.fusion import as_it_is, fused, hand_offs, phased, pooled
 from chiaroscuro.gradients.moves import keeps_rows
 from chiaroscuro.gradients.narrowing import narrow
 from chiaroscuro.gradients.phases import Phased
@@ -58,7 +58,7 @@ class Program:
         if classes >= MANY_CLASSES:
             narrow(steps, shapes, next_alone, basis // _WEIGHTS_PART)
         # Nodes are let go, and with them what only they keep: inputs of convolutions above all.
-        self._steps = phased(steps, next_alone)
+        self._steps = pooled(phased(steps, next_alone), shapes, next_alone)
         self._edges = [entry.edges for entry in tape.entries]
         self._formats = [entry.dtypes for entry in tape.entries]
         (pixels,) = tape.entries[-1].shapes

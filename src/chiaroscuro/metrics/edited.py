@@ -9,13 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from chiaroscuro.activations import activations_in_place
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.edits import pixel_rank
 from chiaroscuro.guard import as_found
-from chiaroscuro.shortcuts import Shortcuts
+from chiaroscuro.shortcuts import shortcuts
 
-_CHUNK_BYTES = 8 << 20
+_CHUNK_BYTES = 6 << 20
 """Pixels predicted at a time: more leaves the cache, less leaves cores idle."""
 
 
@@ -56,7 +55,7 @@ def predict_edits(
     distinct = _Distinct.of(keys, edits)
     edited = _Edited(pixels, filled, edits)
     module = classifier.module
-    with torch.no_grad(), as_found(module), activations_in_place(module), Shortcuts():
+    with torch.no_grad(), as_found(module), shortcuts(module):
         logits = torch.cat(
             [
                 classifier.logits(edited.rows(b, e, n), spare=True)

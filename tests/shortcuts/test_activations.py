@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from chiaroscuro import deletion_curve, load_classifier
-from chiaroscuro.activations import activations_in_place
+from chiaroscuro.shortcuts.activations import cheaper_activations
 from tests.toys import random_pixels
 
 
@@ -16,7 +16,7 @@ def conv():
 def overwriting(net):
     """Names of the activations that work in place inside."""
     before = {name: getattr(part, "inplace", None) for name, part in net.named_modules()}
-    with activations_in_place(net):
+    with cheaper_activations(net):
         inside = {name: getattr(part, "inplace", None) for name, part in net.named_modules()}
     after = {name: getattr(part, "inplace", None) for name, part in net.named_modules()}
     assert after == before
@@ -39,7 +39,7 @@ def test_the_numbers_stay(activation):
     with torch.no_grad():
         wanted = net(pixels)
         assert overwriting(net) == ["1", "3.1", "6"]
-        with activations_in_place(net):
+        with cheaper_activations(net):
             found = net(pixels)
     torch.testing.assert_close(found, wanted)
     assert torch.equal(pixels, kept)
@@ -159,26 +159,68 @@ def test_a_forward_pass_that_was_replaced_is_left_alone(part):
 
 
 def test_it_ends_with_an_error():
-    net = nn.Sequential(conv(), nn.ReLU())
-    with pytest.raises(RuntimeError, match="broken"), activations_in_place(net):
+    net = nn.Sequential(conv(), nn.ReLU(), nn.MaxPool2d(2))
+    with pytest.raises(RuntimeError, match="broken"), cheaper_activations(net):
         raise RuntimeError("broken")
+    assert [type(layer) for layer in net][1:] == [nn.ReLU, nn.MaxPool2d]
     assert not net[1].inplace
+
+
+def order(net):
+    """The kinds of layers in the order in which they run inside."""
+    with cheaper_activations(net):
+        return [type(layer).__name__ for layer in net]
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.ReLU(), nn.ReLU6(), nn.Hardtanh(-0.2, 0.3), nn.ReLU(inplace=True)], ids=repr
+)
+@pytest.mark.parametrize("pool", [nn.MaxPool2d(2), nn.MaxPool2d(3, 2, 1)], ids=["2", "3"])
+def test_a_maximum_comes_before_what_rises_with_it(layer, pool):
+    net = nn.Sequential(conv(), layer, pool, nn.Flatten())
+    pixels = random_pixels(2, 3, 8, 8, dtype=torch.float32)
+    with torch.no_grad():
+        wanted = net(pixels)
+        assert order(net) == ["Conv2d", "MaxPool2d", type(layer).__name__, "Flatten"]
+        with cheaper_activations(net):
+            assert torch.equal(net(pixels), wanted)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (nn.LeakyReLU(-0.5), nn.MaxPool2d(2)),  # falls below zero
+        (nn.SiLU(), nn.MaxPool2d(2)),  # falls and rises
+        (nn.ReLU(), nn.MaxPool2d(2, return_indices=True)),
+        (nn.ReLU(), nn.AvgPool2d(2)),
+        (nn.ReLU(), nn.Sequential(nn.MaxPool2d(2))),
+    ],
+    ids=repr,
+)
+def test_other_neighbours_keep_their_order(layers):
+    assert order(nn.Sequential(conv(), *layers))[1:] == [type(x).__name__ for x in layers]
+
+
+def test_each_maximum_passes_one_activation():
+    net = nn.Sequential(conv(), nn.ReLU(), nn.MaxPool2d(2), nn.ReLU(), nn.MaxPool2d(2))
+    assert order(net)[1:] == ["MaxPool2d", "ReLU", "MaxPool2d", "ReLU"]
 
 
 def test_curves_of_the_packaged_network_are_predicted_so(monkeypatch):
     classifier = load_classifier("cifar10-cnn")
     assert len(overwriting(classifier.module)) == 10
     pixels = random_pixels(3, 3, 32, 32, dtype=torch.float32)
-    seen = []
+    activation, seen = classifier.module[1], []
     plain = nn.MaxPool2d.forward
 
     def spy(part, x):
-        seen.append(classifier.module[1].inplace)
+        seen.append((activation.inplace, classifier.module[1] is part))
         return plain(part, x)
 
     monkeypatch.setattr(nn.MaxPool2d, "forward", spy)
     curve = deletion_curve(classifier, pixels, pixels.amax(1), "black", [0, 0.1])
-    assert set(seen) == {True}
-    assert not classifier.module[1].inplace
+    assert set(seen) == {(True, True)}
+    assert not activation.inplace
+    assert classifier.module[1] is activation
     wanted = classifier(pixels).softmax(1).amax(1)
     torch.testing.assert_close(curve.probability[:, 0], wanted)

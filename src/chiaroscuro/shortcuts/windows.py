@@ -25,19 +25,18 @@ def _along(values: Tensor, axis: int, taps: int, step: int, padding: int) -> Ten
     """The same along one axis; None where no tap lies inside for every window."""
     size = values.shape[axis]
     count = (size + 2 * padding - taps) // step + 1
-    whole, edges = [], []
+    whole: list[tuple[int, Tensor]] = []
+    edges: list[tuple[int, Tensor]] = []
     for shift in range(-padding, taps - padding):
         first, last = max(0, -(shift // step)), min(count, (size - 1 - shift) // step + 1)
         start = step * first + shift
         read = values[(slice(None),) * axis + (slice(start, step * last + shift, step),)]
-        if last - first == count:
-            whole.append(read)
-        elif last > first:
-            edges.append((first, read))
+        if first < last:
+            (whole if last - first == count else edges).append((first, read))
     if not whole:
         return None
-    made = torch.maximum(whole[0], whole[-1])
-    for first, read in [(0, read) for read in whole[1:-1]] + edges:
+    made = torch.maximum(whole[0][1], whole[-1][1])
+    for first, read in whole[1:-1] + edges:
         part = made.narrow(axis, first, read.shape[axis])
         torch.maximum(part, read, out=part)
     return made

@@ -1,4 +1,4 @@
-"""Cheaper ways to the same layers' outputs, for predictions without gradients on CPUs."""
+"""Functions of PyTorch's that have a cheaper way to the same numbers on CPUs."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from chiaroscuro.products import Pair, fill_matrix, times
-from chiaroscuro.windows import window_maximum
+from chiaroscuro.shortcuts.windows import window_maximum
 
 _FEWEST_ROWS = 64
 """Images for which it pays to lay out a matrix."""
@@ -17,24 +17,25 @@ _MATRIX_BYTES = 32 << 20
 """The largest matrix that replaces a convolution of a few pixels."""
 
 
-class Shortcuts(TorchFunctionMode):
+class CheaperFunctions(TorchFunctionMode):
     """Runs layers a cheaper way inside, where gradients are off and tensors are PyTorch's own.
 
     A 3x3 convolution of 2x2 or 1x1 pixels reads mostly padding: where every output reads every
     input it is one matrix product, the same sums to rounding. The maximum of a window is that of
     its rows' maxima, bit for bit, without a table of places. Every other call, an own kind of
-    tensor, a GPU, autocast: as it is. Matrices live as long as the mode.
+    tensor, a GPU, autocast: as it is. Matrices live as long as the mode; weights that are written
+    to through `.data` meanwhile are not noticed.
 
     >>> conv, pixels = nn.Conv2d(4, 8, 3, padding=1), torch.rand(64, 4, 2, 2)
     >>> with torch.no_grad():
     ...     plain = conv(pixels)
-    ...     with Shortcuts():
+    ...     with CheaperFunctions():
     ...         torch.testing.assert_close(conv(pixels), plain)
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._matrices: dict[Any, tuple[Tensor, Tensor | None]] = {}
+        self._matrices: dict[Any, tuple[Tensor, Tensor | None, list[nn.Parameter]]] = {}
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -48,25 +49,28 @@ class Shortcuts(TorchFunctionMode):
         self, rows: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
         dilation: Any = 1, groups: int = 1,
     ) -> Tensor | None:  # fmt: skip
-        if not (_is_plain(rows) and type(weight) is nn.Parameter and rows.dtype == weight.dtype):
+        parameters = [weight] if bias is None else [weight, bias]
+        fit = all(type(x) is nn.Parameter and x.dtype == rows.dtype for x in parameters)
+        if not (fit and _is_plain(rows) and rows.shape[1] == weight.shape[1]):
             return None
         if isinstance(padding, str) or groups != 1 or _pair(dilation) != (1, 1):
             return None
         size, taps = _pair(rows.shape[2:]), _pair(weight.shape[2:])
         stride, padding = _pair(stride), _pair(padding)
         out = _lengths(size, taps, stride, padding)
-        if len(rows) < _FEWEST_ROWS or not _is_full(size, taps, stride, padding, out):
+        if len(rows) < _FEWEST_ROWS or min(out) < 1 or not _is_full(size, taps, padding):
             return None
         shape = (*out, len(weight), *size, weight.shape[1])
         if weight.element_size() * torch.Size(shape).numel() > _MATRIX_BYTES:
             return None
-        key = (id(weight), id(bias), shape, stride, padding, weight._version)
+        key = (shape, stride, padding, *((id(x), x._version) for x in parameters))
         if key not in self._matrices:
             matrix = weight.new_zeros(shape)
             fill_matrix(matrix, weight, stride, padding)
             spread = None if bias is None else bias.repeat(out[0] * out[1])
-            self._matrices[key] = matrix.flatten(3).flatten(0, 2), spread
-        found = times(rows.permute(0, 2, 3, 1).flatten(1), *self._matrices[key])
+            # With the parameters themselves, whose numbers nobody else gets so long.
+            self._matrices[key] = matrix.flatten(3).flatten(0, 2), spread, parameters
+        found = times(rows.permute(0, 2, 3, 1).flatten(1), *self._matrices[key][:2])
         return found.view(-1, *out, len(weight)).permute(0, 3, 1, 2)
 
     def _pool(
@@ -112,17 +116,17 @@ def _lengths(size: Pair, taps: Pair, stride: Pair, padding: Pair) -> Pair:
     return tall, wide
 
 
-def _is_full(size: Pair, taps: Pair, stride: Pair, padding: Pair, out: Pair) -> bool:
-    """Whether every output reads every input, and the kernel more than those."""
+def _is_full(size: Pair, taps: Pair, padding: Pair) -> bool:
+    """Whether every output reads every input, and the kernel more than those.
+
+    The first output reads up to k - 1 - p, and where that is all, the last starts at 0 or before.
+    """
     fewer = size[0] * size[1] < taps[0] * taps[1]
-    return fewer and all(
-        o > 0 and p - s * (o - 1) >= 0 and n - 1 + p < k
-        for n, k, s, p, o in zip(size, taps, stride, padding, out, strict=True)
-    )
+    return fewer and all(n + p <= k for n, k, p in zip(size, taps, padding, strict=True))
 
 
 _WAYS: dict[Callable[..., Any], Callable[..., Tensor | None]] = {
-    torch.conv2d: Shortcuts._convolve,
-    F.max_pool2d: Shortcuts._pool,
+    torch.conv2d: CheaperFunctions._convolve,
+    F.max_pool2d: CheaperFunctions._pool,
 }
 """Functions of PyTorch's and the cheaper way to each: None where it does not serve."""
