@@ -22,7 +22,7 @@ from torch import Tensor
 
 from benchmarks.works import WORKS
 from chiaroscuro import Classifier, class_gradients, tune_allocator
-from chiaroscuro.gradients import fusion, kernels, plan, program, rules, steps
+from chiaroscuro.gradients import fusion, kernels, phases, plan, program, rules, steps
 
 CLASSES = 1000
 _SECONDS = 1.0
@@ -80,12 +80,18 @@ def measure(work: str, step: str) -> float:
 
 
 def _own_backward() -> None:
-    vars(kernels)["_form"] = lambda conv: None
+    for module in (kernels, phases):
+        vars(module)["kernel_of"] = lambda conv: kernels.Native
 
 
 def _one_by_one() -> None:
     vars(program)["fused"] = lambda made, shapes, next_alone: list(made)
     vars(program)["phased"] = lambda made, next_alone: list(made)
+    _products_behind()
+
+
+def _products_behind() -> None:
+    vars(program)["pooled"] = lambda made, shapes, next_alone: list(made)
 
 
 def _no_phases() -> None:
@@ -147,13 +153,14 @@ STEPS: dict[str, Callable[[], None]] = {
     "strided depthwise convolutions by phases": _no_phases,
     "a basis where features are fewer": _no_basis,
     "channels that carry nothing left out": _all_channels,
+    "products before a maximum's window": _products_behind,
     "matrices for a few pixels": _no_dense,
     "products as convolutions": _matrix_products,
     "strided convolutions of single pixels as products": _strided_backward,
     "masks laid out as what they mask": _plain_ones,
     "smaller chunks of many rows": _as_many_rows,
-    "chunk of 24 MiB: 6 MiB": _chunk(6),
-    "chunk of 24 MiB: 96 MiB": _chunk(96),
+    "chunk of 20 MiB: 6 MiB": _chunk(6),
+    "chunk of 20 MiB: 96 MiB": _chunk(96),
     "no allocator setting": _nothing,
 }
 """What is changed, by the name of the step."""

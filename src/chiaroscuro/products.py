@@ -9,13 +9,17 @@ Pair = tuple[int, int]
 def times(rows: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
     """Rows (N, I) times the transpose of matrix (O, I), and a bias (O,): (N, O).
 
-    As a convolution of one pixel, whose kernels on CPUs outrun those of plain matrix products.
+    As a convolution of one pixel, whose kernels on CPUs outrun those of plain matrix products; a
+    matrix that lies transposed in memory is read as it lies, by a transposed convolution.
     """
     count, inner = rows.shape
     if rows.device.type != "cpu" or count == 1:
         return F.linear(rows, matrix, bias)
     picture = rows.reshape(1, count, 1, inner).permute(0, 3, 1, 2)
-    found = F.conv2d(picture, matrix[:, :, None, None], bias)
+    if matrix.T.is_contiguous() and not matrix.is_contiguous():
+        found = F.conv_transpose2d(picture, matrix.T[:, :, None, None], bias)
+    else:
+        found = F.conv2d(picture, matrix[:, :, None, None], bias)
     return found.permute(0, 2, 3, 1).reshape(count, -1)
 
 

@@ -9,7 +9,7 @@ from chiaroscuro.gradients.probe import Probe
 
 DEFAULT_BUDGET = 900 << 20
 """Bytes above the loaded model unless a budget is given."""
-CHUNK_BYTES = 24 << 20
+CHUNK_BYTES = 20 << 20
 """What one step reads and writes: with more it leaves the cache, with less it leaves cores idle."""
 BUSY_ROWS = 64
 BUSY_BYTES = 8 << 20

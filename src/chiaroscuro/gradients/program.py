@@ -136,18 +136,16 @@ class Program:
         """The pixels' gradients of every feature at the waist: (R, N, n)."""
         stage = self._tail[0]
         rows, features = self._pixels[0], like.shape[2]
-        made = like.new_empty(rows, self._pixels[1:].numel(), features)
+        made = _Basis(like, rows, self._pixels[1:].numel(), features)
         span = self._fitting(stage)
         for start in range(0, features, span):
             stop = min(features, start + span)
             ones = like.new_zeros(stop - start, rows, features)
             ones[torch.arange(stop - start), :, torch.arange(start, stop)] = 1
             flow = Flow(ones.view(-1, *stage.shape), True)
-            written = start
-            for found in _gathered(self._descend(self._tail, flow, start)):
-                made[:, :, written : written + len(found)] = found.permute(1, 2, 0)
-                written += len(found)
-        return made
+            for _, found in self._descend(self._tail, flow, start):
+                made.add(flattened(found))
+        return made.whole()
 
     def _descend(
         self, legs: Sequence[_Stage], flow: Flow, start: int
@@ -180,16 +178,33 @@ class Program:
         return last
 
 
-def _gathered(parts: Iterator[tuple[int, Tensor]]) -> Iterator[Tensor]:
-    """The gradients (v, R, N) of consecutive parts, some features together."""
-    waiting: list[Tensor] = []
-    for _, part in parts:
-        waiting.append(flattened(part))
-        if sum(map(len, waiting)) >= _FEATURES_AT_ONCE:
-            yield torch.cat(waiting)
-            waiting = []
-    if waiting:
-        yield torch.cat(waiting)
+class _Basis:
+    """A basis (R, N, n) that is made feature by feature and written some features at a time."""
+
+    def __init__(self, like: Tensor, rows: int, values: int, features: int) -> None:
+        self._made = like.new_empty(rows, values, features)
+        self._waiting = like.new_empty(min(_FEATURES_AT_ONCE, features), rows, values)
+        self._written, self._count = 0, 0
+
+    def add(self, gradients: Tensor) -> None:
+        """Those (v, R, N) of the next v features."""
+        while len(gradients):
+            taken = gradients[: len(self._waiting) - self._count]
+            self._waiting[self._count : self._count + len(taken)] = taken
+            self._count += len(taken)
+            gradients = gradients[len(taken) :]
+            if self._count == len(self._waiting):
+                self._write()
+
+    def _write(self) -> None:
+        stop = self._written + self._count
+        self._made[:, :, self._written : stop] = self._waiting[: self._count].permute(1, 2, 0)
+        self._written, self._count = stop, 0
+
+    def whole(self) -> Tensor:
+        """The basis, after all features were added."""
+        self._write()
+        return self._made
 
 
 def _in_format(flow: Flow, dtype: torch.dtype) -> Flow:
