@@ -86,7 +86,7 @@ def pooled_steps(net, pixels):
     return pooled(steps, shapes, alone), shapes
 
 
-@pytest.mark.parametrize("window", [(2,), (3, 2, 1), (3, 1, 1), (5, 3, 2, 1, False, True)])
+@pytest.mark.parametrize("window", [(2,), (3, 2, 1), (3, 2), (5, 3, 2, 1, False, True)])
 @pytest.mark.parametrize("classes", [3, 400])
 @pytest.mark.parametrize("before", ["relu", "norm", "gate"])
 def test_products_come_before_a_maximums_window(before, window, classes):
@@ -105,6 +105,21 @@ def test_products_come_before_a_maximums_window(before, window, classes):
     scale, pool = (step for step in steps if isinstance(step, Scale | MaxPool))
     assert scale.factor.shape == pool.places.shape
     assert shapes[steps.index(pool)][0] == pool.places.shape
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda h: F.max_pool2d(h.relu(), 3, 1, 1),  # as many maxima as values
+        lambda h: F.max_pool2d(h.relu(), 2, dilation=2),  # a window may lie in the padding alone
+        lambda h: F.max_pool2d(h * torch.full((1, 1), 2.5).double(), 2),  # one number is enough
+    ],
+)
+def test_other_products_stay_behind_the_window(work):
+    net = Net(work)
+    assert not check(net)
+    steps, _ = pooled_steps(net, random_pixels(2, 3, 6, 8))
+    assert [type(s) for s in steps if isinstance(s, Scale | MaxPool)] == [MaxPool, Scale]
 
 
 def test_a_product_that_others_need_stays_behind_the_window():

@@ -192,6 +192,7 @@ def test_a_maximum_comes_before_what_rises_with_it(layer, pool):
         (nn.LeakyReLU(-0.5), nn.MaxPool2d(2)),  # falls below zero
         (nn.SiLU(), nn.MaxPool2d(2)),  # falls and rises
         (nn.ReLU(), nn.MaxPool2d(2, return_indices=True)),
+        (nn.ReLU(), nn.MaxPool2d(2, 1, 1, dilation=3)),  # a window may lie in the padding alone
         (nn.ReLU(), nn.AvgPool2d(2)),
         (nn.ReLU(), nn.Sequential(nn.MaxPool2d(2))),
     ],
@@ -199,6 +200,17 @@ def test_a_maximum_comes_before_what_rises_with_it(layer, pool):
 )
 def test_other_neighbours_keep_their_order(layers):
     assert order(nn.Sequential(conv(), *layers))[1:] == [type(x).__name__ for x in layers]
+
+
+def test_two_threads_leave_the_order_as_it_was():
+    net = nn.Sequential(conv(), nn.ReLU(), nn.MaxPool2d(2))
+    first, second = cheaper_activations(net), cheaper_activations(net)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    second.__exit__(None, None, None)
+    assert [type(layer) for layer in net][1:] == [nn.ReLU, nn.MaxPool2d]
+    assert not net[1].inplace
 
 
 def test_each_maximum_passes_one_activation():

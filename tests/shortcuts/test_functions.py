@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,25 +11,48 @@ from hypothesis import strategies as st
 from torch import nn
 
 from chiaroscuro import Classifier, deletion_curve
-from chiaroscuro.shortcuts import functions
+from chiaroscuro.shortcuts import convolutions, functions, shortcuts
 from chiaroscuro.shortcuts.functions import CheaperFunctions
 from tests.toys import random_pixels
 
-ROWS = functions._FEWEST_ROWS
+ROWS = convolutions._FEWEST_ROWS
 
 
 @pytest.fixture
 def products(monkeypatch):
     """The shapes of the matrices that were multiplied with."""
     seen = []
-    plain = functions.times
+    plain = convolutions.times
 
     def times(rows, matrix, bias):
         seen.append(tuple(matrix.shape))
         return plain(rows, matrix, bias)
 
-    monkeypatch.setattr(functions, "times", times)
+    monkeypatch.setattr(convolutions, "times", times)
     return seen
+
+
+@pytest.fixture
+def maxima(monkeypatch):
+    """Whether each maximum over windows was taken axis by axis."""
+    seen = []
+    plain = functions.window_maximum
+
+    def window_maximum(*given):
+        seen.append((found := plain(*given)) is not None)
+        return found
+
+    monkeypatch.setattr(functions, "window_maximum", window_maximum)
+    return seen
+
+
+def strides(values):
+    """Steps in memory along each axis that has any."""
+    return [step for step, size in zip(values.stride(), values.shape, strict=True) if size > 1]
+
+
+def channels_last(values):
+    return values.contiguous(memory_format=torch.channels_last)
 
 
 def inside(function, *given):
@@ -58,7 +82,7 @@ def test_a_convolution_that_reads_everything_is_a_product(
 ):
     torch.manual_seed(0)
     conv = nn.Conv2d(3, 5, kernel, stride, padding, bias=bias).double()
-    plain, found = inside(conv, torch.randn(ROWS, 3, *size, dtype=torch.float64))
+    plain, found = inside(conv, channels_last(torch.randn(ROWS, 3, *size, dtype=torch.float64)))
     assert products == [(5 * outputs, 3 * size[0] * size[1])]
     torch.testing.assert_close(found, plain, rtol=0, atol=1e-12)
 
@@ -77,6 +101,7 @@ def test_every_convolution_keeps_its_numbers(kernel, stride, padding, size, layo
     rows = torch.randn(ROWS, 2, *size, dtype=torch.float64).contiguous(memory_format=layout)
     plain, found = inside(conv, rows)
     assert found.shape == plain.shape
+    assert strides(found) == strides(plain)
     torch.testing.assert_close(found, plain, rtol=0, atol=1e-12)
 
 
@@ -85,8 +110,8 @@ def test_what_is_not_a_number_stays_where_it_was():
     for size, padding in itertools.product([(1, 4), (4, 1), (2, 2), (1, 8), (2, 4)], [0, 1, 2]):
         if min(size) + 2 * padding < 3:
             continue
-        conv = nn.Conv2d(1, 1, 3, padding=padding).double()
-        rows = torch.randn(ROWS, 1, *size, dtype=torch.float64)
+        conv = nn.Conv2d(2, 1, 3, padding=padding).double()
+        rows = channels_last(torch.randn(ROWS, 2, *size, dtype=torch.float64))
         rows[0, 0, 0, 0], rows[1, 0, -1, -1] = torch.inf, torch.nan
         plain, found = inside(conv, rows)
         assert torch.equal(found.isnan(), plain.isnan())
@@ -94,7 +119,7 @@ def test_what_is_not_a_number_stays_where_it_was():
 
 
 def small(*, rows=ROWS, channels=4, dtype=torch.float32):
-    return torch.rand(rows, channels, 2, 2, dtype=dtype)
+    return channels_last(torch.rand(rows, channels, 2, 2, dtype=dtype))
 
 
 @pytest.mark.parametrize(
@@ -106,11 +131,23 @@ def small(*, rows=ROWS, channels=4, dtype=torch.float32):
         (nn.Conv2d(4, 4, 3, padding="same"), small()),
         (nn.Conv2d(4, 4, 1), small()),
         (nn.Conv2d(4, 4, 3, padding=2), small()),  # its corners read one pixel
-        (nn.Conv2d(4, 4, 3, padding=1), torch.rand(ROWS, 4, 3, 3)),
+        (nn.Conv2d(4, 4, 3, padding=1), channels_last(torch.rand(ROWS, 4, 3, 3))),
+        (nn.Conv2d(4, 4, 3, padding=1), torch.rand(ROWS, 4, 2, 2)),
         (nn.Conv2d(2000, 1100, 3, padding=1), small(channels=2000)),  # a matrix of 141 MB
         (nn.Conv2d(4, 4, 3, padding=1), torch.rand(4, 2, 2)),
     ],
-    ids=["few", "groups", "dilation", "same", "single", "corners", "large", "matrix", "one image"],
+    ids=[
+        "few",
+        "groups",
+        "dilation",
+        "same",
+        "single",
+        "corners",
+        "large",
+        "other layout",
+        "matrix",
+        "one image",
+    ],
 )
 def test_other_convolutions_are_left_alone(products, layer, pixels):
     plain, found = inside(layer, pixels)
@@ -151,18 +188,71 @@ def test_weights_that_are_made_anew_are_not_kept(products):
 
 def test_a_matrix_is_made_once_and_again_for_other_weights(products, monkeypatch):
     made = []
-    plain = functions.fill_matrix
-    monkeypatch.setattr(functions, "fill_matrix", lambda *given: made.append(plain(*given)))
+    plain = convolutions.fill_matrix
+    monkeypatch.setattr(convolutions, "fill_matrix", lambda *given: made.append(plain(*given)))
     conv, pixels = nn.Conv2d(4, 4, 3, padding=1), small()
     with torch.no_grad(), CheaperFunctions():
         conv(pixels)
         conv(pixels)
         assert len(made) == 1
         conv.weight.mul_(2)
-        found = conv(pixels)
-    assert len(made) == 2
+        doubled = conv(pixels)
+        conv.weight.data = conv.weight.data * 2
+        again = conv(pixels)
+    assert len(made) == 3
+    assert len(products) == 4
+    torch.testing.assert_close(again, conv(pixels))
+    bias = conv.bias[:, None, None]
+    torch.testing.assert_close(again - bias, 2 * (doubled - bias))
+
+
+def test_a_matrix_takes_the_place_of_the_one_before(products):
+    conv, mode = nn.Conv2d(4, 4, 3, padding=1), CheaperFunctions()
+    with torch.no_grad(), mode:
+        for _ in range(3):
+            conv(small())
+            conv.weight.add_(1)
     assert len(products) == 3
-    torch.testing.assert_close(found, conv(pixels))
+    assert len(mode._convolutions._laid) == 1
+
+
+def test_arguments_by_name_are_as_good(products, maxima):
+    conv, pixels = nn.Conv2d(4, 4, 3), small()
+    given = {"weight": conv.weight, "bias": conv.bias, "padding": 1}
+    for call in (
+        lambda x: F.conv2d(input=x, **given),
+        lambda x: F.conv2d(x, **given),
+        lambda x: F.conv2d(x, conv.weight, bias=conv.bias, padding=(np.int64(1), 1)),
+        lambda x: F.conv2d(x, conv.weight, None, [1, 1], [1]),
+        lambda x: F.max_pool2d(input=x, kernel_size=2),
+        lambda x: F.max_pool2d(x, np.int64(2), stride=()),
+        lambda x: answer(lambda: F.max_pool2d(x, (2, 2, 2))),
+    ):
+        plain, found = inside(call, pixels)
+        assert isinstance(plain, str) or strides(found) == strides(plain)
+        assert found == plain if isinstance(plain, str) else torch.allclose(found, plain, atol=1e-6)
+    assert len(products) == 2
+    assert maxima == [True, True]
+
+
+def test_what_vmap_sees_is_left_alone(products, maxima):
+    conv, pool = nn.Conv2d(4, 4, 3, padding=1), nn.MaxPool2d(2)
+    plain, found = inside(torch.vmap(lambda x: pool(conv(x))), torch.stack([small(), small()]))
+    assert torch.equal(found, plain)
+    assert products == maxima == []
+
+
+def test_a_view_works_where_it_did():
+    conv = nn.Conv2d(4, 4, 3, padding=1)
+    plain, found = inside(lambda x: conv(x.contiguous()).view(len(x), -1), small())
+    assert torch.equal(found, plain)
+
+
+def test_half_the_digits_are_left_to_their_kernels(products):
+    conv = nn.Conv2d(4, 4, 3, padding=1).bfloat16()
+    plain, found = inside(conv, small(dtype=torch.bfloat16))
+    torch.testing.assert_close(found, plain)
+    assert products
 
 
 @given(
@@ -193,6 +283,26 @@ def answer(function, *given):
         return str(error)
 
 
+@pytest.mark.parametrize("window", [(2,), (3, 2, 1), (3, 1, 1), (1,), ((3, 2), (1, 2), (1, 0))])
+def test_maxima_are_taken_axis_by_axis(maxima, window):
+    values = channels_last(torch.randn(2, 3, 9, 8))
+    plain, found = inside(nn.MaxPool2d(*window), values)
+    assert maxima == [True]
+    assert torch.equal(found, plain)
+    assert strides(found) == strides(plain)
+
+
+def test_other_maxima_are_left_alone(maxima):
+    class Own(torch.Tensor):
+        pass
+
+    values = torch.randn(2, 3, 9, 8)
+    for case in (values, values[0], channels_last(values).as_subclass(Own)):
+        plain, found = inside(nn.MaxPool2d(2), case)
+        assert torch.equal(found, plain)
+    assert maxima == []
+
+
 def test_a_window_of_one_pixel_gives_memory_of_its_own():
     values = torch.rand(2, 3, 4, 4).contiguous(memory_format=torch.channels_last)
     plain, found = inside(nn.MaxPool2d(1), values)
@@ -206,12 +316,6 @@ def test_a_maximum_hands_on_what_is_not_a_number():
     plain, found = inside(nn.MaxPool2d(3, 2, 1), values)
     assert torch.equal(found.isnan(), plain.isnan())
     assert torch.equal(found.nan_to_num(), plain.nan_to_num())
-
-
-def test_places_of_maxima_are_given_where_asked_for():
-    values = torch.rand(2, 3, 6, 6).contiguous(memory_format=torch.channels_last)
-    plain, found = inside(lambda x: F.max_pool2d(x, 2, return_indices=True), values)
-    assert torch.equal(found[1], plain[1])
 
 
 class Residual(nn.Module):
@@ -236,3 +340,19 @@ def test_curves_take_the_cheaper_way(products):
     assert products[:2] == [(32, 32)] * 2
     wanted = net(pixels).softmax(1).amax(1)
     torch.testing.assert_close(curve.probability[:, 0], wanted)
+
+
+def uses(net):
+    """Whether functions are watched while a network's edits are predicted."""
+    with shortcuts(net):
+        return bool(torch.overrides._get_current_function_mode_stack())
+
+
+def test_networks_with_faster_ways_of_their_own_keep_them():
+    chain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    assert uses(chain)
+    assert not uses(nn.Sequential(chain, nn.TransformerEncoderLayer(4, 2)))
+    assert not uses(nn.Sequential(chain, nn.MultiheadAttention(4, 2)))
+    assert not uses(torch.compile(chain, backend="eager"))
+    chain.compile(backend="eager")
+    assert not uses(chain)

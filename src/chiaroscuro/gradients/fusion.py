@@ -49,15 +49,17 @@ def pooled(
 ) -> list[Step]:
     """The steps with products before instead of behind the way through a maximum's window.
 
-    Gradients reach the maxima alone, so there are fewer elements to multiply. `shapes` become those
-    of what is under way in between.
+    Gradients reach the maxima alone: where those are fewer, there is less to multiply. `shapes`
+    become those of what is under way in between.
     """
     made = list(steps)
     for place in range(len(made)):
         first, *others = _chain(place, made, next_alone, 2) or [place]
         last = others[0] if others else first
         pool, scale = made[first], made[last]
-        if not (isinstance(pool, MaxPool) and isinstance(scale, Scale)) or scale.channels:
+        if not (isinstance(pool, MaxPool) and isinstance(scale, Scale) and pool.thins_out):
+            continue
+        if scale.channels or scale.factor.shape[2:] != pool.size:
             continue
         # Zero times infinity is no number, which a maximum's window would pass over.
         if bool(scale.factor.isfinite().all()):

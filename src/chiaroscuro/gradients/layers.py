@@ -1,5 +1,6 @@
 """Convolutions, normalisations and poolings: what networks for images are made of."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -134,8 +135,14 @@ class MaxPool:
         """The same for these channels alone."""
         return MaxPool(self.places[:, channels], self.size, self.options, ceil=self.ceil)
 
+    @property
+    def thins_out(self) -> bool:
+        """Whether it gives fewer values than it takes, each of them some input's."""
+        *_, dilation = self.options
+        return self.places.shape[2:].numel() < math.prod(self.size) and set(dilation) == {1}
+
     def chosen(self, values: Tensor) -> Tensor:
-        """Those of the inputs' values (N, C, H, W), or broadcast to them, that are the maxima's."""
+        """Those of the inputs' values (N, C, H, W), or one image's, that are the maxima's."""
         spread = values.expand(*self.places.shape[:2], *self.size).flatten(2)
         return spread.gather(2, self.places.flatten(2)).view(self.places.shape)
 

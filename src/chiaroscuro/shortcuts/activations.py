@@ -45,11 +45,13 @@ def cheaper_activations(module: nn.Module) -> Iterator[None]:
     if watched or not all(map(_is_plain, parts)):
         yield
         return
-    orders = [(part, part._modules) for part in parts]
+    # Only chains that change, so that one that another thread has changed already stays its own.
+    orders = [(part, part._modules, _pooled_first(part._modules)) for part in parts]
+    orders = [(part, order, other) for part, order, other in orders if list(other) != list(order)]
     overwriting: list[Any] = []
     try:
-        for part, order in orders:
-            part._modules = _pooled_first(order)
+        for part, _, other in orders:
+            part._modules = other
         overwriting = _overwriting(parts)
         for activation in overwriting:
             activation.inplace = True
@@ -57,7 +59,7 @@ def cheaper_activations(module: nn.Module) -> Iterator[None]:
     finally:
         for activation in overwriting:
             activation.inplace = False
-        for part, order in orders:
+        for part, order, _ in orders:
             part._modules = order
 
 
@@ -71,7 +73,9 @@ def _pooled_first(layers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_plain_maximum(layer: nn.Module) -> bool:
-    return type(layer) is nn.MaxPool2d and not layer.return_indices
+    """Whether it gives maxima alone, each of some input: a dilated window may hold none."""
+    plain = type(layer) is nn.MaxPool2d and not layer.return_indices
+    return plain and layer.dilation in (1, (1, 1))
 
 
 def _overwriting(parts: Sequence[nn.Module]) -> list[Any]:

@@ -9,8 +9,8 @@ from chiaroscuro.products import Pair
 def window_maximum(values: Tensor, taps: Pair, stride: Pair, padding: Pair) -> Tensor | None:
     """The largest value (R, C, h, w) in each window of values (R, C, H, W); None where unusual.
 
-    The maximum of a window is that of its rows' maxima: k + k comparisons in place of k k, all of
-    them of whole slices, and no table of places.
+    The maximum of a window is that of its rows' maxima: k + k comparisons in place of k k, each of
+    a slice of the picture, and no table of places.
     """
     usual = zip(taps, stride, padding, strict=True)
     if any(s < 1 or p < 0 or 2 * p > k for k, s, p in usual):
