@@ -18,9 +18,9 @@ from chiaroscuro.gradients.kernels import (
     Spread,
     choose_kernel,
     is_flexible,
-    times,
 )
 from chiaroscuro.gradients.phases import Phased
+from chiaroscuro.products import times
 from tests.gradients.oracle import close
 
 ROWS = 3

@@ -28,6 +28,7 @@ class SmallConvolutions:
     """Convolutions whose every output reads every input, as products with matrices that are kept.
 
     A 3x3 convolution of 2x2 or 1x1 pixels reads mostly padding; the matrix holds the other taps.
+    Parameters that change are noticed, but for values that are written in place through `.data`.
     """
 
     def __init__(self) -> None:
