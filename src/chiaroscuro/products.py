@@ -1,9 +1,15 @@
 """Matrix products by the machine's fastest kernels, and convolutions as such products."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 Pair = tuple[int, int]
+
+LARGEST_MATRIX = 32 << 20
+"""Bytes of a matrix that may stand for a convolution of a few pixels."""
+_EITHER_WAY = (torch.float32, torch.float64, torch.bfloat16)
+"""Number formats in which a transposed convolution is as fast; half precision is much slower."""
 
 
 def times(rows: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -16,7 +22,8 @@ def times(rows: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
     if rows.device.type != "cpu" or count == 1:
         return F.linear(rows, matrix, bias)
     picture = rows.reshape(1, count, 1, inner).permute(0, 3, 1, 2)
-    if matrix.T.is_contiguous() and not matrix.is_contiguous():
+    lies_transposed = matrix.T.is_contiguous() and not matrix.is_contiguous()
+    if lies_transposed and matrix.dtype in _EITHER_WAY:
         found = F.conv_transpose2d(picture, matrix.T[:, :, None, None], bias)
     else:
         found = F.conv2d(picture, matrix[:, :, None, None], bias)

@@ -148,6 +148,7 @@ def test_another_configuration_is_refused(data, tmp_path, change, named):
         ("BUSY_ROWS", "busy_rows"),
         ("MANY_CLASSES", "many_classes"),
         ("LANES", "lanes"),
+        ("EDITS_CHUNK_BYTES", "edits_chunk"),
     ],
 )
 def test_what_decides_the_rounding_is_part_of_the_configuration(

@@ -14,12 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from chiaroscuro.gradients.convolution import Convolution
-from chiaroscuro.products import Pair, fill_matrix, times
+from chiaroscuro.products import LARGEST_MATRIX, Pair, fill_matrix, times
 
 _FEW_CHANNELS = 4
 """Inputs of so few channels are asked for all phases of a stride at once."""
-_DENSE_BYTES = 32 << 20
-"""The largest matrix that replaces a convolution of a few pixels."""
 
 
 def choose_kernel(conv: Convolution) -> "Kernel":
@@ -60,7 +58,7 @@ def _is_small(conv: Convolution) -> bool:
     """Whether a matrix from all outputs to all inputs does less than the kernel does."""
     pixels, outs, taps = (math.prod(x) for x in (conv.size, conv.out, conv.weight.shape[2:]))
     size = pixels * outs * conv.weight.shape[0] * conv.weight.shape[1] * 4
-    return (1 < pixels < taps and size <= _DENSE_BYTES) or pixels == 1
+    return (1 < pixels < taps and size <= LARGEST_MATRIX) or pixels == 1
 
 
 class Kernel(ABC):

@@ -14,7 +14,7 @@ from chiaroscuro.edits import pixel_rank
 from chiaroscuro.guard import as_found
 from chiaroscuro.shortcuts import shortcuts
 
-_CHUNK_BYTES = 6 << 20
+EDITS_CHUNK_BYTES = 6 << 20
 """Pixels predicted at a time: more leaves the cache, less leaves cores idle."""
 
 
@@ -158,6 +158,6 @@ class _Distinct:
 
         Not evenly shared out: kernels are made anew for every other number of images.
         """
-        rows = max(1, _CHUNK_BYTES // (pixels[0].numel() * pixels.element_size()))
+        rows = max(1, EDITS_CHUNK_BYTES // (pixels[0].numel() * pixels.element_size()))
         parts = (torch.split(values, rows) for values in (self.image, self.edit, self.count))
         return list(zip(*parts, strict=True))

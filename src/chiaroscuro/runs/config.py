@@ -21,6 +21,7 @@ from chiaroscuro.gradients.plan import (
     LANES,
     MANY_CLASSES,
 )
+from chiaroscuro.metrics.edited import EDITS_CHUNK_BYTES
 from chiaroscuro.runs.settings import EvaluationSettings
 
 _VALUES_A_BATCH = 1_200_000
@@ -52,6 +53,7 @@ def describe_run(
             "busy_chunk": BUSY_BYTES,
             "many_classes": MANY_CLASSES,
             "lanes": LANES,
+            "edits_chunk": EDITS_CHUNK_BYTES,
         },
         "model": {**classifier.describe(), "sha256": weights_digest(classifier)},
         "versions": {

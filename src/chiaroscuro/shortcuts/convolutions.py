@@ -6,12 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from chiaroscuro.products import Pair, fill_matrix, times
+from chiaroscuro.products import LARGEST_MATRIX, Pair, fill_matrix, times
 
 _FEWEST_ROWS = 64
 """Images for which it pays to lay out a matrix."""
-_MATRIX_BYTES = 32 << 20
-"""The largest matrix that replaces a convolution."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +49,7 @@ class SmallConvolutions:
         # The first output reads up to k - 1 - p: where that is all, the last starts at 0 or before.
         full = min(out) > 0 and height + padding[0] <= tall and width + padding[1] <= wide
         shape = (*out, len(weight), height, width, weight.shape[1])
-        small = weight.element_size() * torch.Size(shape).numel() <= _MATRIX_BYTES
+        small = weight.element_size() * torch.Size(shape).numel() <= LARGEST_MATRIX
         # In one pixel both layouts are the same; in more the output's would be in doubt.
         clear = out == (1, 1) or not rows.is_contiguous()
         if not (full and small and clear and height * width < tall * wide):

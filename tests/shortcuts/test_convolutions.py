@@ -1,0 +1,168 @@
+"""Convolutions of a few pixels as products, and nothing else."""
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from chiaroscuro.shortcuts import convolutions
+from chiaroscuro.shortcuts.functions import CheaperFunctions
+from tests.shortcuts.sides import ROWS, channels_last, inside, small, strides
+
+FULL = [
+    # kernel, stride, padding, size, and outputs
+    (3, 1, 1, (2, 2), 4),
+    (3, 1, 1, (1, 1), 1),
+    (3, 2, 1, (2, 2), 1),
+    (3, 2, 1, (1, 2), 1),
+    (5, 2, 2, (2, 3), 2),
+    (5, 1, 2, (3, 3), 9),
+    ((3, 2), 1, (1, 0), (2, 2), 2),
+]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("kernel", "stride", "padding", "size", "outputs"), FULL)
+def test_a_convolution_that_reads_everything_is_a_product(
+    products, kernel, stride, padding, size, outputs, bias
+):
+    torch.manual_seed(0)
+    conv = nn.Conv2d(3, 5, kernel, stride, padding, bias=bias).double()
+    plain, found = inside(conv, channels_last(torch.randn(ROWS, 3, *size, dtype=torch.float64)))
+    assert products == [(5 * outputs, 3 * size[0] * size[1])]
+    torch.testing.assert_close(found, plain, rtol=0, atol=1e-12)
+
+
+@given(
+    kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    padding=st.tuples(st.integers(0, 3), st.integers(0, 3)),
+    size=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    layout=st.sampled_from([torch.contiguous_format, torch.channels_last]),
+)
+def test_every_convolution_keeps_its_numbers(kernel, stride, padding, size, layout):
+    if any(n + 2 * p < k for n, p, k in zip(size, padding, kernel, strict=True)):
+        return
+    conv = nn.Conv2d(2, 3, kernel, stride, padding).double()
+    rows = torch.randn(ROWS, 2, *size, dtype=torch.float64).contiguous(memory_format=layout)
+    plain, found = inside(conv, rows)
+    assert found.shape == plain.shape
+    assert strides(found) == strides(plain)
+    torch.testing.assert_close(found, plain, rtol=0, atol=1e-12)
+
+
+def test_what_is_not_a_number_stays_where_it_was():
+    # Where some output does not read some input, a matrix would multiply it by zero.
+    for size, padding in itertools.product([(1, 4), (4, 1), (2, 2), (1, 8), (2, 4)], [0, 1, 2]):
+        if min(size) + 2 * padding < 3:
+            continue
+        conv = nn.Conv2d(2, 1, 3, padding=padding).double()
+        rows = channels_last(torch.randn(ROWS, 2, *size, dtype=torch.float64))
+        rows[0, 0, 0, 0], rows[1, 0, -1, -1] = torch.inf, torch.nan
+        plain, found = inside(conv, rows)
+        assert torch.equal(found.isnan(), plain.isnan())
+        assert torch.equal(found.isinf(), plain.isinf())
+
+
+@pytest.mark.parametrize(
+    ("layer", "pixels"),
+    [
+        (nn.Conv2d(4, 4, 3, padding=1), small(rows=ROWS - 1)),
+        (nn.Conv2d(4, 4, 3, padding=1, groups=2), small()),
+        (nn.Conv2d(4, 4, 3, padding=2, dilation=2), small()),
+        (nn.Conv2d(4, 4, 3, padding="same"), small()),
+        (nn.Conv2d(4, 4, 1), small()),
+        (nn.Conv2d(4, 4, 3, padding=2), small()),  # its corners read one pixel
+        (nn.Conv2d(4, 4, 3, padding=1), channels_last(torch.rand(ROWS, 4, 3, 3))),
+        (nn.Conv2d(4, 4, 3, padding=1), torch.rand(ROWS, 4, 2, 2)),
+        (nn.Conv2d(2000, 1100, 3, padding=1), small(channels=2000)),  # a matrix of 141 MB
+        (nn.Conv2d(4, 4, 3, padding=1), torch.rand(4, 2, 2)),
+    ],
+    ids=[
+        "few",
+        "groups",
+        "dilation",
+        "same",
+        "single",
+        "corners",
+        "large",
+        "other layout",
+        "matrix",
+        "one image",
+    ],
+)
+def test_other_convolutions_are_left_alone(products, layer, pixels):
+    plain, found = inside(layer, pixels)
+    assert products == []
+    assert torch.equal(found, plain)
+
+
+def test_gradients_and_number_formats_are_left_alone(products):
+    conv = nn.Conv2d(4, 4, 3, padding=1)
+    with CheaperFunctions():
+        conv(small()).sum().backward()
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            assert conv(small()).dtype is torch.bfloat16
+        with torch.no_grad(), pytest.raises(RuntimeError, match="double"):
+            conv(small(dtype=torch.float64))
+        with torch.no_grad(), pytest.raises(RuntimeError, match="to have 4 channels"):
+            conv(small(channels=3))
+    assert products == []
+    assert conv.weight.grad is not None
+
+
+def test_own_kinds_of_tensors_are_left_alone(products):
+    class Own(torch.Tensor):
+        pass
+
+    plain, found = inside(nn.Conv2d(4, 4, 3, padding=1), small().as_subclass(Own))
+    assert type(found) is Own
+    assert products == []
+    assert torch.equal(found, plain)
+
+
+def test_weights_that_are_made_anew_are_not_kept(products):
+    conv = nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 4, 3, padding=1))
+    plain, found = inside(conv, small())
+    assert products == []
+    assert torch.equal(found, plain)
+
+
+def test_a_matrix_is_made_once_and_again_for_other_weights(products, monkeypatch):
+    made = []
+    plain = convolutions.fill_matrix
+    monkeypatch.setattr(convolutions, "fill_matrix", lambda *given: made.append(plain(*given)))
+    conv, pixels = nn.Conv2d(4, 4, 3, padding=1), small()
+    with torch.no_grad(), CheaperFunctions():
+        conv(pixels)
+        conv(pixels)
+        assert len(made) == 1
+        conv.weight.mul_(2)
+        doubled = conv(pixels)
+        conv.weight.data = conv.weight.data * 2
+        again = conv(pixels)
+    assert len(made) == 3
+    assert len(products) == 4
+    torch.testing.assert_close(again, conv(pixels))
+    bias = conv.bias[:, None, None]
+    torch.testing.assert_close(again - bias, 2 * (doubled - bias))
+
+
+def test_a_matrix_takes_the_place_of_the_one_before(products):
+    conv, mode = nn.Conv2d(4, 4, 3, padding=1), CheaperFunctions()
+    with torch.no_grad(), mode:
+        for _ in range(3):
+            conv(small())
+            conv.weight.add_(1)
+    assert len(products) == 3
+    assert len(mode._convolutions._laid) == 1
+
+
+def test_half_the_digits_are_multiplied_so_too(products):
+    conv = nn.Conv2d(4, 4, 3, padding=1).bfloat16()
+    plain, found = inside(conv, small(dtype=torch.bfloat16))
+    torch.testing.assert_close(found, plain)
+    assert products == [(16, 16)]
