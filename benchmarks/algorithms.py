@@ -1,4 +1,4 @@
-"""The ways to get the article's maps that are timed against each other.
+"""The ways to get the paper's maps that are timed against each other.
 
 Every function takes a module in eval mode, pixels (B, C, H, W), the classes that compete and each
 image's target (B,), and returns the five maps (B, H, W) by name. Layout and allocator are the
@@ -32,7 +32,7 @@ def ours_tuned(module: nn.Module, pixels: Tensor, classes: Sequence[int], target
 
 
 def published(module: nn.Module, pixels: Tensor, classes: Sequence[int], target: Tensor) -> Maps:
-    """The article's procedure: each map on its own, a forward and a full backward per class."""
+    """The paper's procedure: each map on its own, a forward and a full backward per class."""
     own = _full_backward(module, pixels, target)
     maps = {"original": own.abs().amax(dim=1)}
     maps["positive"] = _full_backward(module, pixels, target).relu().amax(dim=1)

@@ -1,4 +1,4 @@
-"""`evaluate` against the article's published procedure: same images, maps, fills and fractions.
+"""`evaluate` against the paper's published procedure: same images, maps, fills and fractions.
 
     python -m benchmarks.deletion [--data-root DIR] [--images 1000] [--runs 3]
     python -m benchmarks.deletion --memory          # peak at 1,000 and at 10,000 images

@@ -95,7 +95,7 @@ def _road(classifier: Classifier, pixels: Tensor, target: Tensor, values: Tensor
     """Share of fractions, by area, that keep the class while top pixels are imputed from the rest.
 
     Noisy linear imputation (Rong et al., A consistent and efficient evaluation strategy for
-    attribution methods, 2022): a removed pixel is the weighted mean of its neighbours, direct ones
+    attribution methods, 2022): a removed pixel is the weighted mean of its neighbors, direct ones
     1/6, diagonal ones 1/12, plus noise of standard deviation 0.01; the equations are solved by
     Gauss-Jacobi sweeps from the mean of the image.
     """
@@ -119,7 +119,7 @@ def _imputed(pixels: Tensor, hole: Tensor) -> Tensor:
 
 
 def _near(values: Tensor) -> Tensor:
-    """The weighted sum of the eight neighbours: 2 for direct ones, 1 for diagonal ones."""
+    """The weighted sum of the eight neighbors: 2 for direct ones, 1 for diagonal ones."""
     rows = pad(values, (0, 0, 1, 1))
     rows = rows[:, :, :-2] + 2 * rows[:, :, 1:-1] + rows[:, :, 2:]
     columns = pad(rows, (1, 1))
@@ -133,7 +133,7 @@ def sanity(classifier: Classifier, pixels: Tensor, target: Tensor) -> Found:
     own = maps_of(classifier, pixels, target)
     other_seed = torch.Generator().manual_seed(1)
     others: dict[str, Callable[[], Maps]] = {
-        "random weights": lambda: maps_of(_randomised(classifier), pixels, target),
+        "random weights": lambda: maps_of(_randomized(classifier), pixels, target),
         "the second class": lambda: maps_of(classifier, pixels, second),
         "other points": lambda: maps_of(classifier, pixels, target, other_seed),
         "the map for white": lambda: maps_of(classifier, pixels, target, fill="white"),
@@ -145,8 +145,8 @@ def sanity(classifier: Classifier, pixels: Tensor, target: Tensor) -> Found:
     return found
 
 
-def _randomised(classifier: Classifier) -> Classifier:
-    """The classifier with every weight drawn anew, as each layer's own initialisation does."""
+def _randomized(classifier: Classifier) -> Classifier:
+    """The classifier with every weight drawn anew, as each layer's own initialization does."""
     other = copy.copy(classifier)
     other.module = copy.deepcopy(classifier.module)
     with torch.random.fork_rng(devices=[]):
@@ -159,9 +159,9 @@ def _randomised(classifier: Classifier) -> Classifier:
 
 def _spearman(one: Tensor, two: Tensor) -> Floats:
     ranks = [pixel_rank(pixel_order(m)).double() for m in (one, two)]
-    centred = [rank - rank.mean(dim=1, keepdim=True) for rank in ranks]
+    centerd = [rank - rank.mean(dim=1, keepdim=True) for rank in ranks]
     found: Floats = (
-        (centred[0] * centred[1]).mean(dim=1) / centred[0].square().mean(dim=1)
+        (centerd[0] * centerd[1]).mean(dim=1) / centerd[0].square().mean(dim=1)
     ).numpy()
     return found
 

@@ -149,7 +149,7 @@ STEPS: dict[str, Callable[[], None]] = {
     "all steps in place": _nothing,
     "rules: every operation class by class": _class_by_class,
     "forward kernels: convolutions' own backward": _own_backward,
-    "fusing of neighbours": _one_by_one,
+    "fusing of neighbors": _one_by_one,
     "strided depthwise convolutions by phases": _no_phases,
     "a basis where features are fewer": _no_basis,
     "channels that carry nothing left out": _all_channels,

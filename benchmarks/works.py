@@ -84,7 +84,7 @@ def convnext_tiny() -> tuple[nn.Module, Tensor]:
 
 
 def _with_affine(name: str) -> nn.Module:
-    """The normalisation as a layer in front, so that every algorithm asks the same bare module."""
+    """The normalization as a layer in front, so that every algorithm asks the same bare module."""
     from chiaroscuro import load_classifier
 
     classifier = load_classifier(name)

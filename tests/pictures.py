@@ -29,7 +29,7 @@ def encoded(image: Image.Image) -> bytes:
 
 
 def write_classes(folder: Path, classes: Sequence[str], each: int, side: int = 16) -> None:
-    """A folder of class folders; pictures of a class lean to its own colour."""
+    """A folder of class folders; pictures of a class lean to its own color."""
     for k, name in enumerate(classes):
         (folder / name).mkdir(parents=True)
         for n in range(each):

@@ -54,7 +54,7 @@ def small_summary(
             "target": "predicted", "maps": list(maps), "fills": list(fills),
             "protocols": list(protocols), "fractions": list(PAPER_FRACTIONS), "rivals": "all",
             "score": "logit", "seed": 0, "threads": 2, "batch": 8, "resamples": 1000,
-            "flips": 9999, "confidence": 0.95, "colour_only": False, "limit": None,
+            "flips": 9999, "confidence": 0.95, "rgb_only": False, "limit": None,
         },
         "curves": curves,
         "differences": _differences(rng, curves),

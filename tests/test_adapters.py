@@ -83,15 +83,15 @@ def test_a_missing_peer_names_the_extra(toy, monkeypatch, peer, call):
         call(toy, random_pixels(1, 3, 12, 12))
 
 
-def test_the_network_normalises_at_any_pixels():
+def test_the_network_normalizes_at_any_pixels():
     net = small_cnn().double()
     network = PixelNetwork(Classifier(net, mean=[0.4, 0.5, 0.6], std=[0.2, 0.3, 0.5]))
     pixels = random_pixels(2, 3, 12, 12) * 5 - 2
-    centre, width = (
+    center, width = (
         torch.tensor(v, dtype=torch.float64).view(3, 1, 1)
         for v in ([0.4, 0.5, 0.6], [0.2, 0.3, 0.5])
     )
-    expected = copy.deepcopy(net).eval()((pixels - centre) / width)
+    expected = copy.deepcopy(net).eval()((pixels - center) / width)
     torch.testing.assert_close(network(pixels), expected)
 
 

@@ -171,9 +171,9 @@ def test_the_network_of_the_moment_is_explained(single):
 
 def test_any_other_module_gets_its_input_as_it_is():
     net = small_cnn().eval()
-    normalised = (random_pixels(3, 3, 12, 12, dtype=torch.float32) - 0.5) / 0.25
-    found = quantus_explain("signed")(model=net, inputs=normalised.numpy(), targets=LABELS)
-    gradients = all_class_gradients(net, normalised)
+    normalized = (random_pixels(3, 3, 12, 12, dtype=torch.float32) - 0.5) / 0.25
+    found = quantus_explain("signed")(model=net, inputs=normalized.numpy(), targets=LABELS)
+    gradients = all_class_gradients(net, normalized)
     for image, target in enumerate(LABELS):
         expected = oracle(gradients[image], target, "signed").numpy()
         np.testing.assert_allclose(found[image, 0], expected, rtol=1e-4, atol=1e-6)

@@ -10,7 +10,7 @@ from torch import nn
 
 from chiaroscuro import Classifier, class_gradients, saliency_maps
 from chiaroscuro.checks import CheckSettings, check
-from chiaroscuro.checks.layers import Layer, find_layers, randomised
+from chiaroscuro.checks.layers import Layer, find_layers, randomized
 from chiaroscuro.checks.reference import POSITIVE_INSIDE, positive_inside
 from chiaroscuro.checks.verdicts import Lines, verdict
 from chiaroscuro.errors import ChoiceError, ModelError, ResultError
@@ -67,23 +67,23 @@ def test_only_the_named_layers_of_a_copy_get_new_weights(toy):
     net = toy.module
     before = state(net)
     layers = find_layers(toy, random_pixels(1, 3, 12, 12))
-    twin = randomised(toy, layers[:1], seed=0)
+    twin = randomized(toy, layers[:1], seed=0)
     assert changed(before, net) == set()
     assert changed(before, twin.module) == {"8.weight", "8.bias"}
-    whole = randomised(toy, layers, seed=0)
+    whole = randomized(toy, layers, seed=0)
     weights = {name for name, _ in net.named_parameters()}
     assert changed(before, whole.module) >= weights | {"1.running_mean", "1.running_var"}
     assert whole.module[1].running_mean.tolist() == [0] * 6
     assert whole.module[1].weight.tolist() == [1] * 6
     assert torch.equal(whole.module[8].weight, twin.module[8].weight)  # the same in any company
-    assert torch.equal(randomised(toy, layers, 0).module[3].weight, whole.module[3].weight)
-    for other in (randomised(toy, layers, 0, draw=1), randomised(toy, layers, 1)):
+    assert torch.equal(randomized(toy, layers, 0).module[3].weight, whole.module[3].weight)
+    for other in (randomized(toy, layers, 0, draw=1), randomized(toy, layers, 1)):
         assert not torch.equal(other.module[3].weight, whole.module[3].weight)
 
 
 def test_modules_come_as_freshly_built(toy):
-    """A reset convolution has the bounds of its own initialisation, not of the old weights."""
-    twin = randomised(toy, [Layer("0", ("0",))], seed=3)
+    """A reset convolution has the bounds of its own initialization, not of the old weights."""
+    twin = randomized(toy, [Layer("0", ("0",))], seed=3)
     bound = 1 / 27**0.5
     weight = twin.module[0].weight
     assert 0.9 * bound < weight.abs().max() <= bound
@@ -95,7 +95,7 @@ def test_weights_without_a_reset_are_drawn_by_mean_and_spread():
         net.shift.copy_(5 + 2 * torch.randn(3, 2, 2, generator=torch.Generator().manual_seed(0)))
     big = nn.Sequential(net)
     big.values = nn.Parameter(torch.linspace(4, 6, 20_000))
-    drawn = randomised(Classifier(big), [Layer("", ("",))], seed=0).module.values
+    drawn = randomized(Classifier(big), [Layer("", ("",))], seed=0).module.values
     assert drawn.mean().item() == pytest.approx(5, abs=0.02)
     assert drawn.std().item() == pytest.approx(2 / 12**0.5, rel=0.02)
     assert torch.equal(big.values, torch.linspace(4, 6, 20_000))
@@ -105,7 +105,7 @@ def test_the_callers_random_state_stays(toy):
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    randomised(toy, find_layers(toy, random_pixels(1, 3, 12, 12)), seed=0)
+    randomized(toy, find_layers(toy, random_pixels(1, 3, 12, 12)), seed=0)
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -129,7 +129,7 @@ def test_networks_that_cannot_be_checked_are_named():
 
     net = nn.Sequential(nn.Flatten(), Broken(3, 2))
     with pytest.raises(ModelError, match=r"module '1' \(Broken\): its reset_parameters failed"):
-        randomised(Classifier(net), [Layer("1", ("1",))], 0)
+        randomized(Classifier(net), [Layer("1", ("1",))], 0)
 
 
 def test_the_reference_lets_only_positive_gradients_back():

@@ -35,7 +35,7 @@ def pixels(*shape):
     return random_pixels(*(shape or (2, 3, 4, 4)))
 
 
-# Normalisation
+# Normalization
 
 
 @pytest.mark.parametrize(

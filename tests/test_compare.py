@@ -11,7 +11,7 @@ from chiaroscuro import Classifier, Explanation
 from chiaroscuro.comparisons import Beside, beside_change, compare
 from chiaroscuro.comparisons.sheet import make_sheet
 from chiaroscuro.errors import ChoiceError, ResultError
-from chiaroscuro.render.colours import difference
+from chiaroscuro.render.colors import difference
 from tests.toys import Linear
 
 LABELS = ["crane, bird", "crane, machine", "cat, tabby"]
@@ -122,7 +122,7 @@ def test_a_change_is_asked_of_each_by_its_own_map(photo, tmp_path):
     found.save(tmp_path / "out")
     assert "become black" in (tmp_path / "out" / "index.html").read_text()
     with pytest.raises(ChoiceError, match="unknown fill"):
-        beside_change(photo, "grey")
+        beside_change(photo, "gray")
 
 
 def test_the_sheet_has_a_row_a_network_and_one_a_difference(photo):
@@ -133,7 +133,7 @@ def test_the_sheet_has_a_row_a_network_and_one_a_difference(photo):
     assert sheet.rows[2].notes[0].startswith("rank correlation ")
 
 
-def test_difference_colours_have_a_dark_zero_and_two_hues():
+def test_difference_colors_have_a_dark_zero_and_two_hues():
     picture = difference(np.array([[0.0, 1.0, -1.0, 0.5, -0.5]]), 1.0)[0].astype(int)
     assert picture[0].max() < 25
     assert picture[3][1] > picture[3][0] and picture[4][0] > picture[4][1]

@@ -1,4 +1,4 @@
-"""Several rivals as one weighted mean: weights, two passes, and the article's own identity."""
+"""Several rivals as one weighted mean: weights, two passes, and the paper's own identity."""
 
 import pytest
 import torch

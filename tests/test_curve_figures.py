@@ -38,8 +38,8 @@ def drawn(of):
     return figure
 
 
-def lines(axes, colour):
-    wanted = to_rgba(colour)[:3]
+def lines(axes, color):
+    wanted = to_rgba(color)[:3]
     return [line for line in axes.get_lines() if to_rgba(line.get_color())[:3] == wanted]
 
 
@@ -75,14 +75,14 @@ def test_every_map_has_a_look_of_its_own():
     assert len(set(looks)) == len(looks)
 
 
-def test_an_inverted_order_has_its_maps_colour_in_a_line_of_its_own():
+def test_an_inverted_order_has_its_maps_color_in_a_line_of_its_own():
     for name in NAMES:
-        colour, style = line_style(f"inverted:{name}")
-        assert colour == line_style(name)[0]
+        color, style = line_style(f"inverted:{name}")
+        assert color == line_style(name)[0]
         assert style == "-." != line_style(name)[1]
 
 
-def test_another_name_keeps_one_colour_that_no_map_has():
+def test_another_name_keeps_one_color_that_no_map_has():
     assert line_style("grad-cam") == line_style("grad-cam")
     taken = {line_style(name)[0] for name in NAMES}
     assert all(line_style(name)[0] not in taken for name in ("grad-cam", "lime", "xrai", "a b"))
@@ -98,9 +98,9 @@ def test_orange_says_brighter_and_blue_darker():
 def test_a_map_looks_the_same_in_every_panel_and_sheet():
     alone = drawn(sheet(CurvePanel("one", [fall("active")])))
     among = drawn(sheet(CurvePanel("many", [fall(name) for name in NAMES])))
-    colour = line_style("active")[0]
+    color = line_style("active")[0]
     looks = [
-        {(line.get_linestyle(), line.get_linewidth()) for line in lines(figure.axes[0], colour)}
+        {(line.get_linestyle(), line.get_linewidth()) for line in lines(figure.axes[0], color)}
         for figure in (alone, among)
     ]
     assert looks[0] == looks[1]

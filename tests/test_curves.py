@@ -1,4 +1,4 @@
-"""Curve and grid figures: the same bytes, fixed colours, bands where there are any."""
+"""Curve and grid figures: the same bytes, fixed colors, bands where there are any."""
 
 import io
 
@@ -22,9 +22,9 @@ def sheet(*names, band=True):
     return CurveSheet("a title", "of 12 images", panels, "pixels deleted (%)", "kept")
 
 
-def has_colour(file, colour):
+def has_color(file, color):
     pixels = np.asarray(Image.open(file).convert("RGB")).reshape(-1, 3).astype(int)
-    wanted = np.array([int(colour[n : n + 2], 16) for n in (1, 3, 5)])
+    wanted = np.array([int(color[n : n + 2], 16) for n in (1, 3, 5)])
     return bool((np.abs(pixels - wanted).max(axis=1) < 12).any())
 
 
@@ -44,8 +44,8 @@ def test_each_name_has_its_own_look(tmp_path):
     assert line_style("inverted:positive")[0] == line_style("positive")[0]
     assert line_style("mine") == line_style("mine")
     draw_curves(sheet("positive"), tmp_path / "a.png")
-    assert has_colour(tmp_path / "a.png", line_style("positive")[0])
-    assert not has_colour(tmp_path / "a.png", line_style("negative")[0])
+    assert has_color(tmp_path / "a.png", line_style("positive")[0])
+    assert not has_color(tmp_path / "a.png", line_style("negative")[0])
 
 
 def test_bands_are_drawn_where_given(tmp_path):
@@ -79,12 +79,12 @@ def test_hot_is_black_at_the_lowest_and_white_at_the_highest():
 
 
 def test_a_grid_shows_every_picture(tmp_path):
-    colours = [(200, 30, 30), (30, 200, 30), (30, 30, 200), (200, 200, 30)]
-    pictures = [np.full((8, 8, 3), colour, np.uint8) for colour in colours]
+    colors = [(200, 30, 30), (30, 200, 30), (30, 30, 200), (200, 200, 30)]
+    pictures = [np.full((8, 8, 3), color, np.uint8) for color in colors]
     rows = [("first", pictures[:2]), ("second $", pictures[2:])]
     draw_grid(GridSheet("t", ["image", "map"], rows, "f"), tmp_path / "g.png")
-    for red, green, blue in colours:
-        assert has_colour(tmp_path / "g.png", f"#{red:02x}{green:02x}{blue:02x}")
+    for red, green, blue in colors:
+        assert has_color(tmp_path / "g.png", f"#{red:02x}{green:02x}{blue:02x}")
     first = (tmp_path / "g.png").read_bytes()
     draw_grid(GridSheet("t", ["image", "map"], rows, "f"), tmp_path / "g.png")
     assert (tmp_path / "g.png").read_bytes() == first

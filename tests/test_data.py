@@ -162,13 +162,13 @@ def test_a_broken_file_and_a_lost_one_are_left_out(folder):
     assert "cannot be read" in broken[1].reason
 
 
-def test_only_colour(tmp_path):
+def test_only_color(tmp_path):
     rows = [(encoded(picture(n, mode="L" if n % 2 else "RGB")), 0) for n in range(6)]
     write_parquet(tmp_path / "test.parquet", rows, CLASSES)
     images = load_images(tmp_path)
     (batch,) = batches(images, 10)
     assert len(batch.ids) == 6
-    (batch,) = batches(images, 10, colour_only=True)
+    (batch,) = batches(images, 10, rgb_only=True)
     assert batch.ids == ("test#0", "test#2", "test#4")
     assert {one.reason for one in batch.broken} == {"left out: mode L, not RGB"}
 

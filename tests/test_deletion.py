@@ -35,7 +35,7 @@ def bits(image):
 
 
 def row_classifier():
-    """Two classes on a row of five grey pixels: class 0 has their weighted sum, class 1 has 0.9."""
+    """Two classes on a row of five gray pixels: class 0 has their weighted sum, class 1 has 0.9."""
     weights = torch.zeros(2, 1, 1, 5, dtype=torch.float64)
     weights[0, 0, 0] = torch.tensor([1.0, 0.5, 0.25, 0.0, -1.0])
     bias = torch.tensor([0.0, 0.9], dtype=torch.float64)

@@ -50,7 +50,7 @@ def test_every_option_in_a_command_is_one(document):
     """Every `chiaroscuro COMMAND --option` that a document shows."""
     text = document.read_text().replace("\\\n", " ")
     for command, words in re.findall(
-        r"chiaroscuro (explain|what-if|evaluate|train|paper|check|compare|localise) ([^`\n#]*)",
+        r"chiaroscuro (explain|what-if|evaluate|train|paper|check|compare|localize) ([^`\n#]*)",
         text,
     ):
         used = set(re.findall(r"(?<!\S)--[a-z-]*[a-z]", words)) - {"--help"}

@@ -60,7 +60,7 @@ def test_the_published_mask_spares_zeros_and_never_takes_more_than_its_share():
     assert (paper_counts(MAPS["constant"], PAPER_FRACTIONS) == 0).all()
 
 
-def test_half_places_go_to_the_even_neighbour():
+def test_half_places_go_to_the_even_neighbor():
     values = torch.arange(50.0).reshape(1, 5, 10)
     # 50 * 0.03 = 1.5, 50 * 0.05 = 2.5, 50 * 0.07 = 3.5
     assert paper_counts(values, [0.03, 0.05, 0.07]).tolist() == [[2, 2, 4]]

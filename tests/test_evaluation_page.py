@@ -183,8 +183,8 @@ def test_other_fills_show_all_maps():
 
 
 def test_the_gallery_shows_image_maps_and_edits(summary):
-    grey = np.full((4, 4, 3), 99, np.uint8)
-    example = Example(f"id {NASTY}", "cat", "dog", grey, [("active", grey)], [("10 % black", grey)])
+    gray = np.full((4, 4, 3), 99, np.uint8)
+    example = Example(f"id {NASTY}", "cat", "dog", gray, [("active", gray)], [("10 % black", gray)])
     page = page_of(summary, [example])
     assert "id &lt;b&gt;" in page and "cat, predicted dog" in page and "10 % black" in page
     assert page.count("data:image/png") == 3

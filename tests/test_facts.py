@@ -203,7 +203,7 @@ def test_renaming_classes_changes_no_map(seed, order):
 
 
 @given(seeds, st.lists(st.floats(0.1, 10.0), min_size=3, max_size=3))
-def test_normalisation_inside_changes_channel_weights_not_signs(seed, std):
+def test_normalization_inside_changes_channel_weights_not_signs(seed, std):
     net = tied(seed, 4)
     pixels = random_pixels(1, *SHAPE, seed=seed)
     plain = class_gradients(Classifier(net), pixels, 0)

@@ -88,7 +88,7 @@ def test_words_are_parsed_and_written_back(word, fill, text):
     assert parse_fill(text) == fill
 
 
-@pytest.mark.parametrize("word", ["grey", "", "black:0.1", "brighter", "+0", "-2", "+x", "blur:"])
+@pytest.mark.parametrize("word", ["gray", "", "black:0.1", "brighter", "+0", "-2", "+x", "blur:"])
 def test_other_words_are_refused(word):
     with pytest.raises(ChoiceError, match="fill"):
         parse_fill(word)

@@ -87,7 +87,7 @@ def test_without_a_size_the_photo_is_taken_as_it_is():
     assert box == CropBox(0, 0, 29, 13, 29, 13)
 
 
-def test_one_channel_is_pillows_grey_of_the_framed_photo():
+def test_one_channel_is_pillows_gray_of_the_framed_photo():
     photo = noise(50, 37)
     pixels, _ = frame(photo, Framing((16, 16), (20, 20)), channels=1)
     steps = transforms.Resize(20), transforms.CenterCrop(16), transforms.Grayscale()
@@ -97,7 +97,7 @@ def test_one_channel_is_pillows_grey_of_the_framed_photo():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_deep_grey_is_framed_at_its_own_depth_in_every_channel(channels):
+def test_deep_gray_is_framed_at_its_own_depth_in_every_channel(channels):
     photo = ramp(40, 80)
     pixels, _ = frame(photo, Framing((20, 20)), channels)
     expected = np.asarray(photo.image.resize((40, 20), Image.Resampling.BILINEAR))[:, 10:30]
@@ -106,7 +106,7 @@ def test_deep_grey_is_framed_at_its_own_depth_in_every_channel(channels):
     assert np.abs(np.round(pixels * 255) - pixels * 255).max() > 0.1
 
 
-def test_overshoot_of_deep_grey_is_clipped():
+def test_overshoot_of_deep_gray_is_clipped():
     values = np.kron(np.indices((4, 4)).sum(0) % 2, np.ones((8, 8))).astype(np.float32)
     photo = Photo(Image.fromarray(values), "checkers", "")
     raw = np.asarray(photo.image.resize((50, 50), Image.Resampling.BICUBIC))
@@ -140,10 +140,10 @@ def test_the_box_says_which_part_of_the_photo_a_pixel_shows(height_width, framin
         assert (box.photo_width, box.photo_height) == (width, height)
         assert 0 <= first < last <= side
         count = pixels.shape[2 if axis else 1]
-        centres = first + (np.arange(count) + 0.5) * (last - first) / count
+        centers = first + (np.arange(count) + 0.5) * (last - first) / count
         shown = (pixels[0].mean(axis=1 - axis)) * side
         inner = slice(2, -2)  # at the photo's very edge resampling sees one side only
-        np.testing.assert_allclose(shown[inner], centres[inner], atol=0.01)
+        np.testing.assert_allclose(shown[inner], centers[inner], atol=0.01)
 
 
 def test_the_box_of_a_crop_in_numbers():
@@ -154,7 +154,7 @@ def test_the_box_of_a_crop_in_numbers():
 # Padding
 
 
-def test_pad_shows_the_whole_photo_on_mid_grey():
+def test_pad_shows_the_whole_photo_on_mid_gray():
     photo = noise(20, 40)
     pixels, box = frame(photo, Framing((32, 32), fit="pad"))
     assert (pixels[:, :8] == 0.5).all()
@@ -180,7 +180,7 @@ def test_pad_with_an_odd_rest_covers_every_pixel_once():
     assert box.bottom - box.top == 30
 
 
-def test_pad_ignores_the_canvas_and_fills_one_channel_and_deep_grey_too():
+def test_pad_ignores_the_canvas_and_fills_one_channel_and_deep_gray_too():
     for channels in (1, 3):
         pixels, _ = frame(ramp(10, 40), Framing((20, 20), (30, 30), "pad"), channels)
         assert pixels.shape == (channels, 20, 20)

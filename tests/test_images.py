@@ -19,7 +19,7 @@ from chiaroscuro.images import (
     check_array,
     find_photos,
     frame,
-    grey,
+    gray,
     open_photo,
     packaged_photo,
     to_uint8,
@@ -41,21 +41,21 @@ def encoded(image, kind, **options):
     return buffer.getvalue()
 
 
-def png(width, height, depth, colour, rows):
-    """A PNG by hand: its claimed size, bits a channel, colour type and rows as they are."""
+def png(width, height, depth, color, rows):
+    """A PNG by hand: its claimed size, bits a channel, color type and rows as they are."""
 
     def chunk(kind, data):
         return (
             struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         )
 
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
 
 
 def png_header(width, height):
-    """A grey PNG that claims a size, with the data of one empty row."""
+    """A gray PNG that claims a size, with the data of one empty row."""
     return png(width, height, 8, 0, b"\0")
 
 
@@ -159,7 +159,7 @@ def test_an_rgb_png_is_read_as_it_is_with_its_checksum():
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "TIFF", "WEBP"])
 def test_of_an_animation_the_first_frame_is_used(kind):
-    frames = [Image.new("RGB", (20, 20), colour) for colour in (RED, BLUE, LIME)]
+    frames = [Image.new("RGB", (20, 20), color) for color in (RED, BLUE, LIME)]
     options = {"lossless": True} if kind == "WEBP" else {}
     data = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
     photo = decode_photo(data, "moving")
@@ -168,15 +168,15 @@ def test_of_an_animation_the_first_frame_is_used(kind):
 
 
 def test_an_animation_cut_anywhere_is_read_or_refused():
-    frames = [Image.new("RGB", (20, 20), colour) for colour in (RED, BLUE, LIME)]
+    frames = [Image.new("RGB", (20, 20), color) for color in (RED, BLUE, LIME)]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    colours, refusals = [], []
+    colors, refusals = [], []
     for end in range(10, len(data)):
         try:
-            colours.append(pixel(decode_photo(data[:end], "cut"), 10, 10))
+            colors.append(pixel(decode_photo(data[:end], "cut"), 10, 10))
         except ImageError as error:
             refusals.append(str(error))
-    assert set(colours) == {RED}
+    assert set(colors) == {RED}
     assert refusals
     assert all(message.startswith("cut: ") for message in refusals)
 
@@ -197,34 +197,34 @@ def test_cmyk_jpeg_becomes_rgb_and_says_so():
     assert np.abs(np.subtract(pixel(photo, 8, 8), RED)).max() <= 3
 
 
-def test_sixteen_bit_grey_keeps_values_finer_than_eight_bits():
+def test_sixteen_bit_gray_keeps_values_finer_than_eight_bits():
     values = np.array([[0, 1, 300], [30_001, 65_534, 65_535]], np.uint16)
     photo = decode_photo(encoded(Image.fromarray(values), "PNG"), "deep")
     assert photo.image.mode == "F"
-    assert photo.notes == ("more than 8 bits, read as grey",)
+    assert photo.notes == ("more than 8 bits, read as gray",)
     assert np.array_equal(np.asarray(photo.image), (values / 65535).astype(np.float32))
     pixels, _ = frame(photo, Framing())
     assert np.array_equal(pixels, np.repeat((values / 65535).astype(np.float32)[None], 3, axis=0))
 
 
-def test_float_grey_is_taken_as_it_is_and_clipped():
+def test_float_gray_is_taken_as_it_is_and_clipped():
     values = np.array([[0.25, -1.0], [2.0, np.nan]], np.float32)
     photo = decode_photo(encoded(Image.fromarray(values), "TIFF"), "deep")
     assert np.asarray(photo.image).tolist() == [[0.25, 0.0], [1.0, 0.0]]
-    assert photo.notes == ("more than 8 bits, read as grey, values outside 0..1 clipped",)
+    assert photo.notes == ("more than 8 bits, read as gray, values outside 0..1 clipped",)
 
 
 @pytest.mark.parametrize(
     ("top", "said"), [(65_535, ""), (65_536, ", values outside 0..65535 clipped")]
 )
-def test_32_bit_grey_is_scaled_like_16_bit_and_says_what_it_clips(top, said):
+def test_32_bit_gray_is_scaled_like_16_bit_and_says_what_it_clips(top, said):
     values = np.array([[0, top]], np.int32).repeat(2, axis=0)
     photo = decode_photo(encoded(Image.fromarray(values), "TIFF"), "deep")
     assert np.asarray(photo.image)[0].tolist() == [0.0, 1.0]
-    assert photo.notes == (f"more than 8 bits, read as grey{said}",)
+    assert photo.notes == (f"more than 8 bits, read as gray{said}",)
 
 
-def test_sixteen_bit_colour_is_read_at_eight_bits_and_says_so():
+def test_sixteen_bit_color_is_read_at_eight_bits_and_says_so():
     row = b"\0" + struct.pack(">3H", 65_535, 257 * 128, 0) * 2
     photo = decode_photo(png(2, 2, 16, 2, row * 2), "deep")
     assert pixel(photo, 1, 1) == (255, 128, 0)
@@ -250,7 +250,7 @@ def test_a_transparent_palette_entry_becomes_white():
 
 
 @pytest.mark.parametrize(
-    ("mode", "colour", "expected"),
+    ("mode", "color", "expected"),
     [
         ("RGBA", (0, 0, 0, 0), (255, 255, 255)),
         ("RGBA", (10, 20, 30, 255), (10, 20, 30)),
@@ -260,14 +260,14 @@ def test_a_transparent_palette_entry_becomes_white():
         ("LA", (90, 255), (90, 90, 90)),
     ],
 )
-def test_alpha_is_laid_on_white(mode, colour, expected):
-    photo = decode_photo(encoded(Image.new(mode, (4, 4), colour), "PNG"), "a")
+def test_alpha_is_laid_on_white(mode, color, expected):
+    photo = decode_photo(encoded(Image.new(mode, (4, 4), color), "PNG"), "a")
     assert (photo.image.mode, photo.notes) == ("RGB", ("alpha laid on white",))
     assert pixel(photo, 2, 2) == expected
 
 
 @pytest.mark.parametrize(("mode", "white"), [("L", 255), ("1", 1)])
-def test_grey_and_bilevel_files_become_rgb(mode, white):
+def test_gray_and_bilevel_files_become_rgb(mode, white):
     image = Image.new(mode, (4, 4))
     image.putpixel((1, 0), white)
     photo = decode_photo(encoded(image, "PNG"), "g")
@@ -476,7 +476,7 @@ def test_to_uint8_is_the_way_back_of_every_byte():
     assert np.array_equal(back, bytes_)
 
 
-def test_to_uint8_makes_three_writable_channels_of_grey_and_clips():
+def test_to_uint8_makes_three_writable_channels_of_gray_and_clips():
     picture = to_uint8(np.array([[[0.0, 1.0], [2.0, -1.0]]], np.float32))
     assert picture[:, :, 0].tolist() == [[0, 255], [255, 0]]
     assert (picture[:, :, :1] == picture).all()
@@ -484,14 +484,14 @@ def test_to_uint8_makes_three_writable_channels_of_grey_and_clips():
     assert picture[0, 0].tolist() == [9, 0, 0]
 
 
-def test_grey_is_the_luma_of_three_channels_and_the_one_channel_itself():
+def test_gray_is_the_luma_of_three_channels_and_the_one_channel_itself():
     three = np.random.default_rng(0).random((3, 4, 5)).astype(np.float32)
     expected = 0.299 * three[0] + 0.587 * three[1] + 0.114 * three[2]
-    assert grey(three).dtype == np.float32
-    np.testing.assert_allclose(grey(three), expected, rtol=1e-6)
-    assert np.array_equal(grey(three[:1]), three[0])
+    assert gray(three).dtype == np.float32
+    np.testing.assert_allclose(gray(three), expected, rtol=1e-6)
+    assert np.array_equal(gray(three[:1]), three[0])
     eight_bit = np.asarray(Image.fromarray(to_uint8(three)).convert("L"), np.float32) / 255
-    np.testing.assert_allclose(grey(three), eight_bit, atol=1 / 255)
+    np.testing.assert_allclose(gray(three), eight_bit, atol=1 / 255)
 
 
 def test_figures_of_saved_explanations_are_no_photos(tmp_path):

@@ -9,7 +9,7 @@ SOURCE = Path(chiaroscuro.__file__).parent
 
 LAYERS = [
     ["errors"],
-    ["choices", "catalogue", "staging", "allocator", "hub", "stopwatch"],
+    ["choices", "catalog", "staging", "allocator", "hub", "stopwatch"],
     ["images"],
     ["data", "render"],
     ["report"],

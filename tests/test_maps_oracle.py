@@ -1,6 +1,6 @@
 """Every map, re-derived pixel by pixel in plain Python on networks whose gradients are known.
 
-The oracle reads the article's definitions and imports nothing of ours but the calls under test.
+The oracle reads the paper's definitions and imports nothing of ours but the calls under test.
 """
 
 import math
@@ -97,16 +97,16 @@ def test_linear_network(name, target):
 
 
 @pytest.mark.parametrize("name", PIXEL)
-def test_network_with_curvature_and_normalisation(name):
+def test_network_with_curvature_and_normalization(name):
     generator = torch.Generator().manual_seed(2)
     a, b = (torch.randn(5, 3, 4, 4, generator=generator, dtype=torch.float64) for _ in range(2))
     mean, std = [0.4, 0.5, 0.6], [0.2, 0.3, 0.5]
     pixels = random_pixels(3, 3, 4, 4)
     found = class_gradients(Classifier(Quadratic(a, b), mean=mean, std=std), pixels, [4, 0, 1])
     made = saliency_maps(found, [name])[name]
-    centre, width = (torch.tensor(v, dtype=torch.float64).view(3, 1, 1) for v in (mean, std))
+    center, width = (torch.tensor(v, dtype=torch.float64).view(3, 1, 1) for v in (mean, std))
     for image, target in enumerate([4, 0, 1]):
-        gradients = (a * (pixels[image] - centre) / width + b) / width
+        gradients = (a * (pixels[image] - center) / width + b) / width
         torch.testing.assert_close(made[image], oracle(gradients, target, name))
 
 

@@ -273,7 +273,7 @@ def test_settings_are_told():
         ({"name": "smoothgrad", "points": 0}, "points is 0: expected at least 1"),
         ({"name": "smoothgrad", "sigma": -0.1}, "sigma is -0.1: expected a number >= 0"),
         ({"name": "smoothgrad", "sigma": float("nan")}, "sigma is nan"),
-        ({"name": "integrated-gradients", "baseline": "grey"}, "unknown baseline 'grey'"),
+        ({"name": "integrated-gradients", "baseline": "gray"}, "unknown baseline 'gray'"),
         ({"name": "expected-gradients"}, "needs background images"),
         ({"name": "gradient", "background": torch.zeros(1, 3, 2, 2)}, "takes no background"),
         ({"name": "expected-gradients", "background": torch.zeros(3, 2, 2)}, r"shape \(3, 2, 2\)"),

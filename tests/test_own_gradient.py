@@ -1,4 +1,4 @@
-"""The explained class's gradient over explicit points, against derivatives made by hand."""
+"""The target class's gradient over explicit points, against derivatives made by hand."""
 
 import copy
 

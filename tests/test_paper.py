@@ -1,4 +1,4 @@
-"""The article made anew on tiny sets: trained, evaluated, drawn and written from images alone."""
+"""The paper made anew on tiny sets: trained, evaluated, drawn and written from images alone."""
 
 import csv
 import json
@@ -19,7 +19,7 @@ from chiaroscuro.errors import ChoiceError, InputError
 from chiaroscuro.paper import CELLS, PaperSettings, reproduce
 from chiaroscuro.paper.cells import COLUMNS
 from chiaroscuro.paper.claims import answer_claims
-from chiaroscuro.paper.sharpness import gini, neighbours
+from chiaroscuro.paper.sharpness import gini, neighbors
 from chiaroscuro.paper.work import CellResult
 from tests.pictures import class_rows, write_parquet
 
@@ -81,10 +81,10 @@ def test_quick_makes_every_number_from_images(root, tmp_path):
     assert reproduce(quick(root, "cifar10-cnn"), out) == {}
     text = (out / "paper.md").read_text()
     assert "Its numbers mean nothing" in text
-    assert "0.6307" in text  # the article's own
+    assert "0.6307" in text  # the paper's own
     black = numbers(out, "black")
     assert [row["map"] for row in black] == list(COLUMNS["black"])
-    assert [row["article"] for row in black] == ["0.23", "0.14", "0.15"]
+    assert [row["paper"] for row in black] == ["0.23", "0.14", "0.15"]
     summary = json.loads((out / "runs" / "cifar10-cnn-test" / "summary.json").read_text())
     for row in black:
         ours = next(
@@ -92,7 +92,7 @@ def test_quick_makes_every_number_from_images(root, tmp_path):
             if (c["protocol"], c["map"], c["fill"]) == ("paper", row["map"], "black")
         )  # fmt: skip
         assert row["ours [95 %]"].startswith(f"{ours:.3f} ")
-        assert row["difference [95 %]"].startswith(f"{ours - float(row['article']):+.3f} ")
+        assert row["difference [95 %]"].startswith(f"{ours - float(row['paper']):+.3f} ")
     first = {name: (out / name).read_bytes() for name in ("paper.md", "claims.json")}
 
     shutil.rmtree(out / "models")
@@ -134,8 +134,8 @@ def test_cells_are_kept_reused_and_reported_together(root, tmp_path, weights, sm
     by_title = {row["network"]: row for row in rows}
     assert len(rows) == len(CELLS)
     kept = by_title["Imagenette, ResNet-18, pre-trained"]
-    assert kept["article"] == "0.9733" and "cut short" in kept["epochs"]
-    assert by_title["Imagenette, EfficientNet-Lite0, pre-trained"]["article"] == "-"
+    assert kept["paper"] == "0.9733" and "cut short" in kept["epochs"]
+    assert by_title["Imagenette, EfficientNet-Lite0, pre-trained"]["paper"] == "-"
     assert by_title["CIFAR-10, basic CNN"]["ours [95 %]"] == "not run: not asked for"
     assert {file.name for file in (out / "figures").iterdir()} == {
         f"{kind}-{name}{end}.png"
@@ -193,22 +193,22 @@ def test_the_published_numbers_are_the_articles():
         for fill, maps in COLUMNS.items()
         for name in maps[1:]
     ]
-    assert len(lower) == 24 and all(lower)  # the article's first claim
+    assert len(lower) == 24 and all(lower)  # the paper's first claim
 
 
 def test_measures_of_noise_by_hand():
     generator = torch.Generator().manual_seed(0)
     noise = torch.rand(1, 64, 64, generator=generator)
-    assert abs(float(neighbours(noise))) < 0.05
+    assert abs(float(neighbors(noise))) < 0.05
     smooth = torch.linspace(0, 3, 64).sin().expand(1, 64, 64)
-    assert float(neighbours(smooth)) > 0.99
+    assert float(neighbors(smooth)) > 0.99
     stripes = torch.tensor([0.0, 1.0]).repeat(32).expand(1, 64, 64)
-    assert float(neighbours(stripes)) == pytest.approx(0, abs=0.02)  # -1 across, +1 along
+    assert float(neighbors(stripes)) == pytest.approx(0, abs=0.02)  # -1 across, +1 along
     values = torch.tensor([[[1.0, 2.0, 3.0, 6.0]]])
     apart = np.abs(np.subtract.outer([1, 2, 3, 6], [1, 2, 3, 6])).sum()
     assert float(gini(values)) == pytest.approx(apart / (2 * 4 * 12))
     assert float(gini(torch.zeros(1, 2, 2))) == 0
-    assert float(neighbours(torch.ones(1, 4, 4))) == 0
+    assert float(neighbors(torch.ones(1, 4, 4))) == 0
 
 
 def _result(cell, difference, p):
@@ -234,7 +234,7 @@ def _result(cell, difference, p):
 
 def test_claims_follow_the_numbers():
     cell = CELLS["cifar10-cnn"]
-    noise = {m: dict.fromkeys(PAPER_MAPS, (0.5, 0.4, 0.6)) for m in ("gini", "neighbours")}
+    noise = {m: dict.fromkeys(PAPER_MAPS, (0.5, 0.4, 0.6)) for m in ("gini", "neighbors")}
     # The map named first in every pair is higher by 0.05, surely: original above positive, ...
     answers = answer_claims([_result(cell, 0.05, 0.001)], {cell.name: noise})
     assert len(answers) == 7
@@ -253,7 +253,7 @@ def test_claims_follow_the_numbers():
 
 def test_the_last_claim_needs_other_methods():
     cell = CELLS["cifar10-cnn"]
-    noise = {m: dict.fromkeys(PAPER_MAPS, (0.5, 0.4, 0.6)) for m in ("gini", "neighbours")}
+    noise = {m: dict.fromkeys(PAPER_MAPS, (0.5, 0.4, 0.6)) for m in ("gini", "neighbors")}
     alone = _result(cell, 0.05, 0.001)
     assert answer_claims([alone], {cell.name: noise})[-1].table is None
     # Original lies above the split in one method, below it in the other.

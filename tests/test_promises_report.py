@@ -81,7 +81,7 @@ def test_the_whole_change_comes_first_and_open(summary):
 def test_sentences_name_the_best_map_and_chance(summary):
     first, _ = promise_sentences(summary)
     assert first == (
-        "Black-deletion of the top 5 %: the explained logit moves as first order foretells most "
+        "Black-deletion of the top 5 %: the target logit moves as first order foretells most "
         "often by positive, in 98 % [97, 99] of the images, by 0.73 [0.72, 0.74] of the foretold "
         "change; it flips 77 % [76, 78] of the predictions. A random order: 57 % [56, 58], flips "
         "77 % [76, 78]."

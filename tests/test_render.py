@@ -1,4 +1,4 @@
-"""Smoothing, colours and the figure: what a number looks like, and that zero has one look."""
+"""Smoothing, colors and the figure: what a number looks like, and that zero has one look."""
 
 import numpy as np
 import pytest
@@ -10,14 +10,14 @@ from chiaroscuro.render import (
     FigureSheet,
     Frame,
     Panel,
-    class_colours,
+    class_colors,
     draw_figure,
     one_sided,
     overlay,
     smooth,
     two_sided,
 )
-from chiaroscuro.render.colours import BRIGHTER, CLASS_COLOURS, DARKER, OTHER_CLASS, ZERO
+from chiaroscuro.render.colors import BRIGHTER, CLASS_COLORS, DARKER, OTHER_CLASS, ZERO
 
 LUMINANCE = (0.2126, 0.7152, 0.0722)
 WIDTH = 1860
@@ -107,18 +107,18 @@ def test_smoothing_is_linear_and_keeps_signs_apart():
     np.testing.assert_allclose(smooth(values, 1.1), both, atol=1e-12)
 
 
-# colours
+# colors
 
 
 @pytest.mark.parametrize("helps", ["either", "brighter", "darker"])
-def test_zero_has_one_colour_in_every_one_sided_map(helps):
+def test_zero_has_one_color_in_every_one_sided_map(helps):
     picture = one_sided(np.zeros((2, 3)), 1.0, helps)
     assert picture.dtype == np.uint8
     assert picture.shape == (2, 3, 3)
     assert (picture == ZERO).all()
 
 
-def test_zero_has_the_same_colour_in_a_two_sided_map():
+def test_zero_has_the_same_color_in_a_two_sided_map():
     assert (two_sided(np.array([[0.0, -0.0]]), 1.0) == ZERO).all()
 
 
@@ -163,7 +163,7 @@ def test_signed_values_beyond_the_limit_look_like_the_limit():
         assert not np.array_equal(picture[0, 0], picture[0, 2])
 
 
-def test_colours_depend_on_the_share_of_the_limit_alone():
+def test_colors_depend_on_the_share_of_the_limit_alone():
     values = noise(5, 5)
     photo = np.full((5, 5), 0.5)
     for factor in (1e-6, 1e6):
@@ -179,11 +179,11 @@ def test_a_limit_of_zero_belongs_to_an_empty_map():
     assert np.array_equal(overlay(empty, 0.0, photo), overlay(empty, 1.0, photo))
 
 
-def test_overlay_at_zero_is_the_grey_photo():
+def test_overlay_at_zero_is_the_gray_photo():
     photo = np.array([[0.0, 0.2, 0.9, 1.0]], np.float32)
     picture = overlay(np.zeros((1, 4)), 1.0, photo)
     assert picture.dtype == np.uint8
-    assert (picture == picture[..., :1]).all(), "grey: three equal channels"
+    assert (picture == picture[..., :1]).all(), "gray: three equal channels"
     assert (np.diff(picture[0, :, 0].astype(int)) > 0).all(), "a brighter photo looks brighter"
     assert picture.min() > max(ZERO), "the photo is never near-black"
 
@@ -203,29 +203,29 @@ def test_overlay_covers_both_signs_alike():
     np.testing.assert_allclose(down[..., 2], size, atol=0.02)
 
 
-def test_class_colours_most_frequent_first_and_ties_by_index():
+def test_class_colors_most_frequent_first_and_ties_by_index():
     classes = np.array([[4, 4, 4, 2], [9, 9, 2, -1]])
-    picture, colours = class_colours(classes)
-    assert list(colours) == [4, 2, 9]
-    assert list(colours.values()) == list(CLASS_COLOURS[:3])
+    picture, colors = class_colors(classes)
+    assert list(colors) == [4, 2, 9]
+    assert list(colors.values()) == list(CLASS_COLORS[:3])
     assert picture.dtype == np.uint8
-    for index, colour in colours.items():
-        assert (picture[classes == index] == colour).all()
+    for index, color in colors.items():
+        assert (picture[classes == index] == color).all()
     assert (picture[classes == -1] == ZERO).all()
 
 
 def test_a_map_of_ties_alone_names_no_class():
-    picture, colours = class_colours(np.full((3, 2), -1))
-    assert colours == {}
+    picture, colors = class_colors(np.full((3, 2), -1))
+    assert colors == {}
     assert (picture == ZERO).all()
 
 
-def test_at_most_seven_classes_have_a_colour_of_their_own():
+def test_at_most_seven_classes_have_a_color_of_their_own():
     classes = np.repeat(np.arange(10), np.arange(10, 0, -1))[None]
-    picture, colours = class_colours(classes)
-    assert list(colours) == [0, 1, 2, 3, 4, 5, 6]
-    assert len(set(colours.values())) == 7
-    assert not {ZERO, OTHER_CLASS} & set(colours.values())
+    picture, colors = class_colors(classes)
+    assert list(colors) == [0, 1, 2, 3, 4, 5, 6]
+    assert len(set(colors.values())) == 7
+    assert not {ZERO, OTHER_CLASS} & set(colors.values())
     assert (picture[classes >= 7] == OTHER_CLASS).all()
 
 
@@ -236,8 +236,8 @@ def photo(height=12, width=16, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def panel(name="active", colour=(240, 120, 20), size=12, **parts):
-    picture = np.full((size, size, 3), colour, np.uint8)
+def panel(name="active", color=(240, 120, 20), size=12, **parts):
+    picture = np.full((size, size, 3), color, np.uint8)
     return Panel(name, "brightening helps; support 12.3 %", picture, picture.copy(), **parts)
 
 
@@ -260,8 +260,8 @@ def height_of(rows):
     return round((4.4 + 2.75 * rows) * 120)
 
 
-def share_of(picture, colour):
-    return float((picture == colour).all(axis=-1).mean())
+def share_of(picture, color):
+    return float((picture == color).all(axis=-1).mean())
 
 
 def assert_drawn(picture, rows):
@@ -271,13 +271,13 @@ def assert_drawn(picture, rows):
 
 
 def test_more_panels_than_columns_go_on_below(tmp_path):
-    colours = [(20 * k + 7, 90, 160) for k in range(8)]
-    panels = [panel(f"map {k}", colour) for k, colour in enumerate(colours)]
+    colors = [(20 * k + 7, 90, 160) for k in range(8)]
+    panels = [panel(f"map {k}", color) for k, color in enumerate(colors)]
     picture = draw(sheet(panels), tmp_path / "figure.png")
     assert_drawn(picture, rows=4)
-    assert all(share_of(picture, colour) > 0.005 for colour in colours)
+    assert all(share_of(picture, color) > 0.005 for color in colors)
     below = picture[height_of(2) :]
-    assert all(share_of(below, colour) > 0.005 for colour in colours[6:])
+    assert all(share_of(below, color) > 0.005 for color in colors[6:])
 
 
 def test_a_class_panel_shows_its_legend_instead_of_a_smoothed_map(tmp_path):
@@ -316,7 +316,7 @@ def test_a_label_in_another_script_is_drawn_without_a_warning(tmp_path):
     assert_drawn(draw(found, tmp_path / "figure.png"), rows=2)
 
 
-def test_a_grey_picture_of_8_pixels(tmp_path):
+def test_a_gray_picture_of_8_pixels(tmp_path):
     seen = to_uint8(np.linspace(0, 1, 64, dtype=np.float32).reshape(1, 8, 8))
     found = sheet([panel(size=8)], seen=seen, frame=Frame(seen, 0, 0, 8, 8))
     assert_drawn(draw(found, tmp_path / "figure.png"), rows=2)

@@ -172,15 +172,15 @@ def test_the_legend_names_the_winning_classes(everything):
     winner = next(panel for panel in sheet.panels if panel.name == "winner")
     assert winner.legend
     names = {**found.labels, -1: "a tie"}
-    for label, colour in winner.legend:
+    for label, color in winner.legend:
         assert label in Reader(page).text
-        assert f"background: rgb{colour}" in page
+        assert f"background: rgb{color}" in page
         index = next(k for k, name in names.items() if label.startswith(f"{name} "))
         assert label.endswith(f" {100 * (found.maps['winner'] == index).mean():.0f} %")
 
 
-def test_the_legend_names_every_colour_of_a_class_map(toy):
-    """Nine classes of 9, 8, ..., 1 pixels and 19 ties: seven have a colour, two share the grey."""
+def test_the_legend_names_every_color_of_a_class_map(toy):
+    """Nine classes of 9, 8, ..., 1 pixels and 19 ties: seven have a color, two share the gray."""
     found, _, _ = parts(toy, maps=["winner"])
     classes = np.repeat([*range(9), -1], [*range(9, 0, -1), 19]).reshape(8, 8)
     labels = {k: f"name {k}" for k in range(9)}
@@ -192,8 +192,8 @@ def test_the_legend_names_every_colour_of_a_class_map(toy):
         "other classes 5 %",
         "a tie 30 %",
     ]
-    for label, colour in panel.legend:
-        share = 100 * (panel.pixels == colour).all(axis=-1).mean()
+    for label, color in panel.legend:
+        share = 100 * (panel.pixels == color).all(axis=-1).mean()
         assert label.endswith(f" {share:.0f} %")
 
 

@@ -244,7 +244,7 @@ def test_the_page_shows_them(data, tmp_path, page):
     evaluate(toy_classifier(), asked(data), tmp_path / "run")
     text = (tmp_path / "run" / "index.html").read_text()
     assert "What if: foretold and real changes" in text
-    assert "Black-deletion of the top 10 %: the explained logit moves as first order" in text
+    assert "Black-deletion of the top 10 %: the target logit moves as first order" in text
     names = {"direction", "kept", "flipped"}
     assert {f"curves-what-if-{n}.png" for n in names} <= {
         f.name for f in (tmp_path / "run").iterdir()

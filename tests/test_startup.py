@@ -13,7 +13,7 @@ codes = []
 for words in (
     ["--help"], ["explain", "--help"], ["what-if", "--help"], ["train", "--help"],
     ["models", "--help"], ["--version"],
-    ["check", "--help"], ["compare", "--help"], ["localise", "--help"],
+    ["check", "--help"], ["compare", "--help"], ["localize", "--help"],
 ):
     sys.argv = ["chiaroscuro", *words]
     with contextlib.redirect_stdout(said):

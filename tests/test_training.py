@@ -15,7 +15,7 @@ from torch import nn
 from torchvision import models as zoo
 
 from chiaroscuro import ChoiceError, InputError, ResultError, load_classifier
-from chiaroscuro.catalogue import versions
+from chiaroscuro.catalog import versions
 from chiaroscuro.data import load_images, read_batches
 from chiaroscuro.errors import MissingExtraError, ModelError
 from chiaroscuro.models.architectures import basic_cnn, with_head
@@ -38,7 +38,7 @@ def settings(photos):
 
 @pytest.fixture
 def body(settings):
-    """A small residual network with batch normalisation, its body frozen."""
+    """A small residual network with batch normalization, its body frozen."""
     return replace(settings, architecture="timm:test_resnet", freeze=True, epochs=2)
 
 
@@ -117,7 +117,7 @@ def test_small_images_stay_as_they_are_and_others_become_224(first, chosen, size
 
 
 @pytest.mark.parametrize("normalize", [False, True])
-def test_a_pretrained_body_has_its_weights_and_its_normalisation_when_asked(lite0, normalize):
+def test_a_pretrained_body_has_its_weights_and_its_normalization_when_asked(lite0, normalize):
     settings = TrainingSettings("efficientnet-lite0", "any", pretrained=True, normalize=normalize)
     network = build_network(settings, CLASSES, (SIDE, SIDE))
     assert_same(network.body.state_dict(), lite0.module.state_dict())
@@ -159,7 +159,7 @@ def measured(classifier, data):
 
 
 def test_it_learns(body, tmp_path):
-    settings = replace(body, features_once=True, epochs=8, learning_rate=0.01)
+    settings = replace(body, cache_features=True, epochs=8, learning_rate=0.01)
     out = train(settings, tmp_path / "net")
     rows = read_log(out / "log.csv")
     assert rows[-1].loss < rows[0].loss / 2
@@ -264,7 +264,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(
 
 
 def test_an_interrupted_training_on_features_ends_with_the_same_weights(body, tmp_path):
-    settings = replace(body, features_once=True, epochs=3)
+    settings = replace(body, cache_features=True, epochs=3)
     whole = train(settings, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         train(settings, tmp_path / "net", watcher=stopped("epoch"))
@@ -352,9 +352,9 @@ def test_a_frozen_body_keeps_its_parameters_and_adapts_its_statistics(body, tmp_
     assert all(p.requires_grad for p in load_classifier(out).module.parameters())
 
 
-def test_features_once_leave_the_body_as_it_was(body, tmp_path):
+def test_cache_features_leave_the_body_as_it_was(body, tmp_path):
     before = beginning(body).state_dict()
-    out = train(replace(body, features_once=True), tmp_path / "net")
+    out = train(replace(body, cache_features=True), tmp_path / "net")
     after = weights(out)
     assert_same(part(after, "body"), part(before, "body"))
     assert differs(part(after, "head"), part(before, "head"))
@@ -363,16 +363,16 @@ def test_features_once_leave_the_body_as_it_was(body, tmp_path):
     assert measured(load_classifier(out), body.data) == rows[-1].test_accuracy
 
 
-def test_features_once_need_no_test_images(body, photos, tmp_path):
-    settings = replace(body, data=str(photos / "train"), features_once=True, epochs=1)
+def test_cache_features_need_no_test_images(body, photos, tmp_path):
+    settings = replace(body, data=str(photos / "train"), cache_features=True, epochs=1)
     assert told(train(settings, tmp_path / "net"))["test_accuracy"] is None
 
 
-def test_features_once_learn_what_a_body_without_statistics_learns(body, tmp_path):
+def test_cache_features_learn_what_a_body_without_statistics_learns(body, tmp_path):
     """Without BatchNorm and dropout a frozen body gives the same features every time."""
     body = replace(body, architecture="timm:test_vit", size=(160, 160), batch=12, limit=12)
     each = train(body, tmp_path / "each")
-    once = train(replace(body, features_once=True), tmp_path / "once")
+    once = train(replace(body, cache_features=True), tmp_path / "once")
     heads = part(weights(each), "head"), part(weights(once), "head")
     for name, tensor in heads[0].items():
         torch.testing.assert_close(tensor, heads[1][name], rtol=1e-4, atol=1e-5)
@@ -425,10 +425,10 @@ def test_a_pretrained_convnext_starts_with_its_librarys_file(cache):
 # images
 
 
-def test_grey_files_are_left_out_when_asked_and_counted(settings, photos, tmp_path):
-    picture(0, 900).convert("L").save(photos / "train" / "ant" / "grey.png")
+def test_gray_files_are_left_out_when_asked_and_counted(settings, photos, tmp_path):
+    picture(0, 900).convert("L").save(photos / "train" / "ant" / "gray.png")
     settings = replace(settings, epochs=1)
-    out = train(replace(settings, colour_only=True), tmp_path / "colour")
+    out = train(replace(settings, rgb_only=True), tmp_path / "color")
     assert (told(out)["images"], told(out)["left_out"]) == (24, 1)
     out = train(settings, tmp_path / "all")
     assert (told(out)["images"], told(out)["left_out"]) == (25, 0)

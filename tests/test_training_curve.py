@@ -14,8 +14,8 @@ def drawn(curve, path):
         return np.asarray(found.convert("RGB"))
 
 
-def share_of(image, colour):
-    return float((np.abs(image.astype(int) - colour) < 8).all(axis=-1).mean())
+def share_of(image, color):
+    return float((np.abs(image.astype(int) - color) < 8).all(axis=-1).mean())
 
 
 GREY, BLUE, ORANGE = (0x7D, 0x82, 0x8C), (0x1B, 0x4F, 0x9C), (0xD3, 0x54, 0x00)
@@ -25,7 +25,7 @@ def test_the_curve_shows_three_lines_on_white(tmp_path):
     rising = [0.2, 0.5, 0.9]
     image = drawn(TrainingCurve("a $net_", [2, 1, 0.5], rising, rising[::-1]), tmp_path / "a.png")
     assert share_of(image, (255, 255, 255)) > 0.85
-    assert all(share_of(image, colour) > 5e-4 for colour in (GREY, BLUE, ORANGE))
+    assert all(share_of(image, color) > 5e-4 for color in (GREY, BLUE, ORANGE))
     untested = drawn(TrainingCurve("a $net_", [2, 1, 0.5], rising), tmp_path / "b.png")
     assert share_of(untested, BLUE) == 0
 

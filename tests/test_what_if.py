@@ -129,8 +129,8 @@ def test_choices_are_kept_and_targets_and_rivals_named(toy):
 def test_other_input_is_refused_in_one_line(toy):
     with pytest.raises(ChoiceError, match="unknown map 'winner'"):
         what_if(toy, image(), "winner")
-    with pytest.raises(ChoiceError, match="unknown fill 'grey'"):
-        what_if(toy, image(), change="grey")
+    with pytest.raises(ChoiceError, match="unknown fill 'gray'"):
+        what_if(toy, image(), change="gray")
     for options in ({"fraction": 0}, {"fraction": 1.0}, {"tolerance": 0}):
         with pytest.raises(ChoiceError, match="expected a fraction within"):
             what_if(toy, image(), **options)

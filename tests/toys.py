@@ -34,7 +34,7 @@ class Quadratic(nn.Module):
 
 
 def small_cnn(classes: int = 5, *, channels: int = 3, batchnorm: bool = True) -> nn.Module:
-    """A random convolutional network with batch normalisation, in-place ReLU and dropout."""
+    """A random convolutional network with batch normalization, in-place ReLU and dropout."""
     generator = torch.Generator().manual_seed(7)
     norm = nn.BatchNorm2d(6) if batchnorm else nn.Identity()
     net = nn.Sequential(

@@ -16,7 +16,7 @@ CLASSES = 10
 
 
 def networks() -> dict[str, Classifier]:
-    """The article's networks and the default one, by where they come from."""
+    """The paper's networks and the default one, by where they come from."""
     torch.manual_seed(0)
 
     def random(module: nn.Module, name: str) -> Classifier:

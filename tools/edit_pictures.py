@@ -11,7 +11,7 @@ from chiaroscuro.edits import apply_edit, matched_counts, pixel_order, pixel_ran
 from chiaroscuro.fills import filled
 from chiaroscuro.images import frame, open_photo, packaged_photo, to_uint8
 from chiaroscuro.render import one_sided, smooth, two_sided
-from chiaroscuro.render.colours import Rgb
+from chiaroscuro.render.colors import Rgb
 from chiaroscuro.render.grid import GridSheet, draw_grid
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"

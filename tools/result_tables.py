@@ -74,7 +74,7 @@ def _what_if(found: Figures) -> Iterator[str]:
 
 
 def _pairs(folder: Path) -> Iterator[str]:
-    """Images whose prediction one map flips and its neighbour does not, by fill."""
+    """Images whose prediction one map flips and its neighbor does not, by fill."""
     wanted = ["id", "map", "fill", "flipped"]
     rows = dataset.dataset(folder / "what-if").to_table(columns=wanted).to_pylist()
     flips: dict[tuple[str, str], set[str]] = {(row["map"], row["fill"]): set() for row in rows}

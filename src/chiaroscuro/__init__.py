@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from chiaroscuro.maps import saliency_maps as saliency_maps
     from chiaroscuro.metrics import DeletionCurve as DeletionCurve
     from chiaroscuro.metrics import deletion_curve as deletion_curve
-    from chiaroscuro.metrics.localisation import localisation as localisation
+    from chiaroscuro.metrics.localization import localization as localization
     from chiaroscuro.metrics.sanity import map_similarity as map_similarity
     from chiaroscuro.models import load_classifier as load_classifier
     from chiaroscuro.models import save_classifier as save_classifier
@@ -63,7 +63,7 @@ _HOME = {
     "saliency_maps": "maps",
     "DeletionCurve": "metrics",
     "deletion_curve": "metrics",
-    "localisation": "metrics.localisation",
+    "localization": "metrics.localization",
     "map_similarity": "metrics.sanity",
     "load_classifier": "models",
     "save_classifier": "models",
@@ -96,7 +96,7 @@ __all__ = [
     "explain",
     "load_classifier",
     "load_images",
-    "localisation",
+    "localization",
     "logit_change",
     "map_similarity",
     "saliency_maps",

@@ -16,13 +16,13 @@ from chiaroscuro.images.arrays import check_range
 
 
 class Classifier:
-    """An `nn.Module` that takes pixels in [0, 1]; its normalisation happens inside.
+    """An `nn.Module` that takes pixels in [0, 1]; its normalization happens inside.
 
     `mean`, `std`: per channel (or one number), for pixels in [0, 1]; None leaves pixels alone.
     `size`: height and width that photos are brought to; None takes them as they are.
     `framing` says how (and brings its own size). `labels`: one name a class, synonyms separated
     by commas. `multi_label`: classes do not exclude each other, so a target must be named.
-    `channels`: 3, or 1 for grey input. `name` and `origin` (architecture, weights, licence) are
+    `channels`: 3, or 1 for gray input. `name` and `origin` (architecture, weights, license) are
     written into saved results.
 
     Raises `ChoiceError` for a std of 0, or mean and std that do not fit `channels`.
@@ -84,7 +84,7 @@ class Classifier:
         (1 - sigmoid(s), sigmoid(s)).
         """
         try:
-            output = self.module(self._normalised(pixels, spare=spare))
+            output = self.module(self._normalized(pixels, spare=spare))
         except Exception as error:
             shape = tuple(pixels.shape)
             raise ModelError(
@@ -99,7 +99,7 @@ class Classifier:
             )
         return scores
 
-    def _normalised(self, pixels: Tensor, *, spare: bool) -> Tensor:
+    def _normalized(self, pixels: Tensor, *, spare: bool) -> Tensor:
         """A tensor of its own, since a network's first operation may work in place."""
         if self.mean is None and self.std is None:
             return pixels if spare else pixels.clone()

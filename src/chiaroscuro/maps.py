@@ -180,7 +180,7 @@ def saliency_maps(
     normalize: Normalize = "none",
     reduce: Reduce = "max",
 ) -> SaliencyMaps:
-    """The named maps (default: the article's five) of each image, with their support shares.
+    """The named maps (default: the paper's five) of each image, with their support shares.
 
     With g_c = `own` and comparisons per pixel and channel:
     original = max_ch abs(g_c), positive = max_ch relu(g_c), negative = max_ch relu(-g_c),

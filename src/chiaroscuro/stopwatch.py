@@ -9,7 +9,7 @@ from contextvars import ContextVar
 class Stopwatch:
     """Seconds by stage; a stage inside another stops the outer one's clock meanwhile.
 
-    `settle` is called before the clock is read, such as a GPU's synchronisation.
+    `settle` is called before the clock is read, such as a GPU's synchronization.
 
     >>> watch = Stopwatch()
     >>> with watch.running(), timed("forward"):

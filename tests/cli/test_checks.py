@@ -1,4 +1,4 @@
-"""`check`, `localise` and `compare` as a user meets them: what they print, and how they fail."""
+"""`check`, `localize` and `compare` as a user meets them: what they print, and how they fail."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from chiaroscuro import Classifier, save_classifier
-from chiaroscuro.cli import check_run, localise_run
+from chiaroscuro.cli import check_run, localize_run
 from chiaroscuro.cli.app import app
 from chiaroscuro.models.architectures import basic_cnn
 from tests.pictures import class_rows, write_parquet
@@ -48,7 +48,7 @@ def test_without_pyarrow_the_extra_is_named():
 import sys
 sys.modules["pyarrow"] = None
 from chiaroscuro.cli import main
-for words in (["check", "--data", "x"], ["localise", "x", "--regions", "y"]):
+for words in (["check", "--data", "x"], ["localize", "x", "--regions", "y"]):
     sys.argv = ["chiaroscuro", *words]
     try:
         main()
@@ -63,12 +63,12 @@ for words in (["check", "--data", "x"], ["localise", "x", "--regions", "y"]):
     assert done.stderr.splitlines() == [f"{said}run pip install 'chiaroscuro[data]'"] * 2
 
 
-@pytest.mark.parametrize("command", ["check", "localise"])
+@pytest.mark.parametrize("command", ["check", "localize"])
 def test_interrupted_it_says_that_nothing_was_kept(command, data, model, tmp_path, monkeypatch):
     def interrupted(*_args, **_options):
         raise KeyboardInterrupt
 
-    module = {"check": check_run, "localise": localise_run}[command]
+    module = {"check": check_run, "localize": localize_run}[command]
     monkeypatch.setattr(module, command, interrupted)
     given = ["--data", data] if command == "check" else [data, "--regions", "boxes.csv"]
     done = run(command, *given, "--model", model, "--out", tmp_path / "out")
@@ -103,19 +103,19 @@ def test_check_prints_a_verdict_a_map_and_evaluate_shows_it(data, model, tmp_pat
     assert other.exit_code == 1 and not (tmp_path / "run2").exists()
 
 
-def test_localise_prints_both_measures_beside_chance(data, model, tmp_path):
+def test_localize_prints_both_measures_beside_chance(data, model, tmp_path):
     boxes = {f"test#{n}": [[8, 8, 24, 24]] for n in range(3)}
     (tmp_path / "boxes.json").write_text(json.dumps(boxes))
     words = [data, "--regions", tmp_path / "boxes.json", "--model", model, "--map", "active"]
-    done = run("localise", *words, "--out", tmp_path / "found", "--smoothing", "0.05")
+    done = run("localize", *words, "--out", tmp_path / "found", "--smoothing", "0.05")
     assert done.exit_code == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == f"3 images of {data} test"
     assert lines[1].startswith("active: hit ") and "energy 0." in lines[1]
     assert lines[2].startswith("random order: hit 0.250 [0.250, 0.250], energy 0.250")
     assert lines[2].endswith("middle pixel: hit 1.000 [1.000, 1.000]")
-    told = json.loads(run("localise", *words, "--out", tmp_path / "json", "--json").stdout)
-    assert told["schema"] == "chiaroscuro-localisation/1"
+    told = json.loads(run("localize", *words, "--out", tmp_path / "json", "--json").stdout)
+    assert told["schema"] == "chiaroscuro-localization/1"
 
 
 def test_compare_prints_what_each_says(model, tmp_path):
@@ -139,8 +139,8 @@ def test_compare_prints_what_each_says(model, tmp_path):
         (["check", "--data", "nowhere"], "data 'nowhere': no such folder or file"),
         (["check", "--data", "DATA", "--method", "gradiant"], "unknown method 'gradiant'"),
         (["check", "--data", "DATA", "--rivals", "cat;emu"], "unknown class 'emu'"),
-        (["localise", "DATA", "--regions", "b.txt"], "give a .csv, .json or .parquet file"),
-        (["localise", "DATA", "--regions", "b.csv", "--target", "best"], "unknown target 'best'"),
+        (["localize", "DATA", "--regions", "b.txt"], "give a .csv, .json or .parquet file"),
+        (["localize", "DATA", "--regions", "b.csv", "--target", "best"], "unknown target 'best'"),
         (["compare", "photo.png"], "give --model at least twice"),
         (["compare", "photo.png", "--model", "MODEL", "--map", "winner"], "unknown map 'winner'"),
     ],

@@ -77,7 +77,7 @@ def test_json_is_the_summary_and_choices_reach_it(data, model, tmp_path):
 def test_what_ifs_are_asked_for_and_told(data, model, tmp_path):
     done = run(data, "--model", model, "--out", str(tmp_path / "run"), "--what-if", "0.1")
     told = done.stdout.splitlines()[-3:-1]
-    assert told[0].startswith("Black-deletion of the top 10 %: the explained logit moves as first")
+    assert told[0].startswith("Black-deletion of the top 10 %: the target logit moves as first")
     assert told[1].startswith("White-deletion of the top 10 %")
     refused = run(data, "--model", model, "--out", str(tmp_path / "two"), "--what-if", "5")
     assert "what_if is 5.0: expected a share of pixels in (0, 1)" in str(refused.exception)
@@ -98,7 +98,7 @@ def test_interrupted_it_says_how_to_go_on(data, model, tmp_path, monkeypatch):
     [
         (["nowhere"], "data 'nowhere': no such folder or file"),
         (["DATA", "--map", "winner"], "unknown map 'winner'"),
-        (["DATA", "--fill", "grey"], "unknown fill 'grey'"),
+        (["DATA", "--fill", "gray"], "unknown fill 'gray'"),
         (["DATA", "--protocol", "papr"], "unknown protocol 'papr': did you mean paper"),
         (["DATA", "--split", "tset"], "has no split 'tset'"),
         (["DATA", "--rivals", "cat;emu"], "unknown class 'emu'"),

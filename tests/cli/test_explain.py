@@ -146,7 +146,7 @@ def test_why_this_and_not_that(run, photos, tmp_path):
 
 
 def test_a_moving_picture_is_read_at_its_first_frame_and_says_so(explain, photos):
-    frames = [Image.new("RGB", (9, 9), colour) for colour in ("red", "blue", "green")]
+    frames = [Image.new("RGB", (9, 9), color) for color in ("red", "blue", "green")]
     frames[0].save(photos / "m.gif", save_all=True, append_images=frames[1:])
     code, out, _ = explain(photos / "m.gif")
     assert code == 0

@@ -5,7 +5,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from chiaroscuro.catalogue import ARCHITECTURES
+from chiaroscuro.catalog import ARCHITECTURES
 from chiaroscuro.cli.app import app, main
 from chiaroscuro.training.log import read_log
 from chiaroscuro.training.network import BODIES
@@ -53,7 +53,7 @@ def test_the_command_trains_and_says_how_well(call, tmp_path):
         (["--learning-rate", "0"], "learning rate 0.0 and weight decay 0.01: expected above 0"),
         (["--pretrained"], "basic-cnn has no pre-trained weights: leave --pretrained out"),
         (["--freeze"], "basic-cnn has no body to freeze"),
-        (["--architecture", "resnet18", "--features-once"], "frozen body only: add --freeze"),
+        (["--architecture", "resnet18", "--cache-features"], "frozen body only: add --freeze"),
         (["--data", "nowhere"], "data 'nowhere': no such folder or file; known names are cifar10"),
         (["--data", "photos/train/ant"], "photos/train/ant: its images have no classes to learn"),
         (["--split", "night"], "photos has no split 'night': known are test, train"),

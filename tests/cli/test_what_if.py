@@ -84,7 +84,7 @@ def test_a_second_time_needs_force(photo, model, tmp_path):
     [
         (["nowhere.jpg"], "nowhere.jpg"),
         (["PHOTO", "--map", "winner"], "unknown map 'winner'"),
-        (["PHOTO", "--change", "grey"], "unknown fill 'grey'"),
+        (["PHOTO", "--change", "gray"], "unknown fill 'gray'"),
         (["PHOTO", "--fraction", "2"], "fraction is 2.0"),
         (["PHOTO", "--target", "emu"], "unknown class 'emu'"),
         (["PHOTO", "--rivals", "some"], "give all, top:N"),

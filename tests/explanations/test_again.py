@@ -132,7 +132,7 @@ def test_again_with_another_predicted_class_says_so(toy, tmp_path):
     with torch.no_grad():
         other.module[-1].bias[(found.target.index + 1) % 5] += 1000
     made, differences = explain_again(tmp_path / "one", other)
-    said = f"explained class: {found.target.label} then, {made.target.label} now"
+    said = f"target class: {found.target.label} then, {made.target.label} now"
     assert said in differences.facts
     assert not differences.same
 
@@ -146,7 +146,7 @@ def test_again_with_another_number_of_classes_says_so(toy, tmp_path):
     assert not differences.same
 
 
-def test_again_with_another_normalisation_says_so(toy, tmp_path):
+def test_again_with_another_normalization_says_so(toy, tmp_path):
     explain(toy, array()).save(tmp_path / "one")
     other = copy.deepcopy(toy)
     other.std = (0.5,) * 3

@@ -268,13 +268,13 @@ def test_what_the_caller_handed_in_is_unchanged(toy):
 
 
 def test_one_channel(tmp_path, photo):
-    grey = Classifier(small_cnn(channels=1).double(), size=12, channels=1)
+    gray = Classifier(small_cnn(channels=1).double(), size=12, channels=1)
     for image in (photo, array(channels=1), array(channels=1)[..., 0]):
-        found = explain(grey, image)
+        found = explain(gray, image)
         assert found.pixels.shape == (1, 12, 12)
         assert found.target.label == f"class {found.target.index}"
-    found.save(tmp_path / "grey")
-    assert np.array_equal(Explanation.load(tmp_path / "grey").pixels, found.pixels)
+    found.save(tmp_path / "gray")
+    assert np.array_equal(Explanation.load(tmp_path / "gray").pixels, found.pixels)
 
 
 def test_half_precision(tmp_path):

@@ -112,6 +112,6 @@ def norm(channels, *, affine=True, kind=nn.BatchNorm2d):
 
 
 def naive_score(net):
-    """The same network asked naively: eval mode, normalisation by hand."""
+    """The same network asked naively: eval mode, normalization by hand."""
     net.eval()
     return lambda x: net((x - 0.5) / 0.25)

@@ -1,4 +1,4 @@
-"""Neighbours that are one step: padding, normalisation, products by channel, strided blocks."""
+"""Neighbors that are one step: padding, normalization, products by channel, strided blocks."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from tests.toys import random_pixels
 
 
 class Block(nn.Module):
-    """Padding, convolution and batch normalisation in a row, in a given variant."""
+    """Padding, convolution and batch normalization in a row, in a given variant."""
 
     def __init__(self, *, pad=(0, 1, 0, 1), bias=True, affine=True, groups=1, stride=2,
                  dilation=1, padding=0, mode="constant", value=0.0, kernel=3):  # fmt: skip
@@ -45,7 +45,7 @@ VARIANTS = [
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
-def test_padding_convolution_and_normalisation(variant):
+def test_padding_convolution_and_normalization(variant):
     torch.manual_seed(3)
     unknown = check(Net(Block(**variant)), random_pixels(2, 3, 9, 8))
     assert unknown <= {"ReflectionPad2DBackward0", "ReplicationPad2DBackward0"}

@@ -61,7 +61,7 @@ def every_channel(monkeypatch):
 BETWEEN = {
     "activation": lambda: [nn.ReLU()],
     "clipped": lambda: [nn.ReLU6()],
-    "normalisation": lambda: [nn.BatchNorm2d(6), nn.ReLU(), nn.BatchNorm2d(6)],
+    "normalization": lambda: [nn.BatchNorm2d(6), nn.ReLU(), nn.BatchNorm2d(6)],
     "pooling": lambda: [nn.ReLU(), nn.MaxPool2d(2)],
     "overlapping pooling": lambda: [nn.ReLU(), nn.MaxPool2d(3, 2, 1, ceil_mode=True)],
     "means": lambda: [nn.ReLU(), nn.AvgPool2d(2)],
@@ -163,7 +163,7 @@ def test_other_steps_in_between_keep_all_channels(between, off, every_channel):
     assert widths(narrow_program(net, pixels))[-2:] == [(5, 6), (6, 3)]
 
 
-class Grey(nn.Module):
+class Gray(nn.Module):
     """One channel of several."""
 
     def forward(self, x):
@@ -173,7 +173,7 @@ class Grey(nn.Module):
 def test_a_mean_over_channels_takes_all_of_them(every_channel):
     torch.manual_seed(4)
     net = nn.Sequential(
-        switched(nn.Conv2d(3, 6, 3), (1, 4)), nn.ReLU(), Grey(), nn.Conv2d(1, 5, 3), nn.Tanh(),
+        switched(nn.Conv2d(3, 6, 3), (1, 4)), nn.ReLU(), Gray(), nn.Conv2d(1, 5, 3), nn.Tanh(),
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 3),
     ).double().eval().requires_grad_(False)  # fmt: skip
     pixels = random_pixels(1, 3, 8, 8)

@@ -31,7 +31,7 @@ def test_a_gradient_of_several_consumers_is_never_overwritten(how):
 
 
 @pytest.mark.parametrize("dimensions", [1, 2, 3])
-def test_batch_normalisation_of_other_dimensions(dimensions):
+def test_batch_normalization_of_other_dimensions(dimensions):
     kind = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}[dimensions]
     part = norm(4, kind=kind)
     shape = {1: (2, 4, 48), 2: (2, 4, 6, 8), 3: (2, 4, 6, 4, 2)}[dimensions]

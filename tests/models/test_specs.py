@@ -1,10 +1,10 @@
-"""Model specs by name, and the catalogue of them."""
+"""Model specs by name, and the catalog of them."""
 
 from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 
-from chiaroscuro import ChoiceError, catalogue, load_classifier
+from chiaroscuro import ChoiceError, catalog, load_classifier
 from chiaroscuro.choices import DEFAULT_MODEL
 
 
@@ -23,8 +23,8 @@ def test_near_specs_are_suggested():
         load_classifier("EfficientNet-lite")
 
 
-def test_the_catalogue_describes_every_kind_of_spec():
-    rows = catalogue.list_models()
+def test_the_catalog_describes_every_kind_of_spec():
+    rows = catalog.list_models()
     with pytest.raises(ChoiceError, match="known are") as caught:
         load_classifier("nope")
     known = str(caught.value).split("known are ")[1].split(", ")
@@ -41,7 +41,7 @@ def test_a_package_that_is_not_installed_has_no_version(monkeypatch):
             raise PackageNotFoundError(package)
         return "1.2.3"
 
-    monkeypatch.setattr(catalogue, "version", missing)
-    found = {row.package: row.installed for row in catalogue.list_models()}
+    monkeypatch.setattr(catalog, "version", missing)
+    found = {row.package: row.installed for row in catalog.list_models()}
     assert found.pop("transformers") is None
     assert set(found.values()) == {"1.2.3"}

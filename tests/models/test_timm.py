@@ -6,7 +6,7 @@ import torch
 from timm.data import create_transform, resolve_model_data_config
 
 from chiaroscuro import ChoiceError, ModelError, hub, load_classifier
-from tests.models.libraries import Evil, asked, floats, framed, noise, normalised, one_line
+from tests.models.libraries import Evil, asked, floats, framed, noise, normalized, one_line
 
 
 def save_timm(path, name="test_resnet", *, names=None, safe=True, classes=4, **config):
@@ -25,11 +25,11 @@ def test_a_timm_folder_answers_as_timms_own(tmp_path, name, safe):
     classifier = load_classifier(f"timm:{tmp_path / 'saved'}")
     data = resolve_model_data_config(module)
     x = floats(2, *data["input_size"])
-    assert torch.equal(classifier(x), asked(module, normalised(x, data["mean"], data["std"])))
+    assert torch.equal(classifier(x), asked(module, normalized(x, data["mean"], data["std"])))
     assert classifier.size == data["input_size"][1:]
     assert classifier.labels is None
     assert classifier.origin["architecture"] == f"timm:{name}"
-    assert classifier.origin["licence"] == "apache-2.0"
+    assert classifier.origin["license"] == "apache-2.0"
 
 
 def test_a_timm_folder_brings_its_label_names(tmp_path):
@@ -59,7 +59,7 @@ def test_a_timm_network_sees_what_timms_transform_shows(tmp_path, config, height
     classifier = load_classifier(f"timm:{tmp_path}")
     data = resolve_model_data_config(module)
     image = noise(*height_width)
-    mine = normalised(framed(classifier, image), data["mean"], data["std"])
+    mine = normalized(framed(classifier, image), data["mean"], data["std"])
     own = create_transform(**data, is_training=False)(image)[None]
     torch.testing.assert_close(mine, own, rtol=0, atol=1e-6)
 

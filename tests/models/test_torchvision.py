@@ -7,7 +7,7 @@ import torch
 from torchvision import models as zoo
 
 from chiaroscuro import ChoiceError, ModelError, load_classifier
-from tests.models.libraries import Evil, asked, floats, framed, noise, normalised, one_line
+from tests.models.libraries import Evil, asked, floats, framed, noise, normalized, one_line
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_a_torchvision_model_answers_as_torchvisions_own(checkpoints):
     classifier = load_classifier("torchvision:squeezenet1_1")
     x = floats(2, 3, 96, 96)
     preset = weights.transforms()
-    assert torch.equal(classifier(x), asked(module, normalised(x, preset.mean, preset.std)))
+    assert torch.equal(classifier(x), asked(module, normalized(x, preset.mean, preset.std)))
     assert classifier.labels == tuple(weights.meta["categories"])
     assert classifier.name == "torchvision:squeezenet1_1"
     assert classifier.origin["architecture"] == "torchvision:squeezenet1_1"
@@ -49,7 +49,7 @@ def test_a_torchvision_model_sees_what_its_transforms_show(checkpoints, height_w
     weights, _ = place(checkpoints, "squeezenet1_1", zoo.squeezenet1_1().state_dict())
     classifier = load_classifier("torchvision:squeezenet1_1")
     image, preset = noise(*height_width), weights.transforms()
-    mine = normalised(framed(classifier, image), preset.mean, preset.std)
+    mine = normalized(framed(classifier, image), preset.mean, preset.std)
     torch.testing.assert_close(mine, preset(image)[None], rtol=0, atol=1e-6)
 
 
@@ -68,7 +68,7 @@ def test_torchvision_weights_that_want_their_own_input_scale_get_it(checkpoints)
     classifier = load_classifier("torchvision:googlenet")
     x, preset = floats(1, 3, 64, 64), weights.transforms()
     assert classifier.module.transform_input
-    assert torch.equal(classifier(x), asked(module, normalised(x, preset.mean, preset.std)))
+    assert torch.equal(classifier(x), asked(module, normalized(x, preset.mean, preset.std)))
 
 
 def test_torchvision_weights_for_a_larger_picture_can_be_loaded(checkpoints, monkeypatch):

@@ -198,7 +198,7 @@ def test_a_maximum_comes_before_what_rises_with_it(layer, pool):
     ],
     ids=repr,
 )
-def test_other_neighbours_keep_their_order(layers):
+def test_other_neighbors_keep_their_order(layers):
     assert order(nn.Sequential(conv(), *layers))[1:] == [type(x).__name__ for x in layers]
 
 

@@ -69,7 +69,7 @@ def road_scores(
     """pytorch-grad-cam's `ROADCombined` of each map (B, H, W): scores (B,), higher is better.
 
     Half the difference between the class's logit after the least and after the most relevant pixels
-    gave way to a noisy blend of their neighbours, averaged over the percentiles. It gets the maps'
+    gave way to a noisy blend of their neighbors, averaged over the percentiles. It gets the maps'
     *ranks*, ties in a random order drawn from `seed`: handed a sparse map as it is, a percentile
     among its zeros takes every pixel away. Its own noise is drawn from `seed` too, and the global
     random state comes back.

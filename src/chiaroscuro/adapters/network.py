@@ -10,7 +10,7 @@ from chiaroscuro.guard import as_found, mark_eval
 
 
 class PixelNetwork(nn.Module):
-    """A classifier as an `nn.Module`: pixels (B, C, H, W) to logits (B, K), normalised inside.
+    """A classifier as an `nn.Module`: pixels (B, C, H, W) to logits (B, K), normalized inside.
 
     Hand it to whatever asks a network itself. It answers in eval mode and leaves the classifier's
     module as found, also when `train()` or `eval()` is called. Pixels may lie outside [0, 1], since

@@ -31,7 +31,7 @@ def quantus_explain(
     """One of our maps as Quantus's `explain_func`: NumPy in, NumPy (B, 1, H, W) out, sign kept.
 
     Quantus hands it the network of the moment, which may be a copy with random weights. Give
-    Quantus `PixelNetwork(classifier)`, so that its pixels are in [0, 1] and normalised inside; any
+    Quantus `PixelNetwork(classifier)`, so that its pixels are in [0, 1] and normalized inside; any
     other module gets its input as it is. Quantus's own keywords (`device`, `method`) are accepted
     and change nothing. A map that is zero everywhere is named in a `UserWarning`, since most
     metrics score it in silence.

@@ -27,7 +27,7 @@ from chiaroscuro.maps import MAPS, saliency_maps
 Rivals = str | Sequence[int] | RivalRule
 
 _FAR = 25.0
-"""Noise and normalised input stay within +-25; 8-bit pixels do not."""
+"""Noise and normalized input stay within +-25; 8-bit pixels do not."""
 
 
 @dataclass(frozen=True)

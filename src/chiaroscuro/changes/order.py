@@ -25,7 +25,7 @@ OwnValues = Tensor | NDArray[Any]
 class OrderRule:
     """Whose highest pixels come first: a name of `ORDERS` or own values, and how it is made.
 
-    `target`: the explained class, None for the predicted one. `rivals` and `method` are for the
+    `target`: the target class, None for the predicted one. `rivals` and `method` are for the
     maps of class gradients; `seed` breaks ties and draws what is random.
     """
 
@@ -65,7 +65,7 @@ def pixels_in_order(
     rule: OrderRule,
     progress: Progress | None = None,
 ) -> tuple[Tensor, int]:
-    """One image's pixels in the order they are taken (1, N), and the explained class.
+    """One image's pixels in the order they are taken (1, N), and the target class.
 
     `pixels` and `changed` (1, C, H, W): the image, and what its pixels become.
     """

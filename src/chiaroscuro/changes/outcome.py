@@ -22,7 +22,7 @@ class WhatIf:
     best classes, `expected` the best one if first order held; `shown` are all of `before` and
     `after` and the explained one, each before and after.
 
-    With parts of `steps` (S,) of the change made, the explained logit moves by `way` (S,), where
+    With parts of `steps` (S,) of the change made, the target logit moves by `way` (S,), where
     step t promises t times the foretold change. `holds` is the last step up to which every step
     keeps that promise within `tolerance` (a share of it) and in sign: 1 where it never fails, 0
     where it fails at once.
@@ -62,17 +62,17 @@ class WhatIf:
 
     @property
     def promise(self) -> float:
-        """The explained logit's change to first order."""
+        """The target logit's change to first order."""
         return float(self.predicted[self.target.index])
 
     @property
     def outcome(self) -> float:
-        """The explained logit's real change."""
+        """The target logit's real change."""
         return float(self.real[self.target.index])
 
     @property
     def as_foretold(self) -> bool:
-        """Whether the explained logit moved in the foretold direction."""
+        """Whether the target logit moved in the foretold direction."""
         return self.promise * self.outcome > 0
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:

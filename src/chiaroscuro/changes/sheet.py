@@ -30,7 +30,7 @@ def make_sheet(found: WhatIf) -> ChangeSheet:
         holds=found.holds,
         footer=(
             "foretold: to first order, the gradient of each logit times the change · holds: the "
-            f"explained logit's real change differs from the foretold one by at most "
+            f"target logit's real change differs from the foretold one by at most "
             f"{100 * found.tolerance:.0f} % of it, in the same direction"
         ),
     )  # fmt: skip

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from chiaroscuro.catalogue import versions
+from chiaroscuro.catalog import versions
 from chiaroscuro.changes.order import OrderRule, OwnValues, pixels_in_order
 from chiaroscuro.changes.outcome import WhatIf
 from chiaroscuro.choices import (
@@ -36,7 +36,7 @@ from chiaroscuro.metrics.forecast import Forecast, forecast, top_edit
 
 STEPS = (*(2.0**-power for power in range(10, 5, -1)), *(step / 32 for step in range(1, 33)))
 """Where on the way to the changed image the promise is looked at: 1/1024, 1/512, ... 1/32, 2/32 ...
-Photos of many pixels part from their gradient within a few per cent of the way."""
+Photos of many pixels part from their gradient within a few percent of the way."""
 
 
 def what_if(

@@ -1,4 +1,4 @@
-"""Whether maps can be believed: sanity checks of a classifier's maps, and localisation."""
+"""Whether maps can be believed: sanity checks of a classifier's maps, and localization."""
 
 from importlib.util import find_spec
 
@@ -7,8 +7,8 @@ from chiaroscuro.errors import missing_extra
 if find_spec("pyarrow") is None:
     raise missing_extra("checking maps over an image set", "pyarrow", "data")
 
-from chiaroscuro.checks.pointing import localise
+from chiaroscuro.checks.pointing import localize
 from chiaroscuro.checks.sanity import check
-from chiaroscuro.checks.settings import CheckSettings, LocalisationSettings
+from chiaroscuro.checks.settings import CheckSettings, LocalizationSettings
 
-__all__ = ["CheckSettings", "LocalisationSettings", "check", "localise"]
+__all__ = ["CheckSettings", "LocalizationSettings", "check", "localize"]

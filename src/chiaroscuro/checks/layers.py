@@ -28,14 +28,14 @@ def find_layers(
 
     A layer is a module with weights of its own, in the order of one forward pass of `pixels`
     (B, C, H, W), which runs on a copy; a module that the pass does not call has its place after its
-    registered neighbour. Modules with no weight but vectors (normalisation, scales) go with the
-    layer before them. `most`: neighbouring layers are put together until no more than so many.
+    registered neighbor. Modules with no weight but vectors (normalization, scales) go with the
+    layer before them. `most`: neighboring layers are put together until no more than so many.
     Raises `ModelError` for a network without weights, or one that cannot be copied.
     """
     asked = duplicate(classifier)
     parts = {name: part for name, part in asked.module.named_modules() if _own(part)}
     if not parts:
-        raise ModelError(f"{classifier.name} has no weights: there is nothing to randomise")
+        raise ModelError(f"{classifier.name} has no weights: there is nothing to randomize")
     units: list[list[str]] = []
     for name in _execution_order(asked, pixels, list(parts)):
         if units and all(p.ndim < 2 for p in _own(parts[name])):
@@ -60,7 +60,7 @@ def duplicate(classifier: Classifier) -> Classifier:
     return twin
 
 
-def randomised(
+def randomized(
     classifier: Classifier, layers: Sequence[Layer], seed: int, draw: int = 0
 ) -> Classifier:
     """A copy of the classifier whose layers have new random weights; the classifier stays.
@@ -99,7 +99,7 @@ def _execution_order(asked: Classifier, pixels: Tensor, names: Sequence[str]) ->
     place = {name: float(i) for i, name in enumerate(called)}
     before = -1.0
     for name in names:
-        # Sorting is stable, so those that are not called keep their order behind the neighbour.
+        # Sorting is stable, so those that are not called keep their order behind the neighbor.
         before = place.setdefault(name, before)
     return sorted(names, key=lambda name: (place[name], name not in called))
 

@@ -1,4 +1,4 @@
-"""Localisation of a classifier's maps over an image set with boxes or masks, into a folder."""
+"""Localization of a classifier's maps over an image set with boxes or masks, into a folder."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,26 +10,26 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from chiaroscuro.checks.pointing_summary import MEASURES, SCHEMA, summarize_localisation
+from chiaroscuro.checks.pointing_summary import MEASURES, SCHEMA, summarize_localization
 from chiaroscuro.checks.regions import Mask, Regions, load_regions
-from chiaroscuro.checks.settings import LocalisationSettings
+from chiaroscuro.checks.settings import LocalizationSettings
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import Broken, ImageSet, load_images
 from chiaroscuro.errors import ImageError, InputError
 from chiaroscuro.gradients import class_gradients
 from chiaroscuro.images import decode_photo, frame
 from chiaroscuro.maps import saliency_maps
-from chiaroscuro.metrics.localisation import localisation
+from chiaroscuro.metrics.localization import localization
 from chiaroscuro.render import smooth
-from chiaroscuro.report import localisation_page
+from chiaroscuro.report import localization_page
 from chiaroscuro.runs.accuracy import match_classes
 from chiaroscuro.runs.config import images_at_a_time
 from chiaroscuro.runs.rows import rival_rule
 from chiaroscuro.runs.store import RunStore
 from chiaroscuro.staging import staged_folder
 
-MARKER = "localisation.json"
-"""The file that marks a folder as a localisation; it holds every figure of the page."""
+MARKER = "localization.json"
+"""The file that marks a folder as a localization; it holds every figure of the page."""
 _ROWS = pa.schema(
     [("id", pa.string()), ("explained", pa.int32()), ("map", pa.string())]
     + [(name, pa.float64()) for name in MEASURES]
@@ -48,9 +48,9 @@ class _Case:
     label: int | None
 
 
-def localise(
+def localize(
     classifier: Classifier,
-    settings: LocalisationSettings,
+    settings: LocalizationSettings,
     out: str | Path,
     *,
     overwrite: bool = False,
@@ -62,7 +62,7 @@ def localise(
     Images without a region, with an empty one after framing, or with one that is the whole picture
     ask nothing and are left out, counted. Each mean has a bootstrap interval over images, and its
     difference from a random order a p-value by sign flips, corrected over maps and measures (Holm).
-    `out` gets rows/, index.html, localisation.json (returned) and last manifest.json.
+    `out` gets rows/, index.html, localization.json (returned) and last manifest.json.
 
     Raises `ChoiceError`, `InputError`, `ModelError`, or `ResultError` when `out` may not be used.
     """
@@ -76,15 +76,15 @@ def localise(
         groups = _groups(classifier, settings, images, regions, left_out, told)
         for number, group in enumerate(groups):
             store.write_part(number, _rows(classifier, settings, group, classes), ())
-        summary = summarize_localisation(store.parts(), classifier, settings, images, left_out)
-        (stage / "index.html").write_text(localisation_page(summary), encoding="utf-8")
+        summary = summarize_localization(store.parts(), classifier, settings, images, left_out)
+        (stage / "index.html").write_text(localization_page(summary), encoding="utf-8")
         store.write_json(MARKER, summary)
         store.finish({"schema": SCHEMA})
     return summary
 
 
 def _label_classes(
-    classifier: Classifier, settings: LocalisationSettings, images: ImageSet
+    classifier: Classifier, settings: LocalizationSettings, images: ImageSet
 ) -> NDArray[np.int64] | None:
     """The model's class of each of the data's; None where its number is asked for, or no label."""
     if settings.target != "label":
@@ -109,7 +109,7 @@ class _Told:
 
 def _groups(
     classifier: Classifier,
-    settings: LocalisationSettings,
+    settings: LocalizationSettings,
     images: ImageSet,
     regions: Regions,
     left_out: list[Broken],
@@ -160,7 +160,7 @@ def _cases(
 
 def _rows(
     classifier: Classifier,
-    settings: LocalisationSettings,
+    settings: LocalizationSettings,
     group: Sequence[_Case],
     classes: NDArray[np.int64] | None,
 ) -> pa.Table:
@@ -185,7 +185,7 @@ def _rows(
         if sigma:
             soft = [smooth(one, sigma) for one in drawn.numpy()]
             drawn = torch.from_numpy(np.stack(soft))
-        measured = localisation(drawn, regions, settings.tolerance)
+        measured = localization(drawn, regions, settings.tolerance)
         columns["id"] += [case.id for case in group]
         columns["explained"] += found.target.tolist()
         columns["map"] += [name] * len(group)

@@ -1,4 +1,4 @@
-"""Rows of a localisation to means with intervals and their distance from chance."""
+"""Rows of a localization to means with intervals and their distance from chance."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from chiaroscuro.catalogue import versions
-from chiaroscuro.checks.settings import LocalisationSettings, method_name
+from chiaroscuro.catalog import versions
+from chiaroscuro.checks.settings import LocalizationSettings, method_name
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import Broken, ImageSet
 from chiaroscuro.errors import InputError
@@ -15,19 +15,19 @@ from chiaroscuro.metrics.intervals import BootstrapMeans, SignFlips, holm
 from chiaroscuro.runs.config import weights_digest
 from chiaroscuro.runs.store import Part
 
-SCHEMA = "chiaroscuro-localisation/1"
-MEASURES = ("hit", "energy", "chance_hit", "chance_energy", "centre_hit")
+SCHEMA = "chiaroscuro-localization/1"
+MEASURES = ("hit", "energy", "chance_hit", "chance_energy", "center_hit")
 _DIGITS = 6
 
 
-def summarize_localisation(
+def summarize_localization(
     parts: Sequence[Part],
     classifier: Classifier,
-    settings: LocalisationSettings,
+    settings: LocalizationSettings,
     images: ImageSet,
     left_out: Sequence[Broken],
 ) -> dict[str, Any]:
-    """What `localisation.json` holds."""
+    """What `localization.json` holds."""
     means = BootstrapMeans(len(settings.maps) * len(MEASURES), settings.resamples, settings.seed)
     flips = SignFlips(2 * len(settings.maps), settings.flips, settings.seed)
     for part in parts:
@@ -59,7 +59,7 @@ def summarize_localisation(
 
 
 def _entries(
-    settings: LocalisationSettings, means: BootstrapMeans, flips: SignFlips
+    settings: LocalizationSettings, means: BootstrapMeans, flips: SignFlips
 ) -> list[dict[str, Any]]:
     found = means.interval(settings.confidence)
     shape = (len(settings.maps), len(MEASURES))

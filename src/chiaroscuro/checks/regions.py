@@ -158,6 +158,6 @@ def _read_mask(file: Path) -> Mask:
             opaque = [c for c, band in enumerate(image.getbands()) if band != "A"]
     except OSError as error:
         raise InputError(f"{file}: cannot be read as a mask ({first_line(error)})") from error
-    colours = values.reshape(*values.shape[:2], -1)[..., opaque]
-    inside: Mask = np.not_equal(colours.max(axis=2), 0)
+    colors = values.reshape(*values.shape[:2], -1)[..., opaque]
+    inside: Mask = np.not_equal(colors.max(axis=2), 0)
     return inside

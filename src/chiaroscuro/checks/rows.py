@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from chiaroscuro.checks.layers import Layer, randomised
+from chiaroscuro.checks.layers import Layer, randomized
 from chiaroscuro.checks.reference import POSITIVE_INSIDE, positive_inside
 from chiaroscuro.checks.settings import CheckSettings, method_name
 from chiaroscuro.classifier import Classifier
@@ -123,11 +123,11 @@ def _compare(
         yield from alike(ask(classifier, _noisy(pixels, settings, draw), first), "noise", 1, draw)
         for step in range(1, len(layers) + 1):
             with _told_of(layers[step - 1]):
-                top = randomised(classifier, layers[:step], settings.seed, draw)
+                top = randomized(classifier, layers[:step], settings.seed, draw)
                 found = ask(top, pixels, first)
                 yield from alike(found, "cascade", step, draw)
                 if step > 1:
-                    one = randomised(classifier, layers[step - 1 : step], settings.seed, draw)
+                    one = randomized(classifier, layers[step - 1 : step], settings.seed, draw)
                     found = ask(one, pixels, first)
                 yield from alike(found, "alone", step, draw)
     for method, maps in clean.items():

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from chiaroscuro.catalogue import versions
+from chiaroscuro.catalog import versions
 from chiaroscuro.checks.layers import Layer, find_layers
 from chiaroscuro.checks.rows import check_rows, compare_batch
 from chiaroscuro.checks.settings import CheckSettings, method_name
@@ -53,7 +53,7 @@ def check(
 
     Raises `ChoiceError`, `InputError`, `ModelError`, or `ResultError` when `out` may not be used.
     Source: Adebayo et al., Sanity checks for saliency maps, 2018 (cascading and independent
-    randomisation); CASE, 2025 (overlap of the two best classes).
+    randomization); CASE, 2025 (overlap of the two best classes).
     """
     _check_rivals(classifier, settings.rivals)
     images = load_images(settings.data, settings.split, settings.limit, settings.seed, data_root)
@@ -104,7 +104,7 @@ def _write_rows(
     on_images(0, images.count)
     for batch in read_batches(
         images, classifier.framing, config["settings"]["batch"], channels=classifier.channels,
-        colour_only=settings.colour_only,
+        rgb_only=settings.rgb_only,
     ):  # fmt: skip
         if batch.ids and not layers:
             _, pixels = next(image_stacks(classifier, batch))

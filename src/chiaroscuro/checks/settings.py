@@ -1,4 +1,4 @@
-"""What a sanity check and a localisation are: everything that decides their rows."""
+"""What a sanity check and a localization are: everything that decides their rows."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from chiaroscuro.choices import (
 from chiaroscuro.errors import ChoiceError
 
 TARGETS = ("predicted", "label", "index")
-"""The class that a localisation explains."""
+"""The class that a localization explains."""
 
 
 def method_name(method: Any) -> str:
@@ -32,7 +32,7 @@ class CheckSettings:
     `data`, `split`, `limit`, `seed`: see `load_images`; the seed also draws weights, noise and
     orders. `methods`: names, or whatever else `class_gradients(method=...)` takes. `rivals`:
     "top:N", "all" or classes separated by ";", chosen anew by each network that is asked.
-    `depths`: steps from the output to the input, neighbouring layers together; None for one a
+    `depths`: steps from the output to the input, neighboring layers together; None for one a
     layer. `draws`: independent random weights of each step. `noise`: standard deviation of the
     input noise. `orders`: random orders an image is compared with. `share`: pixels that count as a
     map's highest. `reference`: also check a method that is known to fail.
@@ -53,7 +53,7 @@ class CheckSettings:
     orders: int = 20
     share: float = 0.1
     reference: bool = True
-    colour_only: bool = False
+    rgb_only: bool = False
     batch: int | None = None
     threads: int | None = None
     device: str = "cpu"
@@ -91,8 +91,8 @@ def _checked_methods(methods: Iterable[Any]) -> tuple[Any, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class LocalisationSettings:
-    """What decides the rows of a localisation.
+class LocalizationSettings:
+    """What decides the rows of a localization.
 
     `regions`: see `load_regions`. `target`: the "predicted" class, the "label" of the data by its
     name, or by its "index", where the data's class numbers are the model's.

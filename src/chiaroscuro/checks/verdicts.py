@@ -74,7 +74,7 @@ def verdict(found: Mapping[str, Any]) -> dict[str, Any]:
     """Levels and words of one map: `weights`, `class` and `noise`, and the layers it overlooks.
 
     `found` has `lines` by measure, and by test a list of steps, each with the interval of every
-    measure. Randomised weights and another class should make a map unlike itself, by every
+    measure. Randomized weights and another class should make a map unlike itself, by every
     measure; noise should not, so there the measure that sees least counts. For the weights both
     the last step, where all are random, and the mean over all steps must pass: a method that only
     the layers next to the pixels can change has not asked the network.

@@ -18,7 +18,7 @@ class MapChoice:
     """One saliency map by name: how a pixel reads, and what its values are.
 
     `kind`: "magnitude" is >= 0, "signed" has a meaningful zero, "class" holds class indices,
-    "printed" is an equation of the article as printed, kept for comparison and never ranked by.
+    "printed" is an equation of the paper as printed, kept for comparison and never ranked by.
     `helps`: which change of a bright pixel of the map helps the class; it decides the map's hue.
     """
 
@@ -29,7 +29,7 @@ class MapChoice:
 
     @property
     def form(self) -> str:
-        """Which of the article's two forms this is: its code's ("computed") or "printed"."""
+        """Which of the paper's two forms this is: its code's ("computed") or "printed"."""
         return "printed" if self.kind == "printed" else "computed"
 
 

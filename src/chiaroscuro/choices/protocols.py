@@ -8,7 +8,7 @@ PROTOCOLS: tuple[str, ...] = ("paper", "matched")
 PAPER_FRACTIONS: tuple[float, ...] = (
     0, 0.03, 0.05, 0.07, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9,
 )  # fmt: skip
-"""The shares of pixels that the article deletes."""
+"""The shares of pixels that the paper deletes."""
 WHAT_IF_FRACTION = 0.05
 """The share of pixels that a what-if changes."""
 WHAT_IF_STEPS: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0)

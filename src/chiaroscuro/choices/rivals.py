@@ -1,4 +1,4 @@
-"""Rivals: which classes the explained class competes with."""
+"""Rivals: which classes the target class competes with."""
 
 import math
 import operator
@@ -13,7 +13,7 @@ Weighting = Literal["none", "mean", "softmax"]
 
 @dataclass(frozen=True, slots=True)
 class RivalRule:
-    """Which classes the explained class competes with, and how.
+    """Which classes the target class competes with, and how.
 
     `count` is None for all classes; N for the N highest logits other than the target, per image, on
     the untouched image; `classes` is a list instead. A *rival* is any class but the target.

@@ -8,7 +8,7 @@ from chiaroscuro.cli.check import check
 from chiaroscuro.cli.compare import compare
 from chiaroscuro.cli.evaluate import evaluate
 from chiaroscuro.cli.explain import explain
-from chiaroscuro.cli.localise import localise
+from chiaroscuro.cli.localize import localize
 from chiaroscuro.cli.models import models
 from chiaroscuro.cli.paper import paper
 from chiaroscuro.cli.train import train
@@ -27,7 +27,7 @@ app.command()(what_if)
 app.command()(compare)
 app.command()(evaluate)
 app.command()(check)
-app.command()(localise)
+app.command()(localize)
 app.command()(models)
 app.command()(train)
 app.command()(paper)

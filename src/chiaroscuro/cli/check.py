@@ -37,7 +37,7 @@ def check(
     reference: Annotated[
         bool, typer.Option(help="Also check a method that is known to fail.")
     ] = True,
-    colour_only: options.ColourOnly = False,
+    rgb_only: options.RgbOnly = False,
     batch: options.Batch = None,
     device: options.Device = "cpu",
     threads: options.Threads = None,
@@ -64,7 +64,7 @@ def check(
         noise=noise,
         share=share,
         reference=reference,
-        colour_only=colour_only,
+        rgb_only=rgb_only,
         batch=batch,
         threads=threads,
         device=device,

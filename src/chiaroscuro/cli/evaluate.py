@@ -35,7 +35,7 @@ def evaluate(
         typer.Option(
             "--map",
             help=f"{_MAPS}; or, made for each fill anew, {_EDIT_MAPS}; repeatable. "
-            "Default: the article's five.",
+            "Default: the paper's five.",
         ),
     ] = None,
     fill: Annotated[
@@ -63,7 +63,7 @@ def evaluate(
     baseline: options.Baseline = None,
     background: options.Background = None,
     score: options.Score = "logit",
-    colour_only: options.ColourOnly = False,
+    rgb_only: options.RgbOnly = False,
     check: Annotated[
         Path | None,
         typer.Option(help="The folder of a `chiaroscuro check`, to show in the report."),
@@ -101,7 +101,7 @@ def evaluate(
         baseline=baseline,
         background=background,
         score=score,  # type: ignore[arg-type]  # checked by the settings
-        colour_only=colour_only,
+        rgb_only=rgb_only,
         batch=batch,
         threads=threads,
         device=device,

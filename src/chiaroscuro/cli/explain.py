@@ -59,7 +59,7 @@ def explain(
     fit: options.Fit = None,
     score: options.Score = "logit",
     scale: Annotated[
-        str, typer.Option(help="Colours per image, or shared by all: image, shared.")
+        str, typer.Option(help="Colors per image, or shared by all: image, shared.")
     ] = "image",
     device: options.Device = "cpu",
     threads: options.Threads = None,

@@ -11,7 +11,7 @@ def models(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """List what --model takes, and which of it is installed here."""
-    from chiaroscuro.catalogue import list_models
+    from chiaroscuro.catalog import list_models
 
     sources = list_models()
     if as_json:

@@ -29,9 +29,7 @@ DataRoot = Annotated[
 ]
 Split = Annotated[str | None, typer.Option(help="Default: test, then validation, then train.")]
 Limit = Annotated[int | None, LIMIT]
-ColourOnly = Annotated[
-    bool, typer.Option("--colour-only", help="Leave files out that are not RGB.")
-]
+RgbOnly = Annotated[bool, typer.Option("--rgb-only", help="Leave files out that are not RGB.")]
 Fit = Annotated[
     str | None,
     typer.Option(

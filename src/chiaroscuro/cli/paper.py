@@ -1,4 +1,4 @@
-"""`chiaroscuro paper`: the article's tables and figures beside our own."""
+"""`chiaroscuro paper`: the paper's tables and figures beside our own."""
 
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +24,7 @@ def paper(
         Path | None,
         typer.Option(help="The folder of networks, runs and report; what is there is reused."),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Default: the article's 50.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Default: the paper's 50.")] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="So many test images, seeded. Default: all.")
     ] = None,
@@ -35,7 +35,7 @@ def paper(
     threads: options.Threads = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Make the article's tables and figures anew, each number beside the published one."""
+    """Make the paper's tables and figures anew, each number beside the published one."""
     from chiaroscuro.cli import paper_run
     from chiaroscuro.paper import PaperSettings
 

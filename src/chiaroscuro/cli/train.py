@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from chiaroscuro.catalogue import ARCHITECTURES
+from chiaroscuro.catalog import ARCHITECTURES
 from chiaroscuro.cli import options
 
 _NAMES = ", ".join((*ARCHITECTURES, "timm:NAME, torchvision:NAME"))
@@ -39,15 +39,15 @@ def train(
     freeze: Annotated[
         bool, typer.Option("--freeze", help="Only the new last layer learns.")
     ] = False,
-    features_once: Annotated[
+    cache_features: Annotated[
         bool,
-        typer.Option("--features-once", help="Ask the frozen body once per image, in eval mode."),
+        typer.Option("--cache-features", help="Ask the frozen body once per image, in eval mode."),
     ] = False,
     normalize: Annotated[
         bool,
-        typer.Option("--normalize", help="Use the body's own mean and std. The article does not."),
+        typer.Option("--normalize", help="Use the body's own mean and std. The paper does not."),
     ] = False,
-    colour_only: options.ColourOnly = False,
+    rgb_only: options.RgbOnly = False,
     precision: Annotated[str, typer.Option(help="32, or mixed: bf16, 16.")] = "32",
     device: options.Device = "cpu",
     threads: options.Threads = None,
@@ -57,7 +57,7 @@ def train(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing network.")] = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train a network with the article's settings: AdamW, no augmentation, the last epoch kept."""
+    """Train a network with the paper's settings: AdamW, no augmentation, the last epoch kept."""
     from chiaroscuro.cli import train_run
     from chiaroscuro.training import TrainingSettings
 
@@ -74,9 +74,9 @@ def train(
         size=None if size is None else (size, size),
         pretrained=pretrained,
         freeze=freeze,
-        features_once=features_once,
+        cache_features=cache_features,
         normalize=normalize,
-        colour_only=colour_only,
+        rgb_only=rgb_only,
         limit=limit,
         precision=precision,
     )

@@ -9,9 +9,9 @@ from chiaroscuro.choices import MAPS
 from chiaroscuro.comparisons.comparison import Comparison, Pair
 from chiaroscuro.explanations import Explanation
 from chiaroscuro.explanations.sheet import CLIP, color_limits, smoothing_sigma
-from chiaroscuro.images import grey, to_uint8
+from chiaroscuro.images import gray, to_uint8
 from chiaroscuro.render import Bar, one_sided, overlay, smooth
-from chiaroscuro.render.colours import Rgb, difference
+from chiaroscuro.render.colors import Rgb, difference
 from chiaroscuro.render.sides import Side, SidesSheet
 
 
@@ -41,7 +41,7 @@ def make_sheet(comparison: Comparison) -> SidesSheet:
 
 
 def _side(name: str, made: Explanation) -> Side:
-    limits, sigma, shade = color_limits(made), smoothing_sigma(made), grey(made.pixels)
+    limits, sigma, shade = color_limits(made), smoothing_sigma(made), gray(made.pixels)
     pictures = []
     for key, values in made.maps.items():
         soft, limit = smooth(values, sigma), limits[key][1]

@@ -50,19 +50,19 @@ def read_batches(
     *,
     channels: int = 3,
     start: int = 0,
-    colour_only: bool = False,
+    rgb_only: bool = False,
     workers: int = WORKERS,
 ) -> Iterator[Batch]:
     """Batches of `size` rows, from the `start`-th batch on.
 
     Boundaries follow the rows, broken ones included, so a batch holds the same images whenever it
-    is read. `colour_only` leaves files out that are not RGB. Threads decode ahead; no more than a
+    is read. `rgb_only` leaves files out that are not RGB. Threads decode ahead; no more than a
     few batches are ever held.
     """
     rows = images.rows(start * size)
     with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="decode") as pool:
         waiting: deque[tuple[list[ImageRow], list[Future[list[_Decoded]]]]] = deque()
-        decode = partial(_decode_all, framing=framing, channels=channels, colour_only=colour_only)
+        decode = partial(_decode_all, framing=framing, channels=channels, rgb_only=rgb_only)
         number = start
         try:
             while True:
@@ -82,12 +82,12 @@ _Decoded = NDArray[np.float32] | Broken
 
 
 def _decode_all(
-    rows: list[ImageRow], framing: Framing, channels: int, colour_only: bool
+    rows: list[ImageRow], framing: Framing, channels: int, rgb_only: bool
 ) -> list[_Decoded]:
-    return [_decode(row, framing, channels, colour_only) for row in rows]
+    return [_decode(row, framing, channels, rgb_only) for row in rows]
 
 
-def _decode(row: ImageRow, framing: Framing, channels: int, colour_only: bool) -> _Decoded:
+def _decode(row: ImageRow, framing: Framing, channels: int, rgb_only: bool) -> _Decoded:
     try:
         data = row.data if isinstance(row.data, bytes) else row.data.read_bytes()
         photo = decode_photo(data, row.id)
@@ -95,7 +95,7 @@ def _decode(row: ImageRow, framing: Framing, channels: int, colour_only: bool) -
         return Broken(row.id, str(error).removeprefix(f"{row.id}: "))
     except OSError as error:
         return Broken(row.id, f"cannot be read ({error.strerror})")
-    if colour_only and photo.mode != "RGB":
+    if rgb_only and photo.mode != "RGB":
         return Broken(row.id, f"left out: mode {photo.mode}, not RGB")
     return frame(photo, framing, channels)[0]
 

@@ -78,7 +78,7 @@ def compare(saved: Explanation, made: Explanation, notes: tuple[str, ...] = ()) 
     """How a repetition differs from the saved explanation."""
     facts = [*notes]
     if saved.target.index != made.target.index:
-        facts.append(f"explained class: {saved.target.label} then, {made.target.label} now")
+        facts.append(f"target class: {saved.target.label} then, {made.target.label} now")
     facts += _changed("method's", _settings(saved), _settings(made))
     facts += _changed("model", saved.model, made.model)
     facts += _changed("version of", saved.versions, made.versions)

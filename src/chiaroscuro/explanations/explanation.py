@@ -76,7 +76,7 @@ class Explanation:
     ) -> Path:
         """Write figure.png, maps.npz, explanation.json and index.html: all of them or nothing.
 
-        `limits`: colour limits by map, of the pixel view and the smoothed view, to draw several
+        `limits`: color limits by map, of the pixel view and the smoothed view, to draw several
         images on one scale; None takes this image's own. Raises `ResultError` for an existing
         folder.
         """
@@ -92,7 +92,7 @@ class Explanation:
         return load(Path(folder))
 
     def color_limits(self) -> Mapping[str, tuple[float, float]]:
-        """Colour limits by map: of the pixel view and the smoothed view, in the maps' unit."""
+        """Color limits by map: of the pixel view and the smoothed view, in the maps' unit."""
         from chiaroscuro.explanations.sheet import color_limits
 
         return color_limits(self)

@@ -9,24 +9,24 @@ from numpy.typing import NDArray
 
 from chiaroscuro.choices import MAPS, SMOOTHING
 from chiaroscuro.explanations.explanation import Explanation, MapFacts
-from chiaroscuro.images import grey, to_uint8
+from chiaroscuro.images import gray, to_uint8
 from chiaroscuro.render import (
     Bar,
     FigureSheet,
     Frame,
     Panel,
-    class_colours,
+    class_colors,
     one_sided,
     overlay,
     smooth,
 )
-from chiaroscuro.render.colours import OTHER_CLASS, ZERO
+from chiaroscuro.render.colors import OTHER_CLASS, ZERO
 
 CLIP = 0.99
-"""Colour limits are this quantile of a map's non-zero sizes: one pixel cannot darken the rest."""
+"""Color limits are this quantile of a map's non-zero sizes: one pixel cannot darken the rest."""
 
 Limits = Mapping[str, tuple[float, float]]
-"""Colour limits by map: of the pixel view and of the smoothed view, in units of the maps."""
+"""Color limits by map: of the pixel view and of the smoothed view, in units of the maps."""
 
 
 def smoothing_sigma(explanation: Explanation) -> float:
@@ -63,7 +63,7 @@ def _clip(values: NDArray[np.floating[Any]]) -> float:
 
 
 def make_sheet(explanation: Explanation, limits: Limits | None = None) -> FigureSheet:
-    """The figure's contents, with colours at the given limits or the image's own."""
+    """The figure's contents, with colors at the given limits or the image's own."""
     own = limits is None
     limits = color_limits(explanation) if limits is None else limits
     sigma = smoothing_sigma(explanation)
@@ -122,7 +122,7 @@ def _not(explanation: Explanation) -> str:
 
 def _footer(explanation: Explanation, *, own: bool) -> str:
     notes = "".join(f" · {note}" for note in explanation.image.notes)
-    scale = "each map has its own colour scale" if own else "one colour scale for all images"
+    scale = "each map has its own color scale" if own else "one color scale for all images"
     return (
         f"{scale}, clipped at its {100 * CLIP:.0f}th percentile · support: share of pixels in the "
         f"map's mask{notes}"
@@ -134,19 +134,19 @@ def _panel(explanation: Explanation, name: str, limits: Limits, sigma: float) ->
     share = f"{100 * facts.support_pixels:.1f}"
     note = f"{facts.reads}; support\N{NO-BREAK SPACE}{share}\N{NO-BREAK SPACE}%"
     if facts.kind == "class":
-        picture, colours = class_colours(values)
-        return Panel(name, note, picture, None, _winners(explanation, values, colours))
+        picture, colors = class_colors(values)
+        return Panel(name, note, picture, None, _winners(explanation, values, colors))
     soft = smooth(values, sigma)
     fine_limit, soft_limit = limits[name]
     return Panel(
         name,
         note,
-        _colour(explanation, name, facts, values, fine_limit),
-        _colour(explanation, name, facts, soft, soft_limit),
+        _color(explanation, name, facts, values, fine_limit),
+        _color(explanation, name, facts, soft, soft_limit),
     )
 
 
-def _colour(
+def _color(
     explanation: Explanation,
     name: str,
     facts: MapFacts,
@@ -155,18 +155,18 @@ def _colour(
 ) -> NDArray[np.uint8]:
     if facts.kind == "magnitude":
         return one_sided(values, limit, MAPS[name].helps)
-    return overlay(values, limit, grey(explanation.pixels))
+    return overlay(values, limit, gray(explanation.pixels))
 
 
 def _winners(
-    explanation: Explanation, values: NDArray[Any], colours: dict[int, tuple[int, int, int]]
+    explanation: Explanation, values: NDArray[Any], colors: dict[int, tuple[int, int, int]]
 ) -> tuple[tuple[str, tuple[int, int, int]], ...]:
     """Names and shares of the most frequent classes, of all others and of ties: what is shown."""
-    rest = (values >= 0) & ~np.isin(values, [*colours])
-    shown = [(explanation.labels[k], values == k, colour) for k, colour in colours.items()]
+    rest = (values >= 0) & ~np.isin(values, [*colors])
+    shown = [(explanation.labels[k], values == k, color) for k, color in colors.items()]
     shown += [("other classes", rest, OTHER_CLASS), ("a tie", values < 0, ZERO)]
     return tuple(
-        (f"{label} {100 * float(where.mean()):.0f} %", colour)
-        for label, where, colour in shown
+        (f"{label} {100 * float(where.mean()):.0f} %", color)
+        for label, where, color in shown
         if where.any()
     )

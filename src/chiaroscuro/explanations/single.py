@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from chiaroscuro.catalogue import versions
+from chiaroscuro.catalog import versions
 from chiaroscuro.choices import (
     EXPLAIN_MAPS,
     MAPS,
@@ -99,7 +99,7 @@ def explain(
         "maps": list(names),
         "fit": fit or classifier.framing.fit,
         "tie_rule": "a tie with a rival is neither active nor inactive",
-        "scaling": "maps are saved raw; pictures are clipped at the colour limits",
+        "scaling": "maps are saved raw; pictures are clipped at the color limits",
         "seed": found.choices.settings.get("seed"),  # None where nothing is random
         "device": str(batch.device),
         "dtype": str(batch.dtype).removeprefix("torch."),

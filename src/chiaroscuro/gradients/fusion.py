@@ -1,4 +1,4 @@
-"""Neighbouring steps as one, where the first hands its gradient to the second alone."""
+"""Neighboring steps as one, where the first hands its gradient to the second alone."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from chiaroscuro.gradients.tape import Shapes, Tape
 def fused(
     steps: Sequence[Step], shapes: Sequence[Shapes], next_alone: Mapping[int, int]
 ) -> list[Step]:
-    """The steps with normalisations and paddings moved into convolutions, and products joined.
+    """The steps with normalizations and paddings moved into convolutions, and products joined.
 
     A step that was joined into a later one hands on what it is given.
     """

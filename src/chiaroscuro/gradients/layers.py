@@ -1,4 +1,4 @@
-"""Convolutions, normalisations and poolings: what networks for images are made of."""
+"""Convolutions, normalizations and poolings: what networks for images are made of."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -48,7 +48,7 @@ def _layer_norm(entry: Entry) -> Step | None:
 
 
 class _LayerNorm:
-    """PyTorch's own backward, with the values before normalisation repeated for every class.
+    """PyTorch's own backward, with the values before normalization repeated for every class.
 
     They are repeated anew for each call: a network has many such layers, and keeping the copies of
     all of them would cost more memory than it saves time.

@@ -1,4 +1,4 @@
-"""The explained class's gradient alone, averaged over explicit points."""
+"""The target class's gradient alone, averaged over explicit points."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -11,7 +11,7 @@ from chiaroscuro.classifier import Classifier
 class PixelModule(nn.Module):
     """A classifier as an `nn.Module` from pixels in [0, 1] to logits.
 
-    Normalisation is a convolution, so that rules for layers hold for it too. The classifier's own
+    Normalization is a convolution, so that rules for layers hold for it too. The classifier's own
     module is a part of this one, not a copy.
 
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
@@ -22,17 +22,17 @@ class PixelModule(nn.Module):
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
         self.module = classifier.module
-        self.normalise = _normalisation(classifier)
-        # What reads logits out of the module's output, with the normalisation done already.
+        self.normalize = _normalization(classifier)
+        # What reads logits out of the module's output, with the normalization done already.
         self.classifier = copy.copy(classifier)
         self.classifier.mean = self.classifier.std = None
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Logits (B, K)."""
-        return self.classifier.logits(self.normalise(pixels))
+        return self.classifier.logits(self.normalize(pixels))
 
 
-def _normalisation(classifier: Classifier) -> nn.Module:
+def _normalization(classifier: Classifier) -> nn.Module:
     if classifier.mean is None and classifier.std is None:
         return nn.Identity()
     channels = classifier.channels

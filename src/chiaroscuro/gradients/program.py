@@ -105,7 +105,7 @@ class Program:
         return max(1, min(self._chunk // size, busy))
 
     def _legs(self, stages: Sequence[_Stage]) -> list[_Stage]:
-        """Neighbouring stages as one, wherever fewer classes than before need not be taken."""
+        """Neighboring stages as one, wherever fewer classes than before need not be taken."""
         legs: list[_Stage] = []
         for stage in stages:
             if legs and self._fitting(stage) >= self._fitting(legs[-1]):

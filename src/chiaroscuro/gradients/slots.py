@@ -12,7 +12,7 @@ from chiaroscuro.errors import ChoiceError, InputError, ModelError
 def resolve_target(
     target: int | Sequence[int] | Tensor | None, logits: Tensor, *, multi_label: bool
 ) -> Tensor:
-    """The explained class of each image as (B,) indices; None is the predicted class.
+    """The target class of each image as (B,) indices; None is the predicted class.
 
     Raises `ChoiceError` for a wrong count or a class outside 0..K-1, `ModelError` for NaN logits.
     """

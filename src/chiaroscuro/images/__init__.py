@@ -1,6 +1,6 @@
 """File or array to float32 pixels in [0, 1], and where on the photo they lie."""
 
-from chiaroscuro.images.arrays import check_array, grey, to_uint8
+from chiaroscuro.images.arrays import check_array, gray, to_uint8
 from chiaroscuro.images.framing import CropBox, Framing, frame
 from chiaroscuro.images.photos import (
     MAX_PIXELS,
@@ -20,7 +20,7 @@ __all__ = [
     "decode_photo",
     "find_photos",
     "frame",
-    "grey",
+    "gray",
     "open_photo",
     "packaged_photo",
     "to_uint8",

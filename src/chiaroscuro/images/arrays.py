@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from chiaroscuro.errors import ImageError
 
 LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in a grey value (ITU-R BT.601, what Pillow uses)."""
+"""Weights of red, green and blue in a gray value (ITU-R BT.601, what Pillow uses)."""
 
 
 def check_array(array: NDArray[Any], what: str = "image") -> NDArray[np.float32]:
@@ -42,12 +42,12 @@ def check_range(low: float, high: float, what: str) -> None:
     if low < 0 or high > 1:
         raise ImageError(
             f"{what} has values from {low:.4g} to {high:.4g}: expected floats in [0, 1]; "
-            "hand in pixels before normalisation (the Classifier normalises inside)"
+            "hand in pixels before normalization (the Classifier normalizes inside)"
         )
 
 
 def to_uint8(pixels: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
-    """Pixels (C, H, W) in [0, 1] as an 8-bit picture (H, W, 3); grey becomes three equal channels.
+    """Pixels (C, H, W) in [0, 1] as an 8-bit picture (H, W, 3); gray becomes three equal channels.
 
     >>> to_uint8(np.full((1, 1, 1), 0.5, np.float32)).tolist()
     [[[128, 128, 128]]]
@@ -56,7 +56,7 @@ def to_uint8(pixels: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     return np.broadcast_to(picture, (*picture.shape[:2], 3)).copy()
 
 
-def grey(pixels: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+def gray(pixels: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     """Pixels (C, H, W) as brightness (H, W): the one channel, or the BT.601 luma of three."""
     weights = np.asarray((1.0,) if pixels.shape[0] == 1 else LUMA, pixels.dtype)
     brightness: NDArray[np.floating[Any]] = np.einsum("c,chw->hw", weights, pixels)

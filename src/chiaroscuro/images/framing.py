@@ -19,7 +19,7 @@ class Framing:
 
     `size` (H, W) in pixels; None takes photos as they are. `fit`: "crop" scales the photo until it
     covers `canvas` (H, W) and cuts `size` out of the middle, "stretch" scales both sides to
-    `canvas` and cuts too, "pad" scales it into `size` and fills the rest with mid-grey. `canvas` is
+    `canvas` and cuts too, "pad" scales it into `size` and fills the rest with mid-gray. `canvas` is
     `size` unless given.
     """
 
@@ -112,8 +112,8 @@ def _to_pixels(
     cut: Image.Image, channels: int, window: tuple[int, int, int, int], scaled: tuple[int, int]
 ) -> NDArray[np.float32]:
     if cut.mode == "F":
-        grey = np.clip(np.asarray(cut, np.float32), 0, 1)
-        pixels = np.repeat(grey[None], channels, axis=0)
+        gray = np.clip(np.asarray(cut, np.float32), 0, 1)
+        pixels = np.repeat(gray[None], channels, axis=0)
     else:
         picture = cut.convert("L") if channels == 1 else cut
         array = np.asarray(picture, np.float32).reshape(cut.height, cut.width, channels)

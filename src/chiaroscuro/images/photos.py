@@ -35,7 +35,7 @@ _DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 class Photo:
     """A decoded photo.
 
-    `image` is upright: mode "RGB" (8 bit), or "F" with grey values in [0, 1] for 16-bit files.
+    `image` is upright: mode "RGB" (8 bit), or "F" with gray values in [0, 1] for 16-bit files.
     `notes` say in words what reading changed, such as "first of 12 frames". `is_file`: `source` is
     a path that can be opened again. `mode`: the file's own mode, as Pillow names it.
     """
@@ -76,7 +76,7 @@ def decode_photo(data: bytes, source: str) -> Photo:
         image = _open(data)
         _check_size(image, source)
         mode = image.mode
-        upright, notes = _normalise(image)
+        upright, notes = _normalize(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageError(
             f"{source}: over {MAX_PIXELS:,} pixels, refused as a decompression bomb; scale it down"
@@ -92,7 +92,7 @@ def photo_from_image(image: Image.Image, source: str = "image") -> Photo:
     """A Pillow image as a `Photo`: a copy, so the caller's image stays as it is."""
     _check_size(image, source)
     try:
-        upright, notes = _normalise(image.copy())
+        upright, notes = _normalize(image.copy())
     except _BROKEN as error:
         raise ImageError(f"{source}: broken or truncated picture ({error})") from error
     return Photo(upright, source, hashlib.sha256(upright.tobytes()).hexdigest(), notes)
@@ -149,8 +149,8 @@ def _check_size(image: Image.Image, source: str) -> None:
         )
 
 
-def _normalise(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
-    deep_colour = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+def _normalize(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
+    deep_color = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
     image.load()
     notes = []
     frames = getattr(image, "n_frames", 1)
@@ -160,9 +160,9 @@ def _normalise(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
         notes.append("turned upright by its EXIF mark")
     upright = ImageOps.exif_transpose(image)
     if upright.mode in _DEEP_MODES:
-        grey, note = _deep_grey(upright)
-        return grey, (*notes, note)
-    if deep_colour:
+        gray, note = _deep_gray(upright)
+        return gray, (*notes, note)
+    if deep_color:
         notes.append("16 bits a channel, read as 8")
     if upright.has_transparency_data:
         notes.append("alpha laid on white")
@@ -173,12 +173,12 @@ def _normalise(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     return upright.convert("RGB"), tuple(notes)
 
 
-def _deep_grey(image: Image.Image) -> tuple[Image.Image, str]:
-    """16-bit and 32-bit grey values scaled to [0, 1], floats taken as they are; what was done."""
+def _deep_gray(image: Image.Image) -> tuple[Image.Image, str]:
+    """16-bit and 32-bit gray values scaled to [0, 1], floats taken as they are; what was done."""
     values = np.asarray(image, dtype=np.float64)
     top = 1 if image.mode == "F" else 65535
     scaled = np.clip(np.nan_to_num(values / top), 0, 1)
-    note = "more than 8 bits, read as grey"
+    note = "more than 8 bits, read as gray"
     if not np.array_equal(scaled, values / top):
         note += f", values outside 0..{top} clipped"
     return Image.fromarray(scaled.astype(np.float32), mode="F"), note

@@ -11,7 +11,7 @@ class DeletionCurve:
     """What deleting a map's highest pixels did to B images at F fractions.
 
     `allegiance` (B, F): whether the predicted class is still that of the untouched image.
-    `probability` and `logit` (B, F) of the explained class. `changed` (B, F): pixels whose value
+    `probability` and `logit` (B, F) of the target class. `changed` (B, F): pixels whose value
     really became another; `removed` (B, F): pixels that the mask took.
     """
 

@@ -76,7 +76,7 @@ def deletion_curve(
     back. `protocol` "paper" deletes as the published code does: the pixels strictly above the value
     at place round(p H W) of the scaled map, so never its zeros. "matched" deletes exactly
     round(p H W) pixels of every map, ties in a random order drawn from `seed`; a dict then also
-    gets the controls "random" and "inverted:NAME". `target` (B,) is the explained class, default
+    gets the controls "random" and "inverted:NAME". `target` (B,) is the target class, default
     the predicted one; allegiance is to the predicted class of the untouched image either way.
 
     Raises `ImageError` for other pixels, `InputError` for maps that do not fit them, `ChoiceError`

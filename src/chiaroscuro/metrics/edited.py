@@ -141,7 +141,7 @@ class _Distinct:
         own = _numbers("images", len(keys))[:, None].numpy()  # equal sets of two images stay apart
         marked: NDArray[np.int64] = keys.cpu().numpy() + own
         _, first, place = np.unique(marked.ravel(), return_index=True, return_inverse=True)
-        # In the order of the images, so that neighbours share what they read.
+        # In the order of the images, so that neighbors share what they read.
         order = np.argsort(first)
         new = np.empty_like(order)
         new[order] = np.arange(len(order))

@@ -1,4 +1,4 @@
-"""The article's networks, and any network with a new last layer."""
+"""The paper's networks, and any network with a new last layer."""
 
 from collections import OrderedDict
 
@@ -8,7 +8,7 @@ WIDTHS = (32, 64, 128)
 
 
 def basic_cnn(classes: int = 10) -> nn.Module:
-    """The article's small network: 495,146 parameters for 10 classes.
+    """The paper's small network: 495,146 parameters for 10 classes.
 
     conv 7x7 stride 2 (3 -> 32), ReLU, max-pool 3x3 stride 2, three blocks of three 3x3 convolutions
     (32, 64, 128 channels, the second of stride 2), each with ReLU, global average, linear layer.

@@ -20,7 +20,7 @@ def load(path: str, function: str) -> Classifier:
     source = Path(path)
     if not source.is_file():
         raise ModelError(f"{spec}: no such file {source}")
-    with _neighbours(source):
+    with _neighbors(source):
         make = getattr(_run(source, spec), function, None)
         if not callable(make):
             raise ModelError(f"{spec}: {source} has no function {function!r}")
@@ -63,7 +63,7 @@ def _run(source: Path, spec: str) -> ModuleType:
 
 
 @contextmanager
-def _neighbours(source: Path) -> Iterator[None]:
+def _neighbors(source: Path) -> Iterator[None]:
     """Inside, files beside the source can be imported."""
     folder = str(source.resolve().parent)
     sys.path.insert(0, folder)

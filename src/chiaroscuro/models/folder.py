@@ -10,7 +10,7 @@
     labels        class names, or null
     multi_label   true or false
     channels      3 or 1
-    name, origin  what results say of it: weights, licence, training, ...
+    name, origin  what results say of it: weights, license, training, ...
 
 `model.safetensors` holds the module's state dict. Neither file can run code.
 """

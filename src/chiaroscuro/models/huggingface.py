@@ -41,9 +41,9 @@ def load(name: str) -> Classifier:
 
 
 def build(module: nn.Module, processor: Any, spec: str) -> Classifier:
-    """A transformers module with the size, normalisation and names of its processor and config."""
+    """A transformers module with the size, normalization and names of its processor and config."""
     config = cast(Any, module).config
-    mean, std = _normalisation(processor)
+    mean, std = _normalization(processor)
     return Classifier(
         module,
         mean=mean,
@@ -56,12 +56,12 @@ def build(module: nn.Module, processor: Any, spec: str) -> Classifier:
         origin={
             "architecture": f"transformers:{type(module).__name__}",
             "weights": spec,
-            "licence": "see the model's card",
+            "license": "see the model's card",
         },
     )
 
 
-def _normalisation(processor: Any) -> tuple[list[float] | None, list[float] | None]:
+def _normalization(processor: Any) -> tuple[list[float] | None, list[float] | None]:
     """Mean and std for pixels in [0, 1], with the processor's own rescaling worked in.
 
     The processor computes (255 p f - o - mean) / std with factor f and offset o (0 or 1);
@@ -103,7 +103,7 @@ def _sides(size: Any) -> tuple[int, int]:
 def _check_processor(classifier: Classifier, processor: Any) -> None:
     """Raise `ModelError` when the processor does what size, mean and std do not express.
 
-    Some turn colours round or enlarge by a fixed factor. A smooth picture goes both ways.
+    Some turn colors round or enlarge by a fixed factor. A smooth picture goes both ways.
     """
     height, width = classifier.size or (96, 128)
     down, across = np.linspace(0, 1, 2 * height)[:, None], np.linspace(0, 1, 2 * width)[None]
@@ -121,5 +121,5 @@ def _check_processor(classifier: Classifier, processor: Any) -> None:
     if ours.shape != theirs.shape or np.abs(ours - theirs).mean() > _AGREE * np.ptp(ours):
         raise ModelError(
             f"{classifier.name}: its image processor ({type(processor).__name__}) does more than "
-            "resize, cut and normalise; wrap it with FILE.py:FACTORY and a Classifier of your own"
+            "resize, cut and normalize; wrap it with FILE.py:FACTORY and a Classifier of your own"
         )

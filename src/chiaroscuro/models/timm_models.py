@@ -32,7 +32,7 @@ def load(name: str) -> Classifier:
 
 
 def build(module: nn.Module, spec: str) -> Classifier:
-    """A timm module with the size, normalisation and names of its own configuration."""
+    """A timm module with the size, normalization and names of its own configuration."""
     data = resolve_model_data_config(module)
     config = cast(dict[str, Any], module.pretrained_cfg)
     return Classifier(
@@ -46,7 +46,7 @@ def build(module: nn.Module, spec: str) -> Classifier:
         origin={
             "architecture": f"timm:{config.get('architecture', '')}",
             "weights": str(config.get("hf_hub_id") or config.get("url") or spec),
-            "licence": str(config.get("license") or "not stated"),
+            "license": str(config.get("license") or "not stated"),
         },
     )
 

@@ -52,7 +52,7 @@ def load(name: str) -> Classifier:
         origin={
             "architecture": f"torchvision:{model}",
             "weights": str(weights),
-            "licence": "see the torchvision page of these weights",
+            "license": "see the torchvision page of these weights",
         },
     )
 

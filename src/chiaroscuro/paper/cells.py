@@ -1,4 +1,4 @@
-"""The article's experiments: what is trained on what, and the numbers it published."""
+"""The paper's experiments: what is trained on what, and the numbers it published."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from chiaroscuro.training.settings import TrainingSettings
 
 EPOCHS = 50
-"""The article's number of epochs."""
+"""The paper's number of epochs."""
 COLUMNS = {
     "black": ("original", "positive", "active"),
     "white": ("original", "negative", "inactive"),
@@ -16,7 +16,7 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Published:
-    """The article's numbers: test accuracy, and areas under the test curves by map and fill."""
+    """The paper's numbers: test accuracy, and areas under the test curves by map and fill."""
 
     accuracy: float
     areas: Mapping[tuple[str, str], float]
@@ -24,7 +24,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Cell:
-    """One network on one data set. `note`: how it differs from the article, where it does."""
+    """One network on one data set. `note`: how it differs from the paper, where it does."""
 
     name: str
     title: str
@@ -49,7 +49,7 @@ def _published(accuracy: float, black: tuple[float, ...], white: tuple[float, ..
 
 def _imagenette(architecture: str, *, pretrained: bool = False) -> TrainingSettings:
     return TrainingSettings(
-        architecture, "imagenette", size=(224, 224), colour_only=True,
+        architecture, "imagenette", size=(224, 224), rgb_only=True,
         pretrained=pretrained, freeze=pretrained,
     )  # fmt: skip
 
@@ -86,11 +86,11 @@ CELLS: dict[str, Cell] = {
         Cell(
             "imagenette-efficientnet-lite0", "Imagenette, EfficientNet-Lite0, pre-trained",
             TrainingSettings(
-                "efficientnet-lite0", "imagenette", colour_only=True, pretrained=True,
-                freeze=True, features_once=True, normalize=True,
+                "efficientnet-lite0", "imagenette", rgb_only=True, pretrained=True,
+                freeze=True, cache_features=True, normalize=True,
             ),
-            note="not in the article: its weights come with the installation; the body's own "
-            "normalisation, and features computed once",
+            note="not in the paper: its weights come with the installation; the body's own "
+            "normalization, and features computed once",
         ),
     )
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The article's six claims, each with the figures that answer it."""
+"""The paper's six claims, each with the figures that answer it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -132,7 +132,7 @@ def _flattening(results: Sequence[CellResult]) -> Answer:
 
 
 def _range(shares: Sequence[float]) -> str:
-    """Shares as per cent: 36, or 36 to 41."""
+    """Shares as percent: 36, or 36 to 41."""
     low, high = (f"{100 * share:.0f}" for share in (min(shares), max(shares)))
     return low if low == high else f"{low} to {high}"
 
@@ -149,28 +149,28 @@ def _noise(results: Sequence[CellResult], sharpness: Mapping[str, Sharpness]) ->
     """Claim 3: how unequal, and how smooth, the maps are."""
     rows = []
     beats: dict[str, Callable[[str], int]] = {}
-    for measure in ("gini", "neighbours"):
+    for measure in ("gini", "neighbors"):
         beats[measure] = _counter(results, sharpness, measure)
     for result in results:
         found = sharpness[result.cell.name]
         for name in PAPER_MAPS:
             cells = [
                 "{:.3f} [{:.3f}, {:.3f}]".format(*found[measure][name])
-                for measure in ("gini", "neighbours")
+                for measure in ("gini", "neighbors")
             ]
             rows.append([result.cell.title, name, *cells])
     said = [
         f"{name}: more concentrated than original in {beats['gini'](name)}, smoother between "
-        f"neighbours in {beats['neighbours'](name)} of {len(results)} networks."
+        f"neighbors in {beats['neighbors'](name)} of {len(results)} networks."
         for name in PAPER_MAPS
         if name != "original"
     ]
     note = (
         "Means over test images with bootstrap intervals. Gini: 0 when the map lies evenly on all "
-        "pixels, near 1 when on one. Neighbours: correlation of a map with itself one pixel on; "
+        "pixels, near 1 when on one. Neighbors: correlation of a map with itself one pixel on; "
         "white noise has 0. Zeros alone raise the first, so only both together would mean sharper."
     )
-    columns = ["network", "map", "Gini [95 %]", "neighbours [95 %]"]
+    columns = ["network", "map", "Gini [95 %]", "neighbors [95 %]"]
     return Answer(
         "3. The maps are sharper (less noise) than the original.",
         said,

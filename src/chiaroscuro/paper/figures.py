@@ -1,4 +1,4 @@
-"""The article's figures: examples in 'hot' colours, and curves for test and training images."""
+"""The paper's figures: examples in 'hot' colors, and curves for test and training images."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ _SPLIT = {"test": "test", "train": "training"}
 
 
 def draw_cell_curves(result: CellResult, protocol: str, path: Path) -> None:
-    """Black- and white-deletion, test and training images: allegiance against per cent deleted."""
+    """Black- and white-deletion, test and training images: allegiance against percent deleted."""
     panels = []
     for split in SPLITS:
         summary = result.summaries[split]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from chiaroscuro.catalogue import versions
+from chiaroscuro.catalog import versions
 from chiaroscuro.choices import check_names
 from chiaroscuro.data import load_images
 from chiaroscuro.errors import ChiaroscuroError, InputError
@@ -35,11 +35,11 @@ _QUICK = Extent(
 
 @dataclass(frozen=True, slots=True)
 class PaperSettings:
-    """What of the article is made anew.
+    """What of the paper is made anew.
 
     `cells`: names of `CELLS`, () for all. `quick`: few epochs on few images, to see it work; its
-    numbers mean nothing. `epochs` and `test_limit`: None for the article's own. `train_limit`:
-    training images for their curves, None for all; the article does not say how many.
+    numbers mean nothing. `epochs` and `test_limit`: None for the paper's own. `train_limit`:
+    training images for their curves, None for all; the paper does not say how many.
     `data_root`: a folder that holds the data sets' folders, None for the hub.
     """
 
@@ -65,7 +65,7 @@ class PaperSettings:
 
 @dataclass(frozen=True)
 class PaperWatcher:
-    """What is told while the article is made anew."""
+    """What is told while the paper is made anew."""
 
     training: Watcher = SILENT
     on_cell: Callable[[Cell], object] = lambda cell: None
@@ -151,7 +151,7 @@ def _sharpness(result: CellResult, out: Path, settings: PaperSettings) -> Sharpn
         settings.data_root,
     )  # fmt: skip
     return measure_sharpness(
-        result.classifier, images, colour_only=cell.training.colour_only,
+        result.classifier, images, rgb_only=cell.training.rgb_only,
         resamples=settings.extent.resamples, seed=settings.seed,
     )  # fmt: skip
 
@@ -169,7 +169,7 @@ def _draw(out: Path, settings: PaperSettings, results: Sequence[CellResult]) -> 
             Figure(
                 f"figures/examples-{name}.png",
                 f"{title}: one random correctly classified test image a class, drawn once for all "
-                "networks of its data set, with the five maps in 'hot' colours.",
+                "networks of its data set, with the five maps in 'hot' colors.",
             )
         )
         for protocol in ("paper", "matched"):
@@ -213,7 +213,7 @@ def _text(
     facts: Sequence[str],
 ) -> str:
     parts = [
-        "# The article's tables and figures, made anew\n",
+        "# The paper's tables and figures, made anew\n",
         *(f"- {fact}" for fact in facts),
         "",
     ]

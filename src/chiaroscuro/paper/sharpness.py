@@ -1,4 +1,4 @@
-"""How noisy a map is: numbers for the article's third claim."""
+"""How noisy a map is: numbers for the paper's third claim."""
 
 from collections.abc import Mapping
 
@@ -14,7 +14,7 @@ from chiaroscuro.gradients import class_gradients
 from chiaroscuro.maps import saliency_maps
 from chiaroscuro.metrics.intervals import BootstrapMeans
 
-MEASURES = ("gini", "neighbours")
+MEASURES = ("gini", "neighbors")
 
 
 def gini(values: Tensor) -> Tensor:
@@ -34,11 +34,11 @@ def gini(values: Tensor) -> Tensor:
     return torch.where(total > 0, found, torch.zeros_like(total))
 
 
-def neighbours(values: Tensor) -> Tensor:
+def neighbors(values: Tensor) -> Tensor:
     """Correlation of each map with itself one pixel to the right and one below (B,): 0 is noise.
 
     >>> ramp = torch.arange(4.0).expand(1, 4, 4)
-    >>> round(float(neighbours(ramp)), 2)
+    >>> round(float(neighbors(ramp)), 2)
     0.88
     """
     found = values.double()
@@ -53,11 +53,11 @@ def neighbours(values: Tensor) -> Tensor:
 
 
 def measure_sharpness(
-    classifier: Classifier, images: ImageSet, *, colour_only: bool, resamples: int, seed: int
+    classifier: Classifier, images: ImageSet, *, rgb_only: bool, resamples: int, seed: int
 ) -> Mapping[str, Mapping[str, tuple[float, float, float]]]:
     """Mean of each measure by map, with its 95 % interval over images: {measure: {map: ...}}."""
     means = BootstrapMeans(len(MEASURES) * len(PAPER_MAPS), resamples, seed)
-    for batch in read_batches(images, classifier.framing, 16, colour_only=colour_only):
+    for batch in read_batches(images, classifier.framing, 16, rgb_only=rgb_only):
         if batch.pixels:
             pixels = torch.from_numpy(np.stack(batch.pixels))
             maps = saliency_maps(class_gradients(classifier, pixels), PAPER_MAPS)
@@ -76,5 +76,5 @@ def measure_sharpness(
 
 
 def _rows(maps: Mapping[str, Tensor]) -> NDArray[np.float64]:
-    columns = [call(maps[name]) for call in (gini, neighbours) for name in PAPER_MAPS]
+    columns = [call(maps[name]) for call in (gini, neighbors) for name in PAPER_MAPS]
     return torch.stack(columns, dim=1).cpu().numpy()

@@ -1,4 +1,4 @@
-"""The article's three tables with ours beside, and the matched protocol's."""
+"""The paper's three tables with ours beside, and the matched protocol's."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -34,7 +34,7 @@ def accuracy_table(results: Sequence[CellResult], missing: Mapping[str, str]) ->
     rows += [[title, f"not run: {why}", *[_NONE] * 6] for title, why in missing.items()]
     return Table(
         "Table 1. Test accuracy",
-        ["network", "ours [95 %]", "article", "difference", "epochs", "trained on", "tested on",
+        ["network", "ours [95 %]", "paper", "difference", "epochs", "trained on", "tested on",
          "training time"],
         rows,
         "Last epoch, never chosen by test accuracy; Wilson's interval over test images.",
@@ -42,7 +42,7 @@ def accuracy_table(results: Sequence[CellResult], missing: Mapping[str, str]) ->
 
 
 def area_table(number: int, fill: str, results: Sequence[CellResult]) -> Table:
-    """Tables 2 and 3: area under the test curve as published, beside the article's."""
+    """Tables 2 and 3: area under the test curve as published, beside the paper's."""
     rows = []
     for result, name in _rows(results, fill):
         ours = find_curve(result.summaries["test"], "paper", name, fill)["area"]
@@ -62,7 +62,7 @@ def area_table(number: int, fill: str, results: Sequence[CellResult]) -> Table:
         )
     return Table(
         f"Table {number}. Area under the allegiance curve, {fill}-deletion, test images",
-        ["network", "map", "ours [95 %]", "article", "difference [95 %]", "images"],
+        ["network", "map", "ours [95 %]", "paper", "difference [95 %]", "images"],
         rows,
         "The published protocol; trapezoids over 0 to 0.9, not divided by 0.9; lower is better. "
         "Bootstrap intervals over images.",
@@ -84,7 +84,7 @@ def matched_table(fill: str, results: Sequence[CellResult]) -> Table:
         ["network", "map", "test [95 %]", "training [95 %]"],
         rows,
         "Exactly round(p H W) pixels for every map, ties in random order; no counterpart in the "
-        "article.",
+        "paper.",
     )
 
 
@@ -115,5 +115,5 @@ def _duration(seconds: float) -> str:
 
 
 def cell_notes(results: Sequence[CellResult]) -> list[tuple[Cell, str]]:
-    """What makes a cell differ from the article's."""
+    """What makes a cell differ from the paper's."""
     return [(result.cell, result.cell.note) for result in results if result.cell.note]

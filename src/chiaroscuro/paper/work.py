@@ -19,9 +19,9 @@ from chiaroscuro.training.run import SILENT, Watcher
 
 SPLITS = ("test", "train")
 TEST_SPLIT = {"cifar10": "test", "imagenette": "validation"}
-"""What the article calls the test set."""
+"""What the paper calls the test set."""
 METHODS = ("smoothgrad", "integrated-gradients")
-"""Gradient methods that the article's last claim is measured with, beside the plain gradient."""
+"""Gradient methods that the paper's last claim is measured with, beside the plain gradient."""
 _FREE = ("epochs", "limit")
 """Settings that a kept network may differ in; what it was trained with is reported."""
 
@@ -30,7 +30,7 @@ OnImages = Callable[[str, int, int | None, int], object]
 
 @dataclass(frozen=True)
 class Extent:
-    """How far a cell goes; None for all images, and for the article's epochs."""
+    """How far a cell goes; None for all images, and for the paper's epochs."""
 
     epochs: int | None = None
     images: int | None = None
@@ -91,7 +91,7 @@ def work_cell(
             limit=limits[split],
             seed=seed,
             maps=PAPER_MAPS,
-            colour_only=cell.training.colour_only,
+            rgb_only=cell.training.rgb_only,
             resamples=extent.resamples,
             flips=extent.flips,
         )
@@ -115,7 +115,7 @@ def _try_methods(
     data_root: Path | None,
     on_images: OnImages,
 ) -> None:
-    """The article's maps through other gradient methods, on some of the test images."""
+    """The paper's maps through other gradient methods, on some of the test images."""
     least = min(extent.method_limit, extent.test_limit or extent.method_limit)
     for method in METHODS:
         wanted = replace(

@@ -1,7 +1,7 @@
 """NumPy arrays to pictures. Knows no method and no torch."""
 
 from chiaroscuro.render.change import ChangeSheet, Shift, draw_change
-from chiaroscuro.render.colours import class_colours, one_sided, overlay, two_sided
+from chiaroscuro.render.colors import class_colors, one_sided, overlay, two_sided
 from chiaroscuro.render.curves import (
     Curve,
     CurvePanel,
@@ -24,7 +24,7 @@ __all__ = [
     "Frame",
     "Panel",
     "Shift",
-    "class_colours",
+    "class_colors",
     "draw_change",
     "draw_curves",
     "draw_figure",

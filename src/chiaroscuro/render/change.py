@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from chiaroscuro.render.colours import Rgb
+from chiaroscuro.render.colors import Rgb
 from chiaroscuro.render.curves import FAINT, GRID, INK, Curve, line_style
 from chiaroscuro.render.labels import percent
 
@@ -60,12 +60,12 @@ def draw_change(sheet: ChangeSheet, path: Path) -> None:
         1, 2, left=0.02, right=0.975, top=3.75 / height, bottom=0.95 / height, wspace=0.16,
         width_ratios=[1, 0.92],
     )  # fmt: skip
-    for y, text, size, colour in (
+    for y, text, size, color in (
         (1 - 0.36 / height, sheet.title, 17, INK),
         (1 - 0.68 / height, sheet.subtitle, 10.5, FAINT),
         (0.22 / height, sheet.footer, 8.5, FAINT),
     ):
-        figure.text(0.02, y, text, fontsize=size, color=colour, va="center", parse_math=False)
+        figure.text(0.02, y, text, fontsize=size, color=color, va="center", parse_math=False)
     titles = ("before", "after", "after, changed pixels outlined")
     shown = (sheet.before, sheet.after, sheet.outlined)
     for column, (title, picture, note) in enumerate(zip(titles, shown, sheet.notes, strict=True)):
@@ -89,7 +89,7 @@ def _picture(axes: Axes, picture: Rgb, title: str, note: str) -> None:
 
 
 def _draw_shifts(axes: Axes, shifts: Sequence[Shift]) -> None:
-    """Two bars a class, before in grey and after in black, with the logit's change in words."""
+    """Two bars a class, before in gray and after in black, with the logit's change in words."""
     places = np.arange(len(shifts), dtype=float)
     axes.barh(places - 0.02, [s.before for s in shifts], height=0.2, color=_BEFORE)
     axes.barh(places + 0.2, [s.after for s in shifts], height=0.2, color=INK)
@@ -107,20 +107,20 @@ def _draw_shifts(axes: Axes, shifts: Sequence[Shift]) -> None:
     axes.set(xlim=(0, 1.0), ylim=(len(shifts) - 0.45, -0.75))
     axes.set_axis_off()
     axes.set_title(
-        "what it says, before (grey) and after (black); explained class in bold", fontsize=11,
+        "what it says, before (gray) and after (black); target class in bold", fontsize=11,
         color=INK, pad=4, loc="left",
     )  # fmt: skip
 
 
 def _draw_way(axes: Axes, sheet: ChangeSheet) -> None:
-    """The explained logit on the way: a straight promise, and what comes."""
+    """The target logit on the way: a straight promise, and what comes."""
     if sheet.holds > 0:
         axes.axvspan(0, 100 * sheet.holds, color="#f3efe6", linewidth=0)
     axes.axhline(0, color="#b9bcc4", linewidth=0.8)
     for curve in sheet.curves:
-        colour, style = line_style(curve.name)
+        color, style = line_style(curve.name)
         x = 100 * np.asarray(curve.x)
-        axes.plot(x, curve.y, color=colour, linestyle=style, linewidth=1.9, label=curve.name)
+        axes.plot(x, curve.y, color=color, linestyle=style, linewidth=1.9, label=curve.name)
     axes.set_xlim(0, 100)
     axes.grid(color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
@@ -130,7 +130,7 @@ def _draw_way(axes: Axes, sheet: ChangeSheet) -> None:
         spine.set_color("#b9bcc4")
     axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc="best")
     axes.set_xlabel("part of the change made (%)", fontsize=10, color=INK)
-    axes.set_ylabel("change of the explained logit", fontsize=10, color=INK)
+    axes.set_ylabel("change of the target logit", fontsize=10, color=INK)
     axes.set_title(_holding(sheet.holds), fontsize=11, color=INK, pad=4, loc="left")
 
 

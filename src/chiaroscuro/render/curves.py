@@ -1,4 +1,4 @@
-"""Curves with bands in panels, each name in a colour of its own, written at the line's end."""
+"""Curves with bands in panels, each name in a color of its own, written at the line's end."""
 
 import io
 import textwrap
@@ -48,7 +48,7 @@ _STYLES: dict[str, tuple[str, Line]] = {
     "foretold": ("#8a5a00", "--"),
     "real": (INK, "-"),
 }
-"""Colour and line by map; orange where brighter helps, blue where darker does."""
+"""Color and line by map; orange where brighter helps, blue where darker does."""
 _OTHERS = ("#6d4c41", "#5c6bc0", "#827717", "#c2185b", "#00838f")
 _INVERTED = "inverted:"
 _FILES: dict[str, dict[str, Any]] = {
@@ -80,7 +80,7 @@ class CurvePanel:
 
 @dataclass(frozen=True, eq=False)
 class CurveSheet:
-    """A figure of panels that share their axes' meaning; `percent_x` writes shares as per cent."""
+    """A figure of panels that share their axes' meaning; `percent_x` writes shares as percent."""
 
     title: str
     subtitle: str
@@ -118,7 +118,7 @@ def svg_text(sheet: CurveSheet) -> str:
 
 
 def line_style(name: str) -> tuple[str, Line]:
-    """Colour and line style of a name: the same in every figure."""
+    """Color and line style of a name: the same in every figure."""
     if name.startswith(_INVERTED):
         return line_style(name.removeprefix(_INVERTED))[0], "-."
     if name in _STYLES:
@@ -171,7 +171,7 @@ def _figure(sheet: CurveSheet) -> Figure:
 
 def _write_texts(figure: Figure, sheet: CurveSheet, width: float, height: float) -> None:
     """Title, subtitle and footer: smaller where they do not fit the width, then cut."""
-    for y, text, size, colour in (
+    for y, text, size, color in (
         (1 - 0.3 / height, sheet.title, 14.0, INK),
         (1 - 0.6 / height, sheet.subtitle, 9.5, FAINT),
         (0.18 / height, sheet.footer, 8.5, FAINT),
@@ -181,7 +181,7 @@ def _write_texts(figure: Figure, sheet: CurveSheet, width: float, height: float)
         most = int(room / fitting)
         shown = text if len(text) <= most else f"{text[: most - 1]}…"
         figure.text(
-            0.2 / width, y, shown, fontsize=fitting, color=colour, va="center", parse_math=False
+            0.2 / width, y, shown, fontsize=fitting, color=color, va="center", parse_math=False
         )
 
 
@@ -189,8 +189,8 @@ def _draw_panel(axes: Axes, panel: CurvePanel, sheet: CurveSheet) -> None:
     for curve in panel.curves:
         x = _across(curve, sheet)
         if curve.low is not None and curve.high is not None:
-            colour = line_style(curve.name)[0]
-            axes.fill_between(x, curve.low, curve.high, color=colour, alpha=0.13, linewidth=0)
+            color = line_style(curve.name)[0]
+            axes.fill_between(x, curve.low, curve.high, color=color, alpha=0.13, linewidth=0)
         axes.plot(x, curve.y, **_look(curve.name))
     # A given height spares laying the titles out around the ticks, at every draw.
     place: dict[str, Any] = {"y": 1, "pad": 6, "parse_math": False}
@@ -237,10 +237,10 @@ def _draw_names(axes: Axes, panel: CurvePanel, sheet: CurveSheet, span: float) -
 
 
 def _look(name: str) -> dict[str, Any]:
-    colour, style = line_style(name)
+    color, style = line_style(name)
     thin = name.startswith(_INVERTED)
     return {
-        "color": colour, "linestyle": style, "linewidth": _THIN if thin else _WIDE,
+        "color": color, "linestyle": style, "linewidth": _THIN if thin else _WIDE,
         "alpha": 0.75 if thin else 1.0,
     }  # fmt: skip
 

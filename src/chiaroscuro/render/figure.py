@@ -13,7 +13,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from chiaroscuro.render.colours import BRIGHTER, DARKER, ZERO, Rgb
+from chiaroscuro.render.colors import BRIGHTER, DARKER, ZERO, Rgb
 from chiaroscuro.render.labels import percent
 
 INK, FAINT = "#1b1d22", "#6b6f78"
@@ -95,8 +95,8 @@ def draw_figure(sheet: FigureSheet, path: Path) -> None:
         figure.savefig(path, metadata={"Software": None})
 
 
-def _text(figure: Figure, x: float, y: float, text: str, size: float, colour: str) -> None:
-    figure.text(x, y, text, fontsize=size, color=colour, ha="left", va="center", parse_math=False)
+def _text(figure: Figure, x: float, y: float, text: str, size: float, color: str) -> None:
+    figure.text(x, y, text, fontsize=size, color=color, ha="left", va="center", parse_math=False)
 
 
 def _picture(axes: Axes, picture: Rgb, title: str, note: str) -> None:
@@ -117,9 +117,9 @@ def _draw_smoothed(axes: Axes, panel: Panel, smoothing: str) -> None:
         return
     axes.set(xlim=(0, 1), ylim=(0, 1))
     axes.set_axis_off()
-    for row, (label, colour) in enumerate(panel.legend):
+    for row, (label, color) in enumerate(panel.legend):
         height = 0.94 - 0.11 * row  # nine rows: seven classes, others, ties
-        axes.add_patch(Rectangle((0.04, height - 0.035), 0.07, 0.07, color=_hex(colour)))
+        axes.add_patch(Rectangle((0.04, height - 0.035), 0.07, 0.07, color=_hex(color)))
         text = textwrap.shorten(label, 30, placeholder=" …")
         axes.text(0.15, height, text, fontsize=8.5, color=INK, va="center", parse_math=False)
 
@@ -127,11 +127,11 @@ def _draw_smoothed(axes: Axes, panel: Panel, smoothing: str) -> None:
 def _draw_frame(axes: Axes, frame: Frame) -> None:
     _picture(axes, frame.photo, "the photo, and what the network sees of it", "")
     height, width = frame.photo.shape[:2]
-    for colour, line in (("white", 4.0), (INK, 1.6)):
+    for color, line in (("white", 4.0), (INK, 1.6)):
         axes.add_patch(
             Rectangle(
                 (frame.left - 0.5, frame.top - 0.5), frame.right - frame.left,
-                frame.bottom - frame.top, fill=False, edgecolor=colour, linewidth=line,
+                frame.bottom - frame.top, fill=False, edgecolor=color, linewidth=line,
                 clip_on=False,
             )
         )  # fmt: skip
@@ -142,8 +142,8 @@ def _draw_frame(axes: Axes, frame: Frame) -> None:
 def _draw_bars(axes: Axes, bars: Sequence[Bar]) -> None:
     places = np.arange(len(bars))
     shares = [bar.share for bar in bars]
-    colours = [INK if bar.explained else "#b9bcc4" for bar in bars]
-    axes.barh(places, shares, height=0.32, color=colours)
+    colors = [INK if bar.explained else "#b9bcc4" for bar in bars]
+    axes.barh(places, shares, height=0.32, color=colors)
     for place, bar in zip(places, bars, strict=True):
         weight = "bold" if bar.explained else "normal"
         text = f"{textwrap.shorten(bar.label, 44, placeholder=' …')}   {percent(bar.share)}"
@@ -153,12 +153,12 @@ def _draw_bars(axes: Axes, bars: Sequence[Bar]) -> None:
         )  # fmt: skip
     axes.set(xlim=(-0.06, 1.02), ylim=(len(bars) - 0.5, -0.8))
     axes.set_axis_off()
-    axes.set_title("what it says (explained class in black)", fontsize=11, color=INK, pad=4)
+    axes.set_title("what it says (target class in black)", fontsize=11, color=INK, pad=4)
 
 
 def _draw_key(axes: Axes) -> None:
     """The two-sided scale with its two words, upright, zero in the middle."""
-    stops = [tuple(v / 255 for v in colour) for colour in (DARKER, (150, 150, 150), BRIGHTER)]
+    stops = [tuple(v / 255 for v in color) for color in (DARKER, (150, 150, 150), BRIGHTER)]
     scale = LinearSegmentedColormap.from_list("signed", stops)
     axes.imshow(np.linspace(1, -1, 256)[:, None], cmap=scale, aspect="auto", extent=(0, 0.12, 0, 1))
     axes.set(xlim=(0, 1), ylim=(-0.02, 1.02))
@@ -167,12 +167,12 @@ def _draw_key(axes: Axes) -> None:
         (0.5, "no effect shown", FAINT),
         (0.06, "darker helps", _hex(DARKER)),
     )
-    for height, word, colour in words:
-        axes.text(0.18, height, word, va="center", fontsize=10.5, color=colour)
+    for height, word, color in words:
+        axes.text(0.18, height, word, va="center", fontsize=10.5, color=color)
     axes.text(0.18, 0.28, "in the maps, zero\nis near-black", fontsize=8, color=_hex(ZERO))
     axes.set_axis_off()
-    axes.set_title("how to read the colours", fontsize=11, color=INK, pad=4)
+    axes.set_title("how to read the colors", fontsize=11, color=INK, pad=4)
 
 
-def _hex(colour: tuple[int, int, int]) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*colour)
+def _hex(color: tuple[int, int, int]) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*color)

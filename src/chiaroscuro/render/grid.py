@@ -1,4 +1,4 @@
-"""Pictures in rows and named columns, as articles show maps side by side."""
+"""Pictures in rows and named columns, as papers show maps side by side."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from chiaroscuro.render.colours import Rgb
+from chiaroscuro.render.colors import Rgb
 from chiaroscuro.render.figure import FAINT, INK
 
 _SIDE = 1.25
@@ -29,7 +29,7 @@ class GridSheet:
 
 
 def hot(values: NDArray[np.floating[Any]]) -> Rgb:
-    """A map scaled to [0, 1] by its extremes, in the 'hot' colours of the article's figures."""
+    """A map scaled to [0, 1] by its extremes, in the 'hot' colors of the paper's figures."""
     low, high = float(values.min()), float(values.max())
     scaled = (values - low) / (high - low) if high > low else np.zeros(values.shape)
     return np.asarray(mpl.colormaps["hot"](scaled, bytes=True)[..., :3])

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 def percent(share: float) -> str:
-    """A share in per cent; one that is not quite none or all says so.
+    """A share in percent; one that is not quite none or all says so.
 
     >>> percent(0.123), percent(0.0001), percent(0.9999)
     ('12.3 %', '< 0.1 %', '> 99.9 %')
@@ -41,7 +41,7 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> NDAr
 
 
 def _rising(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The non-decreasing sequence nearest to the values: neighbours that fall share their mean."""
+    """The non-decreasing sequence nearest to the values: neighbors that fall share their mean."""
     blocks: list[tuple[float, int]] = []
     for value in values.tolist():
         mean, size = value, 1

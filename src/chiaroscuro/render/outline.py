@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from chiaroscuro.render.colours import Rgb
+from chiaroscuro.render.colors import Rgb
 
 OUTLINE = (255, 0, 170)
-"""A hue that neither photos nor the maps' two colours have much of."""
+"""A hue that neither photos nor the maps' two colors have much of."""
 _SIDE = 896
 
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from chiaroscuro.render.colours import Rgb
+from chiaroscuro.render.colors import Rgb
 from chiaroscuro.render.figure import FAINT, INK, Bar
 
 _SIDE, _GAP, _BARS = 1.75, 0.12, 2.3
@@ -50,12 +50,12 @@ def draw_sides(sheet: SidesSheet, path: Path) -> None:
     height = _TOP + len(sheet.rows) * (_SIDE + _NAME) + _BOTTOM
     figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
-    for y, text, size, colour in (
+    for y, text, size, color in (
         (1 - 0.28 / height, sheet.title, 15.0, INK),
         (1 - 0.56 / height, sheet.subtitle, 9.5, FAINT),
         (0.16 / height, sheet.footer, 8.0, FAINT),
     ):
-        figure.text(0.2 / width, y, text, fontsize=size, color=colour, va="center",
+        figure.text(0.2 / width, y, text, fontsize=size, color=color, va="center",
                     parse_math=False)  # fmt: skip
 
     def axes(left: float, bottom: float, wide: float) -> Axes:

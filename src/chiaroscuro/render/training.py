@@ -65,9 +65,9 @@ def _draw_lines(
     axes: Axes, label: str, lines: Sequence[tuple[str, Sequence[float], str]], *, top: float
 ) -> None:
     count = len(lines[0][1])
-    for _, values, colour in lines:
+    for _, values, color in lines:
         axes.plot(
-            range(1, count + 1), values, color=colour, linewidth=1.9, clip_on=False,
+            range(1, count + 1), values, color=color, linewidth=1.9, clip_on=False,
             marker="o" if count < 12 else None, markersize=4,
         )  # fmt: skip
     axes.set_xlim((1, count) if count > 1 else (0.5, 1.5))
@@ -84,12 +84,12 @@ def _draw_lines(
 
 
 def _label_ends(axes: Axes, lines: Sequence[tuple[str, Sequence[float], str]], top: float) -> None:
-    """Names and last values right of the lines' ends, in their colours, none over another."""
+    """Names and last values right of the lines' ends, in their colors, none over another."""
     above = math.inf
-    for name, values, colour in sorted(lines, key=lambda line: -line[1][-1]):
+    for name, values, color in sorted(lines, key=lambda line: -line[1][-1]):
         value = values[-1]
         above = min(value / top if math.isfinite(value) else 0.0, 1.0, above - _GAP)
         axes.annotate(
             f"{name} {value:.3f}", (1, above), xycoords="axes fraction", xytext=(8, 0),
-            textcoords="offset points", color=colour, fontsize=9.5, va="center",
+            textcoords="offset points", color=color, fontsize=9.5, va="center",
         )  # fmt: skip

@@ -3,7 +3,7 @@
 from chiaroscuro.report.charts import evaluation_charts
 from chiaroscuro.report.comparison import comparison_page
 from chiaroscuro.report.evaluation import Example, evaluation_page
-from chiaroscuro.report.localisation import localisation_page
+from chiaroscuro.report.localization import localization_page
 from chiaroscuro.report.pages import GalleryEntry, explanation_page, gallery_page
 from chiaroscuro.report.promises import promise_charts
 from chiaroscuro.report.sanity import check_charts, check_page, check_section
@@ -24,7 +24,7 @@ __all__ = [
     "explanation_page",
     "gallery_page",
     "latex",
-    "localisation_page",
+    "localization_page",
     "markdown",
     "promise_charts",
     "what_if_page",

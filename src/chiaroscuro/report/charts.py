@@ -10,7 +10,7 @@ NATURAL = {
     "black": ("original", "positive", "active"),
     "white": ("original", "negative", "inactive"),
 }
-"""The maps that the article judges by each fill."""
+"""The maps that the paper judges by each fill."""
 _RANDOM = "random"
 _PROTOCOLS = {
     "paper": "as published: pixels above the map's threshold, never its zeros",
@@ -23,7 +23,7 @@ Row = Mapping[str, Any]
 def evaluation_charts(summary: Mapping[str, Any]) -> list[tuple[str, str, CurveSheet]]:
     """File name, caption and figure of every chart that a summary gives.
 
-    One figure a protocol with the article's maps (all, where the fill has none of its own), and one
+    One figure a protocol with the paper's maps (all, where the fill has none of its own), and one
     with the crossed maps and the inverted orders; a figure without curves is left out.
     """
     sure = f"{100 * summary['choices']['confidence']:.0f} % intervals over images"

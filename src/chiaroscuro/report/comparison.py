@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chiaroscuro.render.colours import Rgb
+from chiaroscuro.render.colors import Rgb
 from chiaroscuro.render.sides import SidesSheet
 from chiaroscuro.report.pages import data_uri, environment
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chiaroscuro.choices import EDIT_MAPS
-from chiaroscuro.render.colours import Rgb
+from chiaroscuro.render.colors import Rgb
 from chiaroscuro.report.charts import fill_title, images_text, is_natural
 from chiaroscuro.report.pages import data_uri, environment
 from chiaroscuro.report.promises import promise_sentences, promise_tables
@@ -231,7 +231,7 @@ def _details(summary: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
         ("model", model["name"]),
         ("model sha256", model.get("sha256")),
         *((f"model {k}", v) for k, v in model["origin"].items() if not isinstance(v, Mapping)),
-        ("normalisation", f"mean {model['mean']}, std {model['std']}, inside the model"),
+        ("normalization", f"mean {model['mean']}, std {model['std']}, inside the model"),
         *((key.replace("_", " "), value) for key, value in summary["choices"].items()),
         ("versions", ", ".join(f"{name} {found}" for name, found in summary["versions"].items())),
     ]

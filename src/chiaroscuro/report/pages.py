@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from chiaroscuro.render import FigureSheet
-from chiaroscuro.render.colours import Rgb
+from chiaroscuro.render.colors import Rgb
 
 _LEVEL = 3
 """Of the pictures' compression: the highest takes 2 to 13 times as long to save a tenth at most."""
@@ -85,7 +85,7 @@ def _optional(picture: Rgb | None) -> str | None:
 def detail_rows(
     about: Mapping[str, Any], display: Mapping[str, Any] | None = None
 ) -> Sequence[tuple[str, str]]:
-    """What it takes to make one image's result again, as rows; `display` holds its colours."""
+    """What it takes to make one image's result again, as rows; `display` holds its colors."""
     image, crop, model = about["image"], about["crop"], about["model"]
     rows = [
         ("photo", f"{image['source']} ({crop['photo_width']} x {crop['photo_height']} px)"),
@@ -98,7 +98,7 @@ def detail_rows(
         ),
         ("model", model["name"]),
         *_origin_rows(model["origin"]),
-        ("normalisation", f"mean {model['mean']}, std {model['std']}, inside the model"),
+        ("normalization", f"mean {model['mean']}, std {model['std']}, inside the model"),
         *((key.replace("_", " "), _plain(value)) for key, value in about["choices"].items()),
         *(_display_rows(display) if display is not None else ()),
         ("versions", _plain(about["versions"])),
@@ -109,10 +109,10 @@ def detail_rows(
 def _display_rows(display: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     limits = display["limits"].items()
     yield (
-        "colour limits",
+        "color limits",
         ", ".join(f"{name} {fine:.3g} (smoothed {soft:.3g})" for name, (fine, soft) in limits),
     )
-    yield "colour scale", f"per {display['scale']}"
+    yield "color scale", f"per {display['scale']}"
 
 
 def _origin_rows(origin: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

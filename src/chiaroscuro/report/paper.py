@@ -1,4 +1,4 @@
-"""The page of the article's tables and figures."""
+"""The page of the paper's tables and figures."""
 
 import base64
 from collections.abc import Sequence

@@ -12,11 +12,11 @@ _NEAR = f"{100 * WHAT_IF_TOLERANCE:.0f} %"
 _CHARTS = {
     "direction": (
         "share moved as foretold",
-        "Share of images whose explained logit moves in the direction that first order foretells",
+        "Share of images whose target logit moves in the direction that first order foretells",
     ),
     "kept": (
         "share of promises kept",
-        "Share of images whose explained logit moves as foretold, and by an amount that differs "
+        "Share of images whose target logit moves as foretold, and by an amount that differs "
         f"from the foretold one by at most {_NEAR} of it",
     ),
     "flipped": (
@@ -119,7 +119,7 @@ def promise_sentences(summary: Mapping[str, Any]) -> Iterator[str]:
         )
         chance = _cell(found[RANDOM], "direction")
         yield (
-            f"{fill_title(fill).capitalize()} of the top {share}: the explained logit moves as "
+            f"{fill_title(fill).capitalize()} of the top {share}: the target logit moves as "
             f"first order foretells most often by {best}, in {_cell(found[best], 'direction')} of "
             f"the images, by {_cell(found[best], 'slope')} of the foretold change; it flips "
             f"{_cell(found[best], 'flipped')} of the predictions. A random order: {chance}, flips "
@@ -132,7 +132,7 @@ def _part(step: float) -> str:
 
 
 def _cell(row: Row, figure: str) -> str:
-    """A figure with its interval: shares in per cent, changes of logits with their sign."""
+    """A figure with its interval: shares in percent, changes of logits with their sign."""
     found = row[figure]
     if found is None:
         return "none"

@@ -13,7 +13,7 @@ from chiaroscuro.report.pages import environment
 
 _MEASURES = {"correlation": "rank correlation", "overlap": "overlap of the highest pixels"}
 _ALONE = "each layer alone"
-_CASCADE = "layers randomised from the output on"
+_CASCADE = "layers randomized from the output on"
 _NAMED = 4
 """So many overlooked layers are named in the table; more stand in its tooltip."""
 _REFERENCE = "positive-inside"
@@ -134,7 +134,7 @@ def _curve(entry: Mapping[str, Any], test: str, measure: str) -> Curve:
     steps = entry[test]
     x = [step["step"] for step in steps]
     ends = [[step[measure][end] for step in steps] for end in ("value", "low", "high")]
-    if test == "cascade":  # nothing is randomised yet, so the map is itself
+    if test == "cascade":  # nothing is randomized yet, so the map is itself
         x, ends = [0, *x], [[1.0, *values] for values in ends]
     return Curve(entry["map"], x, *ends)
 

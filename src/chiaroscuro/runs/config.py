@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from chiaroscuro.catalogue import versions
+from chiaroscuro.catalog import versions
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import ImageSet
 from chiaroscuro.errors import ResultError

@@ -137,7 +137,7 @@ def _write_rows(job: _Job, on_images: OnImages) -> int:
     done = before
     batches = read_batches(
         job.images, job.classifier.framing, size, channels=job.classifier.channels, start=start,
-        colour_only=job.settings.colour_only,
+        rgb_only=job.settings.rgb_only,
     )  # fmt: skip
     for batch in batches:
         measured = list(measure(job.classifier, batch, job.settings))

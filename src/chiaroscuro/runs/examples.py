@@ -13,7 +13,7 @@ from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import Batch, ImageSet
 from chiaroscuro.edits import apply_edit, matched_counts, pixel_order, pixel_rank, tie_priority
 from chiaroscuro.fills import filled
-from chiaroscuro.images import grey, to_uint8
+from chiaroscuro.images import gray, to_uint8
 from chiaroscuro.render import one_sided, overlay
 from chiaroscuro.report import Example
 from chiaroscuro.runs.rows import Measured
@@ -24,7 +24,7 @@ _COUNT = 8
 _SHARE = 0.1
 """The share of pixels that the examples' edits change."""
 _NATURAL = {"black": "positive", "white": "negative"}
-"""The map that the article judges by each fill, beside `original`."""
+"""The map that the paper judges by each fill, beside `original`."""
 _CLIP = 0.99
 
 
@@ -117,7 +117,7 @@ def _load(file: Path) -> Example:
         pixels = found["pixels"]
         maps = [(n.removeprefix("map_"), found[n]) for n in found.files if n.startswith("map_")]
         edits = [(caption, found[f"edit_{n}"]) for n, caption in enumerate(about["captions"])]
-    shade = grey(np.moveaxis(pixels, -1, 0).astype(np.float32) / 255)
+    shade = gray(np.moveaxis(pixels, -1, 0).astype(np.float32) / 255)
     return Example(
         id=about["id"],
         label=about["label"],

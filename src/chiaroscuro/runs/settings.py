@@ -22,10 +22,10 @@ from chiaroscuro.errors import ChoiceError
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSettings:
-    """The defaults are the article's maps, fills and fractions, in both protocols.
+    """The defaults are the paper's maps, fills and fractions, in both protocols.
 
     `data`, `split`, `limit`, `seed`: see `load_images`; the seed also breaks ties and draws noise.
-    `colour_only`: files that are not RGB are left out. `rivals`: "all", "top:N" or classes by
+    `rgb_only`: files that are not RGB are left out. `rivals`: "all", "top:N" or classes by
     index or name, separated by ";"; "mean", "softmax", "runner-up" as in `parse_rivals`. `method`
     with `points`, `sigma`, `baseline`, `background`: as `parse_method` takes them, None for the
     method's own. `batch`: images at a time, None for as many as suit their size.
@@ -51,7 +51,7 @@ class EvaluationSettings:
     sigma: float | None = None
     baseline: str | None = None
     background: str | None = None
-    colour_only: bool = False
+    rgb_only: bool = False
     batch: int | None = None
     threads: int | None = None
     device: str = "cpu"

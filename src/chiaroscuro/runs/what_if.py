@@ -33,7 +33,7 @@ WHAT_IF_SCHEMA = pa.schema(
 )
 """One row an image, map and fill; the lists have one entry a step of `WHAT_IF_STEPS`.
 
-`foretold` is the explained logit's change to first order at step 1 (t times it at step t), `real`
+`foretold` is the target logit's change to first order at step 1 (t times it at step t), `real`
 what came; `kept`: within the tolerance; flips are of the predicted class; `changed` pixels.
 """
 

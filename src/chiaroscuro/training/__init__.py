@@ -1,4 +1,4 @@
-"""Networks trained on a set of images: the article's, or any with a new last layer."""
+"""Networks trained on a set of images: the paper's, or any with a new last layer."""
 
 from chiaroscuro.training.run import train
 from chiaroscuro.training.settings import TrainingSettings

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from chiaroscuro.catalogue import ARCHITECTURES
+from chiaroscuro.catalog import ARCHITECTURES
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChoiceError, unknown
 from chiaroscuro.images import Framing

@@ -39,7 +39,7 @@ def store_pixels(
     framing: Framing,
     file: Path,
     *,
-    colour_only: bool,
+    rgb_only: bool,
     on_image: Callable[[int, int | None], object],
 ) -> PixelStore:
     """Decode a set into `file`, which grows with the set; memory does not.
@@ -51,7 +51,7 @@ def store_pixels(
     labels: list[int] = []
     broken: list[Broken] = []
     with file.open("wb") as target:
-        for batch in read_batches(images, framing, _BATCH, colour_only=colour_only):
+        for batch in read_batches(images, framing, _BATCH, rgb_only=rgb_only):
             for id_, pixels, label in zip(batch.ids, batch.pixels, batch.labels, strict=True):
                 if label is None:
                     raise InputError(f"{images.source}: image {id_} has no class to learn")

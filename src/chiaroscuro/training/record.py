@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from chiaroscuro.catalogue import versions
+from chiaroscuro.catalog import versions
 from chiaroscuro.render.training import TrainingCurve
 from chiaroscuro.training.log import EpochRow
 from chiaroscuro.training.network import Network
@@ -37,7 +37,7 @@ def origin(
     return {
         "architecture": network.architecture,
         "weights": f"trained on {settings.data} for {settings.epochs} epochs, last epoch kept",
-        "licence": "that of the data, and of a pre-trained body where there is one",
+        "license": "that of the data, and of a pre-trained body where there is one",
         "training": {
             **asdict(settings),
             "images": len(store),

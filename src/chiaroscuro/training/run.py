@@ -150,7 +150,7 @@ def _learner(
     watcher: Watcher,
 ) -> tuple[nn.Module, Callable[[Tensor], Tensor], Any, Any]:
     """What learns, how it is asked, and its examples: all on pixels, or a head on features."""
-    if not settings.features_once:
+    if not settings.cache_features:
         return network.classifier.module, network.classifier.logits, store, test
     from chiaroscuro.training.features import store_features
 
@@ -214,6 +214,6 @@ def _store(
         images,
         framing,
         work / f"{images.split}.pixels",
-        colour_only=settings.colour_only,
+        rgb_only=settings.rgb_only,
         on_image=lambda done, total: watcher.on_image(what, done, total),
     )

@@ -12,16 +12,16 @@ PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 @dataclass(frozen=True, slots=True)
 class TrainingSettings:
-    """The defaults are the article's: AdamW, no schedule, no augmentation, the last epoch kept.
+    """The defaults are the paper's: AdamW, no schedule, no augmentation, the last epoch kept.
 
     `architecture`: basic-cnn, resnet18, convnext-tiny, efficientnet-lite0, timm:NAME or
     torchvision:NAME; all but the first end in a linear layer from their own outputs to the classes.
     `split` and `test_split`: None for the data set's own. `size`: height and width that images are
     stretched to; None for the network's own, or the images' own. `pretrained`: the body starts
     with its library's weights. `freeze`: only the last layer learns; the body stays in train mode,
-    so that BatchNorm statistics adapt, as in the article. `features_once`: the frozen body is asked
-    once per image, in eval mode. `normalize`: with the body's own mean and std (the article: not).
-    `colour_only`: files that are not RGB are left out. `limit`: that many training images, drawn
+    so that BatchNorm statistics adapt, as in the paper. `cache_features`: the frozen body is asked
+    once per image, in eval mode. `normalize`: with the body's own mean and std (the paper: not).
+    `rgb_only`: files that are not RGB are left out. `limit`: that many training images, drawn
     with the seed.
     """
 
@@ -37,9 +37,9 @@ class TrainingSettings:
     size: tuple[int, int] | None = None
     pretrained: bool = False
     freeze: bool = False
-    features_once: bool = False
+    cache_features: bool = False
     normalize: bool = False
-    colour_only: bool = False
+    rgb_only: bool = False
     limit: int | None = None
     precision: str = "32"
 
@@ -54,7 +54,7 @@ class TrainingSettings:
             )
         if self.precision not in PRECISIONS:
             raise ChoiceError(f"precision {self.precision!r}: known are {', '.join(PRECISIONS)}")
-        if self.features_once and not self.freeze:
+        if self.cache_features and not self.freeze:
             raise ChoiceError("features can be computed once for a frozen body only: add --freeze")
         if (self.freeze or self.normalize) and self.architecture == "basic-cnn":
-            raise ChoiceError("basic-cnn has no body to freeze and no normalisation of its own")
+            raise ChoiceError("basic-cnn has no body to freeze and no normalization of its own")

@@ -9,22 +9,22 @@ from chiaroscuro.errors import ChoiceError, InputError
 
 
 @dataclass(frozen=True, eq=False)
-class Localisation:
+class Localization:
     """Where the maps of B images point, each (B,) in float64 and in [0, 1].
 
     `hit`: whether the highest pixel lies in the region; `energy`: the share of the map's size in
     it. Beside them what knows nothing of the map: `chance_hit` and `chance_energy` of a random
-    order, and `centre_hit`, of the middle pixel, since objects tend to be in the middle.
+    order, and `center_hit`, of the middle pixel, since objects tend to be in the middle.
     """
 
     hit: Tensor
     energy: Tensor
     chance_hit: Tensor
     chance_energy: Tensor
-    centre_hit: Tensor
+    center_hit: Tensor
 
 
-def localisation(values: Tensor, regions: Tensor, tolerance: int = 0) -> Localisation:
+def localization(values: Tensor, regions: Tensor, tolerance: int = 0) -> Localization:
     """The pointing game and the energy share of maps (B, H, W) in regions (B, H, W) of booleans.
 
     hit = 1 when the pixel of the largest value lies in the region, or at most `tolerance` pixels
@@ -41,7 +41,7 @@ def localisation(values: Tensor, regions: Tensor, tolerance: int = 0) -> Localis
     Wang et al., Score-CAM, 2020 (energy).
 
     >>> region = torch.tensor([[[True, False], [False, False]]])
-    >>> found = localisation(torch.tensor([[[3.0, 1.0], [0.0, -2.0]]]), region)
+    >>> found = localization(torch.tensor([[[3.0, 1.0], [0.0, -2.0]]]), region)
     >>> found.hit.item(), found.energy.item(), found.chance_hit.item()
     (1.0, 0.5, 0.25)
     """
@@ -53,12 +53,12 @@ def localisation(values: Tensor, regions: Tensor, tolerance: int = 0) -> Localis
     total = size.sum(dim=1)
     share = inside.double().mean(dim=1)
     within = torch.where(inside, size, 0.0).sum(dim=1)
-    return Localisation(
+    return Localization(
         hit=(highest & near).sum(dim=1).double() / highest.sum(dim=1).double(),
         energy=torch.where(total > 0, within / torch.where(total > 0, total, 1.0), share),
         chance_hit=near.double().mean(dim=1),
         chance_energy=share,
-        centre_hit=wide[:, values.shape[1] // 2, values.shape[2] // 2].double(),
+        center_hit=wide[:, values.shape[1] // 2, values.shape[2] // 2].double(),
     )
 
 

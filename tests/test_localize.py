@@ -12,7 +12,7 @@ from pyarrow import parquet
 from torch import nn
 
 from chiaroscuro import Classifier
-from chiaroscuro.checks import LocalisationSettings, localise
+from chiaroscuro.checks import LocalizationSettings, localize
 from chiaroscuro.checks.regions import load_regions
 from chiaroscuro.errors import ChoiceError, InputError
 from chiaroscuro.images import CropBox
@@ -133,10 +133,10 @@ def test_a_run_over_boxes_by_hand(data):
     (data / "boxes.json").write_text(json.dumps(boxes))
     classifier = Classifier(Spot(), size=8, labels=["left", "right", "none"])
     settings = partial(
-        LocalisationSettings, str(data / "data"), str(data / "boxes.json"), "spot", resamples=50,
+        LocalizationSettings, str(data / "data"), str(data / "boxes.json"), "spot", resamples=50,
         flips=4999,
     )  # fmt: skip
-    summary = localise(classifier, settings(maps=("original", "positive"), batch=3), data / "out")
+    summary = localize(classifier, settings(maps=("original", "positive"), batch=3), data / "out")
     assert (summary["data"]["images"], summary["data"]["left_out_count"]) == (7, 2)
     reasons = {one["id"]: one["reason"] for one in summary["data"]["left_out"]}
     assert reasons["left/3.png"] == "the region is outside of what the network sees"
@@ -154,10 +154,10 @@ def test_a_run_over_boxes_by_hand(data):
             np.mean([h for h, _ in hits.values()]), abs=1e-6
         )
         assert entry["chance_hit"]["value"] == pytest.approx((4 * 4 + 3 * 2) / 64 / 7, abs=1e-6)
-        assert entry["centre_hit"]["value"] == 0
-    own = localise(classifier, settings(maps=("original",), target="label"), data / "labels")
+        assert entry["center_hit"]["value"] == 0
+    own = localize(classifier, settings(maps=("original",), target="label"), data / "labels")
     assert own["maps"][0]["hit"]["value"] == own["maps"][0]["energy"]["value"] == 1
-    by_number = localise(classifier, settings(maps=("original",), target="index"), data / "numbers")
+    by_number = localize(classifier, settings(maps=("original",), target="index"), data / "numbers")
     assert by_number["maps"] == own["maps"]
     page = (data / "labels" / "index.html").read_text()
     # Seven images that all point inside: the exact p is 2 / 2^7, doubled by Holm.
@@ -167,9 +167,9 @@ def test_a_run_over_boxes_by_hand(data):
 
 def test_a_set_without_any_region_says_why(data):
     (data / "boxes.json").write_text(json.dumps({"elsewhere.png": [[0, 0, 1, 1]]}))
-    settings = LocalisationSettings(str(data / "data"), str(data / "boxes.json"), "spot")
+    settings = LocalizationSettings(str(data / "data"), str(data / "boxes.json"), "spot")
     with pytest.raises(InputError, match=r"no image of .* has a region .*: no region; ids are"):
-        localise(Classifier(Spot(), size=8), settings, data / "out")
+        localize(Classifier(Spot(), size=8), settings, data / "out")
     assert not (data / "out").exists()
 
 
@@ -185,14 +185,14 @@ def test_a_set_without_any_region_says_why(data):
 )
 def test_other_settings_are_refused(options, message):
     with pytest.raises(ChoiceError, match=message):
-        LocalisationSettings("data", "boxes.csv", "model", **options)
+        LocalizationSettings("data", "boxes.csv", "model", **options)
 
 
 def test_labels_that_the_model_does_not_know_are_refused(data):
     (data / "boxes.json").write_text("{}")
-    settings = LocalisationSettings(
+    settings = LocalizationSettings(
         str(data / "data"), str(data / "boxes.json"), "spot", target="label"
     )
     classifier = Classifier(Spot(), size=8, labels=["a", "b", "c"])
     with pytest.raises(InputError, match="target label: class names do not map"):
-        localise(classifier, settings, data / "out")
+        localize(classifier, settings, data / "out")

@@ -1,4 +1,4 @@
-"""`chiaroscuro localise`: whether maps point at the object, where boxes or masks exist."""
+"""`chiaroscuro localize`: whether maps point at the object, where boxes or masks exist."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +9,7 @@ from chiaroscuro.choices import DEFAULT_MODEL, RANKING_MAPS
 from chiaroscuro.cli import options
 
 
-def localise(
+def localize(
     data: options.DataArgument,
     regions: Annotated[
         str,
@@ -17,7 +17,7 @@ def localise(
     ],
     model: options.Model = DEFAULT_MODEL,
     out: Annotated[Path, typer.Option(help="The folder for rows and page.")] = Path(
-        "chiaroscuro-localisation"
+        "chiaroscuro-localization"
     ),
     data_root: options.DataRoot = None,
     split: options.Split = None,
@@ -47,10 +47,10 @@ def localise(
     quiet: options.Quiet = False,
 ) -> None:
     """Measure whether maps point at the object: the highest pixel and the energy in its region."""
-    from chiaroscuro.checks.settings import LocalisationSettings
-    from chiaroscuro.cli import localise_run
+    from chiaroscuro.checks.settings import LocalizationSettings
+    from chiaroscuro.cli import localize_run
 
-    settings = LocalisationSettings(
+    settings = LocalizationSettings(
         data=data,
         regions=regions,
         model=model,
@@ -68,4 +68,4 @@ def localise(
         threads=threads,
         device=device,
     )
-    localise_run.run(settings, out, data_root, overwrite=force, as_json=as_json, quiet=quiet)
+    localize_run.run(settings, out, data_root, overwrite=force, as_json=as_json, quiet=quiet)

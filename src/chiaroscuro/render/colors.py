@@ -1,6 +1,6 @@
-"""Colours with a meaning: orange where brighter helps, blue where darker helps, zero fixed.
+"""Colors with a meaning: orange where brighter helps, blue where darker helps, zero fixed.
 
-The pair is told apart by every common form of colour blindness, and each ramp rises in lightness.
+The pair is told apart by every common form of color blindness, and each ramp rises in lightness.
 """
 
 import numpy as np
@@ -19,11 +19,11 @@ _RAMPS: dict[Helps, tuple[tuple[int, int, int], ...]] = {
     "darker": (ZERO, DARKER, (205, 240, 255)),
 }
 _MORE, _LESS = (0, 158, 115), (190, 90, 170)
-CLASS_COLOURS: tuple[tuple[int, int, int], ...] = (
+CLASS_COLORS: tuple[tuple[int, int, int], ...] = (
     (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178),
     (213, 94, 0), (204, 121, 167),
 )  # fmt: skip
-"""Okabe and Ito's palette, distinct under colour blindness."""
+"""Okabe and Ito's palette, distinct under color blindness."""
 OTHER_CLASS = (110, 110, 115)
 
 
@@ -40,10 +40,10 @@ def two_sided(values: NDArray[np.floating], limit: float) -> Rgb:
     return bright
 
 
-def overlay(values: NDArray[np.floating], limit: float, grey: NDArray[np.floating]) -> Rgb:
-    """A signed map (H, W) over a grey photo (H, W) in [0, 1]: 0 shows the photo alone."""
+def overlay(values: NDArray[np.floating], limit: float, gray: NDArray[np.floating]) -> Rgb:
+    """A signed map (H, W) over a gray photo (H, W) in [0, 1]: 0 shows the photo alone."""
     share = _share(values, limit)
-    photo = np.repeat((80 + 130 * grey)[..., None], 3, axis=2)
+    photo = np.repeat((80 + 130 * gray)[..., None], 3, axis=2)
     hue = np.where((share > 0)[..., None], np.array(BRIGHTER), np.array(DARKER))
     cover = np.abs(share)[..., None]
     blend: NDArray[np.float64] = photo * (1 - cover) + hue * cover
@@ -64,20 +64,20 @@ def difference(values: NDArray[np.floating], limit: float) -> Rgb:
     return more
 
 
-def class_colours(classes: NDArray[np.integer]) -> tuple[Rgb, dict[int, tuple[int, int, int]]]:
-    """A class map (H, W) as a picture, with the colours of its most frequent classes.
+def class_colors(classes: NDArray[np.integer]) -> tuple[Rgb, dict[int, tuple[int, int, int]]]:
+    """A class map (H, W) as a picture, with the colors of its most frequent classes.
 
-    Other classes are grey; -1 (a tie) has the colour of zero.
+    Other classes are gray; -1 (a tie) has the color of zero.
     """
     found, counts = np.unique(classes[classes >= 0], return_counts=True)
-    common = found[np.argsort(-counts, kind="stable")][: len(CLASS_COLOURS)]
-    colours = {int(k): colour for k, colour in zip(common, CLASS_COLOURS, strict=False)}
+    common = found[np.argsort(-counts, kind="stable")][: len(CLASS_COLORS)]
+    colors = {int(k): color for k, color in zip(common, CLASS_COLORS, strict=False)}
     picture = np.empty((*classes.shape, 3), np.uint8)
     picture[:] = OTHER_CLASS
     picture[classes < 0] = ZERO
-    for index, colour in colours.items():
-        picture[classes == index] = colour
-    return picture, colours
+    for index, color in colors.items():
+        picture[classes == index] = color
+    return picture, colors
 
 
 def _share(values: NDArray[np.floating], limit: float) -> NDArray[np.float64]:

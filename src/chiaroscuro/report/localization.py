@@ -1,4 +1,4 @@
-"""The page of a localisation, from its summary."""
+"""The page of a localization, from its summary."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,12 +10,12 @@ from chiaroscuro.report.pages import environment
 _SURE = 0.05
 
 
-def localisation_page(summary: Mapping[str, Any]) -> str:
-    """One localisation as a page that needs no other file and no network."""
+def localization_page(summary: Mapping[str, Any]) -> str:
+    """One localization as a page that needs no other file and no network."""
     chance = summary["maps"][0]
     return (
         environment()
-        .get_template("localisation.html.j2")
+        .get_template("localization.html.j2")
         .render(
             summary=summary,
             images=images_text(summary["data"]["images"]),
@@ -23,7 +23,7 @@ def localisation_page(summary: Mapping[str, Any]) -> str:
             controls=[
                 ("a random order", interval_text(chance["chance_hit"]),
                  interval_text(chance["chance_energy"])),
-                ("the middle pixel", interval_text(chance["centre_hit"]), ""),
+                ("the middle pixel", interval_text(chance["center_hit"]), ""),
             ],
             details=_details(summary),
         )

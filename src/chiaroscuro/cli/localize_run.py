@@ -1,17 +1,17 @@
-"""What `chiaroscuro localise` does once its words are parsed; imports torch."""
+"""What `chiaroscuro localize` does once its words are parsed; imports torch."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from chiaroscuro.checks import LocalisationSettings, localise
+from chiaroscuro.checks import LocalizationSettings, localize
 from chiaroscuro.cli.set_run import run_set
 from chiaroscuro.report.evaluation import interval_text
-from chiaroscuro.report.localisation import against_chance
+from chiaroscuro.report.localization import against_chance
 
 
 def run(
-    settings: LocalisationSettings,
+    settings: LocalizationSettings,
     out: Path,
     data_root: Path | None,
     *,
@@ -19,9 +19,9 @@ def run(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Localise, show progress, print the figures and the page's path."""
+    """Localize, show progress, print the figures and the page's path."""
     run_set(
-        localise, settings, out, _lines,
+        localize, settings, out, _lines,
         overwrite=overwrite, data_root=data_root,
         interrupted="nothing was kept", as_json=as_json, quiet=quiet,
     )  # fmt: skip
@@ -38,8 +38,8 @@ def _lines(summary: Mapping[str, Any]) -> Iterator[str]:
             for measure, word in (("hit", "hit"), ("energy", "energy"))
         )
         yield f"{entry['map']}: {', '.join(found)}"
-    chance, energy, centre = (
+    chance, energy, center = (
         interval_text(summary["maps"][0][name])
-        for name in ("chance_hit", "chance_energy", "centre_hit")
+        for name in ("chance_hit", "chance_energy", "center_hit")
     )
-    yield f"random order: hit {chance}, energy {energy}; middle pixel: hit {centre}"
+    yield f"random order: hit {chance}, energy {energy}; middle pixel: hit {center}"
