@@ -22,7 +22,8 @@ from torch import Tensor
 
 from benchmarks.works import WORKS
 from chiaroscuro import Classifier, class_gradients, tune_allocator
-from chiaroscuro.gradients import fusion, kernels, phases, plan, program, rules, steps
+from chiaroscuro.gradients import plan
+from chiaroscuro.gradients.backward import fusion, kernels, program, rules, steps
 
 CLASSES = 1000
 _SECONDS = 1.0
@@ -80,7 +81,7 @@ def measure(work: str, step: str) -> float:
 
 
 def _own_backward() -> None:
-    for module in (kernels, phases):
+    for module in (kernels, fusion):
         vars(module)["kernel_of"] = lambda conv: kernels.Native
 
 

@@ -24,12 +24,20 @@ from torch import Tensor, nn
 from benchmarks.clock import now
 from benchmarks.gradients import in_process
 from benchmarks.works import WORKS
-from chiaroscuro.gradients.fusion import as_it_is
-from chiaroscuro.gradients.phases import Phased
+from chiaroscuro.gradients.backward.fusion import Phased, as_it_is
+from chiaroscuro.gradients.backward.program import Program
+from chiaroscuro.gradients.backward.steps import (
+    Convolve,
+    Flow,
+    Flows,
+    Linear,
+    Matrix,
+    Pass,
+    Step,
+    one,
+)
+from chiaroscuro.gradients.backward.tape import Tape
 from chiaroscuro.gradients.plan import CHUNK_BYTES, DEFAULT_BUDGET
-from chiaroscuro.gradients.program import Program
-from chiaroscuro.gradients.steps import Convolve, Flow, Flows, Linear, Matrix, Pass, Step, one
-from chiaroscuro.gradients.tape import Tape
 
 SHAPES = (
     (64, 64, 3, 56, 8),

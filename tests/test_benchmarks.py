@@ -7,8 +7,8 @@ from benchmarks.algorithms import ALGORITHMS, algorithm
 from benchmarks.gradients import scaled
 from benchmarks.limit import needs, one_pass
 from benchmarks.works import WORKS, chosen_classes
-from chiaroscuro.gradients.program import Program
-from chiaroscuro.gradients.tape import Tape
+from chiaroscuro.gradients.backward.program import Program
+from chiaroscuro.gradients.backward.tape import Tape
 from tests.toys import random_pixels, small_cnn
 
 TARGETS = {"own classes": [0, 2, 1, 2], "one class": [1, 1, 1, 1]}

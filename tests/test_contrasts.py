@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from chiaroscuro import ChoiceError, Classifier, InputError, class_gradients, saliency_maps
 from chiaroscuro.choices import RivalRule, is_rival_word, parse_rivals
 from chiaroscuro.gradients import Method
-from chiaroscuro.gradients.contrasts import rival_weights
+from chiaroscuro.gradients.classes import rival_weights
 from tests.toys import Linear, all_class_gradients, random_pixels, small_cnn
 
 WEIGHTED = ["softmax", "softmax:2", "mean", "mean:3", {0: 1.0, 3: 3.0}, {2: 1e-3}]

@@ -13,7 +13,7 @@ LAYERS = [
     ["images"],
     ["data", "render"],
     ["report"],
-    ["fills", "guard", "products"],
+    ["fills", "guard", "matmul"],
     ["shortcuts"],
     ["classifier"],
     ["models"],

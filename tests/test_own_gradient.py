@@ -9,7 +9,7 @@ from torch import nn
 from chiaroscuro import Classifier
 from chiaroscuro.errors import ChoiceError, ImageError, ModelError
 from chiaroscuro.gradients import Points, class_gradients, own_gradient
-from chiaroscuro.gradients.own import COTANGENTS
+from chiaroscuro.gradients.target import COTANGENTS
 from tests.toys import Linear, Quadratic, all_class_gradients, random_pixels, small_cnn
 
 SCORES = list(COTANGENTS)

@@ -5,11 +5,11 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from chiaroscuro.gradients import narrowing
-from chiaroscuro.gradients.program import Program
-from chiaroscuro.gradients.rules import step_of
-from chiaroscuro.gradients.steps import Opaque
-from chiaroscuro.gradients.tape import Tape
+from chiaroscuro.gradients.backward import narrowing
+from chiaroscuro.gradients.backward.program import Program
+from chiaroscuro.gradients.backward.rules import step_of
+from chiaroscuro.gradients.backward.steps import Opaque
+from chiaroscuro.gradients.backward.tape import Tape
 from tests.toys import random_pixels
 
 CHUNK = 1 << 20

@@ -5,11 +5,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from chiaroscuro.gradients.fusion import fused, hand_offs, pooled
-from chiaroscuro.gradients.layers import MaxPool
-from chiaroscuro.gradients.rules import step_of
-from chiaroscuro.gradients.steps import Scale
-from chiaroscuro.gradients.tape import Tape
+from chiaroscuro.gradients.backward.fusion import fused, hand_offs, pooled
+from chiaroscuro.gradients.backward.layers import MaxPool
+from chiaroscuro.gradients.backward.rules import step_of
+from chiaroscuro.gradients.backward.steps import Scale
+from chiaroscuro.gradients.backward.tape import Tape
 from tests.gradients.oracle import Net, check, engine_gradients, norm, plain_gradients
 from tests.toys import random_pixels
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from chiaroscuro import Classifier, class_gradients, edit_map
 from chiaroscuro.gradients import logit_change
-from chiaroscuro.gradients.own import own_gradient
-from chiaroscuro.gradients.points import Points
+from chiaroscuro.gradients.methods import Points
+from chiaroscuro.gradients.target import own_gradient
 
 
 class _Token:

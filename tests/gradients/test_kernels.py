@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from chiaroscuro.gradients.convolution import Convolution
-from chiaroscuro.gradients.kernels import (
+from chiaroscuro.gradients.backward.convolution import Convolution
+from chiaroscuro.gradients.backward.fusion import Phased
+from chiaroscuro.gradients.backward.kernels import (
     Dense,
     Flipped,
     Native,
@@ -19,8 +20,7 @@ from chiaroscuro.gradients.kernels import (
     choose_kernel,
     is_flexible,
 )
-from chiaroscuro.gradients.phases import Phased
-from chiaroscuro.products import times
+from chiaroscuro.matmul import times
 from tests.gradients.oracle import close
 
 ROWS = 3

@@ -5,13 +5,13 @@ import torch
 from torch import nn
 
 from chiaroscuro import Classifier, ModelError, class_gradients
-from chiaroscuro.gradients import narrowing
-from chiaroscuro.gradients.fusion import as_it_is, fused, hand_offs
-from chiaroscuro.gradients.narrowing import narrow
-from chiaroscuro.gradients.program import Program
-from chiaroscuro.gradients.rules import step_of
-from chiaroscuro.gradients.steps import Convolve, Flow, Matrix
-from chiaroscuro.gradients.tape import Tape
+from chiaroscuro.gradients.backward import narrowing
+from chiaroscuro.gradients.backward.fusion import as_it_is, fused, hand_offs
+from chiaroscuro.gradients.backward.narrowing import narrow
+from chiaroscuro.gradients.backward.program import Program
+from chiaroscuro.gradients.backward.rules import step_of
+from chiaroscuro.gradients.backward.steps import Convolve, Flow, Matrix
+from chiaroscuro.gradients.backward.tape import Tape
 from tests.gradients.oracle import MANY, check, close, engine_gradients, plain_gradients
 from tests.toys import random_pixels
 

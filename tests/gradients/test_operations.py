@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from chiaroscuro.gradients.rules import RULES
+from chiaroscuro.gradients.backward.rules import RULES
 from tests.gradients.oracle import Net, check, plain_gradients
 from tests.toys import random_pixels
 

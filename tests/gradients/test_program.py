@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from chiaroscuro import Classifier, ModelError, class_gradients
-from chiaroscuro.gradients import Points, kernels, probe, program, steps
-from chiaroscuro.gradients.program import Program
-from chiaroscuro.gradients.tape import Tape
+from chiaroscuro.gradients import Points, probe
+from chiaroscuro.gradients.backward import kernels, program, steps
+from chiaroscuro.gradients.backward.program import Program
+from chiaroscuro.gradients.backward.tape import Tape
 from tests.gradients.oracle import close, engine_gradients, plain_gradients
 from tests.toys import random_pixels, small_cnn
 

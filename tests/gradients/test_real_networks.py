@@ -5,7 +5,7 @@ import timm
 import torch
 import torchvision
 
-from chiaroscuro.gradients import narrowing
+from chiaroscuro.gradients.backward import narrowing
 from tests.gradients.oracle import MANY, close, engine_gradients, plain_gradients
 from tests.toys import random_pixels
 

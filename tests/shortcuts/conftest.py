@@ -2,20 +2,20 @@
 
 import pytest
 
-from chiaroscuro.shortcuts import convolutions, functions
+from chiaroscuro.shortcuts import functions
 
 
 @pytest.fixture
 def products(monkeypatch):
     """The shapes of the matrices that were multiplied with."""
     seen = []
-    plain = convolutions.times
+    plain = functions.times
 
     def times(rows, matrix, bias):
         seen.append(tuple(matrix.shape))
         return plain(rows, matrix, bias)
 
-    monkeypatch.setattr(convolutions, "times", times)
+    monkeypatch.setattr(functions, "times", times)
     return seen
 
 

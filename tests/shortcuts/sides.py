@@ -2,10 +2,10 @@
 
 import torch
 
-from chiaroscuro.shortcuts import convolutions
+from chiaroscuro.shortcuts import functions
 from chiaroscuro.shortcuts.functions import CheaperFunctions
 
-ROWS = convolutions._FEWEST_ROWS
+ROWS = functions._FEWEST_ROWS
 
 
 def strides(values):

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import nn
 
-from chiaroscuro.shortcuts import convolutions
+from chiaroscuro.shortcuts import functions
 from chiaroscuro.shortcuts.functions import CheaperFunctions
 from tests.shortcuts.sides import ROWS, channels_last, inside, small, strides
 
@@ -135,8 +135,8 @@ def test_weights_that_are_made_anew_are_not_kept(products):
 
 def test_a_matrix_is_made_once_and_again_for_other_weights(products, monkeypatch):
     made = []
-    plain = convolutions.fill_matrix
-    monkeypatch.setattr(convolutions, "fill_matrix", lambda *given: made.append(plain(*given)))
+    plain = functions.fill_matrix
+    monkeypatch.setattr(functions, "fill_matrix", lambda *given: made.append(plain(*given)))
     conv, pixels = nn.Conv2d(4, 4, 3, padding=1), small()
     with torch.no_grad(), CheaperFunctions():
         conv(pixels)

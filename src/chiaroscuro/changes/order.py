@@ -13,7 +13,7 @@ from chiaroscuro.edit_maps import edit_map
 from chiaroscuro.edits import pixel_order, tie_priority
 from chiaroscuro.errors import ChoiceError, InputError
 from chiaroscuro.gradients import Method, class_gradients
-from chiaroscuro.gradients.slots import resolve_target
+from chiaroscuro.gradients.classes import resolve_target
 from chiaroscuro.gradients.stream import Progress
 from chiaroscuro.maps import saliency_maps
 

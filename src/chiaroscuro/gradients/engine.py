@@ -9,17 +9,15 @@ from torch import Tensor
 from chiaroscuro.choices import SCORES, Rivals, Score, check_names, parse_rivals
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import InputError, ModelError
-from chiaroscuro.gradients.backward import (
+from chiaroscuro.gradients.captum.methods import (
     PIXELS_AT_ONCE,
     CaptumMethod,
     captum_extremes,
     read_method,
 )
-from chiaroscuro.gradients.contrasts import rival_weights
-from chiaroscuro.gradients.methods import Method, resolve_points
-from chiaroscuro.gradients.points import Points
+from chiaroscuro.gradients.classes import class_slots, resolve_target, rival_weights
+from chiaroscuro.gradients.methods import Method, Points, resolve_points
 from chiaroscuro.gradients.result import ClassGradients, GradientChoices, joined
-from chiaroscuro.gradients.slots import class_slots, resolve_target
 from chiaroscuro.gradients.stream import Counter, Progress, Stream
 from chiaroscuro.guard import as_found, gradients_on
 

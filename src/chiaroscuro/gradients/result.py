@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from chiaroscuro.choices import RivalRule, Score
+from chiaroscuro.gradients.backward.chunks import restored
 from chiaroscuro.gradients.extremes import Extremes
-from chiaroscuro.gradients.pieces import restored
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,14 @@ from torch import Tensor
 from chiaroscuro.choices import RivalRule
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ModelError
-from chiaroscuro.gradients.contrasts import contrast_rows
+from chiaroscuro.gradients.backward.chunks import Piece, flattened
+from chiaroscuro.gradients.classes import class_slots, contrast_rows, resolve_target
 from chiaroscuro.gradients.extremes import Extremes
 from chiaroscuro.gradients.graph import Graph
-from chiaroscuro.gradients.pieces import Piece, flattened
+from chiaroscuro.gradients.methods import Points, PointSource
 from chiaroscuro.gradients.plan import Plan, make_plan, ran_out_of_memory
-from chiaroscuro.gradients.points import Points, PointSource
 from chiaroscuro.gradients.probe import check_repeats, probe
 from chiaroscuro.gradients.result import ClassGradients, GradientChoices, joined
-from chiaroscuro.gradients.slots import class_slots, resolve_target
 from chiaroscuro.stopwatch import timed
 
 Progress = Callable[[int, int], object]

@@ -2,16 +2,117 @@
 
 import operator
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from chiaroscuro.products import Pair
-from chiaroscuro.shortcuts.convolutions import SmallConvolutions
-from chiaroscuro.shortcuts.windows import window_maximum
+from chiaroscuro.matmul import LARGEST_MATRIX, Pair, fill_matrix, times
+
+_FEWEST_ROWS = 64
+"""Images for which it pays to lay out a matrix."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Laid:
+    """A matrix and the bias of its outputs, made of parameters that were in a given state."""
+
+    matrix: Tensor
+    bias: Tensor | None
+    parameters: list[nn.Parameter]
+    state: list[tuple[int, int]]
+
+
+class SmallConvolutions:
+    """Convolutions whose every output reads every input, as products with matrices that are kept.
+
+    A 3x3 convolution of 2x2 or 1x1 pixels reads mostly padding; the matrix holds the other taps.
+    Parameters that change are noticed, but for values that are written in place through `.data`.
+    """
+
+    def __init__(self) -> None:
+        self._laid: dict[Any, _Laid] = {}
+
+    def __call__(
+        self, rows: Tensor, weight: Any, bias: Any, stride: Pair, padding: Pair
+    ) -> Tensor | None:
+        """Outputs (R, Co, h, w) for rows (R, Ci, H, W); None where it does not serve."""
+        parameters = [weight] if bias is None else [weight, bias]
+        fit = all(type(x) is nn.Parameter and x.dtype == rows.dtype for x in parameters)
+        if not fit or rows.shape[1] != weight.shape[1] or len(rows) < _FEWEST_ROWS:
+            return None
+        height, width = rows.shape[2:]
+        tall, wide = weight.shape[2:]
+        out = (
+            (height + 2 * padding[0] - tall) // stride[0] + 1,
+            (width + 2 * padding[1] - wide) // stride[1] + 1,
+        )
+        # The first output reads up to k - 1 - p: where that is all, the last starts at 0 or before.
+        full = min(out) > 0 and height + padding[0] <= tall and width + padding[1] <= wide
+        shape = (*out, len(weight), height, width, weight.shape[1])
+        small = weight.element_size() * torch.Size(shape).numel() <= LARGEST_MATRIX
+        # In one pixel both layouts are the same; in more the output's would be in doubt.
+        clear = out == (1, 1) or not rows.is_contiguous()
+        if not (full and small and clear and height * width < tall * wide):
+            return None
+        laid = self._lay(parameters, shape, stride, padding)
+        found = times(rows.permute(0, 2, 3, 1).flatten(1), laid.matrix, laid.bias)
+        return found.view(-1, *out, len(weight)).permute(0, 3, 1, 2)
+
+    def _lay(
+        self, parameters: list[nn.Parameter], shape: tuple[int, ...], stride: Pair, padding: Pair
+    ) -> _Laid:
+        """The matrix that was made before, or made anew where the parameters have changed."""
+        key = (*map(id, parameters), shape, stride, padding)
+        state = [(x._version, x.data_ptr()) for x in parameters]
+        laid = self._laid.get(key)
+        if laid is None or laid.state != state:
+            weight, *biases = parameters
+            matrix = weight.new_zeros(shape)
+            fill_matrix(matrix, weight, stride, padding)
+            spread = biases[0].repeat(shape[0] * shape[1]) if biases else None
+            laid = _Laid(matrix.flatten(3).flatten(0, 2), spread, parameters, state)
+            self._laid[key] = laid
+        return laid
+
+
+def window_maximum(values: Tensor, taps: Pair, stride: Pair, padding: Pair) -> Tensor | None:
+    """The largest value (R, C, h, w) in each window of values (R, C, H, W); None where unusual.
+
+    The maximum of a window is that of its rows' maxima: k + k comparisons in place of k k, each of
+    a slice of the picture, and no table of places.
+    """
+    usual = zip(taps, stride, padding, strict=True)
+    if any(s < 1 or p < 0 or 2 * p > k for k, s, p in usual):
+        return None
+    found: Tensor | None = values
+    for axis, (k, s, p) in enumerate(zip(taps, stride, padding, strict=True), start=2):
+        found = None if found is None else _along(found, axis, k, s, p)
+    return found
+
+
+def _along(values: Tensor, axis: int, taps: int, step: int, padding: int) -> Tensor | None:
+    """The same along one axis; None where no tap lies inside for every window."""
+    size = values.shape[axis]
+    count = (size + 2 * padding - taps) // step + 1
+    whole: list[tuple[int, Tensor]] = []
+    edges: list[tuple[int, Tensor]] = []
+    for shift in range(-padding, taps - padding):
+        first, last = max(0, -(shift // step)), min(count, (size - 1 - shift) // step + 1)
+        start = step * first + shift
+        read = values[(slice(None),) * axis + (slice(start, step * last + shift, step),)]
+        if first < last:
+            (whole if last - first == count else edges).append((first, read))
+    if not whole:
+        return None
+    made = torch.maximum(whole[0][1], whole[-1][1])
+    for first, read in whole[1:-1] + edges:
+        part = made.narrow(axis, first, read.shape[axis])
+        torch.maximum(part, read, out=part)
+    return made
 
 
 class CheaperFunctions(TorchFunctionMode):

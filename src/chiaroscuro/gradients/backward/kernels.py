@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from chiaroscuro.gradients.convolution import Convolution
-from chiaroscuro.products import LARGEST_MATRIX, Pair, fill_matrix, times
+from chiaroscuro.gradients.backward.convolution import Convolution
+from chiaroscuro.matmul import LARGEST_MATRIX, Pair, fill_matrix, times
 
 _FEW_CHANNELS = 4
 """Inputs of so few channels are asked for all phases of a stride at once."""

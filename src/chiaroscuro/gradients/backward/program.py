@@ -7,16 +7,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from chiaroscuro.gradients.fusion import as_it_is, fused, hand_offs, phased, pooled
-from chiaroscuro.gradients.moves import keeps_rows
-from chiaroscuro.gradients.narrowing import narrow
-from chiaroscuro.gradients.phases import Phased
-from chiaroscuro.gradients.pieces import Piece, flattened
+from chiaroscuro.gradients.backward.chunks import Piece, flattened
+from chiaroscuro.gradients.backward.fusion import Phased, as_it_is, fused, hand_offs, phased, pooled
+from chiaroscuro.gradients.backward.narrowing import narrow
+from chiaroscuro.gradients.backward.rules import step_of
+from chiaroscuro.gradients.backward.steps import Flow, Flows, Linear, Pass, Scale, Step
+from chiaroscuro.gradients.backward.tape import Shapes, Tape
+from chiaroscuro.gradients.backward.views import keeps_rows
 from chiaroscuro.gradients.plan import BUSY_BYTES, BUSY_ROWS, MANY_CLASSES
-from chiaroscuro.gradients.rules import step_of
-from chiaroscuro.gradients.steps import Flow, Flows, Linear, Pass, Scale, Step
-from chiaroscuro.gradients.tape import Shapes, Tape
-from chiaroscuro.products import times
+from chiaroscuro.matmul import times
 
 _WORTH = 0.9
 """A basis is used where it needs fewer than this share of the backward passes."""

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 
-from chiaroscuro.products import times
+from chiaroscuro.matmul import times
 
 
 def matrices(outputs, inner, dtype):

@@ -7,8 +7,8 @@ from itertools import accumulate, pairwise
 import torch
 import torch.nn.functional as F
 
-from chiaroscuro.gradients.steps import Apart, Crop, Linear, Pass, Put, Rule, Step
-from chiaroscuro.gradients.tape import Entry
+from chiaroscuro.gradients.backward.steps import Apart, Crop, Linear, Pass, Put, Rule, Step
+from chiaroscuro.gradients.backward.tape import Entry
 
 
 def axis(value: int, count: int) -> int:

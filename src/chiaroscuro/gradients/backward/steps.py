@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from chiaroscuro.gradients.convolution import Convolution
-from chiaroscuro.gradients.kernels import Kernel, choose_kernel
-from chiaroscuro.gradients.tape import Entry
-from chiaroscuro.products import times
+from chiaroscuro.gradients.backward.convolution import Convolution
+from chiaroscuro.gradients.backward.kernels import Kernel, choose_kernel
+from chiaroscuro.gradients.backward.tape import Entry
+from chiaroscuro.matmul import times
 
 
 class Flow(NamedTuple):

@@ -14,11 +14,11 @@ from typing import TypeGuard
 import torch
 from torch import Tensor
 
-from chiaroscuro.gradients.fusion import as_it_is
-from chiaroscuro.gradients.layers import MaxPool
+from chiaroscuro.gradients.backward.fusion import as_it_is
+from chiaroscuro.gradients.backward.layers import MaxPool
+from chiaroscuro.gradients.backward.steps import Convolve, Linear, Matrix, Scale, Step
+from chiaroscuro.gradients.backward.tape import Shapes
 from chiaroscuro.gradients.plan import LANES
-from chiaroscuro.gradients.steps import Convolve, Linear, Matrix, Scale, Step
-from chiaroscuro.gradients.tape import Shapes
 
 
 def narrow(

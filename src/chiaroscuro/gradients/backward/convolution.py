@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from chiaroscuro.gradients.tape import Entry
-from chiaroscuro.products import Pair
+from chiaroscuro.gradients.backward.tape import Entry
+from chiaroscuro.matmul import Pair
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,10 +10,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from chiaroscuro.gradients.attention import attention
-from chiaroscuro.gradients.layers import LAYERS
-from chiaroscuro.gradients.moves import MOVES, axis, overloads
-from chiaroscuro.gradients.steps import (
+from chiaroscuro.gradients.backward.layers import LAYERS, attention
+from chiaroscuro.gradients.backward.steps import (
     Apart,
     Linear,
     Matrix,
@@ -24,7 +22,8 @@ from chiaroscuro.gradients.steps import (
     Step,
     sum_to,
 )
-from chiaroscuro.gradients.tape import Entry
+from chiaroscuro.gradients.backward.tape import Entry
+from chiaroscuro.gradients.backward.views import MOVES, axis, overloads
 
 
 def step_of(entry: Entry) -> Step:

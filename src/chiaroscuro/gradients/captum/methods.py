@@ -10,13 +10,11 @@ from torch import Tensor
 
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChoiceError, ModelError, first_line, missing_extra
-from chiaroscuro.gradients.captum_checks import CHECKS
+from chiaroscuro.gradients.backward.chunks import flattened
+from chiaroscuro.gradients.captum.checks import CHECKS, Suspects
+from chiaroscuro.gradients.captum.pixel_module import PixelModule
 from chiaroscuro.gradients.extremes import Extremes
-from chiaroscuro.gradients.methods import Method
-from chiaroscuro.gradients.pieces import flattened
-from chiaroscuro.gradients.pixel_module import PixelModule
-from chiaroscuro.gradients.points import Points
-from chiaroscuro.gradients.suspects import Suspects
+from chiaroscuro.gradients.methods import Method, Points
 from chiaroscuro.guard import attributes_as_found
 
 PIXELS_AT_ONCE = 4 * 224 * 224

@@ -9,9 +9,9 @@ from torch import Tensor
 from chiaroscuro.choices import OwnScore
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChoiceError, ImageError, ModelError, first_line, unknown
-from chiaroscuro.gradients.points import Points
-from chiaroscuro.gradients.saved_bytes import SavedBytes
-from chiaroscuro.gradients.slots import resolve_target
+from chiaroscuro.gradients.classes import resolve_target
+from chiaroscuro.gradients.methods import Points
+from chiaroscuro.gradients.probe import SavedBytes
 from chiaroscuro.guard import as_found, gradients_on
 
 _WORKING_SET = 320 * 2**20

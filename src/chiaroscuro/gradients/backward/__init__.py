@@ -1,0 +1,1 @@
+"""The compiler of the backward pass: an autograd graph as linear steps for many classes."""

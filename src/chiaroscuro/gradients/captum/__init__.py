@@ -1,0 +1,1 @@
+"""Methods that change the backward pass, through Captum."""
