@@ -35,7 +35,15 @@ from chiaroscuro.choices.methods import (
     parse_method,
 )
 from chiaroscuro.choices.names import check_names
-from chiaroscuro.choices.pictures import FITS, INTERPOLATIONS, SCALES, SMOOTHING, Fit, Scale
+from chiaroscuro.choices.pictures import (
+    FITS,
+    INTERPOLATIONS,
+    SCALES,
+    SMOOTHING,
+    Fit,
+    Framing,
+    Scale,
+)
 from chiaroscuro.choices.protocols import (
     PAPER_FRACTIONS,
     PROTOCOLS,
@@ -80,6 +88,7 @@ __all__ = [
     "Fill",
     "FillChoice",
     "Fit",
+    "Framing",
     "Helps",
     "Kind",
     "MapChoice",

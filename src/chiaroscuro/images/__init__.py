@@ -1,7 +1,8 @@
 """File or array to float32 pixels in [0, 1], and where on the photo they lie."""
 
+from chiaroscuro.choices import Framing
 from chiaroscuro.images.arrays import check_array, gray, to_uint8
-from chiaroscuro.images.framing import CropBox, Framing, frame
+from chiaroscuro.images.framing import frame
 from chiaroscuro.images.photos import (
     MAX_PIXELS,
     Photo,
@@ -10,6 +11,7 @@ from chiaroscuro.images.photos import (
     open_photo,
     packaged_photo,
 )
+from chiaroscuro.results.facts import CropBox
 
 __all__ = [
     "MAX_PIXELS",

@@ -1,60 +1,14 @@
 """What part of a photo a network sees, and at which size."""
 
-from dataclasses import dataclass, replace
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from chiaroscuro.choices import FITS, INTERPOLATIONS, Fit, check_names
-from chiaroscuro.errors import ChoiceError
+from chiaroscuro.choices import Framing
 from chiaroscuro.images.photos import Photo
+from chiaroscuro.results.facts import CropBox
 
 PAD_VALUE = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Framing:
-    """How a photo becomes pixels of a network's size.
-
-    `size` (H, W) in pixels; None takes photos as they are. `fit`: "crop" scales the photo until it
-    covers `canvas` (H, W) and cuts `size` out of the middle, "stretch" scales both sides to
-    `canvas` and cuts too, "pad" scales it into `size` and fills the rest with mid-gray. `canvas` is
-    `size` unless given.
-    """
-
-    size: tuple[int, int] | None = None
-    canvas: tuple[int, int] | None = None
-    fit: Fit = "crop"
-    interpolation: str = "bilinear"
-
-    def __post_init__(self) -> None:
-        check_names("fit", [self.fit], FITS)
-        check_names("interpolation", [self.interpolation], INTERPOLATIONS)
-        for name, sides in (("size", self.size), ("canvas", self.canvas)):
-            if sides is not None and (len(sides) != 2 or min(sides) < 1):
-                raise ChoiceError(f"{name} is {sides}: expected (height, width) in pixels")
-        if self.size and self.canvas and np.any(np.less(self.canvas, self.size)):
-            raise ChoiceError(f"canvas {self.canvas} is smaller than size {self.size}")
-
-    def with_fit(self, fit: Fit | None) -> "Framing":
-        """The same framing with another fit; None keeps this one."""
-        return self if fit is None else replace(self, fit=fit)
-
-
-@dataclass(frozen=True, slots=True)
-class CropBox:
-    """The rectangle of the upright photo that the network saw, in photo pixels, edges included.
-
-    A padded photo has a box that reaches beyond it.
-    """
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-    photo_width: int
-    photo_height: int
 
 
 def frame(photo: Photo, framing: Framing, channels: int = 3) -> tuple[NDArray[np.float32], CropBox]:

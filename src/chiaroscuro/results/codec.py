@@ -1,0 +1,58 @@
+"""Frozen dataclasses to plain JSON values and arrays, and back."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_origin
+
+import msgspec
+import numpy as np
+
+Result = TypeVar("Result")
+_ARRAY = "array"
+
+
+def to_plain(result: Any) -> tuple[Any, dict[str, np.ndarray[Any, Any]]]:
+    """A result as values that JSON keeps, and its arrays by where they stand in it.
+
+    An array's place among the values holds {"array": NAME}. Results are dataclasses of numbers,
+    strings, None, arrays, and of tuples, mappings and dataclasses of those.
+
+    >>> from chiaroscuro.results.facts import Interval
+    >>> to_plain((Interval(1.0, 0.5, 2.0), np.zeros(3)))[0]
+    [{'value': 1.0, 'low': 0.5, 'high': 2.0}, {'array': '1'}]
+    """
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    return _plain(result, "", arrays), arrays
+
+
+def _plain(value: Any, name: str, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
+    if isinstance(value, np.ndarray):
+        arrays[name] = value
+        return {_ARRAY: name}
+    if isinstance(value, np.generic):
+        return value.item()
+    if dataclasses.is_dataclass(value):
+        items = [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
+    elif isinstance(value, Mapping):
+        items = [(str(key), held) for key, held in value.items()]
+    elif isinstance(value, list | tuple):
+        inner = f"{name}." if name else ""
+        return [_plain(held, f"{inner}{i}", arrays) for i, held in enumerate(value)]
+    else:
+        return str(value) if isinstance(value, Path) else value
+    inner = f"{name}." if name else ""
+    return {key: _plain(held, f"{inner}{key}", arrays) for key, held in items}
+
+
+def from_plain(
+    plain: Any, arrays: Mapping[str, np.ndarray[Any, Any]], kind: type[Result]
+) -> Result:
+    """The result that `to_plain` took apart; raises `ValueError` where its values do not fit."""
+
+    def array(wanted: type, held: Any) -> Any:
+        if get_origin(wanted) is not np.ndarray:
+            raise TypeError(f"no way to read a {wanted}")
+        return arrays[held[_ARRAY]]
+
+    return msgspec.convert(plain, kind, dec_hook=array, str_keys=True)

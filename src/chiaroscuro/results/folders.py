@@ -1,0 +1,312 @@
+"""Folders that appear whole or not at all, and that replace nothing but results of ours."""
+
+import ctypes
+import hashlib
+import os
+import platform
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from filelock import FileLock, Timeout
+
+from chiaroscuro.errors import ResultError, first_line
+from chiaroscuro.results.kinds import KINDS, Kind
+
+LOCK = ".chiaroscuro-lock"
+_FRESH = ".chiaroscuro-fresh-"
+_STAGE = ".chiaroscuro-stage-"
+_OLD = ".chiaroscuro-old-"
+_HOME = ".chiaroscuro-home"
+"""Inside a folder that was moved aside: where it belongs."""
+_LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+"""Files that systems leave in every folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """A file's size and SHA-256."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """What a marker file holds.
+
+    `files`: every other file of the folder; `config`: what a run was begun with; `result`: absent
+    until a run is finished; `replaces`: the older result that is removed then; `checksum`: of all
+    the others, so that a changed figure is noticed.
+    """
+
+    schema: str
+    files: Mapping[str, Digest] = field(default_factory=dict)
+    config: Any = None
+    result: Any = None
+    replaces: str | None = None
+    checksum: str = ""
+
+    def sealed(self) -> "Marker":
+        """The marker with the checksum that its other values have."""
+        held = msgspec.json.encode(replace(self, checksum=""))
+        return replace(self, checksum=hashlib.sha256(held).hexdigest())
+
+
+def kind_in(folder: str | Path) -> Kind | None:
+    """The kind of result that lies in a folder, of any schema version; None for anything else."""
+    for kind in KINDS.values():
+        with suppress(ResultError):
+            read_marker(Path(folder), kind)
+            return kind
+    return None
+
+
+def is_result(folder: str | Path) -> bool:
+    """Whether a folder holds a result of this program."""
+    return kind_in(folder) is not None
+
+
+def read_marker(folder: Path, kind: Kind) -> Marker:
+    """A folder's marker, of any version of the kind; raises `ResultError` where there is none."""
+    file = folder / kind.marker
+    try:
+        marker = msgspec.json.decode(file.read_bytes(), type=Marker)
+    except FileNotFoundError:
+        raise ResultError(f"{folder}: no {kind.name} there (no {kind.marker})") from None
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ResultError(f"{file}: cannot be read ({first_line(error)})") from error
+    name, _, version = marker.schema.partition("/")
+    if name != kind.schema.partition("/")[0] or not version.isdecimal():
+        raise ResultError(f"{file}: schema {marker.schema!r}, expected {kind.schema!r}")
+    return marker
+
+
+def check_readable(folder: Path, kind: Kind, marker: Marker) -> None:
+    """Raise `ResultError` for a marker of another schema version, or one that was changed."""
+    version = int(marker.schema.partition("/")[2])
+    if version != kind.version:
+        advice = "update chiaroscuro to read it" if version > kind.version else "make it once more"
+        raise ResultError(
+            f"{folder / kind.marker}: schema version {version}, this program reads version "
+            f"{kind.version}: {advice}"
+        )
+    if marker != marker.sealed():
+        raise ResultError(f"{folder / kind.marker} is damaged, or was changed after it was written")
+
+
+def check_free(folder: str | Path, kind: Kind, *, overwrite: bool) -> Path:
+    """The folder with links resolved, when a result of this kind may be written there.
+
+    Raises `ResultError` when something lies there that may not be replaced (anything but a result
+    of the same kind with no file beside ours, and that only with `overwrite`), or when the folder
+    around it cannot be written to.
+    """
+    final = Path(os.path.realpath(folder))
+    recover(final)
+    if os.path.lexists(final):
+        _check_replaceable(final, kind, overwrite=overwrite)
+    place = final.parent
+    while not os.path.lexists(place):
+        place = place.parent
+    if not place.is_dir():
+        raise ResultError(f"{folder}: cannot be written ({place} is not a folder)")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise ResultError(f"{folder}: cannot be written (no permission to write in {place})")
+    return final
+
+
+def _check_replaceable(final: Path, kind: Kind, *, overwrite: bool) -> None:
+    if final.is_dir() and not any(final.iterdir()):
+        return
+    theirs = kind_in(final) if final.is_dir() else None
+    if theirs != kind:
+        held = f"holds a chiaroscuro {theirs.name}" if theirs else "is not a chiaroscuro result"
+        raise ResultError(
+            f"{final} {held}, so no {kind.name} is written there: choose another place"
+        )
+    if not overwrite:
+        raise ResultError(f"{final} exists already: choose another place, or overwrite (--force)")
+    strangers = foreign_files(final, kind)
+    if strangers:
+        raise ResultError(
+            f"{final} holds files that chiaroscuro did not write (such as {strangers[0]}): "
+            "move them away, or choose another place"
+        )
+
+
+def foreign_files(folder: Path, kind: Kind) -> list[str]:
+    """Files below a result's folder that its marker does not list; of a run, those not its own."""
+    marker = read_marker(folder, kind)
+    ours = {*marker.files, kind.marker, LOCK, _HOME}
+    unfinished = marker.result is None and marker.config is not None
+    return sorted(
+        name
+        for name in _files(folder)
+        if name not in ours
+        and Path(name).name not in _LITTER
+        and not (unfinished and _of_a_run(name))
+    )
+
+
+def _of_a_run(name: str) -> bool:
+    """Whether an unfinished run writes files like this one: named by a number, or under way."""
+    path = Path(name)
+    return path.suffix == ".new" or (len(path.parts) > 1 and path.stem.isdecimal())
+
+
+@contextmanager
+def staged(folder: str | Path, kind: Kind, *, overwrite: bool = False) -> Iterator[Path]:
+    """A temporary folder next to `folder` that takes its place when the block ends well.
+
+    On an error nothing is left behind, and a folder that was there stays as it was; a folder that
+    is replaced stays until the new one is whole. Raises `ResultError` as `check_free` does.
+    """
+    final = check_free(folder, kind, overwrite=overwrite)
+    word = secrets.token_hex(6)
+    fresh, stage = final.parent / f"{_FRESH}{word}", final.parent / f"{_STAGE}{word}"
+    try:
+        fresh.mkdir(parents=True)
+        with locked(fresh):
+            fresh.replace(stage)  # under a name that others clear away only now that it is locked
+            yield stage
+            sync_tree(stage)
+            (stage / LOCK).unlink()
+            _install(stage, final)
+    except OSError as error:
+        raise ResultError(f"{final}: cannot be written ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def seal(folder: Path, kind: Kind, *, config: Any = None, result: Any = None) -> None:
+    """Write a folder's marker, which lists every other file with its digest."""
+    files = {
+        name: digest(folder / name)
+        for name in _files(folder)
+        if name not in (kind.marker, LOCK) and not name.endswith(".new")
+    }
+    write_marker(folder, kind, Marker(kind.schema, files, config, result))
+
+
+def write_marker(folder: Path, kind: Kind, marker: Marker) -> None:
+    """Put the marker in its place, whole or not at all."""
+    text = msgspec.json.format(msgspec.json.encode(marker.sealed()), indent=1)
+    write_file(folder / kind.marker, text + b"\n")
+
+
+def write_file(file: Path, data: bytes) -> None:
+    """Put a file in its place, whole or not at all, also when power fails."""
+    file.parent.mkdir(exist_ok=True)
+    new = file.with_name(f"{file.name}.new")
+    with new.open("wb") as target:
+        target.write(data)
+        target.flush()
+        os.fsync(target.fileno())
+    new.replace(file)
+
+
+def digest(file: Path) -> Digest:
+    """A file's size and SHA-256."""
+    with file.open("rb") as source:
+        return Digest(file.stat().st_size, hashlib.file_digest(source, "sha256").hexdigest())
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock; a process that dies lets go of it.
+
+    Raises `ResultError` while another process (or another thread of this one) holds it.
+    """
+    lock = FileLock(folder / LOCK, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ResultError(f"{folder} is being written by another process: wait for it") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def sync_tree(folder: Path) -> None:
+    """Bring the files of a folder to the disk."""
+    for name in _files(folder):
+        with (folder / name).open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(
+        file.relative_to(folder).as_posix()
+        for file in folder.rglob("*")
+        if not file.is_dir() or file.is_symlink()
+    )
+
+
+def _install(stage: Path, final: Path) -> None:
+    """Put the stage in its place, at once where the system can exchange two names."""
+    if not os.path.lexists(final):
+        stage.replace(final)
+    elif not exchange(stage, final):
+        aside = move_aside(final)
+        try:
+            stage.replace(final)
+        except OSError:
+            put_back(aside, final)
+            raise
+        remove_aside(aside)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Swap two folders in one step; False where the system cannot."""
+    if platform.system() != "Linux":
+        return False
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return bool(rename(here, os.fsencode(one), here, os.fsencode(other), swap) == 0)
+
+
+def move_aside(folder: Path) -> Path:
+    """Rename a result to a hidden name next to it, which says where it belongs."""
+    (folder / _HOME).write_text(folder.name, encoding="utf-8", errors="surrogateescape")
+    aside = folder.with_name(f"{_OLD}{secrets.token_hex(6)}")
+    folder.replace(aside)
+    return aside
+
+
+def put_back(aside: Path, final: Path) -> None:
+    """Undo `move_aside`."""
+    aside.replace(final)
+    (final / _HOME).unlink(missing_ok=True)
+
+
+def remove_aside(aside: Path) -> None:
+    """Remove a result that was moved aside; anything else stays."""
+    if aside.name.startswith(_OLD) and (aside / _HOME).is_file():
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def recover(final: Path) -> None:
+    """Clear away what killed processes left next to `final`, and put its old result back."""
+    if not final.parent.is_dir():
+        return
+    for left in final.parent.glob(f"{_STAGE}*"):
+        with suppress(ResultError, OSError), locked(left):
+            shutil.rmtree(left, ignore_errors=True)
+    if os.path.lexists(final):
+        return
+    for aside in sorted(final.parent.glob(f"{_OLD}*")):
+        with suppress(OSError):
+            home = (aside / _HOME).read_text(encoding="utf-8", errors="surrogateescape")
+            if home == final.name:
+                put_back(aside, final)
+                return

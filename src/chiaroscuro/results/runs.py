@@ -1,0 +1,246 @@
+"""A run over an image set: a folder with one part a batch, each whole or not there."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from chiaroscuro.errors import ResultError, first_line
+from chiaroscuro.results.codec import Result, from_plain, to_plain
+from chiaroscuro.results.facts import LeftOut
+from chiaroscuro.results.folders import (
+    Digest,
+    Marker,
+    check_free,
+    check_readable,
+    digest,
+    kind_in,
+    locked,
+    move_aside,
+    read_marker,
+    recover,
+    remove_aside,
+    write_file,
+    write_marker,
+)
+from chiaroscuro.results.kinds import Kind
+from chiaroscuro.results.store import write
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_PARTS = "parts"
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What a run makes of one batch: tables and other files by name, and images left out.
+
+    `number` is the batch's; `images` is how many rows of the set it covers, left out ones included.
+    Tables of one name have one schema in all parts. The same batch gives the same part, so one that
+    is written twice does no harm.
+    """
+
+    number: int
+    images: int
+    tables: Mapping[str, "pa.Table"]
+    left_out: tuple[LeftOut, ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Receipt:
+    """What `parts/NUMBER.json` holds: a part is there when its receipt is, and its files are."""
+
+    number: int
+    images: int
+    left_out: tuple[LeftOut, ...]
+    files: Mapping[str, Digest]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run.
+
+    `marker` is written first, with the configuration, and once more at the end, with the result.
+    """
+
+    folder: Path
+    kind: Kind
+    config: Any
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the result is there."""
+        return read_marker(self.folder, self.kind).result is not None
+
+    def finished_parts(self) -> dict[int, int]:
+        """The numbers of all parts that are there and whole, with the images each covers."""
+        return {
+            receipt.number: receipt.images
+            for file in sorted((self.folder / _PARTS).glob("*.json"))
+            if (receipt := self._receipt(file)) is not None and self._is_whole(receipt)
+        }
+
+    def write_part(self, part: Part) -> None:
+        """Put a part in its place, whole or not at all, also when power fails."""
+        files: dict[str, Digest] = {}
+        for name, table in part.tables.items():
+            place = _table_file(name, part.number)
+            write_file(self.folder / place, _parquet_bytes(table))
+            files[place] = digest(self.folder / place)
+        for place, data in part.files.items():
+            write_file(self.folder / place, data)
+            files[place] = digest(self.folder / place)
+        receipt = _Receipt(part.number, part.images, part.left_out, files)
+        text = msgspec.json.encode(receipt)
+        checked = b"\n".join([text, hashlib.sha256(text).hexdigest().encode(), b""])
+        write_file(self._receipt_file(part.number), checked)
+
+    def read_parts(self, numbers: Sequence[int]) -> Iterator[Part]:
+        """The parts of these numbers, one at a time, with their tables.
+
+        Raises `ResultError` for one that is gone or damaged.
+        """
+        from pyarrow import parquet
+
+        for number in numbers:
+            receipt = self._receipt(self._receipt_file(number))
+            if receipt is None or not self._is_whole(receipt):
+                raise ResultError(
+                    f"{self.folder}: part {number} is gone or damaged: --resume computes it"
+                )
+            tables = {
+                # `read_table` would import pyarrow's data sets and pandas, where nothing else has.
+                Path(name).parts[0]: parquet.ParquetFile(self.folder / name).read()
+                for name in receipt.files
+                if name == _table_file(Path(name).parts[0], number)
+            }
+            yield Part(number, receipt.images, tables, receipt.left_out)
+
+    def finish(self, result: Any) -> None:
+        """Write result, pictures, page, and last the marker; remove what the run replaces."""
+        for left in self.folder.rglob("*.new"):  # of writes that never came to their end
+            left.unlink()
+        before = read_marker(self.folder, self.kind)
+        write(result, self.folder, config=before.config)
+        if before.replaces is not None:
+            remove_aside(self.folder.with_name(before.replaces))
+
+    def _receipt_file(self, number: int) -> Path:
+        return self.folder / _PARTS / f"{number:06d}.json"
+
+    def _receipt(self, file: Path) -> _Receipt | None:
+        """A receipt whose second line is the checksum of its first; None for anything else."""
+        try:
+            text, checksum, rest = file.read_bytes().split(b"\n")
+            whole = checksum == hashlib.sha256(text).hexdigest().encode() and not rest
+            return msgspec.json.decode(text, type=_Receipt) if whole else None
+        except (OSError, ValueError, msgspec.MsgspecError):
+            return None
+
+    def _is_whole(self, receipt: _Receipt) -> bool:
+        try:
+            return all(digest(self.folder / name) == d for name, d in receipt.files.items())
+        except OSError:
+            return False
+
+
+@contextmanager
+def open_run(
+    folder: str | Path, kind: Kind, config: Any, *, resume: bool, overwrite: bool
+) -> Iterator[RunFolder]:
+    """A run's folder, locked: begun now with this configuration, or found there and the same.
+
+    `config` is a dataclass of everything that decides the parts. With `overwrite` an older result
+    is moved aside, and removed when the new one is finished. Raises `ResultError` for a folder that
+    holds anything else, a run of another configuration (the first three differences are named), or
+    one that another process writes.
+    """
+    final = Path(os.path.realpath(folder))
+    recover(final)
+    ours = final.is_dir() and kind_in(final) == kind
+    try:
+        if ours and resume:
+            with locked(final):
+                yield RunFolder(final, kind, _same_config(final, kind, config))
+            return
+        if ours and not overwrite:
+            raise ResultError(f"{final} holds a run: resume it (--resume), or replace it (--force)")
+        final = check_free(final, kind, overwrite=overwrite)
+        replaces = _set_aside(final, kind) if ours else None
+        final.mkdir(parents=True, exist_ok=True)
+        with locked(final):
+            plain, _ = to_plain(config)
+            write_marker(final, kind, Marker(kind.schema, config=plain, replaces=replaces))
+            yield RunFolder(final, kind, config)
+    except OSError as error:
+        raise ResultError(f"{folder}: cannot be written ({error.strerror or error})") from error
+
+
+def _set_aside(final: Path, kind: Kind) -> str:
+    """Move an older run away; an unfinished one that replaced another hands that on."""
+    with locked(final):
+        marker = read_marker(final, kind)
+        aside = move_aside(final)
+    if marker.result is not None or marker.replaces is None:
+        return aside.name
+    remove_aside(aside)
+    return marker.replaces
+
+
+def _same_config(folder: Path, kind: Kind, config: Any) -> Any:
+    marker = read_marker(folder, kind)
+    check_readable(folder, kind, marker)
+    wanted, _ = to_plain(config)
+    wanted = msgspec.json.decode(msgspec.json.encode(wanted))  # as a file keeps it
+    differences = list(_differences(marker.config, wanted, ""))
+    if differences:
+        raise ResultError(
+            f"{folder} holds a run of another configuration ({'; '.join(differences[:3])}): "
+            "choose another place, or repeat it as it was"
+        )
+    return config
+
+
+def _differences(old: Any, new: Any, name: str) -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in {**old, **new}:
+            yield from _differences(old.get(key), new.get(key), f"{name}.{key}" if name else key)
+    elif old != new:
+        yield f"{name} was {_short(old)}, now {_short(new)}"
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _table_file(name: str, number: int) -> str:
+    return f"{name}/{number:06d}.parquet"
+
+
+def _parquet_bytes(table: "pa.Table") -> bytes:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    target = pa.BufferOutputStream()
+    parquet.write_table(table, target, compression="zstd", write_page_checksum=True)
+    data: bytes = target.getvalue().to_pybytes()
+    return data
+
+
+def read_config(folder: str | Path, kind: Kind, config_type: type[Result]) -> Result:
+    """What a run was begun with; raises `ResultError` for a folder without one."""
+    marker = read_marker(Path(folder), kind)
+    try:
+        return from_plain(marker.config, {}, config_type)
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise ResultError(
+            f"{folder}: its configuration cannot be read ({first_line(error)})"
+        ) from error

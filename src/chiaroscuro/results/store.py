@@ -1,0 +1,113 @@
+"""Saving, loading and checking results of every kind."""
+
+import io
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from chiaroscuro.errors import ResultError, first_line
+from chiaroscuro.results.codec import from_plain, to_plain
+from chiaroscuro.results.folders import (
+    Digest,
+    check_readable,
+    digest,
+    kind_in,
+    read_marker,
+    seal,
+    staged,
+)
+from chiaroscuro.results.kinds import KINDS, Kind
+
+ARRAYS = "arrays.npz"
+"""The arrays of a result, each named by where it stands in it."""
+
+
+def kind_of(result: Any) -> Kind:
+    """The kind of a result by its type; raises `ResultError` for what is no result."""
+    place = f"{type(result).__module__}:{type(result).__qualname__}"
+    for kind in KINDS.values():
+        if kind.type == place:
+            return kind
+    raise ResultError(f"a {type(result).__name__} is not a result that can be saved")
+
+
+def save(result: Any, folder: str | Path, *, overwrite: bool = False) -> Path:
+    """Write a result with its pictures and its page into a folder: all of it or nothing.
+
+    Raises `ResultError` when something lies there that may not be replaced, or on a full disk.
+    """
+    kind = kind_of(result)
+    with staged(folder, kind, overwrite=overwrite) as stage:
+        write(result, stage)
+    return Path(folder)
+
+
+def write(result: Any, folder: Path, *, config: Any = None) -> None:
+    """Write a result into a folder that nobody else sees: arrays, views, and last the marker."""
+    kind = kind_of(result)
+    plain, arrays = to_plain(result)
+    if arrays:
+        _write_arrays(arrays, folder / ARRAYS)
+    kind.draw(result, folder)
+    seal(folder, kind, config=config, result=plain)
+
+
+def _write_arrays(arrays: dict[str, np.ndarray[Any, Any]], file: Path) -> None:
+    """Every array in one archive; the first level saves nearly as much as the highest, sooner."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, array in arrays.items():
+            member = io.BytesIO()
+            np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+            archive.writestr(f"{name}.npy", member.getvalue())
+
+
+def load(folder: str | Path, kind: Kind | None = None) -> Any:
+    """The result that lies in a folder, of the wanted kind or of any.
+
+    Nothing of it is run, and no pickle is read. Raises `ResultError` for a folder without a result,
+    one of a newer schema, an unfinished or a damaged one.
+    """
+    folder = Path(folder)
+    found = kind or kind_in(folder)
+    if found is None:
+        raise ResultError(f"{folder}: no chiaroscuro result there")
+    marker = read_marker(folder, found)
+    check_readable(folder, found, marker)
+    if marker.result is None:
+        raise ResultError(f"{folder}: the {found.name} is not finished: resume it (--resume)")
+    try:
+        arrays = _read_arrays(folder / ARRAYS, marker.files.get(ARRAYS))
+        return from_plain(marker.result, arrays, found.load_type())
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error,
+            msgspec.MsgspecError) as error:  # fmt: skip
+        raise ResultError(f"{folder}: not a readable {found.name} ({first_line(error)})") from error
+
+
+def _read_arrays(file: Path, written: Digest | None) -> dict[str, np.ndarray[Any, Any]]:
+    if written is None:
+        return {}
+    if digest(file) != written:
+        raise ValueError(f"{file.name} is not what was written: it is damaged or was changed")
+    with file.open("rb") as source, np.load(source, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def verify(folder: str | Path) -> list[str]:
+    """The files of a result that are gone or not what was written, by name.
+
+    Raises `ResultError` for a folder without a result.
+    """
+    folder = Path(folder)
+    kind = kind_in(folder)
+    if kind is None:
+        raise ResultError(f"{folder}: no chiaroscuro result there")
+    marker = read_marker(folder, kind)
+    return [
+        name
+        for name, written in marker.files.items()
+        if not (folder / name).is_file() or digest(folder / name) != written
+    ]

@@ -1,0 +1,337 @@
+"""Saving and loading: whole or not at all, and nothing of anybody else's is touched."""
+
+import json
+import os
+import signal
+import threading
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chiaroscuro.errors import ResultError
+from chiaroscuro.results import folders as folders_module
+from chiaroscuro.results import is_result, kind_in, load, save, staged, verify
+from chiaroscuro.results.codec import from_plain, to_plain
+from chiaroscuro.results.folders import exchange, locked
+from tests.results.kinds import OTHER, TOY, Toy, register, toy
+
+
+@pytest.fixture(autouse=True)
+def kinds(monkeypatch):
+    register(monkeypatch)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
+def assert_same(a: Toy, b: Toy) -> None:
+    plain, arrays = to_plain(a)
+    other, theirs = to_plain(b)
+    assert plain == other
+    assert arrays.keys() == theirs.keys()
+    for name, values in arrays.items():
+        assert values.dtype == theirs[name].dtype
+        np.testing.assert_array_equal(values, theirs[name])
+
+
+def test_what_is_saved_is_what_is_loaded(tmp_path):
+    save(toy(), tmp_path / "r")
+    assert names(tmp_path) == ["r"]
+    assert names(tmp_path / "r") == ["arrays.npz", "chiaroscuro-toy.json", "index.html"]
+    found = load(tmp_path / "r")
+    assert_same(found, toy())
+    assert found.labels == {3: "dog", 0: "cat"}
+    assert isinstance(found.inner, tuple)
+    assert kind_in(tmp_path / "r") == TOY
+    assert verify(tmp_path / "r") == []
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text()
+        | st.floats(allow_nan=False, allow_infinity=False),
+        lambda inner: st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(), inner, max_size=3),
+    )
+)  # fmt: skip
+def test_plain_values_stay_as_they_are(value):
+    assert to_plain(value) == (value, {})
+
+
+def test_every_flipped_bit_of_the_arrays_is_noticed(tmp_path):
+    save(toy(), tmp_path / "r")
+    file = tmp_path / "r" / "arrays.npz"
+    data = bytearray(file.read_bytes())
+    for place in range(len(data)):
+        data[place] ^= 1 << (place % 8)
+        file.write_bytes(data)
+        with pytest.raises(ResultError, match="damaged"):
+            load(tmp_path / "r")
+        data[place] ^= 1 << (place % 8)
+    file.write_bytes(data)
+    load(tmp_path / "r")
+
+
+def test_a_changed_figure_is_noticed(tmp_path):
+    save(toy(), tmp_path / "r")
+    marker = tmp_path / "r" / TOY.marker
+    marker.write_text(marker.read_text().replace('"low": 0.25', '"low": 0.75'))
+    with pytest.raises(ResultError, match="damaged, or was changed"):
+        load(tmp_path / "r")
+
+
+def test_verify_names_what_changed(tmp_path):
+    save(toy(), tmp_path / "r")
+    (tmp_path / "r" / "index.html").write_text("else")
+    (tmp_path / "r" / "arrays.npz").unlink()
+    assert verify(tmp_path / "r") == ["arrays.npz", "index.html"]
+
+
+@pytest.mark.parametrize(
+    ("version", "words"), [(2, "update chiaroscuro"), (0, "make it once more")]
+)
+def test_another_schema_version_is_said(tmp_path, version, words):
+    save(toy(), tmp_path / "r")
+    marker = tmp_path / "r" / TOY.marker
+    marker.write_text(marker.read_text().replace("toy/1", f"toy/{version}"))
+    with pytest.raises(ResultError, match=rf"schema version {version}.*version 1: {words}"):
+        load(tmp_path / "r")
+
+
+BAD_MARKERS = [
+    "", "{", "[]", '{"schema": 3}', '{"schema": "other/1"}', '{"schema": "chiaroscuro-toy/x"}',
+    '{"schema": "chiaroscuro-toy/1", "result": {"number": "many"}}', "\udcff",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", BAD_MARKERS)
+def test_a_marker_that_is_none(tmp_path, text):
+    (tmp_path / TOY.marker).write_text(text, errors="surrogateescape")
+    with pytest.raises(ResultError) as caught:
+        load(tmp_path, TOY)
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def foreign_folders():
+    hugging_face = {"config.json": "{}", "model.safetensors": "weights"}
+    return {
+        "a model folder": hugging_face,
+        "a marker of ours that is empty": {TOY.marker: ""},
+        "a marker with another schema": {TOY.marker: '{"schema": "chiaroscuro-other/1"}'},
+        "another kind of ours": {OTHER.marker: '{"schema": "chiaroscuro-other/1"}'},
+        "photos": {"cat.png": "pixels"},
+        "old names": {"explanation.json": "{}", "check.json": "{}", "model.json": "{}"},
+    }
+
+
+@pytest.mark.parametrize("files", foreign_folders().values(), ids=foreign_folders().keys())
+def test_nothing_but_a_result_of_the_same_kind_is_replaced(tmp_path, files):
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    with pytest.raises(ResultError, match="choose another place"):
+        save(toy(), folder, overwrite=True)
+    assert {file.name: file.read_text() for file in folder.iterdir()} == files
+    assert names(tmp_path) == ["theirs"]
+
+
+def test_a_file_of_somebody_else_in_a_result_keeps_it(tmp_path):
+    save(toy(), tmp_path / "r")
+    (tmp_path / "r" / "notes.txt").write_text("mine")
+    with pytest.raises(ResultError, match=r"did not write \(such as notes.txt\): move them"):
+        save(toy(2), tmp_path / "r", overwrite=True)
+    assert load(tmp_path / "r").number == 1.5
+    (tmp_path / "r" / "notes.txt").unlink()
+    (tmp_path / "r" / ".DS_Store").write_text("litter")
+    save(toy(2), tmp_path / "r", overwrite=True)
+    assert load(tmp_path / "r").number == 2
+    assert names(tmp_path) == ["r"]
+
+
+def test_without_overwrite_nothing_is_replaced(tmp_path):
+    save(toy(), tmp_path / "r")
+    with pytest.raises(ResultError, match="--force"):
+        save(toy(2), tmp_path / "r")
+    assert load(tmp_path / "r").number == 1.5
+
+
+def test_an_empty_folder_is_taken(tmp_path):
+    (tmp_path / "r").mkdir()
+    save(toy(), tmp_path / "r")
+    assert load(tmp_path / "r").number == 1.5
+
+
+def test_through_a_link_the_result_behind_it_is_replaced(tmp_path):
+    save(toy(), tmp_path / "real")
+    (tmp_path / "link").symlink_to("real")
+    save(toy(2), tmp_path / "link", overwrite=True)
+    assert (tmp_path / "link").is_symlink()
+    assert load(tmp_path / "real").number == 2
+    assert names(tmp_path) == ["link", "real"]
+
+
+def test_a_name_of_255_bytes(tmp_path):
+    save(toy(), tmp_path / ("影" * 85))
+    save(toy(2), tmp_path / ("影" * 85), overwrite=True)
+    assert load(tmp_path / ("影" * 85)).number == 2
+
+
+def test_a_name_that_is_no_text(tmp_path):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff"))
+    save(toy(), folder)
+    save(toy(2), folder, overwrite=True)
+    assert load(folder).number == 2
+
+
+def test_where_nothing_can_be_written_it_is_said_before(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResultError, match="is not a folder"):
+        save(toy(), tmp_path / "file" / "r")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
+    with pytest.raises(ResultError, match="no permission"):
+        save(toy(), tmp_path / "deep" / "r")
+
+
+@pytest.mark.parametrize("swap", [True, False], ids=["exchange", "two renames"])
+def test_an_error_leaves_everything_as_it_was(tmp_path, monkeypatch, swap):
+    if not swap:
+        monkeypatch.setattr(folders_module, "exchange", lambda *_: False)
+    save(toy(), tmp_path / "r")
+    with pytest.raises(ResultError), staged(tmp_path / "r", TOY, overwrite=True) as stage:
+        stage.write_text("")
+    assert names(tmp_path) == ["r"]
+    assert load(tmp_path / "r").number == 1.5
+    save(toy(3), tmp_path / "r", overwrite=True)
+    assert names(tmp_path) == ["r"]
+    assert load(tmp_path / "r").number == 3
+
+
+def in_child(work) -> int:
+    """Run in a forked process that ends at once; its wait status."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return os.waitpid(child, 0)[1]
+
+
+@pytest.mark.parametrize("moment", ["write", "before", "between"])
+def test_a_killed_save_loses_nothing(tmp_path, monkeypatch, moment):
+    """Killed in any step, also between two renames, the old result is found."""
+    save(toy(), tmp_path / "r")
+
+    def die(*_):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def work():
+        if moment == "write":
+            folders_module.sync_tree = die
+        elif moment == "before":
+            folders_module.exchange = die
+        else:
+            folders_module.exchange = lambda *_: False
+            move = folders_module.move_aside
+
+            def move_and_die(folder):
+                move(folder)
+                die()
+
+            folders_module.move_aside = move_and_die
+        save(toy(2), tmp_path / "r", overwrite=True)
+
+    assert os.WIFSIGNALED(in_child(work))
+    assert names(tmp_path) != ["r"]  # something was left
+    with pytest.raises(ResultError, match="--force"):  # the old one is there again
+        save(toy(2), tmp_path / "r")
+    assert load(tmp_path / "r").number == 1.5
+    assert names(tmp_path) == ["r"]
+    save(toy(2), tmp_path / "r", overwrite=True)
+    assert load(tmp_path / "r").number == 2
+    assert names(tmp_path) == ["r"]
+
+
+def test_a_stage_under_way_is_not_cleared_away(tmp_path):
+    with staged(tmp_path / "a", TOY) as stage:
+        save(toy(), tmp_path / "b")
+        assert stage.is_dir()
+        (stage / "x").write_text("")
+    assert names(tmp_path) == ["a", "b"]
+
+
+def test_two_threads_that_save_to_one_place(tmp_path):
+    barrier = threading.Barrier(4)
+    errors: list[Exception] = []
+
+    def work(number):
+        barrier.wait()
+        try:
+            for _ in range(5):
+                save(toy(number), tmp_path / "r", overwrite=True)
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(isinstance(error, ResultError) for error in errors)
+    assert load(tmp_path / "r").number in range(4)
+    assert verify(tmp_path / "r") == []
+    assert names(tmp_path) == ["r"]
+
+
+def test_a_lock_is_held_and_let_go(tmp_path):
+    with locked(tmp_path), pytest.raises(ResultError, match="another process"), locked(tmp_path):
+        pass
+    with locked(tmp_path):
+        pass
+
+
+def test_exchange_swaps_names(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).write_text("")
+    assert exchange(tmp_path / "a", tmp_path / "b")
+    assert names(tmp_path / "a") == ["b"]
+
+
+def test_results_of_ours_are_known(tmp_path):
+    assert not is_result(tmp_path)
+    assert not is_result(tmp_path / "nowhere")
+    save(toy(), tmp_path / "r")
+    assert is_result(tmp_path / "r")
+
+
+def test_what_is_no_result_is_not_saved(tmp_path):
+    with pytest.raises(ResultError, match="a dict is not a result"):
+        save({}, tmp_path / "r")
+
+
+def test_from_plain_says_what_does_not_fit():
+    plain, arrays = to_plain(toy())
+    with pytest.raises(ValueError, match="number"):
+        from_plain({**plain, "number": "x"}, arrays, Toy)
+    with pytest.raises(KeyError):
+        from_plain(plain, {}, Toy)
+
+
+def test_a_pickle_in_the_arrays_is_never_run(tmp_path):
+    save(toy(), tmp_path / "r")
+    np.savez(tmp_path / "r" / "arrays.npz", bad=np.array([object()], dtype=object))
+    marker = json.loads((tmp_path / "r" / TOY.marker).read_text())
+    found = folders_module.digest(tmp_path / "r" / "arrays.npz")
+    marker["files"]["arrays.npz"] = {"bytes": found.bytes, "sha256": found.sha256}
+    changed = msgspec.convert(marker, folders_module.Marker)
+    folders_module.write_marker(tmp_path / "r", TOY, changed)
+    with pytest.raises(ResultError, match="not a readable toy"):
+        load(tmp_path / "r")
