@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 READY_DOCS := $(VENV)/.ready-docs
 
-.PHONY: demo test lint bench guard mutants docs clean
+.PHONY: demo test lint extras bench guard mutants docs clean
 
 demo: $(READY)  ## two packaged photos explained; prints the page's path
 	$(BIN)/chiaroscuro explain --out chiaroscuro-out --force
@@ -20,6 +20,9 @@ lint: $(READY_DEV)  ## format, style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+extras: $(READY)  ## whether every extra together has a solution with the pinned versions
+	$(BIN)/python -m pip install --dry-run --quiet -c constraints.txt -e '.[all]'
 
 bench: $(READY_DEV)  ## every figure of docs/results/speed.md, on a machine of its own; DATA_ROOT=DIR holds cifar10/
 	$(BIN)/python -m benchmarks --full --write $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
