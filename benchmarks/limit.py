@@ -24,15 +24,15 @@ from torch import Tensor, nn
 from benchmarks.clock import now
 from benchmarks.gradients import in_process
 from benchmarks.works import WORKS
-from chiaroscuro.gradients.backward.fusion import Phased, as_it_is
+from chiaroscuro.gradients.backward.fusion import StridedDepthwise, identity
 from chiaroscuro.gradients.backward.program import Program
 from chiaroscuro.gradients.backward.steps import (
+    Add,
     Convolve,
-    Flow,
-    Flows,
+    Cotangent,
+    Cotangents,
     Linear,
     Matrix,
-    Pass,
     Step,
     one,
 )
@@ -94,35 +94,35 @@ def one_pass(program: Program, logits: Tensor) -> tuple[int, int]:
     needed = [0, 0]
 
     def counted(step: Step) -> Step:
-        def counting(flows: Flows) -> Flows:
-            made = step(flows)
-            needed[0] += _operations(step, flows)
-            is_move = isinstance(step, Pass) or (isinstance(step, Linear) and step.gives != "new")
+        def counting(cotangents: Cotangents) -> Cotangents:
+            made = step(cotangents)
+            needed[0] += _operations(step, cotangents)
+            is_move = isinstance(step, Add) or (isinstance(step, Linear) and step.gives != "new")
             if not is_move:
-                needed[1] += sum(f.tensor.nbytes for f in (*flows, *made) if f is not None)
+                needed[1] += sum(f.tensor.nbytes for f in (*cotangents, *made) if f is not None)
             return made
 
         return counting
 
     steps = program._steps
-    program._steps = [step if step is as_it_is else counted(step) for step in steps]
+    program._steps = [step if step is identity else counted(step) for step in steps]
     first = torch.eye(logits.shape[1], dtype=logits.dtype)[:1, None]
-    flow = Flow(first.repeat(1, len(logits), 1), False)
+    cotangent = Cotangent(first.repeat(1, len(logits), 1), False)
     with torch.no_grad():
-        for leg in (*program._head, *program._tail):
-            flow = program._pass(leg, flow)
+        for segment in (*program._head, *program._tail):
+            cotangent = program._pass(segment, cotangent)
     program._steps = steps
     return needed[0], needed[1]
 
 
-def _operations(step: Step, flows: Flows) -> int:
+def _operations(step: Step, cotangents: Cotangents) -> int:
     """Two for each multiply-add of a product."""
-    if not isinstance(step, Matrix | Convolve | Phased):
+    if not isinstance(step, Matrix | Convolve | StridedDepthwise):
         return 0
-    given = one(flows).tensor
+    given = one(cotangents).tensor
     if isinstance(step, Matrix):
         return 2 * given.numel() * len(step.weight)
-    convolutions = (step.conv, step.before) if isinstance(step, Phased) else (step.conv,)
+    convolutions = (step.conv, step.before) if isinstance(step, StridedDepthwise) else (step.conv,)
     rows = given.shape[:2].numel()
     return sum(2 * rows * conv.weight.numel() * math.prod(conv.out) for conv in convolutions)
 

@@ -196,7 +196,7 @@ def test_other_scales_and_methods_are_refused_outside():
         question("active").values(classifier, (pixels * 255).round(), 0)
     for method in ("input-x-gradient", Method("input-x-gradient")):
         asked = make_question("original", "all", method, "logit", None)
-        own = class_gradients(classifier, pixels, 0).own
+        own = class_gradients(classifier, pixels, 0).target_gradient
         expected = (pixels * own).abs().amax(dim=1)
         torch.testing.assert_close(asked.values(classifier, pixels, 0), expected)
         with pytest.raises(ChoiceError, match="the only method is gradient, not input-x"):

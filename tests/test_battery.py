@@ -137,7 +137,7 @@ def test_module_left_as_found(name, method):
 def test_results_are_frozen():
     found = gradients(random_pixels(1, 3, 12, 12), "gradient")
     with pytest.raises(dataclasses.FrozenInstanceError):
-        found.own = None
+        found.target_gradient = None
     assert str(found.choices.rivals) == "all"
     assert found.choices.method == "gradient"
     assert found.choices.score == "logit"

@@ -29,7 +29,9 @@ def assert_extremes_of(found, attributions, atol=1e-7):
     """own, rival_max and rival_min out of attributions of every class (B, K, C, H, W)."""
     for b, c in enumerate(TARGET):
         rivals = attributions[b, [k for k in range(5) if k != c]]
-        torch.testing.assert_close(found.own[b], attributions[b, c], rtol=1e-5, atol=atol)
+        torch.testing.assert_close(
+            found.target_gradient[b], attributions[b, c], rtol=1e-5, atol=atol
+        )
         torch.testing.assert_close(found.rival_max[b], rivals.amax(dim=0), rtol=1e-5, atol=atol)
         torch.testing.assert_close(found.rival_min[b], rivals.amin(dim=0), rtol=1e-5, atol=atol)
 
@@ -100,7 +102,7 @@ def test_any_attribution_of_captum_is_a_method(classifier, rivals, monkeypatch):
             classifier, pixels, TARGET, rivals, method=theirs, argmax=True,
             progress=lambda *told: calls.append(told),
         )  # fmt: skip
-        for name in ("logits", "own", "rival_max", "rival_min"):
+        for name in ("logits", "target_gradient", "rival_max", "rival_min"):
             torch.testing.assert_close(getattr(found, name), getattr(ours, name))
         assert torch.equal(found.rival_argmax, ours.rival_argmax)
         assert torch.equal(found.rivals, ours.rivals)

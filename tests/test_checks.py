@@ -140,9 +140,9 @@ def test_the_reference_lets_only_positive_gradients_back():
         net[3].weight.copy_(torch.tensor([[2.0, -3, 5, 7], [0.0, 1, -1, 0]]))
         net[3].bias.zero_()
     pixels = torch.tensor([0.5, 0.5, 0.5]).reshape(1, 3, 1, 1)
-    plain = class_gradients(Classifier(net), pixels, 0).own.flatten()
+    plain = class_gradients(Classifier(net), pixels, 0).target_gradient.flatten()
     changed_net = positive_inside(Classifier(net))
-    found = class_gradients(changed_net, pixels, 0).own.flatten()
+    found = class_gradients(changed_net, pixels, 0).target_gradient.flatten()
     assert plain.tolist() == [2, -3, 5]
     assert found.tolist() == [2, 0, 5]
     assert torch.equal(changed_net(pixels), Classifier(net)(pixels))
@@ -157,7 +157,7 @@ def test_relu6_is_flat_above_six():
         net[3].weight.copy_(torch.ones(2, 2))
     changed_net = positive_inside(Classifier(net))
     pixels = torch.full((1, 3, 1, 1), 0.5)
-    assert class_gradients(changed_net, pixels, 0).own.flatten().tolist() == [1, 0, 0]
+    assert class_gradients(changed_net, pixels, 0).target_gradient.flatten().tolist() == [1, 0, 0]
     assert torch.equal(changed_net(pixels), Classifier(net)(pixels))
 
 

@@ -60,7 +60,7 @@ def test_a_weighted_contrast_is_the_mean_of_the_rivals_gradients(
         weights = naive_weights(rule, found.logits[b].tolist(), c)
         mean = torch.einsum("k,kchw->chw", torch.tensor(weights).double(), gradients[b])
         torch.testing.assert_close(found.rival_max[b], mean, rtol=1e-6, atol=1e-9)
-        torch.testing.assert_close(found.own[b], gradients[b, c])
+        torch.testing.assert_close(found.target_gradient[b], gradients[b, c])
         assert c not in found.rivals[b]
     assert torch.equal(found.rival_max, found.rival_min)
     assert calls[-1] == (6, 6)  # two passes an image, whatever K is
@@ -79,7 +79,10 @@ def test_softmax_contrast_is_the_gradient_of_the_log_probability(seed, target, s
     log = class_gradients(classifier, pixels, target, "runner-up", score="log-probability")
     rest = 1 - contrast.logits.softmax(dim=1)[:, target].view(-1, 1, 1, 1)
     torch.testing.assert_close(
-        log.own, rest * (contrast.own - contrast.rival_max), rtol=1e-6, atol=1e-9
+        log.target_gradient,
+        rest * (contrast.target_gradient - contrast.rival_max),
+        rtol=1e-6,
+        atol=1e-9,
     )
 
 
@@ -87,8 +90,11 @@ def test_it_is_above_zero_on_active_entries_and_below_on_inactive_ones(classifie
     pixels = random_pixels(3, 3, 12, 12)
     every = class_gradients(classifier, pixels)
     soft = class_gradients(classifier, pixels, rivals="softmax")
-    lead = soft.own - soft.rival_max
-    active, inactive = every.own > every.rival_max, every.own < every.rival_min
+    lead = soft.target_gradient - soft.rival_max
+    active, inactive = (
+        every.target_gradient > every.rival_max,
+        every.target_gradient < every.rival_min,
+    )
     assert active.any() and inactive.any()
     assert (lead[active] > 0).all() and (lead[inactive] < 0).all()
 
@@ -140,7 +146,7 @@ def test_words_and_weights_are_read_back():
         assert parse_rivals(str(rule)) == rule
     assert parse_rivals("runner-up") == parse_rivals("top:1")
     assert parse_rivals({3: 0, 1: 2}) == RivalRule(classes=(1,), weights=(2.0,))
-    assert parse_rivals("softmax").most_slots(1000) == 2
+    assert parse_rivals("softmax").most_classes(1000) == 2
     assert not parse_rivals("top:3").is_weighted
     assert is_rival_word("mean:3") and is_rival_word("top:2") and not is_rival_word("tabby;3")
 

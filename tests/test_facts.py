@@ -50,7 +50,7 @@ def test_masks_are_disjoint_per_channel(seed, classes, ties):
 @given(seeds, st.booleans())
 def test_one_rival_leaves_only_ties_out(seed, ties):
     found = ask((tied if ties else quadratic)(seed, 2), seed)
-    equal = found.own == found.rival_max
+    equal = found.target_gradient == found.rival_max
     assert torch.equal(active_mask(found) | inactive_mask(found), ~equal)
     if not ties:
         assert not equal.any()
@@ -86,7 +86,7 @@ def test_every_entry_is_active_for_one_class_in_k(seed, classes, ties):
     net = (tied if ties else quadratic)(seed, classes)
     found = [ask(net, seed, target=k) for k in range(classes)]
     for mask, extreme in ((active_mask, torch.amax), (inactive_mask, torch.amin)):
-        own = torch.stack([each.own for each in found])
+        own = torch.stack([each.target_gradient for each in found])
         alone = (own == extreme(own, dim=0)).sum(dim=0) == 1
         assert torch.equal(sum(mask(each).int() for each in found), alone.int())
         assert ties or alone.all()
@@ -108,9 +108,8 @@ def test_a_common_addition_changes_values_but_no_mask(seed, classes):
     net = quadratic(seed, classes)
     plain = ask(net, seed, target=1)
     shifted = ask(Shifted(net, quadratic(seed + 1, 1)), seed, target=1)
-    clear = torch.minimum(
-        (plain.own - plain.rival_max).abs(), (plain.own - plain.rival_min).abs()
-    ) > 1e-9  # fmt: skip
+    own = plain.target_gradient
+    clear = torch.minimum((own - plain.rival_max).abs(), (own - plain.rival_min).abs()) > 1e-9
     assert clear.float().mean() > 0.9
     for mask in (active_mask, inactive_mask):
         assert torch.equal(mask(plain)[clear], mask(shifted)[clear])
@@ -162,8 +161,8 @@ def test_log_softmax_rises_on_active_and_falls_on_inactive(seed, classes):
     net = quadratic(seed, classes)
     logit = ask(net, seed, target=0)
     chance = ask(net, seed, target=0, score="log-probability")
-    assert (chance.own[active_mask(logit)] > 0).all()
-    assert (chance.own[inactive_mask(logit)] < 0).all()
+    assert (chance.target_gradient[active_mask(logit)] > 0).all()
+    assert (chance.target_gradient[inactive_mask(logit)] < 0).all()
     # (1 - p_c) (g_c - sum over rivals of a_k g_k), a = softmax over the rivals alone.
     pixels = random_pixels(2, *SHAPE, seed=seed)
     gradients = net.a.detach() * pixels[:, None] + net.b.detach()
@@ -171,16 +170,15 @@ def test_log_softmax_rises_on_active_and_falls_on_inactive(seed, classes):
     rivals = logit.logits[:, 1:].softmax(dim=1)
     mean = torch.einsum("bk,bkchw->bchw", rivals, gradients[:, 1:])
     expected = (1 - share).view(-1, 1, 1, 1) * (gradients[:, 0] - mean)
-    torch.testing.assert_close(chance.own, expected)
+    torch.testing.assert_close(chance.target_gradient, expected)
 
 
 @given(seeds, class_counts)
 def test_log_probability_has_the_masks_of_the_logit(seed, classes):
     net = quadratic(seed, classes)
     logit, chance = ask(net, seed), ask(net, seed, score="log-probability")
-    clear = torch.minimum(
-        (logit.own - logit.rival_max).abs(), (logit.own - logit.rival_min).abs()
-    ) > 1e-9  # fmt: skip
+    own = logit.target_gradient
+    clear = torch.minimum((own - logit.rival_max).abs(), (own - logit.rival_min).abs()) > 1e-9
     assert torch.equal(active_mask(logit)[clear], active_mask(chance)[clear])
 
 
@@ -208,10 +206,11 @@ def test_normalization_inside_changes_channel_weights_not_signs(seed, std):
     pixels = random_pixels(1, *SHAPE, seed=seed)
     plain = class_gradients(Classifier(net), pixels, 0)
     normed = class_gradients(Classifier(net, mean=0.3, std=std), pixels, 0)
-    assert torch.equal(plain.own.sign(), normed.own.sign())
+    assert torch.equal(plain.target_gradient.sign(), normed.target_gradient.sign())
     assert torch.equal(active_mask(plain), active_mask(normed))
     torch.testing.assert_close(
-        normed.own, plain.own / torch.tensor(std, dtype=torch.float64).view(3, 1, 1)
+        normed.target_gradient,
+        plain.target_gradient / torch.tensor(std, dtype=torch.float64).view(3, 1, 1),
     )
 
 
@@ -233,5 +232,5 @@ def test_any_memory_budget_gives_the_same_maps(budget, rivals):
     pixels = random_pixels(3, 3, 12, 12)
     base = class_gradients(classifier, pixels, 1, rivals)
     made = class_gradients(classifier, pixels, 1, rivals, memory_budget=budget)
-    for name in ("own", "rival_max", "rival_min"):
+    for name in ("target_gradient", "rival_max", "rival_min"):
         torch.testing.assert_close(getattr(made, name), getattr(base, name), rtol=1e-9, atol=1e-12)

@@ -128,7 +128,7 @@ def test_eval_mode_is_what_is_asked():
     pixels = random_pixels(2, 3, 12, 12)
     found = class_gradients(Classifier(net), pixels)
     again = class_gradients(Classifier(net), pixels)
-    assert torch.equal(found.own, again.own)
+    assert torch.equal(found.target_gradient, again.target_gradient)
     assert net.training
     net.eval()
     torch.testing.assert_close(found.logits, net(pixels).detach())
@@ -142,9 +142,9 @@ def test_works_inside_the_callers_grad_modes(mode):
     with mode():
         inside = class_gradients(Classifier(net), pixels * 1.0)
         assert not torch.is_grad_enabled()
-    assert torch.equal(inside.own, outside.own)
-    assert not inside.own.is_inference()
-    assert not inside.own.requires_grad
+    assert torch.equal(inside.target_gradient, outside.target_gradient)
+    assert not inside.target_gradient.is_inference()
+    assert not inside.target_gradient.requires_grad
 
 
 def test_a_module_created_in_inference_mode_is_refused():

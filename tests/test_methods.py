@@ -39,7 +39,7 @@ def test_smoothgrad_without_noise_is_the_gradient(classifier):
     pixels = random_pixels(2, 3, 12, 12)
     plain = class_gradients(classifier, pixels)
     smooth = class_gradients(classifier, pixels, method=Method("smoothgrad", points=5, sigma=0))
-    for name in ("own", "rival_max", "rival_min"):
+    for name in ("target_gradient", "rival_max", "rival_min"):
         torch.testing.assert_close(
             getattr(smooth, name), getattr(plain, name), rtol=1e-12, atol=1e-15
         )
@@ -52,7 +52,9 @@ def test_integrated_gradients_with_one_point_is_the_gradient(classifier, baselin
     plain = class_gradients(classifier, pixels, TARGET)
     method = Method("integrated-gradients", points=1, baseline=baseline)
     found = class_gradients(classifier, pixels, TARGET, method=method)
-    torch.testing.assert_close(found.own, way * plain.own, rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(
+        found.target_gradient, way * plain.target_gradient, rtol=1e-12, atol=1e-15
+    )
     # From black the way is >= 0, so extremes stay extremes; from white it is <= 0: they swap.
     if baseline == "black":
         torch.testing.assert_close(found.rival_max, way * plain.rival_max)
@@ -64,7 +66,7 @@ def test_input_x_gradient_is_the_product_of_every_class(net, classifier):
     pixels = random_pixels(2, 3, 12, 12)
     found = class_gradients(classifier, pixels, TARGET, method="input-x-gradient")
     products = all_class_gradients(score_of(net), pixels) * pixels[:, None]
-    torch.testing.assert_close(found.own, own(products))
+    torch.testing.assert_close(found.target_gradient, own(products))
     for b, c in enumerate(TARGET):
         rivals = products[b, [k for k in range(5) if k != c]]
         torch.testing.assert_close(found.rival_max[b], rivals.amax(dim=0))
@@ -81,7 +83,7 @@ def test_smoothgrad_is_the_mean_over_the_same_noise_for_every_class(net, classif
         noisy = pixels[b] + 0.2 * torch.from_numpy(noise).double()
         total = all_class_gradients(score, noisy).mean(dim=0)
         rivals = total[[k for k in range(5) if k != TARGET[b]]]
-        torch.testing.assert_close(found.own[b], total[TARGET[b]])
+        torch.testing.assert_close(found.target_gradient[b], total[TARGET[b]])
         torch.testing.assert_close(found.rival_max[b], rivals.amax(dim=0))
         torch.testing.assert_close(found.rival_min[b], rivals.amin(dim=0))
 
@@ -109,13 +111,13 @@ def test_integrated_gradients_are_complete_where_the_rule_is_exact(points, basel
     method = Method("integrated-gradients", points=points, baseline=baseline)
     found = class_gradients(classifier, pixels, [0, 3], method=method)
     gain = classifier(pixels) - classifier(filled(pixels, baseline))
-    torch.testing.assert_close(found.own.sum(dim=(1, 2, 3)), own(gain, [0, 3]).detach())
+    torch.testing.assert_close(found.target_gradient.sum(dim=(1, 2, 3)), own(gain, [0, 3]).detach())
     # The integral in closed form: (a (x + x0) / 2 + b) (x - x0), per entry.
     start = filled(pixels, baseline)
     exact = [
         (a[k] * (pixels + start)[i] / 2 + b[k]) * (pixels - start)[i] for i, k in ((0, 0), (1, 3))
     ]
-    torch.testing.assert_close(found.own, torch.stack(exact))
+    torch.testing.assert_close(found.target_gradient, torch.stack(exact))
 
 
 def test_integrated_gradients_come_to_the_logits_difference_on_a_network(classifier):
@@ -125,7 +127,7 @@ def test_integrated_gradients_come_to_the_logits_difference_on_a_network(classif
     for points in (4, 300):
         method = Method("integrated-gradients", points=points)
         found = class_gradients(classifier, pixels, TARGET, method=method)
-        gaps.append(float((found.own.sum(dim=(1, 2, 3)) - gain).abs().max()))
+        gaps.append(float((found.target_gradient.sum(dim=(1, 2, 3)) - gain).abs().max()))
     assert gaps[1] < 0.003 < gaps[0] / 5
 
 
@@ -146,7 +148,9 @@ def test_expected_gradients_of_a_linear_score_in_closed_form():
     found = class_gradients(Classifier(Linear(weights)), pixels, [0, 3], method=method)
     # Ten points go through five images twice, whatever the order.
     way = pixels - background.mean(dim=0)
-    torch.testing.assert_close(found.own, torch.stack([weights[0] * way[0], weights[3] * way[1]]))
+    torch.testing.assert_close(
+        found.target_gradient, torch.stack([weights[0] * way[0], weights[3] * way[1]])
+    )
     rivals = weights[1:, None] * way[:1]
     torch.testing.assert_close(found.rival_max[0], rivals.amax(dim=0)[0])
 
@@ -161,7 +165,7 @@ def test_expected_gradients_multiply_each_point_by_its_own_way(net, classifier):
         all_class_gradients(score, place) * way[:, None] / 7
         for place, way in zip(points.pixels, points.factor, strict=True)
     )
-    torch.testing.assert_close(found.own, own(expected))
+    torch.testing.assert_close(found.target_gradient, own(expected))
     torch.testing.assert_close(found.rival_min[0], expected[0, [0, 2, 3, 4]].amin(dim=0))
     # Every point lies on the line from an image of the background, in a part of its own.
     for b in range(2):
@@ -184,7 +188,9 @@ def test_one_background_image_in_many_points_is_integrated_gradients(classifier)
     integrated = class_gradients(
         classifier, pixels, method=Method("integrated-gradients", points=200)
     )
-    gap = (expected.own - integrated.own).norm() / integrated.own.norm()
+    gap = (
+        expected.target_gradient - integrated.target_gradient
+    ).norm() / integrated.target_gradient.norm()
     assert gap < 0.01
 
 
@@ -202,12 +208,12 @@ def test_budget_threads_and_batch_change_no_noise(classifier, name, budget):
     finally:
         torch.set_num_threads(threads)
     single = class_gradients(classifier, pixels[2:], method=method)
-    for field in ("own", "rival_max", "rival_min"):
+    for field in ("target_gradient", "rival_max", "rival_min"):
         whole = getattr(base, field)
         torch.testing.assert_close(getattr(split, field), whole, rtol=1e-9, atol=1e-12)
         torch.testing.assert_close(getattr(single, field)[0], whole[2], rtol=1e-9, atol=1e-12)
     other = class_gradients(classifier, pixels, method=Method(name, 5, None, None, background, 2))
-    assert (other.own - base.own).abs().max() > 1e-6
+    assert (other.target_gradient - base.target_gradient).abs().max() > 1e-6
     made = METHODS[name](pixels, method)
     alone = METHODS[name](pixels[1:2], method)
     assert torch.equal(made.pixels[:, 1:2], alone.pixels)
@@ -226,7 +232,7 @@ def test_point_factors_of_one_value_are_a_factor_of_the_sum(seed):
         classifier, pixels, method=Points(places, weights, factor.expand(3, -1, -1, -1, -1)),
         memory_budget=1,
     )  # fmt: skip
-    for field in ("own", "rival_max", "rival_min"):
+    for field in ("target_gradient", "rival_max", "rival_min"):
         torch.testing.assert_close(getattr(one, field), getattr(each, field))
 
 

@@ -88,7 +88,7 @@ def test_the_foretold_change_is_the_gradient_times_the_change(data, tmp_path):
     order = tie_priority(pixels)
     for b, id_ in enumerate(batch.ids):
         top = values[b].argsort(descending=True)[:14]
-        told = (found.own[b] * change[b]).sum(dim=0).flatten()
+        told = (found.target_gradient[b] * change[b]).sum(dim=0).flatten()
         expected = float(told[top].sum())
         assert by_key[id_, "original", "black"]["foretold"] == pytest.approx(expected, rel=1e-3)
         expected = float(told[order[b, :14]].sum())

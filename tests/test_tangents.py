@@ -125,7 +125,7 @@ def test_it_agrees_with_the_engine():
     pixels, change = random_pixels(4, 3, 12, 12), random_change(4, 3, 12, 12)
     found = logit_change(toy, pixels, change)
     for k in range(5):
-        own = class_gradients(toy, pixels, k).own
+        own = class_gradients(toy, pixels, k).target_gradient
         torch.testing.assert_close(found[:, k], (own * change).sum(dim=(1, 2, 3)))
 
 

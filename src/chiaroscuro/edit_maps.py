@@ -12,7 +12,7 @@ from chiaroscuro.classifier import Classifier
 from chiaroscuro.edits import apply_edit, pixel_order, pixel_rank
 from chiaroscuro.errors import ChoiceError, ImageError, unknown
 from chiaroscuro.fills import filled, image_seeds
-from chiaroscuro.gradients import Points, own_gradient
+from chiaroscuro.gradients import Points, target_gradients
 
 POINTS = 16
 """Gradient passes of a partial-edit map by default."""
@@ -60,7 +60,7 @@ class Question:
         `points` (P, B, C, H, W) are where the gradient is asked.
         """
         weights = torch.ones_like(points[:, :, 0, 0, 0])
-        gradient = own_gradient(self.classifier, Points(points, weights), self.target, score)
+        gradient = target_gradients(self.classifier, Points(points, weights), self.target, score)
         return -(gradient * (self.changed - self.pixels)).sum(dim=1)
 
 

@@ -54,32 +54,33 @@ class SaliencyMaps(dict[str, Tensor]):
 
 def active_mask(found: ClassGradients) -> Tensor:
     """Where brightening helps the target over every rival: g_c > max_k g_k, ties left out."""
-    return found.own > found.rival_max
+    return found.target_gradient > found.rival_max
 
 
 def inactive_mask(found: ClassGradients) -> Tensor:
     """Where darkening helps the target over every rival: g_c < min_k g_k, ties left out."""
-    return found.own < found.rival_min
+    return found.target_gradient < found.rival_min
 
 
 def signed_values(found: ClassGradients) -> Tensor:
     """abs(g_c) on active entries, -abs(g_c) on inactive ones, else 0."""
-    size = found.own.abs()
+    size = found.target_gradient.abs()
     zero = torch.zeros_like(size)
     return torch.where(active_mask(found), size, torch.where(inactive_mask(found), -size, zero))
 
 
 def margin_values(found: ClassGradients) -> Tensor:
     """relu(g_c - max rival) - relu(min rival - g_c): the lead over the nearest rival."""
-    lead = (found.own - found.rival_max).relu() - (found.rival_min - found.own).relu()
+    gradient = found.target_gradient
+    lead = (gradient - found.rival_max).relu() - (found.rival_min - gradient).relu()
     top = torch.finfo(lead.dtype).max
     return lead.clamp(-top, top)
 
 
 def competition_mask(found: ClassGradients) -> Tensor:
     """Where g_c is above 0 and every rival, or below 0 and every rival: ties left out."""
-    own = found.own
-    return ((own > 0) & active_mask(found)) | ((own < 0) & inactive_mask(found))
+    gradient = found.target_gradient
+    return ((gradient > 0) & active_mask(found)) | ((gradient < 0) & inactive_mask(found))
 
 
 def winner_values(found: ClassGradients) -> Tensor:
@@ -90,9 +91,9 @@ def winner_values(found: ClassGradients) -> Tensor:
     if found.rival_argmax is None:
         raise InputError("map 'winner' needs rival_argmax: call class_gradients(..., argmax=True)")
     target = found.target.view(-1, 1, 1, 1).expand_as(found.rival_argmax)
-    leader = torch.where(found.own > found.rival_max, target, found.rival_argmax)
-    leader = torch.where(found.own == found.rival_max, -1, leader)
-    height = torch.maximum(found.own, found.rival_max)
+    leader = torch.where(found.target_gradient > found.rival_max, target, found.rival_argmax)
+    leader = torch.where(found.target_gradient == found.rival_max, -1, leader)
+    height = torch.maximum(found.target_gradient, found.rival_max)
     exact = torch.promote_types(height.dtype, torch.float32)  # holds every class index
     return torch.stack([leader.to(exact), height.to(exact)], dim=-1)
 
@@ -118,7 +119,7 @@ def channel_winner(values: Tensor) -> Tensor:
 
 
 def _nonzero(found: ClassGradients) -> Tensor:
-    return found.own != 0
+    return found.target_gradient != 0
 
 
 def _either(found: ClassGradients) -> Tensor:
@@ -126,45 +127,47 @@ def _either(found: ClassGradients) -> Tensor:
 
 
 def _masked_size(mask: Values) -> Values:
+    return lambda found: _masked_gradient(mask)(found).abs()
+
+
+def _masked_gradient(mask: Values) -> Values:
     def values(found: ClassGradients) -> Tensor:
-        return torch.where(mask(found), found.own.abs(), torch.zeros_like(found.own))
-
-    return values
-
-
-def _masked_own(mask: Values) -> Values:
-    def values(found: ClassGradients) -> Tensor:
-        return torch.where(mask(found), found.own, torch.zeros_like(found.own))
+        gradient = found.target_gradient
+        return torch.where(mask(found), gradient, torch.zeros_like(gradient))
 
     return values
 
 
 def _highest(found: ClassGradients) -> Tensor:
-    return found.own >= found.rival_max
+    return found.target_gradient >= found.rival_max
 
 
 def _lowest(found: ClassGradients) -> Tensor:
-    return found.own <= found.rival_min
+    return found.target_gradient <= found.rival_min
 
 
 MAPS: dict[str, SaliencyMap] = {
-    "original": SaliencyMap(lambda found: found.own.abs(), _nonzero, channel_max),
-    "positive": SaliencyMap(lambda found: found.own.relu(), lambda f: f.own > 0, channel_max),
-    "negative": SaliencyMap(lambda found: (-found.own).relu(), lambda f: f.own < 0, channel_max),
+    "original": SaliencyMap(lambda found: found.target_gradient.abs(), _nonzero, channel_max),
+    "positive": SaliencyMap(
+        lambda found: found.target_gradient.relu(), lambda f: f.target_gradient > 0, channel_max
+    ),
+    "negative": SaliencyMap(
+        lambda found: (-found.target_gradient).relu(), lambda f: f.target_gradient < 0, channel_max
+    ),
     "active": SaliencyMap(_masked_size(active_mask), active_mask, channel_max),
     "inactive": SaliencyMap(_masked_size(inactive_mask), inactive_mask, channel_max),
     "signed": SaliencyMap(signed_values, _either, channel_largest),
     "margin": SaliencyMap(margin_values, _either, channel_largest),
     "competition": SaliencyMap(
-        lambda found: torch.where(competition_mask(found), found.own, torch.zeros_like(found.own)),
+        _masked_gradient(competition_mask),
         competition_mask,
         channel_largest,
     ),
     "winner": SaliencyMap(
         winner_values, lambda f: winner_values(f)[..., 0] >= 0, channel_winner, classes=True
     ),
-    "active-printed": SaliencyMap(_masked_own(_highest), _highest, channel_max),
-    "inactive-printed": SaliencyMap(_masked_own(_lowest), _lowest, channel_max),
+    "active-printed": SaliencyMap(_masked_gradient(_highest), _highest, channel_max),
+    "inactive-printed": SaliencyMap(_masked_gradient(_lowest), _lowest, channel_max),
 }
 """Every map by name; its kind and reading are in `chiaroscuro.choices.MAPS`."""
 

@@ -186,7 +186,9 @@ def test_every_map_with_facts_by_hand(toy):
     found = explain(toy, array(), target="dog", maps=choices.MAPS)
     pixels = torch.from_numpy(array()).permute(2, 0, 1)[None].float().double()
     got = class_gradients(toy, pixels, 3, argmax=True)
-    own, high, low = (value[0].numpy() for value in (got.own, got.rival_max, got.rival_min))
+    own, high, low = (
+        value[0].numpy() for value in (got.target_gradient, got.rival_max, got.rival_min)
+    )
     active, inactive = own > high, own < low
     masks = {
         "original": own != 0,

@@ -58,10 +58,10 @@ def engine_gradients(net, pixels, *, chunk=CHUNK, classes=0, basis=NO_BASIS):
     return made, unknown
 
 
-def whole_gradients(pieces, classes, pixels):
-    """(K, B, C, H, W) put together from pieces that hold every value of every class once."""
+def whole_gradients(chunks, classes, pixels):
+    """(K, B, C, H, W) put together from chunks that hold every value of every class once."""
     made = torch.full((classes, len(pixels), pixels[0].numel()), torch.nan, dtype=pixels.dtype)
-    for first, start, found in pieces:
+    for first, start, found in chunks:
         place = made[first : first + len(found), :, start : start + found.shape[2]]
         assert place.shape == found.shape
         assert place.isnan().all()

@@ -15,7 +15,7 @@ from tests.toys import Linear, all_class_gradients, random_pixels, small_cnn
 
 def assert_found(found, wanted):
     """The target's gradients and the extremes of its rivals'."""
-    for name, value in zip(("own", "rival_max", "rival_min"), wanted, strict=True):
+    for name, value in zip(("target_gradient", "rival_max", "rival_min"), wanted, strict=True):
         torch.testing.assert_close(getattr(found, name), value)
 
 
@@ -56,7 +56,7 @@ def test_budget_changes_nothing_but_the_batches(classifier, budget):
     pixels = random_pixels(4, 3, 12, 12)
     base = class_gradients(classifier, pixels, argmax=True)
     made = class_gradients(classifier, pixels, argmax=True, memory_budget=budget)
-    for name in ("logits", "own", "rival_max", "rival_min"):
+    for name in ("logits", "target_gradient", "rival_max", "rival_min"):
         torch.testing.assert_close(getattr(made, name), getattr(base, name), rtol=1e-9, atol=1e-12)
     assert torch.equal(made.rival_argmax, base.rival_argmax)
     assert torch.equal(made.rival_argmin, base.rival_argmin)
@@ -67,7 +67,9 @@ def test_batch_equals_single(classifier):
     together = class_gradients(classifier, pixels, rivals="top:2")
     for b in range(3):
         alone = class_gradients(classifier, pixels[b : b + 1], rivals="top:2")
-        torch.testing.assert_close(alone.own[0], together.own[b], rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(
+            alone.target_gradient[0], together.target_gradient[b], rtol=1e-9, atol=1e-12
+        )
         torch.testing.assert_close(alone.rival_max[0], together.rival_max[b], rtol=1e-9, atol=1e-12)
         assert alone.target[0] == together.target[b]
 
@@ -86,7 +88,7 @@ def test_multi_label_log_probability_is_the_gradient_of_log_sigmoid(net):
     found = class_gradients(classifier, pixels, 2, score="log-probability")
     score = naive_score(net)
     gradients = all_class_gradients(lambda x: nn.functional.logsigmoid(score(x)), pixels)
-    torch.testing.assert_close(found.own, gradients[:, 2])
+    torch.testing.assert_close(found.target_gradient, gradients[:, 2])
     with pytest.raises(ChoiceError, match="multi-label classifier has no predicted class"):
         class_gradients(classifier, pixels)
 
@@ -94,7 +96,7 @@ def test_multi_label_log_probability_is_the_gradient_of_log_sigmoid(net):
 def test_one_sigmoid_column_is_two_classes():
     weights = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(1))
     found = class_gradients(Classifier(Linear(weights)), torch.rand(1, 3, 4, 4), 1)
-    torch.testing.assert_close(found.own[0], weights[0] / 2)
+    torch.testing.assert_close(found.target_gradient[0], weights[0] / 2)
     torch.testing.assert_close(found.rival_max[0], -weights[0] / 2)
 
 
@@ -141,10 +143,14 @@ def test_float32_and_dtype_of_the_inputs():
     net = small_cnn().float()
     pixels = random_pixels(2, 3, 12, 12, dtype=torch.float32)
     found = class_gradients(Classifier(net), pixels)
-    assert {t.dtype for t in (found.own, found.rival_max, found.logits)} == {torch.float32}
+    assert {t.dtype for t in (found.target_gradient, found.rival_max, found.logits)} == {
+        torch.float32
+    }
     exact = class_gradients(Classifier(small_cnn().double()), pixels.double())
-    assert exact.own.dtype == torch.float64
-    torch.testing.assert_close(found.own, exact.own.float(), rtol=1e-4, atol=1e-6)
+    assert exact.target_gradient.dtype == torch.float64
+    torch.testing.assert_close(
+        found.target_gradient, exact.target_gradient.float(), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_many_classes_are_streamed():
@@ -152,7 +158,7 @@ def test_many_classes_are_streamed():
     generator = torch.Generator().manual_seed(0)
     weights = torch.randn(classes, 1, 2, 2, generator=generator)
     found = class_gradients(Classifier(Linear(weights), channels=1), torch.rand(1, 1, 2, 2), 20_999)
-    assert torch.equal(found.own[0], weights[-1])
+    assert torch.equal(found.target_gradient[0], weights[-1])
     assert torch.equal(found.rival_max[0], weights[:-1].amax(dim=0))
     assert torch.equal(found.rival_min[0], weights[:-1].amin(dim=0))
     assert found.rivals.shape == (1, classes - 1)
@@ -228,34 +234,38 @@ def test_awkward_networks(make):
     kept = pixels.clone()
     found = class_gradients(Classifier(net), pixels, 1)
     own, high, _ = expected(all_class_gradients(lambda x: net(x.clone()), pixels), [1, 1])
-    torch.testing.assert_close(found.own, own)
+    torch.testing.assert_close(found.target_gradient, own)
     torch.testing.assert_close(found.rival_max, high)
     assert torch.equal(pixels, kept)
 
 
 @pytest.mark.parametrize("images", [1, 7, 64])
-@pytest.mark.parametrize("slots", [2, 10, 11, 1000])
+@pytest.mark.parametrize("classes", [2, 10, 11, 1000])
 @pytest.mark.parametrize("points", [1, 16])
 @pytest.mark.parametrize("row_bytes", [10**4, 10**6, 10**9])
-def test_plans_stay_inside_the_budget_and_cover_everything(images, slots, points, row_bytes):
+def test_plans_stay_inside_the_budget_and_cover_everything(images, classes, points, row_bytes):
     budget = 500 * 10**6
     probe = Probe(row_bytes, row_bytes // 4, 600_000, torch.channels_last, 1000, None)
-    plan = make_plan(images, slots, points, probe, memory_budget=budget)
+    plan = make_plan(images, classes, points, probe, memory_budget=budget)
     while plan is not None:
         assert 1 <= plan.images <= images
-        assert 1 <= plan.slots <= slots
+        assert 1 <= plan.classes <= classes
         assert 1 <= plan.points <= points
         rows = plan.images * plan.points
         assert rows == 1 or rows * row_bytes <= budget / 4
-        assert plan.slots == 1 or plan.slots * plan.images * 600_000 <= budget / 2
-        assert plan.chunk <= budget / 16 and plan.basis <= budget / 2
-        assert plan.images == 1 or slots * rows * 600_000 <= plan.basis
+        assert plan.classes == 1 or plan.classes * plan.images * 600_000 <= budget / 2
+        assert plan.chunk_bytes <= budget / 16 and plan.basis_bytes <= budget / 2
+        assert plan.images == 1 or classes * rows * 600_000 <= plan.basis_bytes
         smaller = plan.halved()
-        assert smaller is None or smaller.chunk < plan.chunk or smaller.slots <= plan.slots
+        assert (
+            smaller is None
+            or smaller.chunk_bytes < plan.chunk_bytes
+            or smaller.classes <= plan.classes
+        )
         plan = smaller
 
 
-@pytest.mark.parametrize(("slots", "together"), [(2, 19), (100, 4), (416, 1), (1000, 1)])
-def test_images_of_many_classes_leave_room_for_a_basis(slots, together):
+@pytest.mark.parametrize(("classes", "together"), [(2, 19), (100, 4), (416, 1), (1000, 1)])
+def test_images_of_many_classes_leave_room_for_a_basis(classes, together):
     probe = Probe(10**6, 10**5, 600_000, torch.channels_last, 1000, None)
-    assert make_plan(64, slots, 1, probe, memory_budget=500 * 10**6).images == together
+    assert make_plan(64, classes, 1, probe, memory_budget=500 * 10**6).images == together

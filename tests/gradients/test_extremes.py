@@ -1,4 +1,4 @@
-"""Which rival holds an extreme, where rivals tie, and extremes of pieces in any order."""
+"""Which rival holds an extreme, where rivals tie, and extremes of chunks in any order."""
 
 import pytest
 import torch
@@ -65,6 +65,6 @@ def test_classes_may_lie_side_by_side_or_one_after_the_other():
         for values in (slice(25), slice(25, 60)):
             extremes.add(given[:4, :, values], torch.zeros(2, 4), first=True, values=values)
             extremes.add(given[4:, :, values], torch.zeros(2, 3), first=False, values=values)
-        assert torch.equal(extremes.own, given[0])
+        assert torch.equal(extremes.target, given[0])
         assert torch.equal(extremes.high, given[1:].amax(dim=0))
         assert torch.equal(extremes.low, given[1:].amin(dim=0))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from chiaroscuro import Classifier, class_gradients, edit_map
 from chiaroscuro.gradients import logit_change
 from chiaroscuro.gradients.methods import Points
-from chiaroscuro.gradients.target import own_gradient
+from chiaroscuro.gradients.target import target_gradients
 
 
 class _Token:
@@ -52,12 +52,12 @@ class _Net(nn.Module):
 
 
 def _own(classifier: Classifier, pixels: Tensor) -> None:
-    own_gradient(classifier, Points(pixels[None], torch.ones(1, len(pixels))), target=3)
+    target_gradients(classifier, Points(pixels[None], torch.ones(1, len(pixels))), target=3)
 
 
 CALLS: dict[str, Callable[[Classifier, Tensor], object]] = {
     "class_gradients": class_gradients,
-    "own_gradient": _own,
+    "target_gradients": _own,
     "edit_map": lambda classifier, pixels: edit_map(classifier, pixels, "black", "partial-edit"),
     "logit_change": lambda classifier, pixels: logit_change(classifier, pixels, -pixels),
 }

@@ -9,14 +9,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chiaroscuro.gradients.backward.convolution import Convolution
-from chiaroscuro.gradients.backward.fusion import Phased
+from chiaroscuro.gradients.backward.fusion import StridedDepthwise
 from chiaroscuro.gradients.backward.kernels import (
     Dense,
     Flipped,
     Native,
-    Phases,
-    Sown,
-    Spread,
+    PhaseDecomposed,
+    StridedPointwise,
+    ZeroStuffed,
     choose_kernel,
     is_flexible,
 )
@@ -60,7 +60,7 @@ def compare(kernel, x, y):
         close(kernel(gradient[:rows]), wanted[:rows])
 
 
-FORMS = (Flipped, Spread, Phases, Sown, Dense, Native)
+FORMS = (Flipped, ZeroStuffed, PhaseDecomposed, StridedPointwise, Dense, Native)
 
 
 def serves(form, conv):
@@ -68,9 +68,11 @@ def serves(form, conv):
     depthwise = conv.weight.shape[1] == 1 and conv.groups == conv.weight.shape[0]
     return {
         Flipped: conv.stride == (1, 1),
-        Spread: conv.dilation == (1, 1) and depthwise,
-        Phases: conv.dilation == (1, 1) and conv.groups == 1,
-        Sown: conv.groups == 1 and conv.weight.shape[2:] == (1, 1) and all_are_pixels(conv),
+        ZeroStuffed: conv.dilation == (1, 1) and depthwise,
+        PhaseDecomposed: conv.dilation == (1, 1) and conv.groups == 1,
+        StridedPointwise: conv.groups == 1
+        and conv.weight.shape[2:] == (1, 1)
+        and all_are_pixels(conv),
         Dense: conv.dilation == (1, 1) and conv.groups == 1 and conv.size[0] * conv.size[1] < 60,
         Native: True,
     }[form]
@@ -147,20 +149,20 @@ def test_a_grid(kernel, stride, padding, groups):
     ("what", "form"),
     [
         # ResNet and EfficientNet-Lite0: stem, bodies, strided ones, small pictures at the end.
-        ({"size": (224, 224), "kernel": (3, 3), "stride": (2, 2), "channels": 3}, Phases),
+        ({"size": (224, 224), "kernel": (3, 3), "stride": (2, 2), "channels": 3}, PhaseDecomposed),
         ({"size": (32, 32), "kernel": (3, 3), "pads": (1,) * 4, "channels": 16}, Flipped),
         ({"size": (14, 14), "kernel": (1, 1), "channels": 16}, Flipped),
         ({"size": (14, 14), "kernel": (5, 5), "pads": (2,) * 4, "groups": 16, "channels": 16},
          Flipped),
         ({"size": (14, 14), "kernel": (5, 5), "stride": (2, 2), "pads": (1, 2, 1, 2),
-          "groups": 16, "channels": 16, "multiplier": 1}, Spread),
+          "groups": 16, "channels": 16, "multiplier": 1}, ZeroStuffed),
         ({"size": (16, 16), "kernel": (3, 3), "stride": (2, 2), "pads": (1,) * 4, "channels": 16},
          Native),
-        ({"size": (16, 16), "kernel": (1, 1), "stride": (2, 2), "channels": 16}, Sown),
-        ({"size": (9, 12), "kernel": (1, 1), "stride": (2, 5), "channels": 8}, Sown),
+        ({"size": (16, 16), "kernel": (1, 1), "stride": (2, 2), "channels": 16}, StridedPointwise),
+        ({"size": (9, 12), "kernel": (1, 1), "stride": (2, 5), "channels": 8}, StridedPointwise),
         ({"size": (9, 9), "kernel": (1, 1), "stride": (2, 2), "pads": (1,) * 4, "channels": 16},
          Native),
-        ({"size": (16, 16), "kernel": (4, 4), "stride": (4, 4), "channels": 16}, Phases),
+        ({"size": (16, 16), "kernel": (4, 4), "stride": (4, 4), "channels": 16}, PhaseDecomposed),
         ({"size": (2, 2), "kernel": (3, 3), "pads": (1,) * 4, "channels": 16}, Dense),
         ({"size": (1, 1), "kernel": (1, 1), "channels": 16}, Dense),
         ({"size": (9, 9), "kernel": (3, 3), "stride": (2, 2), "dilation": (2, 2)}, Native),
@@ -196,12 +198,12 @@ def test_phased_gradient(size, kernel, stride, padding, factor):
     y = forward(F.conv2d(x, first) * scale, weight, stride, pads, (1, 1), 4)
     before = Convolution(first, (1, 1), (0, 0), (1, 1), 1, size, size)
     conv = Convolution(weight, stride, (padding, padding), (1, 1), 4, size, tuple(y.shape[2:]))
-    if not Phased.serves(conv, before):
+    if not StridedDepthwise.serves(conv, before):
         assert any(k < s or n < s for k, s, n in zip(kernel, stride, size, strict=True))
         return
     gradient = numbers(2, *y.shape, seed=8)
     wanted = [torch.autograd.grad(y, x, g, retain_graph=True)[0] for g in gradient]
-    made = Phased(conv, scale, before)
+    made = StridedDepthwise(conv, scale, before)
     for _ in range(2):
         close(made.back(gradient), torch.stack(wanted))
 
@@ -209,13 +211,13 @@ def test_phased_gradient(size, kernel, stride, padding, factor):
 def test_phases_are_refused_where_the_two_do_not_fit():
     conv, _, _ = geometry((8, 8), (3, 3), (2, 2), groups=4, channels=4, multiplier=1)
     good = Convolution(numbers(4, 3, 1, 1), (1, 1), (0, 0), (1, 1), 1, (8, 8), (8, 8))
-    assert Phased.serves(conv, good)
+    assert StridedDepthwise.serves(conv, good)
     for what in ({"size": (7, 8)}, {"stride": (2, 2)}, {"before": (1, 1)}, {"groups": 2},
                  {"weight": numbers(4, 3, 3, 3)}):  # fmt: skip
         odd = Convolution(**{**vars(good), **what})
-        assert not Phased.serves(conv, odd), what
+        assert not StridedDepthwise.serves(conv, odd), what
     narrow, _, _ = geometry((8, 8), (1, 3), (2, 2), groups=4, channels=4, multiplier=1)
-    assert not Phased.serves(narrow, good)
+    assert not StridedDepthwise.serves(narrow, good)
 
 
 @pytest.mark.parametrize(

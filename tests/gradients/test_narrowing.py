@@ -6,11 +6,11 @@ from torch import nn
 
 from chiaroscuro import Classifier, ModelError, class_gradients
 from chiaroscuro.gradients.backward import narrowing
-from chiaroscuro.gradients.backward.fusion import as_it_is, fused, hand_offs
+from chiaroscuro.gradients.backward.fusion import fused, hand_offs, identity
 from chiaroscuro.gradients.backward.narrowing import narrow
 from chiaroscuro.gradients.backward.program import Program
 from chiaroscuro.gradients.backward.rules import step_of
-from chiaroscuro.gradients.backward.steps import Convolve, Flow, Matrix
+from chiaroscuro.gradients.backward.steps import Convolve, Cotangent, Matrix
 from chiaroscuro.gradients.backward.tape import Tape
 from tests.gradients.oracle import MANY, check, close, engine_gradients, plain_gradients
 from tests.toys import random_pixels
@@ -99,11 +99,11 @@ def test_shapes_are_those_of_what_is_under_way(name, every_channel):
     assert sizes != shapes
     gradient = torch.rand(4, *sizes[0][0], dtype=torch.float64)
     for place, (step, entry) in enumerate(zip(steps, tape.entries[:-1], strict=True)):
-        if steps[place - 1] is not as_it_is:
+        if steps[place - 1] is not identity:
             assert gradient.shape[1:] == sizes[place][0]
         number = next(i for i, edge in enumerate(entry.edges) if edge is not None)
-        found = step([Flow(gradient, False)])
-        gradient = found[0 if step is as_it_is else number].tensor
+        found = step([Cotangent(gradient, False)])
+        gradient = found[0 if step is identity else number].tensor
     assert gradient.shape == (4, *pixels.shape)
 
 
@@ -249,7 +249,7 @@ def test_a_basis_of_the_features_that_are_on(budget):
     assert 0 < on <= 20
     wanted = plain_gradients(net, pixels)[:, 0]
     found = class_gradients(Classifier(net), pixels, 3, memory_budget=budget)
-    close(found.own[0], wanted[3])
+    close(found.target_gradient[0], wanted[3])
     rivals = wanted[[k for k in range(40) if k != 3]]
     close(found.rival_max[0], rivals.amax(0))
     close(found.rival_min[0], rivals.amin(0))

@@ -111,7 +111,7 @@ def test_hooks_change_the_gradient(how):
     finally:
         if clip is not None:
             clip.remove()
-    close(found.own, wanted[0])
+    close(found.target_gradient, wanted[0])
     close(found.rival_max, wanted[1:].amax(0))
     if clip is not None:
         assert not torch.allclose(wanted, plain_gradients(net, pixels))
@@ -123,7 +123,7 @@ def test_parametrized_weights(make):
     net = Net(nn.Sequential(conv, nn.ReLU()))
     pixels = random_pixels(2, 3, 6, 8)
     found = class_gradients(Classifier(net), pixels, 1)
-    close(found.own, plain_gradients(net, pixels)[1])
+    close(found.target_gradient, plain_gradients(net, pixels)[1])
 
 
 @pytest.mark.parametrize("lead", ["windows", "sequence first", "sequence as long as the batch"])
@@ -200,7 +200,7 @@ class Answering(nn.Module):
 def test_answers_that_hold_the_logits(how):
     net, pixels = Answering(how), random_pixels(2, 3, 6, 6)
     found = class_gradients(Classifier(net), pixels, 2)
-    close(found.own, plain_gradients(lambda x: net.head(x.sin().flatten(1)), pixels)[2])
+    close(found.target_gradient, plain_gradients(lambda x: net.head(x.sin().flatten(1)), pixels)[2])
 
 
 def test_an_overwritten_input_is_the_error_that_autograd_makes_of_it():

@@ -1,4 +1,4 @@
-"""Legs, chunks, bases and what is done when memory runs out: never another result."""
+"""Segments, chunks, bases and what is done when memory runs out: never another result."""
 
 import gc
 import weakref
@@ -17,7 +17,7 @@ from tests.gradients.oracle import close, engine_gradients, plain_gradients
 from tests.toys import random_pixels, small_cnn
 
 CLASSES = 40
-FIELDS = ("logits", "own", "rival_max", "rival_min", "rival_argmax", "rival_argmin")
+FIELDS = ("logits", "target_gradient", "rival_max", "rival_min", "rival_argmax", "rival_argmin")
 
 
 class Narrow(nn.Module):
@@ -76,8 +76,8 @@ def test_what_a_leg_hands_on_fits_the_chunk_too(monkeypatch):
     handed = []
     plain = Program._pass
 
-    def spy(self, stage, flow):
-        found = plain(self, stage, flow)
+    def spy(self, stage, cotangent):
+        found = plain(self, stage, cotangent)
         handed.append(found.tensor.nbytes)
         return found
 
@@ -102,9 +102,9 @@ def test_many_rows_take_no_more_of_the_cache_than_keeps_the_cores_busy(
     taken = []
     plain = Program._pass
 
-    def spy(self, stage, flow):
-        taken.append(len(flow.tensor))
-        return plain(self, stage, flow)
+    def spy(self, stage, cotangent):
+        taken.append(len(cotangent.tensor))
+        return plain(self, stage, cotangent)
 
     monkeypatch.setattr(Program, "_pass", spy)
     made, _ = engine_gradients(net.double(), pixels, chunk=1 << 30)
@@ -136,7 +136,7 @@ def test_scores_and_points_through_a_basis(score, budget):
         plain_gradients(asked, place) * weight.view(-1, 1, 1, 1)
         for place, weight in zip(places, weights, strict=True)
     )
-    close(found.own, torch.stack([wanted[k, k] for k in range(3)]))
+    close(found.target_gradient, torch.stack([wanted[k, k] for k in range(3)]))
     rivals = torch.stack([wanted[[k for k in range(CLASSES) if k != b], b] for b in range(3)])
     close(found.rival_max, rivals.amax(1))
     close(found.rival_min, rivals.amin(1))
@@ -202,7 +202,7 @@ def test_less_is_taken_when_the_forward_pass_runs_out_of_memory():
     pixels = random_pixels(7, 3, 12, 12)
     net = Limited()
     found = class_gradients(Classifier(net), pixels, 2)
-    close(found.own, class_gradients(Classifier(net.net), pixels, 2).own)
+    close(found.target_gradient, class_gradients(Classifier(net.net), pixels, 2).target_gradient)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("broken"), KeyError("broken")])

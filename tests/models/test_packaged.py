@@ -63,7 +63,7 @@ def test_the_packaged_cifar10_network_says_what_it_is(cifar):
 def test_the_packaged_cifar10_network_has_gradients_of_every_class(cifar):
     found = class_gradients(cifar, floats(2, 3, 32, 32))
     assert found.logits.shape == (2, 10)
-    for gradient in (found.own, found.rival_max, found.rival_min):
+    for gradient in (found.target_gradient, found.rival_max, found.rival_min):
         assert gradient.isfinite().all()
         assert (gradient != 0).float().mean() > 0.9
 

@@ -33,7 +33,7 @@ class RivalRule:
         """Whether the rivals are one weighted mean."""
         return self.weighting != "none" or self.weights is not None
 
-    def most_slots(self, classes: int) -> int:
+    def most_classes(self, classes: int) -> int:
         """The most gradients taken for an image of `classes`: the target's and its rivals'."""
         if self.is_weighted:
             return 2

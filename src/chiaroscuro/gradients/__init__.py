@@ -6,7 +6,7 @@ from chiaroscuro.gradients.engine import class_gradients
 from chiaroscuro.gradients.methods import METHODS, Method, Points
 from chiaroscuro.gradients.result import ClassGradients, GradientChoices
 from chiaroscuro.gradients.tangents import logit_change
-from chiaroscuro.gradients.target import own_gradient
+from chiaroscuro.gradients.target import target_gradients
 
 __all__ = [
     "CAPTUM",
@@ -18,5 +18,5 @@ __all__ = [
     "Points",
     "class_gradients",
     "logit_change",
-    "own_gradient",
+    "target_gradients",
 ]

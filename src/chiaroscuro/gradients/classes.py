@@ -1,4 +1,4 @@
-"""Which classes are run for which image: slot 0 the target, the other slots its rivals."""
+"""Which classes are run for which image: index 0 the target, the other indices its rivals."""
 
 from collections.abc import Sequence
 
@@ -39,7 +39,7 @@ def resolve_target(
     return chosen.clone()
 
 
-def class_slots(rule: RivalRule, logits: Tensor, target: Tensor) -> Tensor:
+def class_indices(rule: RivalRule, logits: Tensor, target: Tensor) -> Tensor:
     """The classes to run, (B, M): the target, then its rivals by rising index.
 
     Images with fewer rivals than others repeat their last one, which changes no extreme.
@@ -90,7 +90,7 @@ def rival_weights(rule: RivalRule, logits: Tensor, target: Tensor) -> Tensor:
     >>> rival_weights(RivalRule(weighting="softmax"), logits, torch.tensor([0]))
     tensor([[0.0000, 0.5000, 0.5000]])
     """
-    rivals = class_slots(rule, logits, target)[:, 1:]
+    rivals = class_indices(rule, logits, target)[:, 1:]
     is_rival = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, rivals, True)
     if rule.weighting == "softmax":
         return logits.masked_fill(~is_rival, -torch.inf).softmax(dim=1)

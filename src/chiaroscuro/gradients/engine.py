@@ -15,7 +15,7 @@ from chiaroscuro.gradients.captum.methods import (
     captum_extremes,
     read_method,
 )
-from chiaroscuro.gradients.classes import class_slots, resolve_target, rival_weights
+from chiaroscuro.gradients.classes import class_indices, resolve_target, rival_weights
 from chiaroscuro.gradients.methods import Method, Points, resolve_points
 from chiaroscuro.gradients.result import ClassGradients, GradientChoices, joined
 from chiaroscuro.gradients.stream import Counter, Progress, Stream
@@ -56,7 +56,7 @@ def class_gradients(
 
     >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 5))
     >>> found = class_gradients(Classifier(net), torch.rand(2, 3, 2, 2))
-    >>> found.own.shape, found.logits.shape
+    >>> found.target_gradient.shape, found.logits.shape
     (torch.Size([2, 3, 2, 2]), torch.Size([2, 5]))
     """
     if not isinstance(classifier, Classifier):
@@ -101,15 +101,15 @@ def _by_captum(
     with torch.no_grad():
         logits = torch.cat([classifier.logits(part) for part in parts])
     chosen = resolve_target(target, logits, multi_label=classifier.multi_label)
-    slots = class_slots(rule, logits, chosen)
+    indices = class_indices(rule, logits, chosen)
     size = len(parts[0])
     weights = torch.split(rival_weights(rule, logits, chosen), size) if rule.is_weighted else None
-    count = Counter(slots.numel(), progress)
+    count = Counter(indices.numel(), progress)
     groups = [
         captum_extremes(
             classifier, part, method, mine, None if weights is None else weights[i], count.add,
             argmax=argmax,
         )
-        for i, (part, mine) in enumerate(zip(parts, torch.split(slots, size), strict=True))
+        for i, (part, mine) in enumerate(zip(parts, torch.split(indices, size), strict=True))
     ]  # fmt: skip
-    return joined(logits, chosen, slots, groups, parts[0].shape[1:], choices)
+    return joined(logits, chosen, indices, groups, parts[0].shape[1:], choices)

@@ -7,12 +7,12 @@ from torch import Tensor
 class Extremes:
     """Own gradient and element-wise extremes over the rivals, updated a few classes at a time.
 
-    `own`, `high`, `low`: (G, N), the N values of G images. With `argmax`, `high_class` and
+    `target`, `high`, `low`: (G, N), the N values of G images. With `argmax`, `high_class` and
     `low_class` hold the rival at each extreme, or -1 where several different rivals share it.
     """
 
     def __init__(self, like: Tensor, *, argmax: bool) -> None:
-        self.own = torch.empty_like(like)
+        self.target = torch.empty_like(like)
         self.high = torch.full_like(like, -torch.inf)
         self.low = torch.full_like(like, torch.inf)
         self.high_class = torch.full_like(like, -1, dtype=torch.long) if argmax else None
@@ -22,7 +22,7 @@ class Extremes:
     def are_finite(self) -> bool:
         """Whether every gradient taken in was: what is not shows in the extremes."""
         # NaN wins in both reductions.
-        ends = [torch.stack(found.aminmax()) for found in (self.own, self.high, self.low)]
+        ends = [torch.stack(found.aminmax()) for found in (self.target, self.high, self.low)]
         return bool(torch.stack(ends).isfinite().all())
 
     def add(
@@ -30,10 +30,10 @@ class Extremes:
     ) -> None:
         """Take in gradients (V, G, n) of classes (G, V) at some of the values.
 
-        `first`: slot 0 is the target.
+        `first`: class 0 is the target.
         """
         if first:
-            self.own[:, values] = gradients[0]
+            self.target[:, values] = gradients[0]
             gradients, classes = gradients[1:], classes[:, 1:]
         if gradients.shape[0] == 0:
             return

@@ -10,8 +10,8 @@ from torch.overrides import TorchFunctionMode
 
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ModelError, first_line
-from chiaroscuro.gradients.backward.chunks import Piece, flattened
-from chiaroscuro.gradients.backward.program import Program, Way, Whole
+from chiaroscuro.gradients.backward.chunks import Chunk, flattened
+from chiaroscuro.gradients.backward.program import AutogradFallback, BackwardPlan, Program
 from chiaroscuro.gradients.backward.tape import Tape
 from chiaroscuro.gradients.methods import Points
 from chiaroscuro.gradients.plan import Plan
@@ -68,13 +68,13 @@ class Graph:
 
     def _find_way(
         self, logits: Tensor, leaf: Tensor, plan: Plan, classes: int, *, hooked: bool
-    ) -> Way:
+    ) -> BackwardPlan:
         name = self.classifier.name
         tape = None if hooked else Tape.of(logits, leaf)
         if tape is None:
-            return Whole(logits, leaf)
+            return AutogradFallback(logits, leaf)
         try:
-            return Program(tape, plan.chunk, classes, plan.basis)
+            return Program(tape, plan.chunk_bytes, classes, plan.basis_bytes)
         except RuntimeError as error:
             raise ModelError(f"the backward pass of {name} failed: {first_line(error)}") from error
 
@@ -82,21 +82,21 @@ class Graph:
         """Logits (G, K) of the first point."""
         return self.logits.view(*self.shape, -1)[0].clone()
 
-    def gradients(self, classes: Tensor) -> Iterator[Piece]:
-        """The weighted sum over points of dS_k/dx, for classes (G, V): in pieces (v, G, n).
+    def gradients(self, classes: Tensor) -> Iterator[Chunk]:
+        """The weighted sum over points of dS_k/dx, for classes (G, V): in chunks (v, G, n).
 
         `classes` are indices; in floats (G, V, K) each row is a weighted sum of scores.
         """
-        for piece in self._back(self._cotangents(classes)):
-            by_point = torch.unflatten(piece.gradients, 1, self.shape)
+        for chunk in self._back(self._cotangents(classes)):
+            by_point = torch.unflatten(chunk.gradients, 1, self.shape)
             if self.weights is not None:
                 by_point = by_point * self.weights[..., None]
             if self.factor is not None:
-                by_point = by_point * self.factor[..., piece.values]
+                by_point = by_point * self.factor[..., chunk.values]
             summed = by_point[:, 0] if self.shape[0] == 1 else by_point.sum(dim=1)
-            yield piece._replace(gradients=summed)
+            yield chunk._replace(gradients=summed)
 
-    def _back(self, cotangents: Tensor) -> Iterator[Piece]:
+    def _back(self, cotangents: Tensor) -> Iterator[Chunk]:
         name = self.classifier.name
         try:
             with torch.no_grad():

@@ -229,7 +229,7 @@ METHODS: dict[str, Callable[[Tensor, Method], Points]] = {
 
 
 @dataclass(frozen=True, eq=False)
-class MadePoints:
+class MethodPoints:
     """A method's points, made for a few images at a time: all at once need not fit in memory."""
 
     method: Method
@@ -246,7 +246,7 @@ class MadePoints:
 def resolve_points(method: Method | Points, pixels: Tensor) -> PointSource:
     """The points of a method, or explicit points checked against the pixels."""
     if isinstance(method, Method):
-        return MadePoints(method, pixels)
+        return MethodPoints(method, pixels)
     if method.pixels.shape[1:] != pixels.shape:
         raise ChoiceError(
             f"points are for images {tuple(method.pixels.shape[1:])}: "

@@ -27,32 +27,32 @@ _GRAPH_SHARE = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One graph holds `points` x `images` rows; `slots` classes are summed over points at a time.
+    """One graph holds `points` x `images` rows; `classes` classes are summed over points at a time.
 
-    `chunk` bytes is what one step may read and write, `basis` bytes what the gradients of one
+    `chunk_bytes` is what one step may read and write, `basis_bytes` what the gradients of one
     layer's features may take.
     """
 
     images: int
     points: int
-    slots: int
-    chunk: int
-    basis: int
+    classes: int
+    chunk_bytes: int
+    basis_bytes: int
 
     def halved(self) -> "Plan | None":
         """The same in half of the memory; None when nothing is left to halve."""
-        if self.images * self.points * self.slots == 1 and self.chunk <= _LEAST_CHUNK:
+        if self.images * self.points * self.classes == 1 and self.chunk_bytes <= _LEAST_CHUNK:
             return None
         return Plan(
-            max(1, self.images // 2), max(1, self.points // 2), max(1, self.slots // 2),
-            max(_LEAST_CHUNK, self.chunk // 2), self.basis // 2,
+            max(1, self.images // 2), max(1, self.points // 2), max(1, self.classes // 2),
+            max(_LEAST_CHUNK, self.chunk_bytes // 2), self.basis_bytes // 2,
         )  # fmt: skip
 
 
 def make_plan(
-    images: int, slots: int, points: int, probe: Probe, memory_budget: int | None = None
+    images: int, classes: int, points: int, probe: Probe, memory_budget: int | None = None
 ) -> Plan:
-    """The batch for B images, M class slots and P points.
+    """The batch for B images, M classes and P points.
 
     A quarter of the budget goes to the graph, up to a half to gradients that wait (sums over
     points or a basis), the rest to those under way. Points of one image stay together as far as
@@ -68,10 +68,10 @@ def make_plan(
     fitting = budget / 4 / (_GRAPH_SHARE * probe.row_bytes)
     rows = max(1, int(min(fitting, chunk / (2 * probe.largest_bytes))))
     together = min(points, rows)
-    room = budget // 2 // (slots * together * probe.image_bytes)
+    room = budget // 2 // (classes * together * probe.image_bytes)
     group = max(1, min(images, rows // together, room))
     waiting = max(1, budget // 2 // (group * probe.image_bytes))
-    return Plan(group, together, min(slots, waiting), chunk, budget // 2)
+    return Plan(group, together, min(classes, waiting), chunk, budget // 2)
 
 
 def ran_out_of_memory(error: BaseException) -> bool:

@@ -29,17 +29,17 @@ class GradientChoices:
 class ClassGradients:
     """The three images that every map is a function of, for B images.
 
-    `logits` (B, K) and `target` (B,) at the untouched image; `own` (B, C, H, W) the gradient of
-    the target's score per unit of pixel value; `rival_max` and `rival_min` (B, C, H, W) the
+    `logits` (B, K) and `target` (B,) at the untouched image; `target_gradient` (B, C, H, W) of the
+    target's score per unit of pixel value; `rival_max` and `rival_min` (B, C, H, W) the
     element-wise extremes over `rivals` (B, R), the classes that were run. `rival_argmax` and
-    `rival_argmin` (B, C, H, W), on request, say which rival holds the extreme: -1 where different
+    `rival_argmin` (B, C, H, W), on request, hold the rival at the extreme: -1 where different
     rivals tie.
     """
 
     logits: Tensor
     target: Tensor
     rivals: Tensor
-    own: Tensor
+    target_gradient: Tensor
     rival_max: Tensor
     rival_min: Tensor
     rival_argmax: Tensor | None
@@ -50,7 +50,7 @@ class ClassGradients:
 def joined(
     logits: Tensor,
     target: Tensor,
-    slots: Tensor,
+    indices: Tensor,
     groups: list[Extremes],
     shape: torch.Size,
     choices: GradientChoices,
@@ -59,8 +59,8 @@ def joined(
     return ClassGradients(
         logits=logits,
         target=target,
-        rivals=slots[:, 1:],
-        own=_images([group.own for group in groups], shape),
+        rivals=indices[:, 1:],
+        target_gradient=_images([group.target for group in groups], shape),
         rival_max=_images([group.high for group in groups], shape),
         rival_min=_images([group.low for group in groups], shape),
         rival_argmax=_images_or_none([group.high_class for group in groups], shape),

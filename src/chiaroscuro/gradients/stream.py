@@ -8,8 +8,8 @@ from torch import Tensor
 from chiaroscuro.choices import RivalRule
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ModelError
-from chiaroscuro.gradients.backward.chunks import Piece, flattened
-from chiaroscuro.gradients.classes import class_slots, contrast_rows, resolve_target
+from chiaroscuro.gradients.backward.chunks import Chunk, flattened
+from chiaroscuro.gradients.classes import class_indices, contrast_rows, resolve_target
 from chiaroscuro.gradients.extremes import Extremes
 from chiaroscuro.gradients.graph import Graph
 from chiaroscuro.gradients.methods import Points, PointSource
@@ -63,24 +63,24 @@ class Stream:
         progress: Progress | None,
     ) -> ClassGradients:
         """The three images of every photo, for the target and its rivals under a rule."""
-        most = rule.most_slots(self.probe.classes)
+        most = rule.most_classes(self.probe.classes)
         plan = make_plan(len(self.pixels), most, len(points), self.probe, self.memory_budget)
         together = choices.method == "gradient"
         plan, graph, logits = self._begin(points, plan, most, together=together)
         check_repeats(logits[0], self.probe.logits, self.classifier.name)
         chosen = resolve_target(target, logits, multi_label=self.classifier.multi_label)
-        slots = class_slots(rule, logits, chosen)
-        wanted = contrast_rows(rule, logits, chosen) if rule.is_weighted else slots
+        indices = class_indices(rule, logits, chosen)
+        wanted = contrast_rows(rule, logits, chosen) if rule.is_weighted else indices
         held = [graph]
         del graph  # so that it is gone when memory runs out in its way back
         counter = Counter(len(wanted) * wanted.shape[1], progress)
         groups = list(self._groups(points, wanted, plan, counter, held))
-        return joined(logits, chosen, slots, groups, self.pixels.shape[1:], choices)
+        return joined(logits, chosen, indices, groups, self.pixels.shape[1:], choices)
 
     def _groups(
         self,
         points: PointSource,
-        slots: Tensor,
+        indices: Tensor,
         plan: Plan,
         count: Counter,
         held: list[Graph | None],
@@ -90,13 +90,13 @@ class Stream:
         `held`: the graph of all of them, where there is one already; it is taken out.
         """
         first, graph = 0, held.pop()
-        while first < len(slots):
+        while first < len(indices):
             last = first + plan.images
             done = count.done
             try:
                 with timed("backward"):
                     images = points.images(first, last)
-                    found = self._group(images, slots[first:last], plan, count, graph)
+                    found = self._group(images, indices[first:last], plan, count, graph)
                 yield found
                 first = last
             except (ModelError, RuntimeError, MemoryError) as error:
@@ -134,32 +134,32 @@ class Stream:
     def _group(
         self,
         points: Points,
-        slots: Tensor,
+        indices: Tensor,
         plan: Plan,
         count: Counter,
         graph: Graph | None,
     ) -> Extremes:
         """The extremes of a few images.
 
-        `slots`: classes (G, M), or for a weighted contrast what is differentiated, (G, M, K).
+        `indices`: classes (G, M), or for a weighted contrast what is differentiated, (G, M, K).
         """
         extremes = Extremes(flattened(points.pixels[0]), argmax=self.argmax)
         factor = None if points.sum_factor is None else flattened(points.sum_factor)
         parts = [points.part(i, i + plan.points) for i in range(0, len(points), plan.points)]
         if graph is None and len(parts) == 1:
-            graph = self._graph(parts[0], plan, slots.shape[1])
-        for start in range(0, slots.shape[1], plan.slots):
-            classes = slots[:, start : start + plan.slots]
+            graph = self._graph(parts[0], plan, indices.shape[1])
+        for start in range(0, indices.shape[1], plan.classes):
+            classes = indices[:, start : start + plan.classes]
             streamed = (
                 self._summed(parts, classes, plan) if graph is None else graph.gradients(classes)
             )
-            for piece in streamed:
-                found = piece.gradients
-                given = found if factor is None else found * factor[:, piece.values]
-                held = classes[:, piece.first : piece.first + len(found)]
-                target_in = start + piece.first == 0
-                extremes.add(given, held, first=target_in, values=piece.values)
-                if piece.values.stop == extremes.own.shape[1]:
+            for chunk in streamed:
+                found = chunk.gradients
+                given = found if factor is None else found * factor[:, chunk.values]
+                held = classes[:, chunk.first : chunk.first + len(found)]
+                target_in = start + chunk.first == 0
+                extremes.add(given, held, first=target_in, values=chunk.values)
+                if chunk.values.stop == extremes.target.shape[1]:
                     count.add(held.shape[:2].numel())
         if not extremes.are_finite:
             raise ModelError(
@@ -167,7 +167,7 @@ class Stream:
             )
         return extremes
 
-    def _summed(self, parts: Sequence[Points], classes: Tensor, plan: Plan) -> Iterator[Piece]:
+    def _summed(self, parts: Sequence[Points], classes: Tensor, plan: Plan) -> Iterator[Chunk]:
         """Gradients of classes (G, V) summed over points whose graphs do not fit side by side."""
         images = parts[0].pixels[0]
         total = images.new_zeros(classes.shape[1], len(images), images[0].numel())
@@ -175,7 +175,7 @@ class Stream:
             graph = self._graph(part, plan, classes.shape[1])
             for first, start, found in graph.gradients(classes):
                 total[first : first + len(found), :, start : start + found.shape[2]] += found
-        yield Piece(0, 0, total)
+        yield Chunk(0, 0, total)
 
 
 def _less(plan: Plan, error: BaseException) -> Plan:

@@ -22,7 +22,7 @@ _TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 _COARSE_TOLERANCE = 5e-2
 
 
-def own_gradient(
+def target_gradients(
     classifier: Classifier,
     points: Points,
     target: int | Sequence[int] | Tensor,
@@ -44,7 +44,7 @@ def own_gradient(
     >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 5))
     >>> pixels = torch.rand(4, 2, 3, 2, 2)
     >>> points = Points(pixels, torch.full((4, 2), 1 / 4))
-    >>> own_gradient(Classifier(net), points, target=3).shape
+    >>> target_gradients(Classifier(net), points, target=3).shape
     torch.Size([2, 3, 2, 2])
     """
     if score not in COTANGENTS:

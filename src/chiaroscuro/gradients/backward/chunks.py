@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 
-class Piece(NamedTuple):
+class Chunk(NamedTuple):
     """Gradients (V, R, n) of classes `first`.. at the values `start`.. of each row.
 
     A row's N = H W C values lie as networks are fastest: pixel by pixel, channels last.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from chiaroscuro.gradients.backward.convolution import Convolution
 from chiaroscuro.gradients.backward.kernels import (
-    Spread,
+    ZeroStuffed,
     convolve,
     is_flexible,
     kernel_of,
@@ -18,12 +18,20 @@ from chiaroscuro.gradients.backward.kernels import (
     turned,
 )
 from chiaroscuro.gradients.backward.layers import MaxPool
-from chiaroscuro.gradients.backward.steps import Convolve, Crop, Flow, Flows, Scale, Step, one
+from chiaroscuro.gradients.backward.steps import (
+    Convolve,
+    Cotangent,
+    Cotangents,
+    Crop,
+    Scale,
+    Step,
+    one,
+)
 from chiaroscuro.gradients.backward.tape import Shapes, Tape
 from chiaroscuro.matmul import Pair
 
 
-class Phased:
+class StridedDepthwise:
     """Way back through a strided depthwise convolution, a product with a constant (N, C, H, W) and
     a convolution of single pixels before it: one phase of the stride after the other.
 
@@ -48,7 +56,7 @@ class Phased:
     def serves(conv: Convolution, before: Convolution) -> bool:
         """Whether the two convolutions are of these kinds."""
         return (
-            kernel_of(conv) is Spread
+            kernel_of(conv) is ZeroStuffed
             and all(k >= s for k, s in zip(conv.weight.shape[2:], conv.stride, strict=True))
             and all(n >= s for n, s in zip(conv.size, conv.stride, strict=True))
             and before.weight.shape[2:] == (1, 1)
@@ -56,9 +64,9 @@ class Phased:
             and (before.stride, before.before, before.size) == ((1, 1), (0, 0), before.out)
         )
 
-    def __call__(self, flows: Flows) -> Flows:
+    def __call__(self, cotangents: Cotangents) -> Cotangents:
         """As every `Step`."""
-        return [Flow(self.back(one(flows).tensor), True)]
+        return [Cotangent(self.back(one(cotangents).tensor), True)]
 
     def back(self, gradient: Tensor) -> Tensor:
         """Gradients (V, N, Co, Ho, Wo) to those of the first convolution's input."""
@@ -115,7 +123,7 @@ def fused(
             continue
         joined = _joined(made[place], made[following], len(shapes[following][0]))
         if joined is not None:
-            made[place], made[following] = as_it_is, joined
+            made[place], made[following] = identity, joined
     return made
 
 
@@ -127,7 +135,7 @@ def phased(steps: Sequence[Step], next_alone: Mapping[int, int]) -> list[Step]:
         joined = _phased([made[i] for i in chain]) if len(chain) == _PHASED else None
         if joined is not None:
             for i in chain:
-                made[i] = as_it_is
+                made[i] = identity
             made[chain[-1]] = joined
     return made
 
@@ -181,7 +189,7 @@ def _chain(
     found: list[int] = []
     here: int | None = place
     while here is not None and len(found) < count:
-        if steps[here] is not as_it_is:
+        if steps[here] is not identity:
             found.append(here)
         elif not found:
             return []
@@ -189,9 +197,9 @@ def _chain(
     return found
 
 
-def as_it_is(flows: Flows) -> Flows:
+def identity(cotangents: Cotangents) -> Cotangents:
     """The step of an operation whose work a later step does."""
-    return flows
+    return cotangents
 
 
 def _joined(step: Step, following: Step, ndim: int) -> Step | None:
@@ -222,6 +230,6 @@ def _phased(steps: Sequence[Step]) -> Step | None:
         isinstance(first, Convolve) and isinstance(scale, Scale) and isinstance(last, Convolve)
     ):
         return None
-    if scale.channels or not Phased.serves(first.conv, last.conv):
+    if scale.channels or not StridedDepthwise.serves(first.conv, last.conv):
         return None
-    return Phased(first.conv, scale.factor, last.conv)
+    return StridedDepthwise(first.conv, scale.factor, last.conv)

@@ -40,11 +40,11 @@ def kernel_of(conv: Convolution) -> "type[Kernel]":
         return Native
     kernel = tuple(conv.weight.shape[2:])
     if conv.groups == 1 and (conv.channels <= _FEW_CHANNELS or kernel == conv.stride):
-        return Phases
+        return PhaseDecomposed
     if conv.is_depthwise:
-        return Spread
+        return ZeroStuffed
     if conv.groups == 1 and kernel == (1, 1) and not _reads_padding(conv):
-        return Sown
+        return StridedPointwise
     return Native
 
 
@@ -89,7 +89,7 @@ class Flipped(Kernel):
         return convolve(gradient, self.weight, self.pads, conv.dilation, conv.groups)
 
 
-class Spread(Kernel):
+class ZeroStuffed(Kernel):
     """Depthwise with a stride: outputs spread apart by zeros, then as with stride 1."""
 
     def __init__(self, conv: Convolution) -> None:
@@ -132,7 +132,7 @@ def _count(places: slice) -> int:
     return len(range(places.start, places.stop, places.step))
 
 
-class Phases(Kernel):
+class PhaseDecomposed(Kernel):
     """A stride of s: s x s convolutions of stride 1, one a phase, as channels of a single one."""
 
     def __init__(self, conv: Convolution) -> None:
@@ -188,7 +188,7 @@ def _phase_weight(weight: Tensor, down: list[list[int]], across: list[list[int]]
     return ordered.contiguous(memory_format=torch.channels_last)
 
 
-class Sown(Kernel):
+class StridedPointwise(Kernel):
     """Single pixels with a stride: a product for those that were read, zeros for the others."""
 
     def __init__(self, conv: Convolution) -> None:

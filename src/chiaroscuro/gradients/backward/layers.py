@@ -10,8 +10,8 @@ from torch import Tensor
 from chiaroscuro.gradients.backward.convolution import read_convolution
 from chiaroscuro.gradients.backward.steps import (
     Convolve,
-    Flow,
-    Flows,
+    Cotangent,
+    Cotangents,
     Linear,
     Rule,
     Scale,
@@ -63,16 +63,16 @@ class _Attention:
         self.scale = query.shape[-1] ** -0.5 if scale is None else scale
         self.wanted = [edge is not None for edge in entry.edges[:3]]
 
-    def __call__(self, flows: Flows) -> Flows:
+    def __call__(self, cotangents: Cotangents) -> Cotangents:
         """As every `Step`."""
-        gradient = one(flows).tensor
+        gradient = one(cotangents).tensor
         to_share = gradient @ self.value.mT
         to_share -= (to_share * self.share).sum(dim=-1, keepdim=True)
         scores = to_share.mul_(self.share)
         found = [
             scores @ self.key * self.scale, scores.mT @ self.query, self.share.mT @ gradient,
         ]  # fmt: skip
-        return [Flow(t, True) if w else None for t, w in zip(found, self.wanted, strict=True)]
+        return [Cotangent(t, True) if w else None for t, w in zip(found, self.wanted, strict=True)]
 
 
 def _convolution(entry: Entry) -> Step | None:
@@ -199,9 +199,9 @@ class MaxPool:
         spread = values.expand(*self.places.shape[:2], *self.size).flatten(2)
         return spread.gather(2, self.places.flatten(2)).view(self.places.shape)
 
-    def __call__(self, flows: Flows) -> Flows:
+    def __call__(self, cotangents: Cotangents) -> Cotangents:
         """As every `Step`."""
-        return [Flow(self._back(one(flows).tensor), True)]
+        return [Cotangent(self._back(one(cotangents).tensor), True)]
 
     def _back(self, gradient: Tensor) -> Tensor:
         """Gradients (V, N, C, H, W) of the output to those of the input."""

@@ -14,7 +14,7 @@ from typing import TypeGuard
 import torch
 from torch import Tensor
 
-from chiaroscuro.gradients.backward.fusion import as_it_is
+from chiaroscuro.gradients.backward.fusion import identity
 from chiaroscuro.gradients.backward.layers import MaxPool
 from chiaroscuro.gradients.backward.steps import Convolve, Linear, Matrix, Scale, Step
 from chiaroscuro.gradients.backward.tape import Shapes
@@ -57,7 +57,7 @@ def _chain(place: int, steps: Sequence[Step], next_alone: Mapping[int, int]) -> 
         step = steps[following]
         if _is_product(step):
             return found
-        if step is not as_it_is and not _is_by_channel(step):
+        if step is not identity and not _is_by_channel(step):
             return []
     return []
 

@@ -7,11 +7,18 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from chiaroscuro.gradients.backward.chunks import Piece, flattened
-from chiaroscuro.gradients.backward.fusion import Phased, as_it_is, fused, hand_offs, phased, pooled
+from chiaroscuro.gradients.backward.chunks import Chunk, flattened
+from chiaroscuro.gradients.backward.fusion import (
+    StridedDepthwise,
+    fused,
+    hand_offs,
+    identity,
+    phased,
+    pooled,
+)
 from chiaroscuro.gradients.backward.narrowing import narrow
 from chiaroscuro.gradients.backward.rules import step_of
-from chiaroscuro.gradients.backward.steps import Flow, Flows, Linear, Pass, Scale, Step
+from chiaroscuro.gradients.backward.steps import Add, Cotangent, Cotangents, Linear, Scale, Step
 from chiaroscuro.gradients.backward.tape import Shapes, Tape
 from chiaroscuro.gradients.backward.views import keeps_rows
 from chiaroscuro.gradients.plan import BUSY_BYTES, BUSY_ROWS, MANY_CLASSES
@@ -27,7 +34,7 @@ _FEATURES_AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """Steps first..last-1, between two waists: places where a single gradient is under way.
+    """Steps first..last-1, between two bottlenecks: places where a single gradient is under way.
 
     `number` is the output through which it enters, `shape` its shape for one class, `size` the most
     elements that one of its steps reads and writes. `narrows`: at its start the gradient has
@@ -65,25 +72,27 @@ class Program:
         self._itemsize = torch.finfo(tape.entries[-1].dtypes[0]).bits // 8
         self._chunk = chunk
         stages = _stages(tape, self._steps, shapes)
-        waist = self._waist(stages, classes, basis)
-        head, tail = (stages, []) if waist is None else (stages[:waist], stages[waist:])
-        self._head, self._tail = self._legs(head), self._legs(tail)
+        bottleneck = self._bottleneck(stages, classes, basis)
+        head, tail = (
+            (stages, []) if bottleneck is None else (stages[:bottleneck], stages[bottleneck:])
+        )
+        self._head, self._tail = self._segments(head), self._segments(tail)
         self._basis: Tensor | None = None
 
-    def run(self, cotangents: Tensor) -> Iterator[Piece]:
-        """The pixels' gradients for cotangents (V, R, K), piece by piece.
+    def run(self, cotangents: Tensor) -> Iterator[Chunk]:
+        """The pixels' gradients for cotangents (V, R, K), chunk by chunk.
 
         A few classes at a time, each whole; from a basis all classes, a few pixels at a time.
         """
-        start = Flow(cotangents, False)
+        start = Cotangent(cotangents, False)
         if not self._tail:
             for first, found in self._descend(self._head, start, 0):
-                yield Piece(first, 0, flattened(found))
+                yield Chunk(first, 0, flattened(found))
             return
         weights = torch.cat([part for _, part in self._descend(self._head, start, 0)])
         yield from self._combine(weights.reshape(*weights.shape[:2], -1))
 
-    def _waist(self, stages: Sequence[_Stage], classes: int, basis: int) -> int | None:
+    def _bottleneck(self, stages: Sequence[_Stage], classes: int, basis: int) -> int | None:
         """The stage that starts with the fewest features a row, if they are worth a basis."""
         rows = self._pixels[0]
         sizes = {
@@ -103,17 +112,17 @@ class Program:
         busy = max(math.ceil(BUSY_ROWS / self._pixels[0]), BUSY_BYTES // size)
         return max(1, min(self._chunk // size, busy))
 
-    def _legs(self, stages: Sequence[_Stage]) -> list[_Stage]:
+    def _segments(self, stages: Sequence[_Stage]) -> list[_Stage]:
         """Neighboring stages as one, wherever fewer classes than before need not be taken."""
-        legs: list[_Stage] = []
+        segments: list[_Stage] = []
         for stage in stages:
-            if legs and self._fitting(stage) >= self._fitting(legs[-1]):
-                legs[-1] = replace(legs[-1], last=stage.last)
+            if segments and self._fitting(stage) >= self._fitting(segments[-1]):
+                segments[-1] = replace(segments[-1], last=stage.last)
             else:
-                legs.append(stage)
-        return legs
+                segments.append(stage)
+        return segments
 
-    def _combine(self, weights: Tensor) -> Iterator[Piece]:
+    def _combine(self, weights: Tensor) -> Iterator[Chunk]:
         """Gradients of classes from their weights (V, R, n) on a basis (R, N, n).
 
         All classes of a few values at a time: the basis is read once, and their extremes are
@@ -129,10 +138,10 @@ class Program:
             parts = self._basis[:, start : start + span]
             found = [times(part, matrix) for part, matrix in zip(parts, matrices, strict=True)]
             joined = found[0][None] if len(found) == 1 else torch.stack(found)
-            yield Piece(0, start, joined.permute(2, 0, 1))
+            yield Chunk(0, start, joined.permute(2, 0, 1))
 
     def _make_basis(self, like: Tensor) -> Tensor:
-        """The pixels' gradients of every feature at the waist: (R, N, n)."""
+        """The pixels' gradients of every feature at the bottleneck: (R, N, n)."""
         stage = self._tail[0]
         rows, features = self._pixels[0], like.shape[2]
         made = _Basis(like, rows, self._pixels[1:].numel(), features)
@@ -141,32 +150,36 @@ class Program:
             stop = min(features, start + span)
             ones = like.new_zeros(stop - start, rows, features)
             ones[torch.arange(stop - start), :, torch.arange(start, stop)] = 1
-            flow = Flow(ones.view(-1, *stage.shape), True)
-            for _, found in self._descend(self._tail, flow, start):
+            cotangent = Cotangent(ones.view(-1, *stage.shape), True)
+            for _, found in self._descend(self._tail, cotangent, start):
                 made.add(flattened(found))
         return made.whole()
 
     def _descend(
-        self, legs: Sequence[_Stage], flow: Flow, start: int
+        self, segments: Sequence[_Stage], cotangent: Cotangent, start: int
     ) -> Iterator[tuple[int, Tensor]]:
-        """Through all legs, in parts whose gradients fit the chunk."""
-        if not legs:
-            yield start, flow.tensor
+        """Through all segments, in parts whose gradients fit the chunk."""
+        if not segments:
+            yield start, cotangent.tensor
             return
-        parts = math.ceil(len(flow.tensor) / self._fitting(legs[0]))
-        for part in flow.tensor.tensor_split(parts):
-            yield from self._descend(legs[1:], self._pass(legs[0], Flow(part, flow.own)), start)
+        parts = math.ceil(len(cotangent.tensor) / self._fitting(segments[0]))
+        for part in cotangent.tensor.tensor_split(parts):
+            yield from self._descend(
+                segments[1:], self._pass(segments[0], Cotangent(part, cotangent.owned)), start
+            )
             start += len(part)
 
-    def _pass(self, stage: _Stage, flow: Flow) -> Flow:
+    def _pass(self, stage: _Stage, cotangent: Cotangent) -> Cotangent:
         """The gradient at the end of one stage."""
-        pending = {stage.first: {stage.number: flow}}
+        pending = {stage.first: {stage.number: cotangent}}
         for place in range(stage.first, stage.last):
             arrived = pending.pop(place, None)
             if arrived is None:
                 continue  # whoever might have handed something to it had nothing to give
-            flows: Flows = [arrived.get(i) for i in range(len(self._formats[place]))]
-            for edge, found in zip(self._edges[place], self._steps[place](flows), strict=False):
+            cotangents: Cotangents = [arrived.get(i) for i in range(len(self._formats[place]))]
+            for edge, found in zip(
+                self._edges[place], self._steps[place](cotangents), strict=False
+            ):
                 if edge is None or found is None:
                     continue
                 waiting = pending.setdefault(edge.place, {})
@@ -206,20 +219,24 @@ class _Basis:
         return self._made
 
 
-def _in_format(flow: Flow, dtype: torch.dtype) -> Flow:
+def _in_format(cotangent: Cotangent, dtype: torch.dtype) -> Cotangent:
     """In the number format of the tensor that the gradient belongs to, as autograd has it."""
-    if flow.tensor.dtype == dtype:
-        return flow
-    tensor = flow.tensor.real if flow.tensor.is_complex() and not dtype.is_complex else flow.tensor
-    return Flow(tensor.to(dtype), tensor.dtype != dtype)
+    if cotangent.tensor.dtype == dtype:
+        return cotangent
+    tensor = (
+        cotangent.tensor.real
+        if cotangent.tensor.is_complex() and not dtype.is_complex
+        else cotangent.tensor
+    )
+    return Cotangent(tensor.to(dtype), tensor.dtype != dtype)
 
 
-def _sum(first: Flow, second: Flow) -> Flow:
-    if first.own:
-        return Flow(first.tensor.add_(second.tensor), True)
-    if second.own:
-        return Flow(second.tensor.add_(first.tensor), True)
-    return Flow(first.tensor + second.tensor, True)
+def _sum(first: Cotangent, second: Cotangent) -> Cotangent:
+    if first.owned:
+        return Cotangent(first.tensor.add_(second.tensor), True)
+    if second.owned:
+        return Cotangent(second.tensor.add_(first.tensor), True)
+    return Cotangent(first.tensor + second.tensor, True)
 
 
 def _stages(tape: Tape, steps: Sequence[Step], shapes: Sequence[Shapes]) -> list[_Stage]:
@@ -236,7 +253,7 @@ def _stages(tape: Tape, steps: Sequence[Step], shapes: Sequence[Shapes]) -> list
             (entry,) = under_way
             first, size = place, 0
             # A step that was joined into this one handed on a gradient of another shape.
-            narrows = fixed and steps[place - 1] is not as_it_is
+            narrows = fixed and steps[place - 1] is not identity
         fixed = fixed and keeps_rows(operation)
         arriving = [edge for edge in under_way if edge.place == place]
         given = sum(map(under_way.pop, arriving))
@@ -244,7 +261,7 @@ def _stages(tape: Tape, steps: Sequence[Step], shapes: Sequence[Shapes]) -> list
             break
         edges = {edge for edge in operation.edges if edge is not None}
         handed = {edge: shapes[edge.place][edge.number].numel() for edge in edges}
-        if steps[place] is as_it_is:
+        if steps[place] is identity:
             handed = dict.fromkeys(edges, given)
         under_way |= handed
         size = max(size, _in_hand(steps[place], given, sum(handed.values())))
@@ -253,25 +270,25 @@ def _stages(tape: Tape, steps: Sequence[Step], shapes: Sequence[Shapes]) -> list
 
 def _in_hand(step: Step, given: int, handed: int) -> int:
     """Elements that a step reads and writes, where it may work in place."""
-    if isinstance(step, Phased):
+    if isinstance(step, StridedDepthwise):
         return 2 * given + handed
     is_view = isinstance(step, Linear) and step.gives != "new"
-    in_place = step is as_it_is or isinstance(step, Pass | Scale) or is_view
+    in_place = step is identity or isinstance(step, Add | Scale) or is_view
     return given if in_place else given + handed
 
 
-class Whole:
+class AutogradFallback:
     """The way back by PyTorch's engine, class by class: for networks with backward hooks."""
 
     def __init__(self, logits: Tensor, leaf: Tensor) -> None:
         self.logits, self.leaf = logits, leaf
 
-    def run(self, cotangents: Tensor) -> Iterator[Piece]:
+    def run(self, cotangents: Tensor) -> Iterator[Chunk]:
         """As `Program.run`."""
         for number, cotangent in enumerate(cotangents):
             with torch.enable_grad():
                 (found,) = torch.autograd.grad(self.logits, self.leaf, cotangent, retain_graph=True)
-            yield Piece(number, 0, flattened(found[None]))
+            yield Chunk(number, 0, flattened(found[None]))
 
 
-Way = Program | Whole
+BackwardPlan = Program | AutogradFallback

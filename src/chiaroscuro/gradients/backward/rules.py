@@ -12,18 +12,18 @@ from torch import Tensor
 
 from chiaroscuro.gradients.backward.layers import LAYERS, attention
 from chiaroscuro.gradients.backward.steps import (
-    Apart,
+    Add,
     Linear,
     Matrix,
+    MultiInput,
     Opaque,
-    Pass,
     Rule,
     Scale,
     Step,
     sum_to,
 )
 from chiaroscuro.gradients.backward.tape import Entry
-from chiaroscuro.gradients.backward.views import MOVES, axis, overloads
+from chiaroscuro.gradients.backward.views import VIEWS, axis, overloads
 
 
 def step_of(entry: Entry) -> Step:
@@ -53,15 +53,15 @@ def _ones(entry: Entry) -> Tensor:
 
 
 def _add(entry: Entry) -> Step:
-    return Pass(entry, [1.0, float(entry.node._saved_alpha)])
+    return Add(entry, [1.0, float(entry.node._saved_alpha)])
 
 
 def _subtract_from(entry: Entry) -> Step:
-    return Pass(entry, [-float(entry.node._saved_alpha), 1.0][: len(entry.edges)])
+    return Add(entry, [-float(entry.node._saved_alpha), 1.0][: len(entry.edges)])
 
 
 def _subtract(entry: Entry) -> Step:
-    return Pass(entry, [1.0, -float(entry.node._saved_alpha)])
+    return Add(entry, [1.0, -float(entry.node._saved_alpha)])
 
 
 def _multiply(entry: Entry) -> Step | None:
@@ -93,7 +93,7 @@ def _products(entry: Entry, factors: Sequence[Tensor | None]) -> Step | None:
         factor = factors[0]
         if factor is not None and entry.input_shape() == entry.shapes[0]:
             return _scale(factor.detach(), entry.shapes[0])
-    return Apart(works)
+    return MultiInput(works)
 
 
 def _scale(factor: Tensor, shape: Sequence[int]) -> Scale:
@@ -153,7 +153,7 @@ def _bmm(entry: Entry) -> Step:
         None if entry.edges[0] is None else lambda gradient: gradient @ right.detach().mT,
         None if entry.edges[1] is None else lambda gradient: left.detach().mT @ gradient,
     ]
-    return Apart(works)
+    return MultiInput(works)
 
 
 def _log_softmax(entry: Entry) -> Step:
@@ -182,7 +182,7 @@ _ELEMENTWISE = (
     "Selu", "Sigmoid", "Silu", "Sin", "Softplus", "Sqrt", "Tanh", "Threshold", "Where",
 )  # fmt: skip
 RULES: dict[str, Rule] = {
-    **MOVES,
+    **VIEWS,
     **LAYERS,
     **overloads(_ELEMENTWISE, _elementwise),
     "AddBackward0": _add,

@@ -20,15 +20,15 @@ from chiaroscuro.gradients.backward.tape import Entry
 from chiaroscuro.matmul import times
 
 
-class Flow(NamedTuple):
-    """A gradient under way; `own`: nobody else holds its memory, so it may be written over."""
+class Cotangent(NamedTuple):
+    """A gradient under way; `owned`: nobody else holds its memory, so it may be written over."""
 
     tensor: Tensor
-    own: bool
+    owned: bool
 
 
-Flows = Sequence[Flow | None]
-Step = Callable[[Flows], Flows]
+Cotangents = Sequence[Cotangent | None]
+Step = Callable[[Cotangents], Cotangents]
 """Takes the gradients of an operation's outputs (None: zero) to those of its first inputs."""
 
 
@@ -36,12 +36,12 @@ Rule = Callable[[Entry], Step | None]
 """Reads an operation off the tape as a step, or declines."""
 
 
-def one(flows: Flows) -> Flow:
+def one(cotangents: Cotangents) -> Cotangent:
     """The gradient of an operation's first output, the only one that is ever differentiated."""
-    flow, *others = flows
-    assert flow is not None
+    cotangent, *others = cotangents
+    assert cotangent is not None
     assert others.count(None) == len(others)
-    return flow
+    return cotangent
 
 
 def per_class(gradient: Tensor, work: Callable[[Tensor], Tensor]) -> Tensor:
@@ -58,7 +58,7 @@ def sum_to(gradient: Tensor, shape: Sequence[int]) -> Tensor:
     return gradient.sum(dim=axes, keepdim=True) if axes else gradient
 
 
-class Pass:
+class Add:
     """The same gradient for every input, times a number each; broadcast inputs get sums."""
 
     def __init__(self, entry: Entry, factors: Sequence[float] | None = None) -> None:
@@ -68,18 +68,20 @@ class Pass:
         ]
         self.shared = sum(shape is not None for shape in self.shapes) > 1
 
-    def __call__(self, flows: Flows) -> Flows:
+    def __call__(self, cotangents: Cotangents) -> Cotangents:
         """As every `Step`."""
-        flow = one(flows)
+        cotangent = one(cotangents)
         return [
-            None if shape is None else self._to(flow, shape, factor)
+            None if shape is None else self._to(cotangent, shape, factor)
             for shape, factor in zip(self.shapes, self.factors, strict=True)
         ]
 
-    def _to(self, flow: Flow, shape: torch.Size, factor: float) -> Flow:
-        gradient = flow.tensor if factor == 1 else flow.tensor * factor
+    def _to(self, cotangent: Cotangent, shape: torch.Size, factor: float) -> Cotangent:
+        gradient = cotangent.tensor if factor == 1 else cotangent.tensor * factor
         found = sum_to(gradient, shape)
-        return Flow(found, (flow.own and not self.shared) or found is not flow.tensor)
+        return Cotangent(
+            found, (cotangent.owned and not self.shared) or found is not cotangent.tensor
+        )
 
 
 class Scale:
@@ -112,13 +114,13 @@ class Scale:
         others = [i for i in range(self.factor.ndim) if i != 1]
         return self.factor != 0 if self.channels else self.factor.any(dim=others)
 
-    def __call__(self, flows: Flows) -> Flows:
+    def __call__(self, cotangents: Cotangents) -> Cotangents:
         """As every `Step`."""
-        gradient, own = one(flows)
+        gradient, owned = one(cotangents)
         if self._laid_out is None:
             self._laid_out = _laid_out(self.spread(gradient.ndim - 1), gradient[0])
         factor = self._laid_out
-        return [Flow(gradient.mul_(factor) if own else gradient * factor, True)]
+        return [Cotangent(gradient.mul_(factor) if owned else gradient * factor, True)]
 
 
 class Matrix:
@@ -143,10 +145,10 @@ class Matrix:
         """The same of gradients of these O alone."""
         return Matrix(self.weight[:, channels], self.place)
 
-    def __call__(self, flows: Flows) -> Flows:
+    def __call__(self, cotangents: Cotangents) -> Cotangents:
         """As every `Step`."""
-        found = per_class(one(flows).tensor, partial(times, matrix=self.weight))
-        return [*[None] * self.place, Flow(found, True)]
+        found = per_class(one(cotangents).tensor, partial(times, matrix=self.weight))
+        return [*[None] * self.place, Cotangent(found, True)]
 
 
 def _laid_out(factor: Tensor, gradient: Tensor) -> Tensor:
@@ -184,12 +186,12 @@ class Convolve:
         """The same of and to these channels alone; depthwise."""
         return Convolve(self.conv.within(channels))
 
-    def __call__(self, flows: Flows) -> Flows:
+    def __call__(self, cotangents: Cotangents) -> Cotangents:
         """As every `Step`."""
         if self._kernel is None:
             self._kernel = choose_kernel(self.conv)
-        found = per_class(one(flows).tensor, self._kernel)
-        return [Flow(found, True)]
+        found = per_class(one(cotangents).tensor, self._kernel)
+        return [Cotangent(found, True)]
 
 
 class Linear:
@@ -213,28 +215,28 @@ class Linear:
         """The same for some channels alone; by channel."""
         return self
 
-    def __call__(self, flows: Flows) -> Flows:
+    def __call__(self, cotangents: Cotangents) -> Cotangents:
         """As every `Step`."""
-        gradient, own = one(flows)
-        own = self.gives == "new" or (own and self.gives == "view")
-        return [*[None] * self.place, Flow(self.work(gradient), own)]
+        gradient, owned = one(cotangents)
+        owned = self.gives == "new" or (owned and self.gives == "view")
+        return [*[None] * self.place, Cotangent(self.work(gradient), owned)]
 
 
-class Put:
+class Scatter:
     """Outputs that are parts of the input: each gradient in its place, zeros elsewhere."""
 
     def __init__(self, shape: Sequence[int], places: Sequence[tuple[slice | int, ...]]) -> None:
         self.shape = shape
         self.places = [(slice(None), *place) for place in places]
 
-    def __call__(self, flows: Flows) -> Flows:
+    def __call__(self, cotangents: Cotangents) -> Cotangents:
         """As every `Step`."""
-        like = next(flow.tensor for flow in flows if flow is not None)
+        like = next(cotangent.tensor for cotangent in cotangents if cotangent is not None)
         found = like.new_zeros(len(like), *self.shape)
-        for place, flow in zip(self.places, flows, strict=True):
-            if flow is not None:
-                found[place] = flow.tensor
-        return [Flow(found, True)]
+        for place, cotangent in zip(self.places, cotangents, strict=True):
+            if cotangent is not None:
+                found[place] = cotangent.tensor
+        return [Cotangent(found, True)]
 
 
 class Crop(Linear):
@@ -251,15 +253,15 @@ class Crop(Linear):
 
 
 @dataclass(frozen=True, eq=False)
-class Apart:
+class MultiInput:
     """One linear function for each input, of the gradient of one output."""
 
     works: Sequence[Callable[[Tensor], Tensor] | None]
 
-    def __call__(self, flows: Flows) -> Flows:
+    def __call__(self, cotangents: Cotangents) -> Cotangents:
         """As every `Step`."""
-        gradient = one(flows).tensor
-        return [None if work is None else Flow(work(gradient), False) for work in self.works]
+        gradient = one(cotangents).tensor
+        return [None if work is None else Cotangent(work(gradient), False) for work in self.works]
 
 
 class Opaque:
@@ -268,16 +270,16 @@ class Opaque:
     def __init__(self, entry: Entry) -> None:
         self.entry = entry
 
-    def __call__(self, flows: Flows) -> Flows:
+    def __call__(self, cotangents: Cotangents) -> Cotangents:
         """As every `Step`."""
-        classes = next(len(flow.tensor) for flow in flows if flow is not None)
+        classes = next(len(cotangent.tensor) for cotangent in cotangents if cotangent is not None)
         rows = [
-            self.entry.backward([None if f is None else f.tensor[v] for f in flows])
+            self.entry.backward([None if f is None else f.tensor[v] for f in cotangents])
             for v in range(classes)
         ]
         return [
             None
             if found[0] is None
-            else Flow(torch.stack([x for x in found if x is not None]), True)
+            else Cotangent(torch.stack([x for x in found if x is not None]), True)
             for found in zip(*rows, strict=True)
         ]

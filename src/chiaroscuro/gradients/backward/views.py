@@ -7,7 +7,7 @@ from itertools import accumulate, pairwise
 import torch
 import torch.nn.functional as F
 
-from chiaroscuro.gradients.backward.steps import Apart, Crop, Linear, Pass, Put, Rule, Step
+from chiaroscuro.gradients.backward.steps import Add, Crop, Linear, MultiInput, Rule, Scatter, Step
 from chiaroscuro.gradients.backward.tape import Entry
 
 
@@ -61,14 +61,14 @@ def _slice(entry: Entry) -> Step:
     first, last = (
         None if end is None else signed(end) for end in (node._saved_start, node._saved_end)
     )
-    return Put(shape, [_at(along, slice(first, last, node._saved_step))])
+    return Scatter(shape, [_at(along, slice(first, last, node._saved_step))])
 
 
 def _select(entry: Entry) -> Step:
     shape = entry.input_shape()
     along = axis(entry.node._saved_dim, len(shape))
     index = axis(entry.node._saved_index, shape[along])
-    return Put(shape, [_at(along, index)])
+    return Scatter(shape, [_at(along, index)])
 
 
 def _at(along: int, place: slice | int) -> tuple[slice | int, ...]:
@@ -79,14 +79,14 @@ def _at(along: int, place: slice | int) -> tuple[slice | int, ...]:
 def _unbind(entry: Entry) -> Step:
     shape = entry.input_shape()
     along = axis(entry.node._saved_dim, len(shape))
-    return Put(shape, [_at(along, i) for i in range(shape[along])])
+    return Scatter(shape, [_at(along, i) for i in range(shape[along])])
 
 
 def _split(entry: Entry) -> Step:
     shape = entry.input_shape()
     along = axis(entry.node._saved_dim, len(shape))
     ends = accumulate((out[along] for out in entry.shapes), initial=0)
-    return Put(shape, [_at(along, slice(first, last)) for first, last in pairwise(ends)])
+    return Scatter(shape, [_at(along, slice(first, last)) for first, last in pairwise(ends)])
 
 
 def _cat(entry: Entry) -> Step | None:
@@ -101,7 +101,7 @@ def _cat(entry: Entry) -> Step | None:
     rest = out[along] - sum(shape[along] for shape in shapes if shape is not None)
     sizes = [rest if shape is None else shape[along] for shape in shapes]
     starts = [sum(sizes[:i]) for i in range(len(sizes))]
-    return Apart(
+    return MultiInput(
         [
             None
             if shape is None
@@ -113,7 +113,7 @@ def _cat(entry: Entry) -> Step | None:
 
 def _stack(entry: Entry) -> Step:
     along = 1 + axis(entry.node._saved_dim, len(entry.shapes[0]))
-    return Apart(
+    return MultiInput(
         [
             None if edge is None else partial(torch.select, dim=along, index=i)
             for i, edge in enumerate(entry.edges)
@@ -140,7 +140,7 @@ def _pixel_shuffle(entry: Entry) -> Step:
 def _to_format(entry: Entry) -> Step | None:
     """Another number format; every gradient is brought to that of its tensor anyway."""
     here = entry.node._input_metadata[0].device
-    return Pass(entry) if entry.input_device() == here else None
+    return Add(entry) if entry.input_device() == here else None
 
 
 def _crop(entry: Entry) -> Step:
@@ -165,13 +165,13 @@ def overloads(kinds: Sequence[str], rule: Rule) -> dict[str, Rule]:
     return {f"{kind}Backward{n}": rule for kind in kinds for n in range(4)}
 
 
-MOVES: dict[str, Rule] = {
-    **overloads(("Alias", "Clone"), Pass),
+VIEWS: dict[str, Rule] = {
+    **overloads(("Alias", "Clone"), Add),
     **overloads(("View", "UnsafeView", "ReshapeAlias", "Squeeze", "Unsqueeze"), _reshape),
     "AsStridedBackward1": _as_strided,
     "CatBackward0": _cat,
     "ConstantPadNdBackward0": _crop,
-    "ExpandBackward0": Pass,
+    "ExpandBackward0": Add,
     "FlipBackward0": _flip,
     "PermuteBackward0": _permute,
     "PixelShuffleBackward0": _pixel_shuffle,

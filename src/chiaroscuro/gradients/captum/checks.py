@@ -23,7 +23,7 @@ _ONLY_SHAPE = {
 }  # fmt: skip
 
 
-class Suspects(TorchFunctionMode):
+class ModuleTrace(TorchFunctionMode):
     """Inside, calls of a network's modules are counted, and those of functions outside its leaves.
 
     `outside` lists (module, function) of every call that a module with parts made by itself.
@@ -37,7 +37,7 @@ class Suspects(TorchFunctionMode):
         self.outside: list[tuple[nn.Module, str]] = []
         self._open: list[nn.Module] = []
 
-    def __enter__(self) -> "Suspects":
+    def __enter__(self) -> "ModuleTrace":
         hooks = nn.modules.module
         self._handles = [
             hooks.register_module_forward_pre_hook(self._enter_module),
@@ -86,7 +86,7 @@ class Suspects(TorchFunctionMode):
                 return f"{self.title(module)}, which calls {name} itself"
         return None
 
-    def named_by(self, error: BaseException) -> str:
+    def failure_location(self, error: BaseException) -> str:
         """The module that an error is about: by its type, by its form, or the last one called."""
         texts = [str(link) for link in _chain(error)]
         kinds = [found for text in texts for found in re.findall(r"<class '([\w.]+)'>", text)]
@@ -119,20 +119,20 @@ _LINEAR = (
     nn.Flatten, nn.Dropout, nn.Dropout2d,
 )  # fmt: skip
 
-Check = Callable[[PixelModule, Suspects, Tensor, Tensor, Tensor], None]
+Check = Callable[[PixelModule, ModuleTrace, Tensor, Tensor, Tensor], None]
 """Raises `ModelError` unless attributions of these classes are what the method says."""
 
 
 def _check_guided(
-    model: PixelModule, suspects: Suspects, _: Tensor, __: Tensor, ___: Tensor
+    model: PixelModule, trace: ModuleTrace, _: Tensor, __: Tensor, ___: Tensor
 ) -> None:
     """Every ReLU must be an `nn.ReLU`, and there must be one."""
-    outside = suspects.outside_call("relu", "relu_", "clamp_min", "clamp")
-    if outside is None and any(isinstance(part, nn.ReLU) for part in suspects.calls):
+    outside = trace.outside_call("relu", "relu_", "clamp_min", "clamp")
+    if outside is None and any(isinstance(part, nn.ReLU) for part in trace.calls):
         return
-    others = (p for p in suspects.calls if "activation" in type(p).__module__)
+    others = (p for p in trace.calls if "activation" in type(p).__module__)
     other = next((part for part in others if not isinstance(part, nn.ReLU)), None)
-    where = outside or (suspects.title(other) if other else _first(suspects, _LINEAR))
+    where = outside or (trace.title(other) if other else _first(trace, _LINEAR))
     raise ModelError(
         f"guided-backprop failed on {model.classifier.name} at {where}: Captum changes nn.ReLU "
         "modules alone, so this would be the plain gradient, wholly or in part"
@@ -140,7 +140,7 @@ def _check_guided(
 
 
 def _check_deeplift(
-    model: PixelModule, suspects: Suspects, pixels: Tensor, classes: Tensor, found: Tensor
+    model: PixelModule, trace: ModuleTrace, pixels: Tensor, classes: Tensor, found: Tensor
 ) -> None:
     """The attributions must add up to the logit's difference from black."""
     from captum.attr._core.deep_lift import SUPPORTED_NON_LINEAR
@@ -154,17 +154,17 @@ def _check_deeplift(
     worst = int((gap / size).argmax())
     raise ModelError(
         f"deeplift failed on {model.classifier.name} at "
-        f"{_first(suspects, (*_LINEAR, *SUPPORTED_NON_LINEAR))}: Captum has no rule for it, and "
+        f"{_first(trace, (*_LINEAR, *SUPPORTED_NON_LINEAR))}: Captum has no rule for it, and "
         f"the attributions of image {worst} miss the logit's difference from black by "
         f"{float(gap[worst]):.3g} of {float((both[0] - both[1])[worst]):.3g}"
     )
 
 
 def _check_lrp(
-    model: PixelModule, suspects: Suspects, pixels: Tensor, classes: Tensor, found: Tensor
+    model: PixelModule, trace: ModuleTrace, pixels: Tensor, classes: Tensor, found: Tensor
 ) -> None:
     """With ReLUs alone, the epsilon rule is input x gradient (Ancona et al. 2018)."""
-    if any(isinstance(part, nn.Tanh) for part in suspects.calls):
+    if any(isinstance(part, nn.Tanh) for part in trace.calls):
         return
     inputs = pixels.clone().requires_grad_(True)
     logits = model(inputs).gather(1, classes[:, None]).sum()
@@ -173,7 +173,7 @@ def _check_lrp(
     gap = (found - expected).flatten(1).norm(dim=1) / expected.flatten(1).norm(dim=1)
     if bool((gap <= _TOLERANCE).all()):
         return
-    where = suspects.outside_call() or "a module that it does not name"
+    where = trace.outside_call() or "a module that it does not name"
     raise ModelError(
         f"lrp failed on {model.classifier.name} at {where}: Captum's rules are for modules alone, "
         f"and the relevance of image {int(gap.argmax())} is off by {float(gap.max()):.3g} times "
@@ -181,12 +181,12 @@ def _check_lrp(
     )
 
 
-def _first(suspects: Suspects, known: tuple[type[nn.Module], ...]) -> str:
+def _first(trace: ModuleTrace, known: tuple[type[nn.Module], ...]) -> str:
     """The first leaf that is of no known kind, or a function called outside of leaves."""
-    for part in suspects.calls:
+    for part in trace.calls:
         if not isinstance(part, known) and next(part.children(), None) is None:
-            return suspects.title(part)
-    return suspects.outside_call() or "a module that it does not name"
+            return trace.title(part)
+    return trace.outside_call() or "a module that it does not name"
 
 
 CHECKS: dict[str, Check] = {

@@ -11,7 +11,7 @@ from torch import Tensor
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChoiceError, ModelError, first_line, missing_extra
 from chiaroscuro.gradients.backward.chunks import flattened
-from chiaroscuro.gradients.captum.checks import CHECKS, Suspects
+from chiaroscuro.gradients.captum.checks import CHECKS, ModuleTrace
 from chiaroscuro.gradients.captum.pixel_module import PixelModule
 from chiaroscuro.gradients.extremes import Extremes
 from chiaroscuro.gradients.methods import Method, Points
@@ -101,7 +101,7 @@ def captum_extremes(
     classifier: Classifier,
     pixels: Tensor,
     method: CaptumMethod,
-    slots: Tensor,
+    indices: Tensor,
     weights: Tensor | None,
     count: Callable[[int], object],
     *,
@@ -109,25 +109,25 @@ def captum_extremes(
 ) -> Extremes:
     """Own attribution and extremes over rivals for a few images, a class at a time.
 
-    `slots` (G, M): the target, then its rivals. `weights` (G, K): their mean in place of extremes.
-    Raises `ModelError` naming the module where Captum fails, or where it gives what the method is
-    not defined to be.
+    `indices` (G, M): the target, then its rivals. `weights` (G, K): their mean in place of
+    extremes. Raises `ModelError` naming the module where Captum fails, or where its result is
+    not what the method is defined to be.
     """
     extremes = Extremes(flattened(pixels), argmax=argmax)
-    mean = torch.zeros_like(extremes.own)
+    mean = torch.zeros_like(extremes.target)
     model = PixelModule(classifier)
     _check_same_logits(model, pixels, method)
-    for slot in range(slots.shape[1]):
-        classes = slots[:, slot]
-        found = flattened(_attribute(model, method, pixels, classes, checked=slot == 0))
-        if weights is None or slot == 0:
-            extremes.add(found[None], classes[:, None], first=slot == 0)
+    for index in range(indices.shape[1]):
+        classes = indices[:, index]
+        found = flattened(_attribute(model, method, pixels, classes, checked=index == 0))
+        if weights is None or index == 0:
+            extremes.add(found[None], classes[:, None], first=index == 0)
         else:
             # A row with fewer rivals repeats its last one, which must count once.
-            again = (slots[:, 1:slot] == classes[:, None]).any(dim=1)
+            again = (indices[:, 1:index] == classes[:, None]).any(dim=1)
             share = weights.gather(1, classes[:, None])[:, 0].masked_fill(again, 0)
             mean += share[:, None] * found
-        count(len(slots))
+        count(len(indices))
     if weights is not None:
         extremes.high, extremes.low = mean, mean
     return extremes
@@ -137,16 +137,16 @@ def _attribute(
     model: PixelModule, method: CaptumMethod, pixels: Tensor, classes: Tensor, *, checked: bool
 ) -> Tensor:
     """One class of each image: (G, C, H, W). Captum's hooks, rules and caches go at once."""
-    suspects = Suspects(model.module)
+    trace = ModuleTrace(model.module)
     inputs = pixels.clone().requires_grad_(True)
     network = model.classifier.name
     try:
-        with attributes_as_found(model), warnings.catch_warnings(), suspects:
+        with attributes_as_found(model), warnings.catch_warnings(), trace:
             # Captum warns that it hangs hooks on the network, and may change what it finds there.
             warnings.simplefilter("ignore", UserWarning)
             found = method.on(model).attribute(inputs, target=classes)
     except Exception as error:
-        where = suspects.named_by(error)
+        where = trace.failure_location(error)
         raise ModelError(
             f"{method.name} failed on {network} at {where}: {_reason(error)}"
         ) from error
@@ -157,7 +157,7 @@ def _attribute(
         )
     found = found.detach().to(pixels.dtype)
     if checked and method.name in CHECKS:
-        CHECKS[method.name](model, suspects, pixels, classes, found)
+        CHECKS[method.name](model, trace, pixels, classes, found)
     if not bool(found.isfinite().all()):
         raise ModelError(f"{method.name} gave NaN or infinite values on {network}")
     return found

@@ -8,7 +8,7 @@ from torch import nn
 
 from chiaroscuro import Classifier
 from chiaroscuro.errors import ChoiceError, ImageError, ModelError
-from chiaroscuro.gradients import Points, class_gradients, own_gradient
+from chiaroscuro.gradients import Points, class_gradients, target_gradients
 from chiaroscuro.gradients.target import COTANGENTS
 from tests.toys import Linear, Quadratic, all_class_gradients, random_pixels, small_cnn
 
@@ -46,7 +46,7 @@ def oracle(module, points, target, score, multi_label=False):
 def test_it_is_the_weighted_sum_of_derivatives(score, multi_label):
     net = small_cnn().double().eval()
     points, target = some_points(), torch.tensor([3, 1])
-    found = own_gradient(Classifier(net, multi_label=multi_label), points, target, score)
+    found = target_gradients(Classifier(net, multi_label=multi_label), points, target, score)
     expected = oracle(net, points, target, score, multi_label)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
     assert found.abs().max() > 1e-3
@@ -57,7 +57,7 @@ def test_a_quadratic_by_hand():
     points = Points(
         random_pixels(3, 2, 1, 2, 2), torch.tensor([[1.0, 0.5], [2, 0], [-1, 4]]).double()
     )
-    found = own_gradient(Classifier(Quadratic(a, b), channels=1), points, 2, "logit")
+    found = target_gradients(Classifier(Quadratic(a, b), channels=1), points, 2, "logit")
     first = 1 * points.pixels[0, 0] + 2 * points.pixels[1, 0] - points.pixels[2, 0]
     second = 0.5 * points.pixels[0, 1] + 4 * points.pixels[2, 1]
     torch.testing.assert_close(found[0], a[2] * first + 2 * b[2])
@@ -69,9 +69,9 @@ def test_the_image_itself_is_the_engines_own():
     toy = Classifier(small_cnn().double(), mean=0.5, std=0.25)
     points = Points(pixels[None], torch.ones(1, 3).double())
     for score in ("logit", "log-probability"):
-        found = own_gradient(toy, points, torch.tensor([0, 4, 2]), score)
+        found = target_gradients(toy, points, torch.tensor([0, 4, 2]), score)
         engine = class_gradients(toy, pixels, [0, 4, 2], score=score)
-        torch.testing.assert_close(found, engine.own, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(found, engine.target_gradient, rtol=1e-9, atol=1e-12)
 
 
 def test_log_odds_is_log_probability_over_the_others_chance():
@@ -80,29 +80,31 @@ def test_log_odds_is_log_probability_over_the_others_chance():
     toy = Classifier(Linear(weights.double()), channels=1)
     points = Points(torch.ones(1, 1, 1, 2, 2).double(), torch.ones(1, 1).double())
     assert toy(points.pixels[0]).softmax(1)[0, 0] == 1
-    assert own_gradient(toy, points, 0, "log-probability").abs().max() == 0
+    assert target_gradients(toy, points, 0, "log-probability").abs().max() == 0
     rivals = torch.einsum("kchw->k", weights)[1:].softmax(0)
     expected = weights[0] - (rivals.view(2, 1, 1, 1) * weights[1:]).sum(0)
-    torch.testing.assert_close(own_gradient(toy, points, 0, "log-odds")[0], expected)
+    torch.testing.assert_close(target_gradients(toy, points, 0, "log-odds")[0], expected)
 
 
 def test_a_factor_multiplies_at_the_end():
     points, toy = some_points(), Classifier(small_cnn().double())
     factor = random_pixels(2, 3, 12, 10, seed=9)
     with_factor = Points(points.pixels, points.weights, factor)
-    found = own_gradient(toy, with_factor, 1)
-    torch.testing.assert_close(found, own_gradient(toy, points, 1) * factor)
+    found = target_gradients(toy, with_factor, 1)
+    torch.testing.assert_close(found, target_gradients(toy, points, 1) * factor)
 
 
 @pytest.mark.parametrize("budget", [1, 200_000, None])
 def test_batches_of_any_size_agree_and_one_image_alone(budget):
     points, target = some_points(5, 3), torch.tensor([0, 4, 2])
     toy = Classifier(small_cnn().double())
-    whole = own_gradient(toy, points, target)
-    cut = own_gradient(toy, points, target, memory_budget=budget)
+    whole = target_gradients(toy, points, target)
+    cut = target_gradients(toy, points, target, memory_budget=budget)
     torch.testing.assert_close(cut, whole, rtol=1e-9, atol=1e-12)
     for b in range(3):
-        alone = own_gradient(toy, points.images(b, b + 1), target[b : b + 1], memory_budget=budget)
+        alone = target_gradients(
+            toy, points.images(b, b + 1), target[b : b + 1], memory_budget=budget
+        )
         torch.testing.assert_close(alone[0], whole[b], rtol=1e-9, atol=1e-12)
 
 
@@ -121,17 +123,17 @@ class Counting(nn.Module):
 def test_one_forward_pass_a_batch_and_a_budget_bounds_it():
     counting = Counting(small_cnn().double())
     toy = Classifier(counting)
-    own_gradient(toy, some_points(1, 1), 0)
+    target_gradients(toy, some_points(1, 1), 0)
     assert counting.rows == [1]
     counting.rows.clear()
-    own_gradient(toy, some_points(4, 2), 0)
+    target_gradients(toy, some_points(4, 2), 0)
     assert counting.rows == [1, 8]
     counting.rows.clear()
-    own_gradient(toy, some_points(4, 2), 0, memory_budget=1)
+    target_gradients(toy, some_points(4, 2), 0, memory_budget=1)
     assert counting.rows == [1] * 9
     counting.rows.clear()
     saved = saved_bytes(counting.inner, some_points(1, 1).pixels[0])
-    own_gradient(toy, some_points(5, 2), 0, memory_budget=int(1.6 * 3.5 * saved))
+    target_gradients(toy, some_points(5, 2), 0, memory_budget=int(1.6 * 3.5 * saved))
     assert counting.rows == [1, 3, 3, 3, 1]
 
 
@@ -155,9 +157,9 @@ def test_network_points_and_modes_are_left_as_found():
     net, points = small_cnn().double().train(), some_points()
     state, kept = copy.deepcopy(net.state_dict()), points.pixels.clone()
     with torch.no_grad():
-        own_gradient(Classifier(net), points, 0)
+        target_gradients(Classifier(net), points, 0)
     with torch.inference_mode():
-        own_gradient(Classifier(net), points, 0)
+        target_gradients(Classifier(net), points, 0)
     assert all(part.training for part in net.modules())
     assert all(p.requires_grad and p.grad is None for p in net.parameters())
     assert all(torch.equal(state[name], value) for name, value in net.state_dict().items())
@@ -190,7 +192,7 @@ class Broken(nn.Module):
 )
 def test_faulty_networks_are_named(module, error, message):
     with pytest.raises(error, match=message):
-        own_gradient(Classifier(module), some_points(), 0)
+        target_gradients(Classifier(module), some_points(), 0)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +211,7 @@ def test_faulty_networks_are_named(module, error, message):
 def test_wrong_arguments_are_named(arguments, error, message):
     given = {"points": some_points(), "target": 0, **arguments}
     with pytest.raises(error, match=message):
-        own_gradient(Classifier(small_cnn().double()), **given)
+        target_gradients(Classifier(small_cnn().double()), **given)
 
 
 def test_it_agrees_with_every_class_run_apart():
@@ -217,5 +219,5 @@ def test_it_agrees_with_every_class_run_apart():
     every = all_class_gradients(net, pixels)[0]
     points = Points(pixels[None], torch.ones(1, 1).double())
     for k in range(5):
-        found = own_gradient(Classifier(net), points, k, "logit")
+        found = target_gradients(Classifier(net), points, k, "logit")
         torch.testing.assert_close(found[0], every[k], rtol=1e-9, atol=1e-12)
