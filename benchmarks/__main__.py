@@ -1,6 +1,6 @@
 """Every benchmark in turn, into benchmarks/out/speed.json and, with --write, docs/results/speed.md.
 
-    python -m benchmarks [--only works limit memory deletion] [--work NAME] [--runs 3]
+    python -m benchmarks [--only works photos limit memory deletion] [--work NAME] [--runs 3]
                          [--full] [--data-root DIR] [--write]
 
 `--only` measures some parts anew and takes the others from the last report. `--full` also runs the
@@ -16,14 +16,14 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from benchmarks import deletion, gradients, limit, memory
+from benchmarks import deletion, gradients, limit, memory, photos
 from benchmarks.machine import describe
 from benchmarks.page import page
 from benchmarks.works import WORKS
 
 OUT = Path(__file__).parent / "out" / "speed.json"
 PAGE = Path(__file__).parent.parent / "docs" / "results" / "speed.md"
-PARTS = ("works", "limit", "memory", "deletion")
+PARTS = ("works", "photos", "limit", "memory", "deletion")
 
 
 def main() -> None:
@@ -32,7 +32,9 @@ def main() -> None:
     parser.add_argument("--work", nargs="+", choices=WORKS, default=list(WORKS))
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--data-root", type=Path, help="a folder with cifar10/")
+    parser.add_argument(
+        "--data-root", type=Path, help="a folder with cifar10/ and imagenet-sample/"
+    )
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.name}")
     arguments = parser.parse_args()
@@ -61,6 +63,9 @@ def _measure(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
                 name, arguments.runs, device, full=arguments.full, told=console.print
             )
             OUT.write_text(json.dumps(report, indent=2) + "\n")
+    if "photos" in wanted and arguments.data_root is not None:
+        report["photos"] = photos.measure(arguments.data_root)
+        console.print(f"photos: {report['photos']}")
     if "limit" in wanted:
         report["rates"] = limit.measured("rates")
         report["needs"] = {name: limit.measured(name) for name in WORKS}
