@@ -148,16 +148,16 @@ def test_a_broken_image_is_left_out_and_named(tmp_path):
     write_parquet(tmp_path / "test.parquet", rows, CLASSES)
     first, second, third = batches(load_images(tmp_path))
     assert (len(first.ids), len(second.ids), len(third.ids)) == (4, 4, 2)
-    assert [one.id for one in (*first.broken, *second.broken)] == ["test#4", "test#7"]
+    assert [one.id for one in (*first.left_out, *second.left_out)] == ["test#4", "test#7"]
     assert "test#5" in second.ids  # boundaries follow the rows
-    assert all(one.reason and "test#" not in one.reason for one in first.broken)
+    assert all(one.reason and "test#" not in one.reason for one in first.left_out)
 
 
 def test_a_broken_file_and_a_lost_one_are_left_out(folder):
     (folder / "cat" / "1.png").write_bytes(BROKEN)
     images = load_images(folder)
     (folder / "dog" / "2.png").unlink()
-    broken = [one for batch in batches(images) for one in batch.broken]
+    broken = [one for batch in batches(images) for one in batch.left_out]
     assert [one.id for one in broken] == ["cat/1.png", "dog/2.png"]
     assert "cannot be read" in broken[1].reason
 
@@ -170,7 +170,7 @@ def test_only_color(tmp_path):
     assert len(batch.ids) == 6
     (batch,) = batches(images, 10, rgb_only=True)
     assert batch.ids == ("test#0", "test#2", "test#4")
-    assert {one.reason for one in batch.broken} == {"left out: mode L, not RGB"}
+    assert {one.reason for one in batch.left_out} == {"left out: mode L, not RGB"}
 
 
 def test_hidden_labels_are_none(tmp_path):

@@ -13,6 +13,7 @@ was wrong, what came, what was expected and what to do.
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -66,3 +67,20 @@ def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its type where it has none."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def printable(text: object) -> str:
+    r"""Text for a terminal or a page: what would steer it, or is no Unicode, becomes an escape.
+
+    Control characters, line and paragraph separators, overrides of the writing direction, and the
+    surrogates of file names that are not UTF-8.
+
+    >>> print(printable("\x1b[2Jcat.png"))
+    \x1b[2Jcat.png
+    """
+    return _STEERING.sub(lambda match: ascii(match[0])[1:-1], str(text))
+
+
+_STEERING = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)

@@ -14,7 +14,7 @@ from chiaroscuro.checks.pointing_summary import MEASURES, SCHEMA, summarize_loca
 from chiaroscuro.checks.regions import Mask, Regions, load_regions
 from chiaroscuro.checks.settings import LocalizationSettings
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.data import Broken, ImageSet, load_images
+from chiaroscuro.data import ImageSet, LeftOut, load_images
 from chiaroscuro.errors import ImageError, InputError
 from chiaroscuro.gradients import class_gradients
 from chiaroscuro.images import decode_photo, frame
@@ -71,7 +71,7 @@ def localize(
     regions = load_regions(settings.regions, images.split)
     with staged_folder(out, MARKER, overwrite=overwrite) as stage:
         store = RunStore(stage)
-        left_out: list[Broken] = []
+        left_out: list[LeftOut] = []
         told = _Told(images.count, on_images)
         groups = _groups(classifier, settings, images, regions, left_out, told)
         for number, group in enumerate(groups):
@@ -112,7 +112,7 @@ def _groups(
     settings: LocalizationSettings,
     images: ImageSet,
     regions: Regions,
-    left_out: list[Broken],
+    left_out: list[LeftOut],
     told: _Told,
 ) -> Iterator[list[_Case]]:
     """Images of one size, as many as are asked at a time."""
@@ -120,7 +120,7 @@ def _groups(
     group: list[_Case] = []
     for case in _cases(classifier, images, regions, left_out, told):
         if settings.target != "predicted" and case.label is None:
-            left_out.append(Broken(case.id, "no class"))
+            left_out.append(LeftOut(case.id, "no class"))
             continue
         if group and (len(group) == most or group[0].pixels.shape != case.pixels.shape):
             yield group
@@ -134,7 +134,7 @@ def _cases(
     classifier: Classifier,
     images: ImageSet,
     regions: Regions,
-    left_out: list[Broken],
+    left_out: list[LeftOut],
     told: _Told,
 ) -> Iterator[_Case]:
     for row in images:
@@ -145,7 +145,7 @@ def _cases(
                 decode_photo(data, row.id), classifier.framing, classifier.channels
             )
         except (ImageError, OSError) as error:
-            left_out.append(Broken(row.id, str(error)))
+            left_out.append(LeftOut(row.id, str(error)))
             continue
         region = regions.region(row.id, crop, (pixels.shape[1], pixels.shape[2]))
         if region is None or not region.any() or region.all():
@@ -153,7 +153,7 @@ def _cases(
                 "the region is all that the network sees" if region.all()
                 else "the region is outside of what the network sees"
             )  # fmt: skip
-            left_out.append(Broken(row.id, reason))
+            left_out.append(LeftOut(row.id, reason))
             continue
         yield _Case(row.id, pixels, region, row.label)
 

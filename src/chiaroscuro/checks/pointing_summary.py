@@ -9,7 +9,7 @@ import numpy as np
 from chiaroscuro.catalog import versions
 from chiaroscuro.checks.settings import LocalizationSettings, method_name
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.data import Broken, ImageSet
+from chiaroscuro.data import ImageSet, LeftOut
 from chiaroscuro.errors import InputError
 from chiaroscuro.metrics.intervals import BootstrapMeans, SignFlips, holm
 from chiaroscuro.runs.config import weights_digest
@@ -25,7 +25,7 @@ def summarize_localization(
     classifier: Classifier,
     settings: LocalizationSettings,
     images: ImageSet,
-    left_out: Sequence[Broken],
+    left_out: Sequence[LeftOut],
 ) -> dict[str, Any]:
     """What `localization.json` holds."""
     means = BootstrapMeans(len(settings.maps) * len(MEASURES), settings.resamples, settings.seed)

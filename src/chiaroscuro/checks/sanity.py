@@ -110,8 +110,8 @@ def _write_rows(
             _, pixels = next(image_stacks(classifier, batch))
             layers = find_layers(classifier, pixels[:1], settings.depths)
         compared = list(compare_batch(classifier, layers, batch, settings))
-        store.write_part(batch.number, check_rows(batch, compared), batch.broken)
-        done += len(batch.ids) + len(batch.broken)
+        store.write_part(batch.number, check_rows(batch, compared), batch.left_out)
+        done += len(batch.ids) + len(batch.left_out)
         on_images(done, images.count)
     if not layers:
         raise InputError(f"{settings.data}: no image of {images.split} can be used")

@@ -11,7 +11,7 @@ from chiaroscuro.checks.layers import Layer
 from chiaroscuro.checks.rows import MEASURES, Key
 from chiaroscuro.checks.settings import CheckSettings
 from chiaroscuro.checks.verdicts import FLOOR_QUANTILE, MEAN, verdict
-from chiaroscuro.data import Broken
+from chiaroscuro.data import LeftOut
 from chiaroscuro.metrics.intervals import BootstrapMeans
 from chiaroscuro.runs.store import Part
 
@@ -33,7 +33,7 @@ def summarize_check(
     `by_draw` gives the mean of each draw, whose spread the interval does not hold.
     """
     sums: _Sums | None = None
-    broken: list[Broken] = []
+    broken: list[LeftOut] = []
     for part in parts:
         broken += part.broken
         table = part.read()

@@ -34,7 +34,7 @@ from chiaroscuro.choices.methods import (
     Score,
     parse_method,
 )
-from chiaroscuro.choices.names import check_names
+from chiaroscuro.choices.names import as_float, as_int, check_names
 from chiaroscuro.choices.pictures import (
     FITS,
     INTERPOLATIONS,
@@ -102,6 +102,8 @@ __all__ = [
     "Rivals",
     "Scale",
     "Score",
+    "as_float",
+    "as_int",
     "check_names",
     "is_rival_word",
     "parse_fill",

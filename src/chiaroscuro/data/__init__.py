@@ -1,6 +1,6 @@
 """Folders, Parquet files and data set names as a stream of images with labels and stable ids."""
 
-from chiaroscuro.data.batches import Batch, Broken, read_batches
+from chiaroscuro.data.batches import Batch, LeftOut, read_batches
 from chiaroscuro.data.images import ImageRow, ImageSet, load_images
 from chiaroscuro.data.sets import DATASETS, DatasetChoice
 from chiaroscuro.data.sources import TEST_SPLITS
@@ -9,10 +9,10 @@ __all__ = [
     "DATASETS",
     "TEST_SPLITS",
     "Batch",
-    "Broken",
     "DatasetChoice",
     "ImageRow",
     "ImageSet",
+    "LeftOut",
     "load_images",
     "read_batches",
 ]

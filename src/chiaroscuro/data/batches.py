@@ -22,7 +22,7 @@ _AHEAD = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class LeftOut:
     """An image that could not be used, and why."""
 
     id: str
@@ -33,14 +33,14 @@ class Broken:
 class Batch:
     """Decoded images of consecutive rows, each (C, H, W) in [0, 1], sizes as the framing gives.
 
-    `number` is the batch's place; `broken` are rows of it that were left out.
+    `number` is the batch's place; `left_out` are rows of it that cannot be used.
     """
 
     number: int
     ids: tuple[str, ...]
     pixels: tuple[NDArray[np.float32], ...]
     labels: tuple[int | None, ...]
-    broken: tuple[Broken, ...]
+    left_out: tuple[LeftOut, ...]
 
 
 def read_batches(
@@ -78,7 +78,7 @@ def read_batches(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-_Decoded = NDArray[np.float32] | Broken
+_Decoded = NDArray[np.float32] | LeftOut
 
 
 def _decode_all(
@@ -92,21 +92,21 @@ def _decode(row: ImageRow, framing: Framing, channels: int, rgb_only: bool) -> _
         data = row.data if isinstance(row.data, bytes) else row.data.read_bytes()
         photo = decode_photo(data, row.id)
     except ImageError as error:
-        return Broken(row.id, str(error).removeprefix(f"{row.id}: "))
+        return LeftOut(row.id, str(error).removeprefix(f"{row.id}: "))
     except OSError as error:
-        return Broken(row.id, f"cannot be read ({error.strerror})")
+        return LeftOut(row.id, f"cannot be read ({error.strerror})")
     if rgb_only and photo.mode != "RGB":
-        return Broken(row.id, f"left out: mode {photo.mode}, not RGB")
+        return LeftOut(row.id, f"left out: mode {photo.mode}, not RGB")
     return frame(photo, framing, channels)[0]
 
 
 def _collect(number: int, block: list[ImageRow], decoded: list[_Decoded]) -> Batch:
     done = list(zip(block, decoded, strict=True))
-    good = [(row, found) for row, found in done if not isinstance(found, Broken)]
+    good = [(row, found) for row, found in done if not isinstance(found, LeftOut)]
     return Batch(
         number,
         tuple(row.id for row, _ in good),
         tuple(found for _, found in good),
         tuple(row.label for row, _ in good),
-        tuple(found for _, found in done if isinstance(found, Broken)),
+        tuple(found for _, found in done if isinstance(found, LeftOut)),
     )

@@ -146,8 +146,8 @@ def _write_rows(job: _Job, on_images: OnImages) -> int:
             job.settings, job.images.labels,
         )  # fmt: skip
         told = what_if_rows(batch, measured) if job.store.what_if else None
-        job.store.write_part(batch.number, batch_rows(batch, measured), batch.broken, told)
-        done += len(batch.ids) + len(batch.broken)
+        job.store.write_part(batch.number, batch_rows(batch, measured), batch.left_out, told)
+        done += len(batch.ids) + len(batch.left_out)
         on_images(done, job.images.count, before)
     return done - before
 

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from chiaroscuro.data import Broken
+from chiaroscuro.data import LeftOut
 from chiaroscuro.errors import ResultError
 
 CONFIG = "config.json"
@@ -43,10 +43,10 @@ class Part:
         return parquet.ParquetFile(self.what_if).read()
 
     @property
-    def broken(self) -> list[Broken]:
+    def broken(self) -> list[LeftOut]:
         """Images of the batch that were left out."""
         about = json.loads(parquet.read_schema(self.file).metadata[_ABOUT])
-        return [Broken(id_, reason) for id_, reason in about["broken"]]
+        return [LeftOut(id_, reason) for id_, reason in about["broken"]]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class RunStore:
         self,
         number: int,
         rows: pa.Table,
-        broken: tuple[Broken, ...],
+        broken: tuple[LeftOut, ...],
         what_if: pa.Table | None = None,
     ) -> None:
         """Put a batch's rows in their place, whole or not at all, also when power fails."""

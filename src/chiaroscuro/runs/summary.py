@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from chiaroscuro.choices import RANDOM
-from chiaroscuro.data import Broken
+from chiaroscuro.data import LeftOut
 from chiaroscuro.metrics.deletion import INVERTED
 from chiaroscuro.metrics.intervals import BootstrapMeans, SignFlips, holm, interval, share_interval
 from chiaroscuro.runs.accuracy import ClassNames
@@ -37,7 +37,7 @@ def summarize(
     """
     sums: _Sums | None = None
     promises: WhatIfSums | None = None
-    broken: list[Broken] = []
+    broken: list[LeftOut] = []
     left_out = 0
     for part in parts:
         found = part.broken

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from chiaroscuro.data import Broken, ImageSet, read_batches
+from chiaroscuro.data import ImageSet, LeftOut, read_batches
 from chiaroscuro.errors import InputError
 from chiaroscuro.images import Framing, to_uint8
 
@@ -22,7 +22,7 @@ class PixelStore:
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]
-    broken: tuple[Broken, ...]
+    broken: tuple[LeftOut, ...]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -49,7 +49,7 @@ def store_pixels(
     """
     assert framing.size is not None
     labels: list[int] = []
-    broken: list[Broken] = []
+    broken: list[LeftOut] = []
     with file.open("wb") as target:
         for batch in read_batches(images, framing, _BATCH, rgb_only=rgb_only):
             for id_, pixels, label in zip(batch.ids, batch.pixels, batch.labels, strict=True):
@@ -57,7 +57,7 @@ def store_pixels(
                     raise InputError(f"{images.source}: image {id_} has no class to learn")
                 target.write(to_uint8(pixels).tobytes())
                 labels.append(label)
-            broken += batch.broken
+            broken += batch.left_out
             on_image(len(labels) + len(broken), images.count)
     if not labels:
         raise InputError(f"{images.source}: no image of {images.split} can be used")
