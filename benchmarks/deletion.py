@@ -114,7 +114,7 @@ def run_ours(images: int, root: Path | None, out: Path) -> dict[str, object]:
     for name in ("datasets", "pyarrow.parquet", "matplotlib.pyplot"):
         import_module(name)  # as the published procedure's imports, before its time starts
     classifier = load_classifier("cifar10-cnn")
-    settings = EvaluationSettings("cifar10", "cifar10-cnn", limit=images, protocols=("paper",))
+    settings = EvaluationSettings(data="cifar10", limit=images, protocols=("paper",))
     with peak_above() as found:
         summary = evaluate(classifier, settings, out, data_root=root)
     curves = {(c["map"], c["fill"]): c["allegiance"]["mean"] for c in summary["curves"]}

@@ -25,7 +25,7 @@ def toy_run(data: Path, out: Path, *, resume: bool) -> None:
     """The evaluation that is killed and, elsewhere, left to run through."""
     classifier = Classifier(small_cnn(3), size=12, labels=["cat", "dog", "owl"], name="toy")
     settings = EvaluationSettings(
-        str(data), "toy", batch=2, threads=1, seed=5, resamples=50, flips=99
+        data=str(data), batch=2, threads=1, seed=5, resamples=50, flips=99
     )
     evaluate(classifier, settings, out, resume=resume)
 

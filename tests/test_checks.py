@@ -221,7 +221,7 @@ def data(tmp_path):
 
 def ask(data, **options):
     chosen = {"depths": 2, "orders": 4, "draws": 2, "maps": ("original", "signed"), "batch": 4}
-    return CheckSettings(data, "toy", **{**chosen, "resamples": 50, **options})
+    return CheckSettings(data=data, **{**chosen, "resamples": 50, **options})
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chiaroscuro import ChoiceError, Classifier, InputError, class_gradients, saliency_maps
-from chiaroscuro.choices import RivalRule, is_rival_word, parse_rivals
+from chiaroscuro.choices import RivalRule, parse_rivals
 from chiaroscuro.gradients import Method
 from chiaroscuro.gradients.classes import rival_weights
 from tests.toys import Linear, all_class_gradients, random_pixels, small_cnn
@@ -143,12 +143,11 @@ def test_weights_are_a_mean_without_the_target(logits, word, data):
 def test_words_and_weights_are_read_back():
     for rivals in (*WEIGHTED, "all", "top:7", "runner-up", [4, 1]):
         rule = parse_rivals(rivals)
-        assert parse_rivals(str(rule)) == rule
+        assert parse_rivals(str(rule)) == rule == parse_rivals(rule)
     assert parse_rivals("runner-up") == parse_rivals("top:1")
     assert parse_rivals({3: 0, 1: 2}) == RivalRule(classes=(1,), weights=(2.0,))
     assert parse_rivals("softmax").most_classes(1000) == 2
     assert not parse_rivals("top:3").is_weighted
-    assert is_rival_word("mean:3") and is_rival_word("top:2") and not is_rival_word("tabby;3")
 
 
 @pytest.mark.parametrize(
@@ -158,17 +157,76 @@ def test_words_and_weights_are_read_back():
         ({1: -1.0, 2: 3.0}, "rivals have weights 1=-1, 2=3: expected numbers >= 0"),
         ({1: 0.0}, "one above 0"),
         ({1: float("nan")}, "expected numbers >= 0"),
-        ("softmax:0", "give all, top:N with N >= 1"),
+        ("softmax:0", "give all, top:N"),
+        ("top:-1", "give all, top:N"),
         ("runner-up:2", "runner-up, mean"),
         ("mean:", "give all, top:N"),
-        ("top", "give all, top:N"),
         ("1=x", "give all, top:N"),
-        ("", "give all, top:N"),
+        ("1=1,1=2", "give all, top:N"),
+        ("1=2,cat", "give all, top:N"),
+        ('a"b', "give all, top:N"),
+        ('"', "give all, top:N"),
+        (" ; ;", "give all, top:N"),
     ],
 )
 def test_refused_words(rivals, message):
     with pytest.raises(ChoiceError, match=message):
         parse_rivals(rivals)
+
+
+@pytest.mark.parametrize(
+    ("text", "classes"),
+    [
+        ("3,1", (1, 3)),
+        ("cat, 3 ,dog", (3, "cat", "dog")),
+        ("tabby, tabby cat; 7", (7, "tabby, tabby cat")),
+        ('"tabby, tabby cat",7', (7, "tabby, tabby cat")),
+        ('"3",3', (3, "3")),
+        ('"all"', ("all",)),
+        ('"say ""a"", b"', ('say "a", b',)),
+        ("cat;", ("cat",)),
+        ("allspice", ("allspice",)),
+    ],
+)
+def test_classes_are_read_by_index_and_name(text, classes):
+    rule = parse_rivals(text)
+    assert rule.classes == classes
+    assert parse_rivals(str(rule)) == rule == parse_rivals(list(classes))
+
+
+_CLASSES = st.one_of(st.integers(0, 2000), st.text(min_size=1, max_size=8))
+_WEIGHTS = st.floats(0, 1e6, exclude_min=True, allow_subnormal=True)
+_RULES = st.one_of(
+    st.builds(
+        RivalRule,
+        count=st.one_of(st.none(), st.integers(1, 2000)),
+        weighting=st.sampled_from(["none", "mean", "softmax"]),
+    ),
+    st.lists(_CLASSES, min_size=1, max_size=5).map(parse_rivals),
+    st.dictionaries(_CLASSES, _WEIGHTS, min_size=1, max_size=5).map(parse_rivals),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(_RULES)
+def test_a_rule_is_read_back_from_its_text(rule):
+    assert parse_rivals(str(rule)) == rule
+
+
+def test_names_become_indices_where_a_classifier_knows_them(net):
+    named = Classifier(net, labels=["ant", "bee, honey bee", "cat", "3", "dog"])
+    pixels = random_pixels(1, 3, 12, 12)
+    found = class_gradients(named, pixels, 0, "bee; dog")
+    assert found.choices.rivals == RivalRule(classes=(1, 4))
+    assert parse_rivals({"cat": 1, 4: 3}).resolve(named.class_index) == parse_rivals("2=1,4=3")
+    with pytest.raises(
+        ChoiceError, match=r"unknown class 'cow'.*\(rivals are classes, or all, top"
+    ):
+        class_gradients(named, pixels, 0, "cow")
+    with pytest.raises(ChoiceError, match="one class has two weights"):
+        parse_rivals("bee=1,1=2").resolve(named.class_index)
+    with pytest.raises(ChoiceError, match="class names need a classifier"):
+        assert parse_rivals("cat").indices
 
 
 def test_refused_contrasts(classifier):

@@ -133,8 +133,8 @@ def test_a_run_over_boxes_by_hand(data):
     (data / "boxes.json").write_text(json.dumps(boxes))
     classifier = Classifier(Spot(), size=8, labels=["left", "right", "none"])
     settings = partial(
-        LocalizationSettings, str(data / "data"), str(data / "boxes.json"), "spot", resamples=50,
-        flips=4999,
+        LocalizationSettings, data=str(data / "data"), regions=str(data / "boxes.json"),
+        resamples=50, flips=4999,
     )  # fmt: skip
     summary = localize(classifier, settings(maps=("original", "positive"), batch=3), data / "out")
     assert (summary["data"]["images"], summary["data"]["left_out_count"]) == (7, 2)
@@ -167,7 +167,7 @@ def test_a_run_over_boxes_by_hand(data):
 
 def test_a_set_without_any_region_says_why(data):
     (data / "boxes.json").write_text(json.dumps({"elsewhere.png": [[0, 0, 1, 1]]}))
-    settings = LocalizationSettings(str(data / "data"), str(data / "boxes.json"), "spot")
+    settings = LocalizationSettings(data=str(data / "data"), regions=str(data / "boxes.json"))
     with pytest.raises(InputError, match=r"no image of .* has a region .*: no region; ids are"):
         localize(Classifier(Spot(), size=8), settings, data / "out")
     assert not (data / "out").exists()
@@ -177,21 +177,21 @@ def test_a_set_without_any_region_says_why(data):
     ("options", "message"),
     [
         ({"target": "best"}, "unknown target 'best'"),
-        ({"tolerance": -1}, "tolerance -1"),
-        ({"smoothing": 1.0}, "smoothing 1.0"),
-        ({"maps": ()}, "expected at least one map"),
+        ({"tolerance": -1}, "tolerance is -1: expected at least 0"),
+        ({"smoothing": 1.0}, r"smoothing is 1.0: expected a number in \[0, 1\)"),
+        ({"maps": ()}, "no maps are given"),
         ({"method": "gradiant"}, "unknown method"),
     ],
 )
 def test_other_settings_are_refused(options, message):
     with pytest.raises(ChoiceError, match=message):
-        LocalizationSettings("data", "boxes.csv", "model", **options)
+        LocalizationSettings(data="data", regions="boxes.csv", **options)
 
 
 def test_labels_that_the_model_does_not_know_are_refused(data):
     (data / "boxes.json").write_text("{}")
     settings = LocalizationSettings(
-        str(data / "data"), str(data / "boxes.json"), "spot", target="label"
+        data=str(data / "data"), regions=str(data / "boxes.json"), target="label"
     )
     classifier = Classifier(Spot(), size=8, labels=["a", "b", "c"])
     with pytest.raises(InputError, match="target label: class names do not map"):

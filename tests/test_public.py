@@ -60,15 +60,9 @@ def test_rivals_are_parsed(given, text, count, classes):
     assert (str(rule), rule.count, rule.classes) == (text, count, classes)
 
 
-@pytest.mark.parametrize("word", ["", "top", "top:", "top:0", "top:-1", "top:x", "every", "ALL"])
-def test_other_rivals_are_refused(word):
-    with pytest.raises(ChoiceError, match="give all, top:N"):
-        parse_rivals(word)
-
-
-@pytest.mark.parametrize("rivals", [5, None, ["cat"], [1.5], [[1]]], ids=str)
-def test_rivals_that_are_no_list_of_integers_are_refused(rivals):
-    with pytest.raises(ChoiceError, match=r"^rivals is .*: give all, top:N, or a list of class"):
+@pytest.mark.parametrize("rivals", [5, None, [1.5], [[1]], "", "top", "top:", "top:x"], ids=str)
+def test_other_rivals_are_refused(rivals):
+    with pytest.raises(ChoiceError, match=r"^rivals is .*: give all, top:N, .* classes such as"):
         parse_rivals(rivals)
 
 

@@ -136,7 +136,7 @@ def one(id_, told, real, changed=3):
 
 def test_images_in_which_nothing_changed_count_for_flips_alone():
     rows = [one("a", 2.0, 1.0), one("b", 0.0, 0.0, changed=0), one("c", -1.0, 1.0)]
-    sums = WhatIfSums(table(rows), EvaluationSettings("x", "y", resamples=50))
+    sums = WhatIfSums(table(rows), EvaluationSettings(data="x", resamples=50))
     sums.add(table(rows))
     last = sums.figures()[-1]
     assert last["images"] == 2
@@ -148,7 +148,7 @@ def test_images_in_which_nothing_changed_count_for_flips_alone():
 
 def test_without_any_change_there_is_no_figure():
     rows = [one("a", 0.0, 0.0, changed=0)]
-    sums = WhatIfSums(table(rows), EvaluationSettings("x", "y", resamples=50))
+    sums = WhatIfSums(table(rows), EvaluationSettings(data="x", resamples=50))
     sums.add(table(rows))
     last = sums.figures()[-1]
     assert last["images"] == 0
@@ -159,7 +159,7 @@ def test_without_any_change_there_is_no_figure():
 def test_batches_do_not_matter_to_figures():
     rng = np.random.default_rng(0)
     rows = [one(str(n), *rng.normal(size=2).tolist()) for n in range(9)]
-    settings_ = EvaluationSettings("x", "y", resamples=40)
+    settings_ = EvaluationSettings(data="x", resamples=40)
     whole, parts = (WhatIfSums(table(rows), settings_) for _ in range(2))
     whole.add(table(rows))
     for n in range(0, 9, 2):
@@ -227,7 +227,7 @@ def test_another_share_is_another_run(data, tmp_path):
 @pytest.mark.parametrize("share", [0, 1, -0.1, 2])
 def test_a_share_is_within_0_and_1(share):
     with pytest.raises(ChoiceError, match="what_if is"):
-        EvaluationSettings("x", "y", what_if=share)
+        EvaluationSettings(data="x", what_if=share)
 
 
 def test_mixed_sizes_and_broken_images_stay_in_order(tmp_path):

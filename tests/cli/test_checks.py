@@ -138,7 +138,7 @@ def test_compare_prints_what_each_says(model, tmp_path):
     [
         (["check", "--data", "nowhere"], "data 'nowhere': no such folder or file"),
         (["check", "--data", "DATA", "--method", "gradiant"], "unknown method 'gradiant'"),
-        (["check", "--data", "DATA", "--rivals", "cat;emu"], "unknown class 'emu'"),
+        (["check", "--data", "DATA", "--rivals", "cat,emu"], "unknown class 'emu'"),
         (["localize", "DATA", "--regions", "b.txt"], "give a .csv, .json or .parquet file"),
         (["localize", "DATA", "--regions", "b.csv", "--target", "best"], "unknown target 'best'"),
         (["compare", "photo.png"], "give --model at least twice"),

@@ -15,7 +15,7 @@ from tests.cli.results import assert_one_line, entries, write_spec
         (("--method", "vargrad"), "the variance of gradients has no sign"),
         (("--method", "gradient", "--sigma", "0.1"), "method 'gradient' takes no sigma"),
         (("--method", "expected-gradients"), "give some (--background)"),
-        (("--rivals", "softmx"), "runner-up, mean, softmax"),
+        (("--rivals", "softmx"), "runner-up, mean[:N], softmax[:N]"),
         (("--rivals", "softmax", "--map", "winner"), "map 'winner' and argmax need rivals"),
     ],
 )
@@ -39,8 +39,8 @@ def test_refused_methods_and_contrasts(explain, photos, words, told):
         (["--device", "meta"], "device 'meta' cannot be used here: "),
         (["--device", "vulkan"], "device 'vulkan' cannot be used here: "),
         (["--device", "hpu"], "device 'hpu' cannot be used here: "),
-        (["--rivals", "top:0"], "rivals is 'top:0': give all, top:N with N >= 1"),
-        (["--rivals", "best"], "rivals is 'best': give all, top:N with N >= 1"),
+        (["--rivals", "top:0"], "rivals is 'top:0': give all, top:N"),
+        (["--rivals", "best"], "unknown class 'best'"),
         (["--rivals", "all", "--rival", "dog"], "--rival and --rivals exclude each other"),
         (["--rival", "zebra"], "unknown class 'zebra': "),
         (["--target", "dogg"], "unknown class 'dogg': did you mean dog? "),
@@ -59,7 +59,7 @@ def test_a_wrong_word_is_one_line(explain, photos, tmp_path, words, message):
 def test_a_wrong_word_is_said_once_for_many_photos(explain, photos):
     code, _, err = explain(photos, "--rivals", "best")
     assert code == 1
-    assert_one_line(err, "rivals is 'best'")
+    assert_one_line(err, "unknown class 'best'")
 
 
 def test_a_model_with_nan_logits_is_one_line(run, photos, tmp_path):

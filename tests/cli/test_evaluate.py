@@ -80,7 +80,7 @@ def test_what_ifs_are_asked_for_and_told(data, model, tmp_path):
     assert told[0].startswith("Black-deletion of the top 10 %: the target logit moves as first")
     assert told[1].startswith("White-deletion of the top 10 %")
     refused = run(data, "--model", model, "--out", str(tmp_path / "two"), "--what-if", "5")
-    assert "what_if is 5.0: expected a share of pixels in (0, 1)" in str(refused.exception)
+    assert "what_if is 5.0: expected a number in (0, 1)" in str(refused.exception)
 
 
 def test_interrupted_it_says_how_to_go_on(data, model, tmp_path, monkeypatch):
@@ -101,7 +101,7 @@ def test_interrupted_it_says_how_to_go_on(data, model, tmp_path, monkeypatch):
         (["DATA", "--fill", "gray"], "unknown fill 'gray'"),
         (["DATA", "--protocol", "papr"], "unknown protocol 'papr': did you mean paper"),
         (["DATA", "--split", "tset"], "has no split 'tset'"),
-        (["DATA", "--rivals", "cat;emu"], "unknown class 'emu'"),
+        (["DATA", "--rivals", "cat,emu"], "unknown class 'emu'"),
         (["DATA", "--model", "nothing"], "unknown model 'nothing'"),
         (["DATA", "--device", "cuda:99"], "device 'cuda:99' cannot be used here"),
     ],

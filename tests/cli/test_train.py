@@ -49,8 +49,8 @@ def test_the_command_trains_and_says_how_well(call, tmp_path):
     [
         (["--architecture", "resnet19"], "unknown architecture 'resnet19': did you mean resnet18"),
         (["--architecture", "timm:nothing"], "unknown architecture 'timm:nothing': known are "),
-        (["--precision", "8"], "precision '8': known are 32, bf16, 16"),
-        (["--learning-rate", "0"], "learning rate 0.0 and weight decay 0.01: expected above 0"),
+        (["--precision", "8"], "unknown precision '8': known are 32, bf16, 16"),
+        (["--learning-rate", "0"], "learning_rate is 0.0: expected a number above 0"),
         (["--pretrained"], "basic-cnn has no pre-trained weights: leave --pretrained out"),
         (["--freeze"], "basic-cnn has no body to freeze"),
         (["--architecture", "resnet18", "--cache-features"], "frozen body only: add --freeze"),

@@ -87,7 +87,7 @@ def test_a_second_time_needs_force(photo, model, tmp_path):
         (["PHOTO", "--change", "gray"], "unknown fill 'gray'"),
         (["PHOTO", "--fraction", "2"], "fraction is 2.0"),
         (["PHOTO", "--target", "emu"], "unknown class 'emu'"),
-        (["PHOTO", "--rivals", "some"], "give all, top:N"),
+        (["PHOTO", "--rivals", "some"], "rivals are classes, or all, top:N"),
         (["PHOTO", "--fit", "fill"], "unknown fit 'fill'"),
         (["PHOTO", "--model", "nothing"], "unknown model 'nothing'"),
         (["PHOTO", "--device", "cuda:99"], "device 'cuda:99' cannot be used here"),

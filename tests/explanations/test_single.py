@@ -138,7 +138,7 @@ def test_top_rivals_are_the_best_other_classes(toy):
         ({"target": 5}, ChoiceError, r"class 5 is out of range: expected 0\.\.4"),
         ({"rivals": ["zebra"]}, ChoiceError, "unknown class 'zebra'"),
         ({"rivals": []}, ChoiceError, "rivals is empty"),
-        ({"rivals": 3}, ChoiceError, "rivals is 3: give all, top:N, or a list"),
+        ({"rivals": 3}, ChoiceError, "rivals is 3: give all, top:N"),
         ({"rivals": "top:0"}, ChoiceError, "rivals is 'top:0': give all, top:N"),
         ({"rivals": ["dog"], "target": "dog"}, InputError, "no rival is left for target 3"),
         ({"maps": ["activ"]}, ChoiceError, "unknown map 'activ': did you mean active"),

@@ -49,7 +49,7 @@ def test_rows_by_another_method_and_contrast(data, tmp_path):
         "protocols": ("matched",),
     }  # fmt: skip
     chosen = settings(data, method="smoothgrad", points=3, **same)
-    assert (chosen.points, chosen.sigma, chosen.baseline) == (3, 0.15, None)
+    assert [chosen.plain()[key] for key in ("points", "sigma", "baseline")] == [3, 0.15, None]
     summary = evaluate(toy, chosen, tmp_path / "run")
     assert summary["choices"]["method"] == "smoothgrad"
     rows = {r["id"]: r for r in rows_of(tmp_path / "run").to_pylist() if r["map"] == "active"}
@@ -174,7 +174,7 @@ def test_class_folders_other_maps_fills_and_one_protocol(tmp_path, page):
     write_classes(tmp_path / "data", CLASSES, 2)
     given = settings(
         tmp_path / "data", maps=("signed", "margin"), fills=("blur:0.2", "+0.1"),
-        protocols=("matched",), rivals="dog;owl", score="log-probability",
+        protocols=("matched",), rivals="dog,owl", score="log-probability",
     )  # fmt: skip
     summary = evaluate(toy_classifier(), given, tmp_path / "run")
     found = {(c["protocol"], c["map"], c["fill"]) for c in summary["curves"]}
@@ -191,14 +191,14 @@ def test_one_image_is_a_run_too(tmp_path, page):
 
 def test_only_ranking_maps_and_known_words_are_taken():
     with pytest.raises(ChoiceError, match="unknown map 'winner'"):
-        EvaluationSettings("x", "y", maps=("winner",))
+        EvaluationSettings(data="x", maps=("winner",))
     with pytest.raises(ChoiceError, match="unknown fill 'blak': did you mean black"):
-        EvaluationSettings("x", "y", fills=("blak",))
+        EvaluationSettings(data="x", fills=("blak",))
     with pytest.raises(ChoiceError, match="resamples is 0"):
-        EvaluationSettings("x", "y", resamples=0)
+        EvaluationSettings(data="x", resamples=0)
     with pytest.raises(ChoiceError, match="no maps are given"):
-        EvaluationSettings("x", "y", maps=())
-    assert EvaluationSettings("x", "y", fills=("+0.1", "brighter:0.1")).fills == ("brighter:0.1",)
+        EvaluationSettings(data="x", maps=())
+    assert EvaluationSettings(data="x", fills=("+0.1", "brighter:0.1")).fills == ("brighter:0.1",)
 
 
 def test_class_names_are_matched_by_any_of_their_words():

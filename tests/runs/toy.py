@@ -19,7 +19,7 @@ def toy_classifier(**options):
 
 def settings(data, **options):
     given = {"batch": 4, "resamples": 60, "flips": 199, **options}
-    return EvaluationSettings(str(data), "toy", **given)
+    return EvaluationSettings(data=str(data), **given)
 
 
 def rows_of(run: Path) -> pa.Table:

@@ -1,7 +1,5 @@
 """One image, a map's first pixels changed, and the network asked before, on the way and after."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 
@@ -14,8 +12,9 @@ from chiaroscuro.choices import (
     Fill,
     Fit,
     MethodOptions,
-    RivalRule,
+    Rivals,
     parse_fill,
+    parse_rivals,
 )
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChoiceError
@@ -28,7 +27,6 @@ from chiaroscuro.explanations.reading import (
     read_image,
     to_numpy,
 )
-from chiaroscuro.explanations.single import named_rivals
 from chiaroscuro.fills import filled
 from chiaroscuro.gradients import Method
 from chiaroscuro.gradients.stream import Progress
@@ -47,7 +45,7 @@ def what_if(
     change: str | Fill = "black",
     *,
     target: int | str | None = None,
-    rivals: str | Sequence[int | str] | RivalRule = "all",
+    rivals: Rivals = "all",
     method: str | Method | MethodOptions = "gradient",
     fit: Fit | None = None,
     tolerance: float = WHAT_IF_TOLERANCE,
@@ -74,7 +72,7 @@ def what_if(
     fill = parse_fill(change)
     wanted = None if target is None else classifier.class_index(target)
     made = make_method(method, classifier) if isinstance(method, MethodOptions) else method
-    rule = OrderRule(map, wanted, named_rivals(classifier, rivals), made, seed)
+    rule = OrderRule(map, wanted, parse_rivals(rivals).resolve(classifier.class_index), made, seed)
     if not 0 < fraction < 1 or tolerance <= 0:
         raise ChoiceError(
             f"fraction is {fraction} and tolerance {tolerance}: expected a fraction within (0, 1) "

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from chiaroscuro.checks.pointing_summary import MEASURES, SCHEMA, summarize_localization
 from chiaroscuro.checks.regions import Mask, Regions, load_regions
-from chiaroscuro.checks.settings import LocalizationSettings
+from chiaroscuro.choices import LocalizationSettings
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import ImageSet, LeftOut, load_images
 from chiaroscuro.errors import ImageError, InputError

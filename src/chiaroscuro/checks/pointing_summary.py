@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from chiaroscuro.catalog import versions
-from chiaroscuro.checks.settings import LocalizationSettings, method_name
+from chiaroscuro.choices import LocalizationSettings, method_name
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import ImageSet, LeftOut
 from chiaroscuro.errors import InputError

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from chiaroscuro.checks.layers import Layer, randomized
 from chiaroscuro.checks.reference import POSITIVE_INSIDE, positive_inside
-from chiaroscuro.checks.settings import CheckSettings, method_name
+from chiaroscuro.choices import CheckSettings, method_name
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import Batch
 from chiaroscuro.edits import pixel_rank, tie_priority

@@ -10,8 +10,8 @@ import torch
 from chiaroscuro.catalog import versions
 from chiaroscuro.checks.layers import Layer, find_layers
 from chiaroscuro.checks.rows import check_rows, compare_batch
-from chiaroscuro.checks.settings import CheckSettings, method_name
 from chiaroscuro.checks.summary import SCHEMA, describe, summarize_check
+from chiaroscuro.choices import CheckSettings, method_name
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import ImageSet, load_images, read_batches
 from chiaroscuro.errors import ChoiceError, InputError

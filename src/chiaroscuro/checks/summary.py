@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from chiaroscuro.checks.layers import Layer
 from chiaroscuro.checks.rows import MEASURES, Key
-from chiaroscuro.checks.settings import CheckSettings
 from chiaroscuro.checks.verdicts import FLOOR_QUANTILE, MEAN, verdict
+from chiaroscuro.choices import CheckSettings
 from chiaroscuro.data import LeftOut
 from chiaroscuro.metrics.intervals import BootstrapMeans
 from chiaroscuro.runs.store import Part

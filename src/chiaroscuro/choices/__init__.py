@@ -35,6 +35,7 @@ from chiaroscuro.choices.methods import (
     parse_method,
 )
 from chiaroscuro.choices.names import as_float, as_int, check_names
+from chiaroscuro.choices.options import method_name, settings_from, takes
 from chiaroscuro.choices.pictures import (
     FITS,
     INTERPOLATIONS,
@@ -53,10 +54,23 @@ from chiaroscuro.choices.protocols import (
     Protocol,
 )
 from chiaroscuro.choices.results import DEFAULT_MODEL, DEFAULT_OUT, EXPLANATION_FILE, WHAT_IF_FILE
-from chiaroscuro.choices.rivals import RivalRule, Rivals, is_rival_word, parse_rivals
+from chiaroscuro.choices.rivals import RIVAL_WORDS, Class, RivalRule, Rivals, parse_rivals
+from chiaroscuro.choices.settings import (
+    CHECKPOINT,
+    PRECISIONS,
+    TARGETS,
+    CheckSettings,
+    CompareSettings,
+    EvaluationSettings,
+    ExplainSettings,
+    LocalizationSettings,
+    TrainingSettings,
+    WhatIfSettings,
+)
 
 __all__ = [
     "BASELINES",
+    "CHECKPOINT",
     "CONTRAST_MAPS",
     "DEFAULT_MODEL",
     "DEFAULT_OUT",
@@ -73,24 +87,33 @@ __all__ = [
     "ORDERS",
     "PAPER_FRACTIONS",
     "PAPER_MAPS",
+    "PRECISIONS",
     "PROTOCOLS",
     "RANDOM",
     "RANKING_MAPS",
     "REDUCTIONS",
+    "RIVAL_WORDS",
     "SCALES",
     "SCORES",
     "SMOOTHING",
+    "TARGETS",
     "WHAT_IF_FILE",
     "WHAT_IF_FRACTION",
     "WHAT_IF_STEPS",
     "WHAT_IF_TOLERANCE",
+    "CheckSettings",
+    "Class",
+    "CompareSettings",
     "EditMethod",
+    "EvaluationSettings",
+    "ExplainSettings",
     "Fill",
     "FillChoice",
     "Fit",
     "Framing",
     "Helps",
     "Kind",
+    "LocalizationSettings",
     "MapChoice",
     "MethodChoice",
     "MethodOptions",
@@ -102,11 +125,15 @@ __all__ = [
     "Rivals",
     "Scale",
     "Score",
+    "TrainingSettings",
+    "WhatIfSettings",
     "as_float",
     "as_int",
     "check_names",
-    "is_rival_word",
+    "method_name",
     "parse_fill",
     "parse_method",
     "parse_rivals",
+    "settings_from",
+    "takes",
 ]

@@ -31,6 +31,10 @@ class MethodChoice:
     background: bool = False
     captum: bool = False
 
+    def takes(self, option: str) -> bool:
+        """Whether the method is tuned by "points", "sigma", "baseline" or "background"."""
+        return getattr(self, option) not in (None, False)
+
 
 BASELINES: tuple[str, ...] = ("black", "white", "mean", "blur")
 METHODS: dict[str, MethodChoice] = {
@@ -103,12 +107,11 @@ def parse_method(
     if name not in METHODS:
         raise unknown("method", name, METHODS)
     row = METHODS[name]
-    for option, value in (("points", points), ("sigma", sigma), ("baseline", baseline)):
-        if value is not None and getattr(row, option) is None:
-            takers = [other.name for other in METHODS.values() if getattr(other, option)]
+    given = {"points": points, "sigma": sigma, "baseline": baseline, "background": background}
+    for option, value in given.items():
+        if value is not None and not row.takes(option):
+            takers = [other.name for other in METHODS.values() if other.takes(option)]
             raise ChoiceError(f"method {name!r} takes no {option}: {', '.join(takers)} do")
-    if background is not None and not row.background:
-        raise ChoiceError(f"method {name!r} takes no background: expected-gradients does")
     if background is None and row.background:
         raise ChoiceError(f"method {name!r} needs background images: give some (--background)")
     if points is not None and points < 1:

@@ -1,14 +1,21 @@
-"""Rivals: which classes the target class competes with."""
+"""Rivals: which classes the target class competes with, and the one grammar that names them."""
 
 import math
 import operator
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from chiaroscuro.errors import ChoiceError
 
 Weighting = Literal["none", "mean", "softmax"]
+Class = int | str
+"""A class by its index, or by one of its names."""
+
+RIVAL_WORDS = "all, top:N, runner-up, mean[:N], softmax[:N]"
+"""The words of the grammar, for messages and help."""
+_GRAMMAR = f"give {RIVAL_WORDS}, classes such as 3,cat, or weights such as 3=0.7,cat=0.3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,22 +23,69 @@ class RivalRule:
     """Which classes the target class competes with, and how.
 
     `count` is None for all classes; N for the N highest logits other than the target, per image, on
-    the untouched image; `classes` is a list instead. A *rival* is any class but the target.
+    the untouched image; `classes`, by index or name, are a list instead. A *rival* is any class but
+    the target; indices are sorted, and come before names.
 
     `weighting` "none": the class must beat every rival. "mean" and "softmax" (of the rivals' own
     logits on the untouched image): it must beat that one mean of their gradients. `weights` gives
-    the weights of `classes` themselves; they count relative to their sum.
+    the weights of `classes` themselves; they count relative to their sum, and 0 leaves a class out.
+
+    `str` gives the text that `parse_rivals` reads back as an equal rule. Raises `ChoiceError` for
+    N < 1, no class, and weights that are negative, infinite or all 0.
     """
 
     count: int | None = None
-    classes: tuple[int, ...] | None = None
+    classes: tuple[Class, ...] | None = None
     weighting: Weighting = "none"
     weights: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.count is not None and self.count < 1:
+            raise ChoiceError(f"rivals are the {self.count} best: give at least 1, as in top:10")
+        if self.classes is None:
+            return
+        weights = self.weights or (1.0,) * len(self.classes)
+        pairs = dict(zip(self.classes, weights, strict=True))
+        if not all(0 <= weight < math.inf for weight in pairs.values()) or not sum(pairs.values()):
+            listed = ", ".join(f"{name}={weight:g}" for name, weight in pairs.items())
+            raise ChoiceError(
+                f"rivals have weights {listed or 'for no class'}: expected numbers >= 0, "
+                "one above 0"
+            )
+        chosen = sorted((name for name in pairs if pairs[name]), key=_by_index_then_name)
+        object.__setattr__(self, "classes", tuple(chosen))
+        if self.weights is not None:
+            object.__setattr__(self, "weights", tuple(float(pairs[name]) for name in chosen))
 
     @property
     def is_weighted(self) -> bool:
         """Whether the rivals are one weighted mean."""
         return self.weighting != "none" or self.weights is not None
+
+    @property
+    def indices(self) -> tuple[int, ...] | None:
+        """The classes by index, None without a list; raises `ChoiceError` while one has a name."""
+        if self.classes is None:
+            return None
+        found = tuple(index for index in self.classes if isinstance(index, int))
+        if len(found) < len(self.classes):
+            raise ChoiceError(f"rivals {self}: class names need a classifier that has them")
+        return found
+
+    def resolve(self, class_index: Callable[[Class], int]) -> "RivalRule":
+        """The rule with every class by its index, as `Classifier.class_index` finds it.
+
+        Raises `ChoiceError` for an unknown class, or for two weights of one class.
+        """
+        if self.classes is None:
+            return self
+        try:
+            found = tuple(class_index(name) for name in self.classes)
+        except ChoiceError as error:
+            raise ChoiceError(f"{error} (rivals are classes, or {RIVAL_WORDS})") from error
+        if self.weights is not None and len(set(found)) < len(found):
+            raise ChoiceError(f"rivals {self}: one class has two weights")
+        return replace(self, classes=found)
 
     def most_classes(self, classes: int) -> int:
         """The most gradients taken for an image of `classes`: the target's and its rivals'."""
@@ -44,88 +98,124 @@ class RivalRule:
     def __str__(self) -> str:
         if self.classes is not None and self.weights is not None:
             pairs = zip(self.classes, self.weights, strict=True)
-            return ",".join(f"{index}={weight!r}" for index, weight in pairs)
+            return ",".join(f"{_quoted(name)}={weight!r}" for name, weight in pairs)
         if self.classes is not None:
-            return ",".join(map(str, self.classes))
+            return ",".join(map(_quoted, self.classes))
         if self.weighting != "none":
             return self.weighting if self.count is None else f"{self.weighting}:{self.count}"
         return "all" if self.count is None else f"top:{self.count}"
 
 
-Rivals = str | Iterable[int] | Mapping[int, float] | RivalRule
+Rivals = str | Iterable[Class] | Mapping[Class, float] | RivalRule
 
 
 def parse_rivals(rivals: Rivals) -> RivalRule:
-    """Read a `RivalRule` from a word, class indices, or weights by class index.
+    """Read a `RivalRule` from text, classes, or weights by class; classes by index or name.
 
-    Words: "all"; "top:N", the N best; "runner-up", the best one; "mean" or "softmax", one weighted
-    mean of all rivals ("mean:N", "softmax:N": of the N best); and what `str` makes of a rule.
-    Raises `ChoiceError` for another word, N < 1, an empty list, what is no list of integers, or
-    weights that are negative or all 0.
+    Text: "all"; "top:N", the N best; "runner-up", the best one; "mean" or "softmax", one weighted
+    mean of all rivals ("mean:N", "softmax:N": of the N best); classes or class=weight pairs
+    separated by "," or, where names have commas, by ";". A number is a class index; a name is
+    quoted where it has a mark of this grammar, is a number, or is one of its words ('""' is a
+    quote in quotes). Raises `ChoiceError` for another form, or what no `RivalRule` may be.
 
     >>> str(parse_rivals("top:10")), parse_rivals([3, 1, 3]).classes
     ('top:10', (1, 3))
-    >>> str(parse_rivals({3: 0.5, 1: 1.5}))
-    '1=1.5,3=0.5'
+    >>> str(parse_rivals({3: 0.5, "cat": 1.5}))
+    '3=0.5,cat=1.5'
+    >>> parse_rivals("tabby, tabby cat; 7").classes
+    (7, 'tabby, tabby cat')
     """
     if isinstance(rivals, RivalRule):
         return rivals
     if isinstance(rivals, str):
-        return _parse_rival_word(rivals.strip())
-    if isinstance(rivals, Mapping):
-        return _weighted({int(index): float(weight) for index, weight in rivals.items()})
+        return _parse_text(rivals.strip())
     try:
-        classes = tuple(sorted({operator.index(index) for index in rivals}))
-    except TypeError:
-        raise ChoiceError(
-            f"rivals is {rivals!r}: give all, top:N, or a list of class indices"
-        ) from None
-    if not classes:
+        if isinstance(rivals, Mapping):
+            names = tuple(map(_class, rivals))
+            return RivalRule(classes=names, weights=tuple(map(float, rivals.values())))
+        names = tuple(map(_class, rivals))
+    except (TypeError, ValueError):
+        raise ChoiceError(f"rivals is {rivals!r}: {_GRAMMAR}") from None
+    if not names:
         raise ChoiceError("rivals is empty: give at least one class other than the target")
-    return RivalRule(classes=classes)
+    return RivalRule(classes=names)
 
 
-def _weighted(weights: Mapping[int, float]) -> RivalRule:
-    """The rule of weights by class; a weight of 0 leaves its class out."""
-    wrong = [weight for weight in weights.values() if not 0 <= weight < math.inf]
-    if wrong or not sum(weights.values()):
-        given = ", ".join(f"{index}={weight:g}" for index, weight in weights.items())
-        raise ChoiceError(
-            f"rivals have weights {given or 'for no class'}: expected numbers >= 0, one above 0"
-        )
-    classes = tuple(sorted(index for index, weight in weights.items() if weight))
-    return RivalRule(classes=classes, weights=tuple(weights[index] for index in classes))
-
-
-def is_rival_word(word: str) -> bool:
-    """Whether `parse_rivals` reads this word as it is, without the classes' names."""
-    return word.partition(":")[0] in _RIVAL_WORDS
-
-
-_RIVAL_WORDS: dict[str, tuple[RivalRule, bool]] = {
-    "all": (RivalRule(), False),
-    "top": (RivalRule(), True),
-    "runner-up": (RivalRule(count=1), False),
-    "mean": (RivalRule(weighting="mean"), True),
-    "softmax": (RivalRule(weighting="softmax"), True),
+_WORDS: dict[str, tuple[RivalRule, str]] = {
+    "all": (RivalRule(), ""),
+    "top": (RivalRule(), ":"),
+    "runner-up": (RivalRule(count=1), ""),
+    "mean": (RivalRule(weighting="mean"), ":?"),
+    "softmax": (RivalRule(weighting="softmax"), ":?"),
 }
-"""Each word's rule, and whether it takes ":N"."""
+"""Each word's rule, and whether it must or may have ":N"."""
 
 
-def _parse_rival_word(word: str) -> RivalRule:
-    head, colon, count = word.partition(":")
-    rule, takes_count = _RIVAL_WORDS.get(head, (RivalRule(), False))
-    if head in _RIVAL_WORDS and not colon and head != "top":
-        return rule
-    if takes_count and count.isdecimal() and int(count) >= 1:
-        return replace(rule, count=int(count))
+def _parse_text(text: str) -> RivalRule:
+    head, colon, count = text.partition(":")
     try:
-        if "=" in word:
-            pairs = [pair.split("=") for pair in word.split(",")]
-            return _weighted({int(index): float(weight) for index, weight in pairs})
-        return parse_rivals([int(index) for index in word.split(",")])
+        if head not in _WORDS:
+            return _parse_classes(text)
+        rule, needs = _WORDS[head]
+        if colon and needs and int(count) >= 1:
+            return replace(rule, count=int(count))
+        if not colon and needs != ":":
+            return rule
+    except ChoiceError:
+        raise
     except ValueError:
-        raise ChoiceError(
-            f"rivals is {word!r}: give all, top:N with N >= 1 (such as top:10), runner-up, mean, "
-            "softmax, or a list of classes"
-        ) from None
+        pass
+    raise ChoiceError(f"rivals is {text!r}: {_GRAMMAR}")
+
+
+def _parse_classes(text: str) -> RivalRule:
+    """Classes, or weights by class; raises `ValueError` for text that is neither."""
+    items = _split(text, ";")
+    items = [item for item in (items if len(items) > 1 else _split(text, ",")) if item.strip()]
+    pairs = [_split(item, "=") for item in items]
+    classes = tuple(_class_of_text(pair[0].strip()) for pair in pairs)
+    if not classes or {len(pair) for pair in pairs} - {len(pairs[0])} or len(pairs[0]) > 2:
+        raise ValueError(text)
+    if len(pairs[0]) == 1:
+        return RivalRule(classes=classes)
+    if len(set(classes)) < len(classes):
+        raise ValueError(text)
+    return RivalRule(classes=classes, weights=tuple(float(pair[1]) for pair in pairs))
+
+
+def _split(text: str, mark: str) -> Sequence[str]:
+    """The parts of a text between marks outside quotes: those with an even number of '"' behind."""
+    return re.split(rf'{mark}(?=(?:[^"]*"[^"]*")*[^"]*$)', text)
+
+
+def _class_of_text(text: str) -> Class:
+    if text.startswith('"'):
+        quoted = re.fullmatch(r'"((?:[^"]|"")+)"', text, re.DOTALL)
+        if quoted is None:
+            raise ValueError(text)
+        return quoted[1].replace('""', '"')
+    if '"' in text or not text:
+        raise ValueError(text)
+    return int(text) if _is_number(text) else text
+
+
+def _class(name: object) -> Class:
+    """A class from Python: a name, or any integer."""
+    return name if isinstance(name, str) else operator.index(name)  # type: ignore[arg-type]
+
+
+def _quoted(name: Class) -> str:
+    """A class as the grammar reads it back."""
+    if isinstance(name, int):
+        return str(name)
+    word = name.partition(":")[0] in _WORDS
+    plain = not word and name == name.strip() != "" and not re.search('[,;="]', name)
+    return name if plain and not _is_number(name) else '"' + name.replace('"', '""') + '"'
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"-?[0-9]+", text) is not None
+
+
+def _by_index_then_name(name: Class) -> tuple[bool, int, str]:
+    return (True, 0, name) if isinstance(name, str) else (False, name, "")

@@ -46,12 +46,11 @@ def check(
     quiet: options.Quiet = False,
 ) -> None:
     """Check that maps change with the weights and the class, and not with a little noise."""
-    from chiaroscuro.checks.settings import CheckSettings
+    from chiaroscuro.choices import CheckSettings
     from chiaroscuro.cli import check_run
 
     settings = CheckSettings(
         data=data,
-        model=model,
         split=split,
         limit=limit,
         seed=seed,
@@ -67,6 +66,7 @@ def check(
         rgb_only=rgb_only,
         batch=batch,
         threads=threads,
-        device=device,
     )
-    check_run.run(settings, out, data_root, overwrite=force, as_json=as_json, quiet=quiet)
+    check_run.run(
+        settings, model, device, out, data_root, overwrite=force, as_json=as_json, quiet=quiet
+    )

@@ -10,6 +10,8 @@ from chiaroscuro.cli.set_run import run_set
 
 def run(
     settings: CheckSettings,
+    model: str,
+    device: str,
     out: Path,
     data_root: Path | None,
     *,
@@ -19,7 +21,7 @@ def run(
 ) -> None:
     """Check, show progress, print the verdicts and the page's path."""
     run_set(
-        check, settings, out, _lines,
+        check, settings, model, device, out, _lines,
         overwrite=overwrite, data_root=data_root,
         interrupted="nothing was kept", as_json=as_json, quiet=quiet,
     )  # fmt: skip

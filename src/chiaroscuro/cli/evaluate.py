@@ -12,7 +12,6 @@ from chiaroscuro.choices import (
     PAPER_MAPS,
     PROTOCOLS,
     RANKING_MAPS,
-    check_names,
 )
 from chiaroscuro.cli import options
 
@@ -84,15 +83,12 @@ def evaluate(
 
     settings = EvaluationSettings(
         data=data,
-        model=model,
         split=split,
         limit=limit,
         seed=seed,
         maps=tuple(map_ or PAPER_MAPS),
         fills=tuple(fill or ("black", "white")),
-        protocols=PROTOCOLS
-        if protocol == "both"
-        else check_names("protocol", [protocol], (*PROTOCOLS, "both")),
+        protocols=PROTOCOLS if protocol == "both" else (protocol,),
         what_if=what_if,
         rivals=rivals,
         method=method,
@@ -104,10 +100,11 @@ def evaluate(
         rgb_only=rgb_only,
         batch=batch,
         threads=threads,
-        device=device,
     )
     evaluate_run.run(
         settings,
+        model,
+        device,
         out,
         data_root,
         check,

@@ -11,6 +11,8 @@ from chiaroscuro.runs import EvaluationSettings, evaluate
 
 def run(
     settings: EvaluationSettings,
+    model: str,
+    device: str,
     out: Path,
     data_root: Path | None,
     check: Path | None,
@@ -22,7 +24,7 @@ def run(
 ) -> None:
     """Evaluate, show progress, print the areas and the page's path."""
     run_set(
-        evaluate, settings, out, _lines,
+        evaluate, settings, model, device, out, _lines,
         resume=resume, overwrite=overwrite, data_root=data_root, check=check,
         interrupted="go on with the same command and --resume", as_json=as_json, quiet=quiet,
     )  # fmt: skip

@@ -47,13 +47,12 @@ def localize(
     quiet: options.Quiet = False,
 ) -> None:
     """Measure whether maps point at the object: the highest pixel and the energy in its region."""
-    from chiaroscuro.checks.settings import LocalizationSettings
+    from chiaroscuro.choices import LocalizationSettings
     from chiaroscuro.cli import localize_run
 
     settings = LocalizationSettings(
         data=data,
         regions=regions,
-        model=model,
         split=split,
         limit=limit,
         seed=seed,
@@ -66,6 +65,7 @@ def localize(
         smoothing=smoothing,
         batch=batch,
         threads=threads,
-        device=device,
     )
-    localize_run.run(settings, out, data_root, overwrite=force, as_json=as_json, quiet=quiet)
+    localize_run.run(
+        settings, model, device, out, data_root, overwrite=force, as_json=as_json, quiet=quiet
+    )

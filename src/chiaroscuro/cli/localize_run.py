@@ -12,6 +12,8 @@ from chiaroscuro.report.localization import against_chance
 
 def run(
     settings: LocalizationSettings,
+    model: str,
+    device: str,
     out: Path,
     data_root: Path | None,
     *,
@@ -21,7 +23,7 @@ def run(
 ) -> None:
     """Localize, show progress, print the figures and the page's path."""
     run_set(
-        localize, settings, out, _lines,
+        localize, settings, model, device, out, _lines,
         overwrite=overwrite, data_root=data_root,
         interrupted="nothing was kept", as_json=as_json, quiet=quiet,
     )  # fmt: skip

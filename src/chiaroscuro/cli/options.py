@@ -8,14 +8,14 @@ from typing import Annotated
 
 import typer
 
-from chiaroscuro.choices import BASELINES, FITS, METHODS, RANKING_MAPS, SCORES
+from chiaroscuro.choices import BASELINES, FITS, METHODS, RANKING_MAPS, RIVAL_WORDS, SCORES
 
 # Words and limits of what one command types otherwise, or gives another place on the line.
 DATA = "A folder, a Parquet file, cifar10, imagenette, or OWNER/NAME."
 LIMIT = typer.Option(min=1, help="So many images, drawn with the seed.")
 RIVALS = (
-    "all; top:N, the N best other classes; runner-up; mean or softmax, one weighted mean of them; "
-    "or weights by index, 3=0.7,5=0.3."
+    f"Competing classes: {RIVAL_WORDS}; or classes by index or name (3,cat), or weights "
+    "(3=0.7,cat=0.3). Separate with ; where names have commas."
 )
 
 # Which network, which images
@@ -47,12 +47,7 @@ Target = Annotated[
     str, typer.Option(help="The class to explain: predicted, an index, or any of its names.")
 ]
 PhotoRivals = Annotated[str, typer.Option(help=RIVALS)]
-SetRivals = Annotated[
-    str,
-    typer.Option(
-        help="all, top:N, runner-up, mean, softmax, or classes by index or name separated by ;"
-    ),
-]
+SetRivals = PhotoRivals
 Score = Annotated[str, typer.Option(help=f"What is differentiated: {', '.join(SCORES)}.")]
 Method = Annotated[str, typer.Option(help=f"How class gradients are made: {', '.join(METHODS)}.")]
 Points = Annotated[

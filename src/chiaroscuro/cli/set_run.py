@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from chiaroscuro.choices.settings import MachineSettings
 from chiaroscuro.cli.endings import interruptible, print_result
 from chiaroscuro.cli.preparation import load, prepare
 from chiaroscuro.cli.progress import progress_bars
@@ -11,25 +12,11 @@ from chiaroscuro.cli.progress import progress_bars
 Summary = Mapping[str, Any]
 
 
-class SetSettings(Protocol):
-    """What the settings of every measure say of the network and the machine."""
-
-    @property
-    def model(self) -> str:
-        """What `load_classifier` takes."""
-
-    @property
-    def device(self) -> str:
-        """Where the network goes."""
-
-    @property
-    def threads(self) -> int | None:
-        """CPU threads, None for PyTorch's own."""
-
-
 def run_set(
     measure: Callable[..., Summary],
-    settings: SetSettings,
+    settings: MachineSettings,
+    model: str,
+    device: str,
     out: Path,
     lines: Callable[[Summary], Iterable[str]],
     *,
@@ -45,7 +32,7 @@ def run_set(
     """
     prepare(settings.threads, quiet=quiet)
     with interruptible(interrupted), progress_bars(quiet=quiet) as bars:
-        classifier = load(settings.model, settings.device)
+        classifier = load(model, device)
         summary = measure(
             classifier, settings, out, on_images=lambda *told: bars.show("images", *told), **options
         )

@@ -71,7 +71,7 @@ def train(
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         seed=seed,
-        size=None if size is None else (size, size),
+        size=size,  # type: ignore[arg-type]  # one side is read as two
         pretrained=pretrained,
         freeze=freeze,
         cache_features=cache_features,

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from chiaroscuro.choices import EXPLAIN_MAPS, RANKING_MAPS, Fit, RivalRule, Score, check_names
+from chiaroscuro.choices import EXPLAIN_MAPS, RANKING_MAPS, Fit, Rivals, Score, check_names
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.comparisons.comparison import Beside, Comparison, MapPair, Pair
 from chiaroscuro.errors import ChoiceError
@@ -26,7 +26,7 @@ def compare(
     *,
     target: int | str | None = None,
     maps: str | Iterable[str] = EXPLAIN_MAPS,
-    rivals: str | Sequence[int | str] | RivalRule = "all",
+    rivals: Rivals = "all",
     score: Score = "logit",
     method: str = "gradient",
     fit: Fit | None = None,

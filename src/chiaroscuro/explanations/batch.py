@@ -79,13 +79,8 @@ def _with_indices(classifier: Classifier, options: Mapping[str, Any]) -> dict[st
     resolved = dict(options)
     if resolved.get("target") is not None:
         resolved["target"] = classifier.class_index(resolved["target"])
-    rivals = resolved.get("rivals", "all")
-    if isinstance(rivals, list | tuple):
-        resolved["rivals"] = [classifier.class_index(rival) for rival in rivals]
-    elif isinstance(rivals, Mapping):
-        resolved["rivals"] = {classifier.class_index(k): w for k, w in rivals.items()}
-    else:
-        parse_rivals(rivals)
+    rivals = parse_rivals(resolved.get("rivals", "all"))
+    resolved["rivals"] = rivals.resolve(classifier.class_index)
     return resolved
 
 

@@ -1,6 +1,6 @@
 """One image through a classifier, its gradients and its maps."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from chiaroscuro.choices import (
     MAPS,
     Fit,
     MethodOptions,
-    RivalRule,
+    Rivals,
     Score,
     check_names,
     parse_rivals,
@@ -41,7 +41,7 @@ def explain(
     *,
     target: int | str | None = None,
     maps: str | Iterable[str] = EXPLAIN_MAPS,
-    rivals: str | Sequence[int | str] | Mapping[int | str, float] | RivalRule = "all",
+    rivals: Rivals = "all",
     score: Score = "logit",
     method: Any = "gradient",
     fit: Fit | None = None,
@@ -65,7 +65,7 @@ def explain(
     check_classifier(classifier)
     names = check_names("map", maps, MAPS)
     wanted = None if target is None else classifier.class_index(target)
-    rule = named_rivals(classifier, rivals)
+    rule = parse_rivals(rivals).resolve(classifier.class_index)
     with timed("decode"):
         pixels, crop, photo, facts = read_image(classifier, image, fit)
     batch = as_batch(classifier, pixels)
@@ -129,18 +129,6 @@ def _settings(found: ClassGradients, method: Any) -> dict[str, Any]:
     if isinstance(method, MethodOptions) and method.background is not None:
         kept["background"] = method.background
     return kept
-
-
-def named_rivals(
-    classifier: Classifier,
-    rivals: str | Sequence[int | str] | Mapping[int | str, float] | RivalRule,
-) -> RivalRule:
-    """The rule of a word, or of classes by index or name."""
-    if isinstance(rivals, str) or not isinstance(rivals, Iterable):
-        return parse_rivals(rivals)
-    if isinstance(rivals, Mapping):
-        return parse_rivals({classifier.class_index(k): weight for k, weight in rivals.items()})
-    return parse_rivals([classifier.class_index(rival) for rival in rivals])
 
 
 def _classes_in(maps: Mapping[str, NDArray[Any]]) -> list[int]:

@@ -64,11 +64,11 @@ def _rival_mask(rule: RivalRule, logits: Tensor, target: Tensor) -> Tensor:
     """Which classes are rivals, (B, K) booleans."""
     classes = logits.shape[1]
     mask = torch.ones_like(logits, dtype=torch.bool)
-    if rule.classes is not None:
-        outside = [index for index in rule.classes if not 0 <= index < classes]
+    if rule.indices is not None:
+        outside = [index for index in rule.indices if not 0 <= index < classes]
         if outside:
             raise ChoiceError(f"rival {outside[0]} is out of range: expected 0..{classes - 1}")
-        mask.zero_()[:, list(rule.classes)] = True
+        mask.zero_()[:, list(rule.indices)] = True
     mask.scatter_(1, target[:, None], False)
     if rule.count is not None and rule.count < classes - 1:
         score = logits.masked_fill(~mask, -torch.inf)
@@ -96,7 +96,7 @@ def rival_weights(rule: RivalRule, logits: Tensor, target: Tensor) -> Tensor:
         return logits.masked_fill(~is_rival, -torch.inf).softmax(dim=1)
     counts = torch.ones_like(logits)
     if rule.weights is not None:
-        counts[:, list(rule.classes or ())] = logits.new_tensor(rule.weights)
+        counts[:, list(rule.indices or ())] = logits.new_tensor(rule.weights)
     counts = counts * is_rival
     return counts / counts.sum(dim=1, keepdim=True)
 

@@ -37,9 +37,8 @@ def class_gradients(
     """Gradients of the target's score and the extremes over its rivals', exact for any K.
 
     g_k = dS_k/dx at pixels x (B, C, H, W) in [0, 1]. `target`: None for the predicted class, an
-    index, or one per image. `rivals`: "all", "top:N" (by logit, per image), "runner-up", or class
-    indices; "mean", "softmax" or weights by class make them one weighted mean, and `rival_max` and
-    `rival_min` the same tensor.
+    index, or one per image. `rivals`: see `parse_rivals`; top:N are by logit, per image, and a
+    weighted mean makes `rival_max` and `rival_min` the same tensor.
     `score`: "logit", or "log-probability" (log softmax; log sigmoid for a multi-label head).
     `method`: a name of `choices.METHODS`, a `Method` with settings, explicit `Points`, or a Captum
     attribution whose model takes these pixels (those change the backward pass: one class at a time,
@@ -64,7 +63,7 @@ def class_gradients(
             f"classifier is a {type(classifier).__name__}: expected a Classifier, such as "
             "Classifier(module, mean=..., std=...)"
         )
-    rule = parse_rivals(rivals)
+    rule = parse_rivals(rivals).resolve(classifier.class_index)
     check_names("score", [score], SCORES)
     classifier.check_pixels(pixels)
     if argmax and rule.is_weighted:

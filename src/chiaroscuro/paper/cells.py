@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from chiaroscuro.training.settings import TrainingSettings
+from chiaroscuro.choices import TrainingSettings
 
 EPOCHS = 50
 """The paper's number of epochs."""
@@ -47,9 +47,13 @@ def _published(accuracy: float, black: tuple[float, ...], white: tuple[float, ..
     return Published(accuracy, areas)
 
 
+def _cifar10(architecture: str) -> TrainingSettings:
+    return TrainingSettings(architecture=architecture, data="cifar10")
+
+
 def _imagenette(architecture: str, *, pretrained: bool = False) -> TrainingSettings:
     return TrainingSettings(
-        architecture, "imagenette", size=(224, 224), rgb_only=True,
+        architecture=architecture, data="imagenette", size=(224, 224), rgb_only=True,
         pretrained=pretrained, freeze=pretrained,
     )  # fmt: skip
 
@@ -58,11 +62,11 @@ CELLS: dict[str, Cell] = {
     cell.name: cell
     for cell in (
         Cell(
-            "cifar10-cnn", "CIFAR-10, basic CNN", TrainingSettings("basic-cnn", "cifar10"),
+            "cifar10-cnn", "CIFAR-10, basic CNN", _cifar10("basic-cnn"),
             _published(0.6307, (0.23, 0.14, 0.15), (0.21, 0.14, 0.15)),
         ),
         Cell(
-            "cifar10-resnet18", "CIFAR-10, ResNet-18", TrainingSettings("resnet18", "cifar10"),
+            "cifar10-resnet18", "CIFAR-10, ResNet-18", _cifar10("resnet18"),
             _published(0.7569, (0.23, 0.11, 0.11), (0.22, 0.12, 0.12)),
         ),
         Cell(
@@ -86,8 +90,8 @@ CELLS: dict[str, Cell] = {
         Cell(
             "imagenette-efficientnet-lite0", "Imagenette, EfficientNet-Lite0, pre-trained",
             TrainingSettings(
-                "efficientnet-lite0", "imagenette", rgb_only=True, pretrained=True,
-                freeze=True, cache_features=True, normalize=True,
+                architecture="efficientnet-lite0", data="imagenette", rgb_only=True,
+                pretrained=True, freeze=True, cache_features=True, normalize=True,
             ),
             note="not in the paper: its weights come with the installation; the body's own "
             "normalization, and features computed once",

@@ -85,8 +85,7 @@ def work_cell(
     limits = {"test": extent.test_limit, "train": extent.train_limit}
     for split in SPLITS:
         wanted = EvaluationSettings(
-            cell.data,
-            cell.name,
+            data=cell.data,
             split=TEST_SPLIT[cell.data] if split == "test" else "train",
             limit=limits[split],
             seed=seed,

@@ -7,7 +7,7 @@ from chiaroscuro.errors import missing_extra
 if find_spec("pyarrow") is None:
     raise missing_extra("evaluating", "pyarrow", "data")
 
+from chiaroscuro.choices import EvaluationSettings
 from chiaroscuro.runs.evaluation import evaluate
-from chiaroscuro.runs.settings import EvaluationSettings
 
 __all__ = ["EvaluationSettings", "evaluate"]

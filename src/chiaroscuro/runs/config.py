@@ -2,13 +2,13 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
 import torch
 
 from chiaroscuro.catalog import versions
+from chiaroscuro.choices import EvaluationSettings
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import ImageSet
 from chiaroscuro.errors import ResultError
@@ -22,7 +22,6 @@ from chiaroscuro.gradients.plan import (
     MANY_CLASSES,
 )
 from chiaroscuro.metrics.edited import EDITS_CHUNK_BYTES
-from chiaroscuro.runs.settings import EvaluationSettings
 
 _VALUES_A_BATCH = 1_200_000
 _MOST_IMAGES = 256
@@ -32,7 +31,7 @@ def describe_run(
     settings: EvaluationSettings, classifier: Classifier, images: ImageSet
 ) -> dict[str, Any]:
     """Everything that decides the rows, in plain values that JSON keeps."""
-    chosen = asdict(settings)
+    chosen = settings.plain()
     chosen["batch"] = settings.batch or images_at_a_time(classifier)
     chosen["threads"] = settings.threads or torch.get_num_threads()
     chosen["split"] = images.split
@@ -40,7 +39,7 @@ def describe_run(
     chosen["background_sha256"] = background.get("background_sha256")
     return {
         "schema": "chiaroscuro-run/1",
-        "settings": {k: list(v) if isinstance(v, tuple) else v for k, v in chosen.items()},
+        "settings": chosen,
         "data": {
             "rows": images.count,
             "labels": None if images.labels is None else list(images.labels),

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from chiaroscuro.choices import EvaluationSettings
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import ImageSet, load_images, read_batches
 from chiaroscuro.errors import InputError, ResultError
@@ -18,7 +19,6 @@ from chiaroscuro.runs.config import check_same, describe_run
 from chiaroscuro.runs.examples import example_rows, save_examples
 from chiaroscuro.runs.pages import CHECK, read_check, write_page
 from chiaroscuro.runs.rows import batch_rows, measure, rival_rule, what_if_rows
-from chiaroscuro.runs.settings import EvaluationSettings
 from chiaroscuro.runs.store import CONFIG, RunStore
 from chiaroscuro.runs.summary import summarize
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from chiaroscuro.choices import EDIT_MAPS, MAPS
+from chiaroscuro.choices import EDIT_MAPS, MAPS, EvaluationSettings
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import Batch, ImageSet
 from chiaroscuro.edits import apply_edit, matched_counts, pixel_order, pixel_rank, tie_priority
@@ -17,7 +17,6 @@ from chiaroscuro.images import gray, to_uint8
 from chiaroscuro.render import one_sided, overlay
 from chiaroscuro.report import Example
 from chiaroscuro.runs.rows import Measured
-from chiaroscuro.runs.settings import EvaluationSettings
 
 EXAMPLES = "examples"
 _COUNT = 8

@@ -7,9 +7,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from chiaroscuro.choices import RANDOM, WHAT_IF_STEPS
+from chiaroscuro.choices import RANDOM, WHAT_IF_STEPS, EvaluationSettings
 from chiaroscuro.metrics.intervals import BootstrapMeans
-from chiaroscuro.runs.settings import EvaluationSettings
 from chiaroscuro.runs.what_if import WhatIfKey
 
 Floats = NDArray[np.float64]

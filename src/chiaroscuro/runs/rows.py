@@ -9,7 +9,13 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from chiaroscuro.choices import EDIT_MAPS, EditMethod, RivalRule, is_rival_word, parse_rivals
+from chiaroscuro.choices import (
+    EDIT_MAPS,
+    EditMethod,
+    EvaluationSettings,
+    RivalRule,
+    parse_rivals,
+)
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import Batch
 from chiaroscuro.edit_maps import edit_map
@@ -19,7 +25,6 @@ from chiaroscuro.gradients import Method, class_gradients
 from chiaroscuro.maps import saliency_maps
 from chiaroscuro.metrics import DeletionCurve, Forecast, curves_by_fill
 from chiaroscuro.runs.columns import WORD, image_rows, in_image_order
-from chiaroscuro.runs.settings import EvaluationSettings
 from chiaroscuro.runs.what_if import WHAT_IF_SCHEMA, WhatIfKey, forecasts, what_if_table
 
 Key = tuple[str, str, str]
@@ -167,10 +172,8 @@ def image_stacks(classifier: Classifier, batch: Batch) -> Iterator[tuple[list[in
 
 
 def rival_rule(classifier: Classifier, rivals: str) -> RivalRule:
-    """The rule of a word, of weights by index, or of indices and names separated by ";"."""
-    if is_rival_word(rivals) or "=" in rivals:
-        return parse_rivals(rivals)
-    return parse_rivals([classifier.class_index(name) for name in rivals.split(";")])
+    """The rule of the settings' rivals, classes by index."""
+    return parse_rivals(rivals).resolve(classifier.class_index)
 
 
 def batch_rows(batch: Batch, measured: Sequence[Measured]) -> pa.Table:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from chiaroscuro.choices import RANDOM
+from chiaroscuro.choices import RANDOM, EvaluationSettings
 from chiaroscuro.data import LeftOut
 from chiaroscuro.metrics.deletion import INVERTED
 from chiaroscuro.metrics.intervals import BootstrapMeans, SignFlips, holm, interval, share_interval
@@ -14,7 +14,6 @@ from chiaroscuro.runs.accuracy import ClassNames
 from chiaroscuro.runs.blocks import Block, read_block
 from chiaroscuro.runs.promises import WhatIfSums
 from chiaroscuro.runs.rows import Key
-from chiaroscuro.runs.settings import EvaluationSettings
 from chiaroscuro.runs.store import Part
 
 SCHEMA = "chiaroscuro-evaluation/1"

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Sampler
 
+from chiaroscuro.choices import CHECKPOINT, PRECISIONS, TrainingSettings
 from chiaroscuro.errors import ModelError
 from chiaroscuro.training.log import LOG, EpochRow, read_log, write_log
-from chiaroscuro.training.settings import CHECKPOINT, PRECISIONS, TrainingSettings
 
 _TEST_BATCH = 256
 

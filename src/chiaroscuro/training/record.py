@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from chiaroscuro.catalog import versions
+from chiaroscuro.choices import TrainingSettings
 from chiaroscuro.render.training import TrainingCurve
 from chiaroscuro.training.log import EpochRow
 from chiaroscuro.training.network import Network
 from chiaroscuro.training.pixels import PixelStore
-from chiaroscuro.training.settings import TrainingSettings
 
 
 def curve(settings: TrainingSettings, rows: Sequence[EpochRow]) -> TrainingCurve:

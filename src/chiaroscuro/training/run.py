@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from chiaroscuro.choices import CHECKPOINT, TrainingSettings
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import ImageSet, load_images
 from chiaroscuro.errors import (
@@ -28,7 +29,6 @@ from chiaroscuro.training import record
 from chiaroscuro.training.log import LOG, EpochRow
 from chiaroscuro.training.network import Network, build_network
 from chiaroscuro.training.pixels import PixelStore, store_pixels
-from chiaroscuro.training.settings import CHECKPOINT, TrainingSettings
 
 SETTINGS = "settings.json"
 

@@ -1,0 +1,222 @@
+"""Settings: frozen dataclasses whose fields say what they mean, may be, and are called in a shell.
+
+A field's `Option` is written once; the check of its value, the library's signatures, the command
+line and its reference are made from it.
+"""
+
+import dataclasses
+import inspect
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, TypeVar, get_args, get_type_hints
+
+from chiaroscuro.choices.names import as_float, as_int, check_names
+from chiaroscuro.errors import ChoiceError, unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What a field means and may be.
+
+    `panel`: the heading that it stands under. `names`: the table that its names are from. `within`:
+    an interval of numbers, such as "[0, 1)". `read`: what checks and brings a value to one form, in
+    place of what the field's type asks. `flag`: the name in a shell, None for the field's own.
+    """
+
+    help: str
+    panel: str
+    names: tuple[str, ...] = ()
+    within: str = ""
+    read: Callable[[Any], Any] | None = None
+    flag: str | None = None
+
+
+def option(
+    help: str,
+    default: Any = MISSING,
+    *,
+    panel: str,
+    names: Iterable[str] = (),
+    within: str = "",
+    read: Callable[[Any], Any] | None = None,
+    flag: str | None = None,
+) -> Any:
+    """A dataclass field with its `Option`; required without a default."""
+    about = Option(help, panel, tuple(names), within, read, flag)
+    return field(default=default, metadata={"option": about})
+
+
+def option_of(described: "dataclasses.Field[Any]") -> Option:
+    """The `Option` of a field."""
+    about = described.metadata["option"]
+    assert isinstance(about, Option)
+    return about
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The base: values are brought to one form and checked when an object is made.
+
+    All wrong fields are reported by one `ChoiceError`. Numbers of NumPy and PyTorch, paths and
+    lists become int, float, str and tuples.
+    """
+
+    def __post_init__(self) -> None:
+        kinds = _kinds(type(self))
+        wrong = []
+        for described in fields(self):
+            name, about = described.name, option_of(described)
+            try:
+                value = _read(name, getattr(self, name), kinds[name], about)
+                object.__setattr__(self, name, value)
+            except ChoiceError as error:
+                wrong.append(str(error))
+        wrong = wrong or list(self._contradictions())
+        if wrong:
+            raise ChoiceError("; ".join(wrong))
+
+    def _contradictions(self) -> Iterator[str]:
+        """What is wrong about fields together, asked once each is right; may settle defaults."""
+        return iter(())
+
+    def plain(self) -> dict[str, Any]:
+        """Every field as JSON keeps it: lists for tuples, a name for a method that is an object."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+
+
+S = TypeVar("S", bound=Settings)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def settings_from(cls: type[S], settings: S | None, options: Mapping[str, Any]) -> S:
+    """The settings of a call: an object, keyword arguments, or an object with some replaced.
+
+    Raises `ChoiceError` for an unknown name, with near ones, a missing field, or an object of
+    another class.
+    """
+    known = {f.name: f for f in fields(cls)}
+    for name in options:
+        if name not in known:
+            raise unknown("option", name, known)
+    if settings is not None:
+        if not isinstance(settings, cls):
+            raise ChoiceError(
+                f"settings are a {type(settings).__name__}: expected {cls.__name__}(...)"
+            )
+        return dataclasses.replace(settings, **options) if options else settings
+    missing = [name for name, f in known.items() if f.default is MISSING and name not in options]
+    if missing:
+        raise ChoiceError(f"{', '.join(missing)}: give a value, as {missing[0]}=...")
+    return cls(**options)
+
+
+def takes(cls: type[Settings]) -> Callable[[F], F]:
+    """Let a function that takes `**options` show the fields of `cls` in its place.
+
+    `inspect.signature` and the docstring then list every field with its type, default and meaning.
+    """
+
+    def decorate(function: F) -> F:
+        shown = inspect.signature(function)
+        parameters = [p for p in shown.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        own = {p.name for p in parameters}
+        kinds = _kinds(cls)
+        more = [
+            inspect.Parameter(
+                f.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=inspect.Parameter.empty if f.default is MISSING else f.default,
+                annotation=kinds[f.name],
+            )
+            for f in fields(cls)
+            if f.name not in own
+        ]
+        function.__signature__ = shown.replace(parameters=[*parameters, *more])  # type: ignore[attr-defined]
+        listed = "\n".join(f"        {line}" for line in describe_fields(cls, without=own))
+        function.__doc__ = f"{inspect.cleandoc(function.__doc__ or '')}\n\nOptions:\n{listed}\n"
+        return function
+
+    return decorate
+
+
+def describe_fields(cls: type[Settings], without: Iterable[str] = ()) -> Iterator[str]:
+    """A line a field: its name, default and meaning."""
+    left_out = set(without)
+    for described in fields(cls):
+        if described.name not in left_out:
+            about = option_of(described)
+            default = "" if described.default is MISSING else f" (default {described.default!r})"
+            yield f"{described.name}: {about.help}{default}"
+
+
+def _kinds(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return value if isinstance(value, str | int | float | None) else method_name(value)
+
+
+def method_name(method: Any) -> str:
+    """What a method is called in rows and figures: its name, or its type's."""
+    if isinstance(method, str):
+        return method
+    return str(getattr(method, "name", type(method).__name__))
+
+
+def _read(name: str, value: Any, kind: Any, about: Option) -> Any:
+    """A value in the form of its type; raises `ChoiceError` for another, or one out of bounds."""
+    options = get_args(kind)
+    if value is None and (type(None) in options or kind is Any):
+        return None
+    if about.read is not None:
+        return about.read(value)
+    kind = (
+        next((k for k in options if k is not type(None)), kind) if type(None) in options else kind
+    )
+    if getattr(kind, "__origin__", None) is tuple:
+        return _read_all(name, value, get_args(kind)[0], about)
+    return _read_one(name, value, kind, about)
+
+
+def _read_all(name: str, value: Any, kind: Any, about: Option) -> tuple[Any, ...]:
+    single = isinstance(value, str) or not isinstance(value, Iterable)
+    values = tuple(_read_one(name, each, kind, about) for each in ([value] if single else value))
+    if not values:
+        raise ChoiceError(f"no {name} are given: give at least one")
+    return tuple(dict.fromkeys(values)) if kind is str else values
+
+
+def _read_one(name: str, value: Any, kind: Any, about: Option) -> Any:
+    if kind is int or kind is float:
+        value = as_int(name, value) if kind is int else as_float(name, value)
+        if about.within and not _is_inside(value, about.within):
+            raise ChoiceError(f"{name} is {value}: expected {_bounds(about.within)}")
+    elif kind is bool:
+        value = value.item() if hasattr(value, "item") else value
+        if not isinstance(value, bool):
+            raise ChoiceError(f"{name} is {value!r}: expected True or False")
+    elif kind is str:
+        value = os.fspath(value) if isinstance(value, os.PathLike) else value
+        if not isinstance(value, str):
+            raise ChoiceError(f"{name} is {value!r}: expected a text")
+    if about.names and (kind is not Any or isinstance(value, str)):
+        check_names(about.flag or name, [value], about.names)
+    return value
+
+
+def _is_inside(value: float, within: str) -> bool:
+    low, high = (float(end) for end in within[1:-1].split(","))
+    above = value >= low if within[0] == "[" else value > low
+    return above and (value <= high if within[-1] == "]" else value < high)
+
+
+def _bounds(within: str) -> str:
+    low, high = (end.strip() for end in within[1:-1].split(","))
+    if float(high) < math.inf:
+        return f"a number in {within}"
+    return f"at least {low}" if within[0] == "[" else f"a number above {low}"
