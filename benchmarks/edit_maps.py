@@ -36,9 +36,8 @@ from chiaroscuro import (
 from chiaroscuro.allocator import tune_allocator
 from chiaroscuro.choices import PAPER_FRACTIONS, PAPER_MAPS
 from chiaroscuro.data import read_batches
-from chiaroscuro.edit_maps import Question
-from chiaroscuro.edits import tie_priority
-from chiaroscuro.fills import filled, image_seeds
+from chiaroscuro.edits import filled, image_seeds, tie_priority
+from chiaroscuro.maps import Question
 from chiaroscuro.metrics import deletion_curves
 from chiaroscuro.metrics.intervals import BootstrapMeans
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from chiaroscuro.choices import OwnScore
-from chiaroscuro.edit_maps import Question
 from chiaroscuro.edits import apply_edit, pixel_order, pixel_rank
+from chiaroscuro.maps import Question
 
 
 @dataclass(frozen=True)

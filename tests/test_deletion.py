@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from chiaroscuro import Classifier, class_gradients, saliency_maps
 from chiaroscuro.choices import PAPER_FRACTIONS, RANKING_MAPS
+from chiaroscuro.edits import filled
 from chiaroscuro.errors import ChoiceError, ImageError, InputError
-from chiaroscuro.fills import filled
 from chiaroscuro.metrics import DeletionCurve, deletion_curve, deletion_curves
 from chiaroscuro.metrics.edited import Edit, predict_edits
 from tests.test_edits import published_mask

@@ -19,10 +19,10 @@ from chiaroscuro import (
     load_classifier,
     saliency_maps,
 )
-from chiaroscuro.edit_maps import DEFAULT_SCHEDULE, POINTS, Question, Schedule, partial_edit
+from chiaroscuro.edits import filled, image_seeds
 from chiaroscuro.errors import ChoiceError, ImageError, ModelError
-from chiaroscuro.fills import filled, image_seeds
 from chiaroscuro.images import packaged_photo
+from chiaroscuro.maps.edit_maps import DEFAULT_SCHEDULE, POINTS, Question, Schedule, partial_edit
 from tests.toys import Linear, Quadratic, random_pixels, small_cnn
 
 every = pytest.mark.parametrize("name", EDIT_MAPS)

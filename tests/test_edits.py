@@ -10,13 +10,13 @@ from chiaroscuro.choices import PAPER_FRACTIONS
 from chiaroscuro.edits import (
     apply_edit,
     matched_counts,
-    paper_counts,
     pixel_order,
     pixel_rank,
     tie_priority,
 )
 from chiaroscuro.errors import ChoiceError, InputError
 from chiaroscuro.maps import scale
+from chiaroscuro.metrics.deletion import paper_counts
 from tests.toys import random_pixels
 
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from chiaroscuro import choices
 from chiaroscuro.choices import Fill, parse_fill
+from chiaroscuro.edits import FILLS, filled
 from chiaroscuro.errors import ChoiceError
-from chiaroscuro.fills import FILLS, filled
 from tests.toys import random_pixels
 
 WORDS = ["black", "white", "mean", "blur", "blur:0.2", "noise", "brighter:0.25", "darker:0.25"]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from chiaroscuro import ChoiceError, Classifier, choices, class_gradients, saliency_maps
 from chiaroscuro.choices import MethodOptions, parse_method
-from chiaroscuro.fills import filled, image_seeds
+from chiaroscuro.edits import filled, image_seeds
 from chiaroscuro.gradients import METHODS, Method, Points
 from chiaroscuro.gradients.methods import radau
 from tests.toys import Linear, Quadratic, all_class_gradients, random_pixels, small_cnn

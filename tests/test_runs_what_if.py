@@ -12,9 +12,8 @@ import chiaroscuro.runs.evaluation as evaluation
 from chiaroscuro import class_gradients, saliency_maps, what_if
 from chiaroscuro.choices import PAPER_MAPS, WHAT_IF_STEPS
 from chiaroscuro.data import load_images, read_batches
-from chiaroscuro.edits import tie_priority
+from chiaroscuro.edits import filled, tie_priority
 from chiaroscuro.errors import ChoiceError, ResultError
-from chiaroscuro.fills import filled
 from chiaroscuro.runs import EvaluationSettings, evaluate
 from chiaroscuro.runs.promises import WhatIfSums
 from chiaroscuro.runs.what_if import WHAT_IF_SCHEMA

@@ -17,7 +17,7 @@ from chiaroscuro.gradients import Method
 from chiaroscuro.images import find_photos
 from chiaroscuro.render import enlarged
 from chiaroscuro.report.what_if import sentences
-from tests.test_forecast import Kinked
+from tests.test_linearity import Kinked
 from tests.toys import Linear, random_pixels
 
 NASTY = "<b>owl</b> & $x^2$"

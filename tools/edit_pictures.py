@@ -7,8 +7,7 @@ import torch
 
 from chiaroscuro import Classifier, class_gradients, edit_map, load_classifier, saliency_maps
 from chiaroscuro.choices import SMOOTHING
-from chiaroscuro.edits import apply_edit, matched_counts, pixel_order, pixel_rank
-from chiaroscuro.fills import filled
+from chiaroscuro.edits import apply_edit, filled, matched_counts, pixel_order, pixel_rank
 from chiaroscuro.images import frame, open_photo, packaged_photo, to_uint8
 from chiaroscuro.render import one_sided, smooth, two_sided
 from chiaroscuro.render.colors import Rgb

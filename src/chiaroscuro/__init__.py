@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from chiaroscuro.comparisons import Comparison as Comparison
     from chiaroscuro.comparisons import compare as compare
     from chiaroscuro.data import load_images as load_images
-    from chiaroscuro.edit_maps import EDIT_MAPS as EDIT_MAPS
-    from chiaroscuro.edit_maps import edit_map as edit_map
     from chiaroscuro.errors import ChiaroscuroError as ChiaroscuroError
     from chiaroscuro.errors import ChoiceError as ChoiceError
     from chiaroscuro.errors import ImageError as ImageError
@@ -30,12 +28,14 @@ if TYPE_CHECKING:
     from chiaroscuro.gradients import ClassGradients as ClassGradients
     from chiaroscuro.gradients import class_gradients as class_gradients
     from chiaroscuro.gradients import logit_change as logit_change
+    from chiaroscuro.maps import EDIT_MAPS as EDIT_MAPS
     from chiaroscuro.maps import MAPS as MAPS
+    from chiaroscuro.maps import edit_map as edit_map
     from chiaroscuro.maps import saliency_maps as saliency_maps
     from chiaroscuro.metrics import DeletionCurve as DeletionCurve
     from chiaroscuro.metrics import deletion_curve as deletion_curve
+    from chiaroscuro.metrics import map_similarity as map_similarity
     from chiaroscuro.metrics.localization import localization as localization
-    from chiaroscuro.metrics.sanity import map_similarity as map_similarity
     from chiaroscuro.models import load_classifier as load_classifier
     from chiaroscuro.models import save_classifier as save_classifier
 
@@ -45,8 +45,8 @@ _HOME = {
     "Comparison": "comparisons",
     "compare": "comparisons",
     "load_images": "data",
-    "EDIT_MAPS": "edit_maps",
-    "edit_map": "edit_maps",
+    "EDIT_MAPS": "maps",
+    "edit_map": "maps",
     "ChiaroscuroError": "errors",
     "ChoiceError": "errors",
     "ImageError": "errors",
@@ -63,8 +63,8 @@ _HOME = {
     "saliency_maps": "maps",
     "DeletionCurve": "metrics",
     "deletion_curve": "metrics",
-    "localization": "metrics.localization",
-    "map_similarity": "metrics.sanity",
+    "localization": "metrics",
+    "map_similarity": "metrics",
     "load_classifier": "models",
     "save_classifier": "models",
     "tune_allocator": "allocator",

@@ -8,8 +8,8 @@ import chiaroscuro.runs.rows as row_making
 from chiaroscuro import class_gradients, edit_map, saliency_maps
 from chiaroscuro.choices import PAPER_MAPS
 from chiaroscuro.data import load_images, read_batches
+from chiaroscuro.edits import filled
 from chiaroscuro.errors import ChoiceError, InputError, ResultError
-from chiaroscuro.fills import filled
 from chiaroscuro.gradients import Method
 from chiaroscuro.metrics import deletion_curves
 from chiaroscuro.runs import EvaluationSettings, evaluate

@@ -9,13 +9,12 @@ from torch import Tensor
 
 from chiaroscuro.choices import EDIT_MAPS, ORDERS, RANDOM, EditMethod, RivalRule, check_names
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.edit_maps import edit_map
 from chiaroscuro.edits import pixel_order, tie_priority
 from chiaroscuro.errors import ChoiceError, InputError
 from chiaroscuro.gradients import Method, class_gradients
 from chiaroscuro.gradients.classes import resolve_target
 from chiaroscuro.gradients.stream import Progress
-from chiaroscuro.maps import saliency_maps
+from chiaroscuro.maps import edit_map, saliency_maps
 
 OwnValues = Tensor | NDArray[Any]
 """Values (H, W) of the caller's own, in place of a map's name."""

@@ -1,6 +1,5 @@
 """One image, a map's first pixels changed, and the network asked before, on the way and after."""
 
-import numpy as np
 import torch
 
 from chiaroscuro.catalog import versions
@@ -17,6 +16,7 @@ from chiaroscuro.choices import (
     parse_rivals,
 )
 from chiaroscuro.classifier import Classifier
+from chiaroscuro.edits import filled, top_edit
 from chiaroscuro.errors import ChoiceError
 from chiaroscuro.explanations.methods import make_method
 from chiaroscuro.explanations.predictions import prediction, top_predictions
@@ -27,10 +27,9 @@ from chiaroscuro.explanations.reading import (
     read_image,
     to_numpy,
 )
-from chiaroscuro.fills import filled
 from chiaroscuro.gradients import Method
 from chiaroscuro.gradients.stream import Progress
-from chiaroscuro.metrics.forecast import Forecast, forecast, top_edit
+from chiaroscuro.metrics import linearity
 
 STEPS = (*(2.0**-power for power in range(10, 5, -1)), *(step / 32 for step in range(1, 33)))
 """Where on the way to the changed image the promise is looked at: 1/1024, 1/512, ... 1/32, 2/32 ...
@@ -63,6 +62,7 @@ def what_if(
 
     Raises `ImageError`, `ChoiceError`, `InputError` or `ModelError`.
 
+    >>> import numpy as np
     >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 5))
     >>> found = what_if(Classifier(net, size=8), np.full((8, 8, 3), 0.5), "positive", 0.1, "+0.1")
     >>> int(found.changed.sum()), found.as_foretold, found.holds
@@ -83,10 +83,10 @@ def what_if(
     changed = filled(batch, fill, seed)
     order, chosen = pixels_in_order(classifier, batch, changed, rule, progress)
     edited = top_edit(batch, changed, order, fraction)
-    found = forecast(classifier, batch, edited, STEPS)
+    found = linearity(classifier, batch, edited, STEPS)
     logits = found.logits[0]
-    after = logits + found.real[0, -1]
-    expected = logits + found.predicted[0]
+    after = logits + found.actual_change[0, -1]
+    expected = logits + found.predicted_change[0]
     best, new = top_predictions(classifier, logits), top_predictions(classifier, after)
     listed = dict.fromkeys([*(p.index for p in (*best, *new)), chosen])
     choices = {
@@ -114,8 +114,8 @@ def what_if(
         taken=round(fraction * batch[0, 0].numel()),
         target=prediction(classifier, logits, chosen),
         logits=to_numpy(logits),
-        predicted=to_numpy(found.predicted[0]),
-        real=to_numpy(found.real[0, -1]),
+        predicted=to_numpy(found.predicted_change[0]),
+        real=to_numpy(found.actual_change[0, -1]),
         before=best,
         expected=prediction(classifier, expected, int(expected.argmax())),
         after=new,
@@ -123,17 +123,10 @@ def what_if(
             (prediction(classifier, logits, k), prediction(classifier, after, k)) for k in listed
         ),
         steps=found.steps,
-        way=tuple(found.real[0, :, chosen].tolist()),
-        holds=_holds(found, chosen, tolerance),
+        way=tuple(found.actual_change[0, :, chosen].tolist()),
+        holds=float(found.valid_step(torch.tensor([chosen]), tolerance)[0]),
         tolerance=tolerance,
         choices=choices,
         model=classifier.describe(),
         versions=versions(),
     )
-
-
-def _holds(found: Forecast, target: int, tolerance: float) -> float:
-    """The last step before the first that breaks the promise; 0 where that is the first one."""
-    kept = found.kept(torch.tensor([target]), tolerance)[0].cpu().numpy()
-    whole = int(np.argmin(kept)) if not kept.all() else len(kept)
-    return found.steps[whole - 1] if whole else 0.0

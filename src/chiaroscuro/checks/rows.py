@@ -17,12 +17,11 @@ from chiaroscuro.checks.reference import POSITIVE_INSIDE, positive_inside
 from chiaroscuro.choices import CheckSettings, method_name
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import Batch
-from chiaroscuro.edits import pixel_rank, tie_priority
+from chiaroscuro.edits import image_seeds, pixel_rank, tie_priority
 from chiaroscuro.errors import InputError, ModelError
-from chiaroscuro.fills import image_seeds
 from chiaroscuro.gradients import class_gradients
 from chiaroscuro.maps import SaliencyMaps, saliency_maps
-from chiaroscuro.metrics.sanity import (
+from chiaroscuro.metrics.similarity import (
     average_ranks,
     map_similarity,
     masks_overlap,

@@ -26,7 +26,7 @@ FILLS: dict[str, FillChoice] = {
     "brighter": FillChoice("the pixel plus the amount, at most 1", "a number in (0, 1]"),
     "darker": FillChoice("the pixel minus the amount, at least 0", "a number in (0, 1]"),
 }
-"""Every fill by name; the functions are in `chiaroscuro.fills.FILLS`."""
+"""Every fill by name; the functions are in `chiaroscuro.edits.FILLS`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from chiaroscuro.comparisons.comparison import Beside, Comparison, MapPair, Pair
 from chiaroscuro.errors import ChoiceError
 from chiaroscuro.explanations import Explanation, explain
 from chiaroscuro.explanations.reading import ImageLike
-from chiaroscuro.metrics.sanity import map_similarity
+from chiaroscuro.metrics import map_similarity
 
 Progress = Callable[[int, int, int], object]
 """Called with (place of the classifier, class gradients done, class gradients in all)."""

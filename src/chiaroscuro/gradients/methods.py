@@ -11,8 +11,8 @@ from torch import Tensor
 
 from chiaroscuro.choices import METHODS as NAMES
 from chiaroscuro.choices import parse_method
+from chiaroscuro.edits import filled, image_seeds
 from chiaroscuro.errors import ChoiceError
-from chiaroscuro.fills import filled, image_seeds
 
 
 @dataclass(frozen=True, eq=False)

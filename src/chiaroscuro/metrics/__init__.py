@@ -1,14 +1,24 @@
-"""How much a map is worth: deletion curves, and the intervals of their means."""
+"""What a map is worth: deletion, linearity, localization, similarity, and intervals of means."""
 
-from chiaroscuro.metrics.curve import DeletionCurve
-from chiaroscuro.metrics.deletion import curves_by_fill, deletion_curve, deletion_curves
-from chiaroscuro.metrics.forecast import Forecast, forecast
+from chiaroscuro.metrics.deletion import (
+    DeletionCurve,
+    curves_by_fill,
+    deletion_curve,
+    deletion_curves,
+)
+from chiaroscuro.metrics.linearity import Linearity, linearity
+from chiaroscuro.metrics.localization import Localization, localization
+from chiaroscuro.metrics.similarity import Similarity, map_similarity
 
 __all__ = [
     "DeletionCurve",
-    "Forecast",
+    "Linearity",
+    "Localization",
+    "Similarity",
     "curves_by_fill",
     "deletion_curve",
     "deletion_curves",
-    "forecast",
+    "linearity",
+    "localization",
+    "map_similarity",
 ]

@@ -1,8 +1,10 @@
 """Deletion: take a map's highest pixels away and see whether the prediction holds."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import overload
 
+import torch
 from torch import Tensor
 
 from chiaroscuro.choices import (
@@ -18,17 +20,49 @@ from chiaroscuro.choices import (
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.edits import (
     check_fractions,
+    check_map,
+    filled,
     matched_counts,
-    paper_counts,
     pixel_order,
     tie_priority,
 )
 from chiaroscuro.errors import ChoiceError, InputError
-from chiaroscuro.fills import filled
-from chiaroscuro.metrics.curve import DeletionCurve
+from chiaroscuro.maps import scale
 from chiaroscuro.metrics.edited import Edit, Outcome, predict_edits
 
 INVERTED = "inverted:"
+
+
+@dataclass(frozen=True, eq=False)
+class DeletionCurve:
+    """What deleting a map's highest pixels did to B images at F fractions.
+
+    `allegiance` (B, F): whether the predicted class is still that of the untouched image.
+    `probability` and `logit` (B, F) of the target class. `changed` (B, F): pixels whose value
+    really became another; `removed` (B, F): pixels that the mask took.
+    """
+
+    fractions: tuple[float, ...]
+    allegiance: Tensor
+    probability: Tensor
+    logit: Tensor
+    changed: Tensor
+    removed: Tensor
+
+    def areas(self, *, by_range: bool = False) -> Tensor:
+        """The area under each image's allegiance (B,): trapezoids over the fractions.
+
+        As published it is not divided by the range of the fractions; `by_range` divides.
+        """
+        area = torch.trapezoid(
+            self.allegiance.double(),
+            torch.tensor(self.fractions, dtype=torch.float64, device=self.allegiance.device),
+        )
+        return area / (self.fractions[-1] - self.fractions[0]) if by_range else area
+
+    def area(self, *, by_range: bool = False) -> float:
+        """The mean of `areas`, which is the area under the mean allegiance; lower is better."""
+        return float(self.areas(by_range=by_range).mean())
 
 
 @overload
@@ -203,6 +237,34 @@ def _edits(
         for name, order in {**orders, **others}.items():
             edits[protocol, name] = Edit(order, counts)
     return edits
+
+
+def paper_counts(values: Tensor, fractions: Sequence[float], order: Tensor | None = None) -> Tensor:
+    """How many pixels the published code deletes at each fraction p: (B, F).
+
+    The map is scaled to [0, 1] per image; the threshold is the value at place round(p H W) of the
+    descending values (halves to even), and only pixels strictly above it go. So they are the first
+    so many of `pixel_order`, never zeros, and at most round(p H W). An `order` that is known saves
+    sorting anew. Raises `InputError` for images
+    so small that a place runs off the end. Source: arXiv:2309.12913, published code.
+
+    >>> paper_counts(torch.tensor([[[0.0, 3.0], [3.0, 2.0]]]), [0, 0.25, 0.5, 0.75])
+    tensor([[0, 0, 2, 3]])
+    """
+    check_map(values)
+    scaled = scale(values, "magnitude").flatten(1)
+    places = [round(fraction * scaled.shape[1]) for fraction in check_fractions(fractions)]
+    if places[-1] >= scaled.shape[1]:
+        raise InputError(
+            f"images of {scaled.shape[1]} pixels are too small for the published protocol at "
+            f"fraction {fractions[-1]}: use the matched one"
+        )
+    if order is None:
+        order = scaled.argsort(dim=1, descending=True)
+    falling = scaled.gather(1, order)
+    thresholds = falling[:, places]
+    # Falling values are negated, so that the search counts those strictly above each threshold.
+    return torch.searchsorted((-falling).contiguous(), (-thresholds).contiguous())
 
 
 def _curve(

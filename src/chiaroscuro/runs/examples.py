@@ -11,8 +11,14 @@ from torch import Tensor
 from chiaroscuro.choices import EDIT_MAPS, MAPS, EvaluationSettings
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import Batch, ImageSet
-from chiaroscuro.edits import apply_edit, matched_counts, pixel_order, pixel_rank, tie_priority
-from chiaroscuro.fills import filled
+from chiaroscuro.edits import (
+    apply_edit,
+    filled,
+    matched_counts,
+    pixel_order,
+    pixel_rank,
+    tie_priority,
+)
 from chiaroscuro.images import gray, to_uint8
 from chiaroscuro.render import one_sided, overlay
 from chiaroscuro.report import Example

@@ -18,12 +18,11 @@ from chiaroscuro.choices import (
 )
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import Batch
-from chiaroscuro.edit_maps import edit_map
+from chiaroscuro.edits import filled
 from chiaroscuro.explanations.methods import make_method
-from chiaroscuro.fills import filled
 from chiaroscuro.gradients import Method, class_gradients
-from chiaroscuro.maps import saliency_maps
-from chiaroscuro.metrics import DeletionCurve, Forecast, curves_by_fill
+from chiaroscuro.maps import edit_map, saliency_maps
+from chiaroscuro.metrics import DeletionCurve, Linearity, curves_by_fill
 from chiaroscuro.runs.columns import WORD, image_rows, in_image_order
 from chiaroscuro.runs.what_if import WHAT_IF_SCHEMA, WhatIfKey, forecasts, what_if_table
 
@@ -67,7 +66,7 @@ class Measured:
     target: Tensor
     maps: Mapping[str, Mapping[str, Tensor]]
     curves: dict[Key, DeletionCurve]
-    forecasts: Mapping[WhatIfKey, Forecast] = field(default_factory=dict)
+    forecasts: Mapping[WhatIfKey, Linearity] = field(default_factory=dict)
 
 
 def measure(
@@ -112,7 +111,7 @@ def _told(
     pixels: Tensor,
     maps: Mapping[str, Mapping[str, Tensor]],
     settings: EvaluationSettings,
-) -> dict[WhatIfKey, Forecast]:
+) -> dict[WhatIfKey, Linearity]:
     """The what-ifs of every map and fill, where the run asks for them."""
     if settings.what_if is None:
         return {}

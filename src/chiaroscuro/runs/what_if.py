@@ -8,10 +8,8 @@ from torch import Tensor
 
 from chiaroscuro.choices import RANDOM
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.edits import pixel_order, tie_priority
-from chiaroscuro.fills import filled
-from chiaroscuro.metrics import Forecast, forecast
-from chiaroscuro.metrics.forecast import top_edit
+from chiaroscuro.edits import filled, pixel_order, tie_priority, top_edit
+from chiaroscuro.metrics import Linearity, linearity
 from chiaroscuro.runs.columns import WORD, image_rows
 
 WhatIfKey = tuple[str, str]
@@ -45,29 +43,29 @@ def forecasts(
     fill: str,
     fraction: float,
     seed: int,
-) -> dict[str, Forecast]:
+) -> dict[str, Linearity]:
     """By map, and for a random order: what changing its first pixels foretells, and what comes."""
     priority = tie_priority(pixels, seed)
     orders = {name: pixel_order(values.detach(), priority) for name, values in maps.items()}
     changed = filled(pixels, fill, seed)
     return {
-        name: forecast(classifier, pixels, top_edit(pixels, changed, order, fraction))
+        name: linearity(classifier, pixels, top_edit(pixels, changed, order, fraction))
         for name, order in {**orders, RANDOM: priority}.items()
     }
 
 
 def what_if_table(
-    ids: Sequence[str], target: Tensor, found: Mapping[WhatIfKey, Forecast]
+    ids: Sequence[str], target: Tensor, found: Mapping[WhatIfKey, Linearity]
 ) -> pa.Table:
     """The rows of each image in turn."""
     names, fills = zip(*found, strict=True)
     images = torch.arange(len(target))
     values = {
-        "foretold": [one.predicted.cpu()[images, target.cpu()] for one in found.values()],
-        "real": [one.real.cpu()[images, :, target.cpu()] for one in found.values()],
-        "kept": [one.kept(target) for one in found.values()],
-        "flip_foretold": [one.flips_foretold() for one in found.values()],
-        "flipped": [one.flipped() for one in found.values()],
+        "foretold": [one.predicted_change.cpu()[images, target.cpu()] for one in found.values()],
+        "real": [one.actual_change.cpu()[images, :, target.cpu()] for one in found.values()],
+        "kept": [one.within_tolerance(target) for one in found.values()],
+        "flip_foretold": [one.predicted_flips() for one in found.values()],
+        "flipped": [one.flips() for one in found.values()],
         "changed": [one.changed for one in found.values()],
     }  # fmt: skip
     return image_rows(

@@ -7,9 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from chiaroscuro.edits.fills import image_seeds
 from chiaroscuro.errors import ChoiceError, InputError
-from chiaroscuro.fills import image_seeds
-from chiaroscuro.maps import scale
 
 
 def tie_priority(pixels: Tensor, seed: int = 0) -> Tensor:
@@ -34,7 +33,7 @@ def pixel_order(values: Tensor, priority: Tensor | None = None) -> Tensor:
     >>> pixel_order(torch.zeros(1, 2, 2), torch.tensor([[2, 0, 3, 1]]))
     tensor([[2, 0, 3, 1]])
     """
-    _check_map(values)
+    check_map(values)
     flat = values.flatten(1)
     if priority is None:
         return _falling_order(flat)
@@ -73,41 +72,14 @@ def check_fractions(fractions: Sequence[float]) -> tuple[float, ...]:
     return chosen
 
 
-def paper_counts(values: Tensor, fractions: Sequence[float], order: Tensor | None = None) -> Tensor:
-    """How many pixels the published code deletes at each fraction p: (B, F).
-
-    The map is scaled to [0, 1] per image; the threshold is the value at place round(p H W) of the
-    descending values (halves to even), and only pixels strictly above it go. So they are the first
-    so many of `pixel_order`, never zeros, and at most round(p H W). An `order` that is known saves
-    sorting anew. Raises `InputError` for images
-    so small that a place runs off the end. Source: arXiv:2309.12913, published code.
-
-    >>> paper_counts(torch.tensor([[[0.0, 3.0], [3.0, 2.0]]]), [0, 0.25, 0.5, 0.75])
-    tensor([[0, 0, 2, 3]])
-    """
-    _check_map(values)
-    scaled = scale(values, "magnitude").flatten(1)
-    places = _places(scaled.shape[1], fractions)
-    if places[-1] >= scaled.shape[1]:
-        raise InputError(
-            f"images of {scaled.shape[1]} pixels are too small for the published protocol at "
-            f"fraction {fractions[-1]}: use the matched one"
-        )
-    if order is None:
-        order = scaled.argsort(dim=1, descending=True)
-    falling = scaled.gather(1, order)
-    thresholds = falling[:, places]
-    # Falling values are negated, so that the search counts those strictly above each threshold.
-    return torch.searchsorted((-falling).contiguous(), (-thresholds).contiguous())
-
-
 def matched_counts(values: Tensor, fractions: Sequence[float]) -> Tensor:
     """Exactly round(p H W) pixels at each fraction p, whatever the map's values: (B, F)."""
     places = _places(values[0].numel(), fractions)
     return torch.tensor(places, device=values.device).expand(len(values), -1)
 
 
-def _check_map(values: Tensor) -> None:
+def check_map(values: Tensor) -> None:
+    """Raises `InputError` unless a map is finite floats (B, H, W)."""
     if values.ndim != 3 or not values.is_floating_point():
         raise InputError(
             f"map has shape {tuple(values.shape)} and is {values.dtype}: expected floats (B, H, W)"
@@ -128,3 +100,10 @@ def apply_edit(pixels: Tensor, changed: Tensor, rank: Tensor, counts: Tensor) ->
     """
     mask = (rank < counts[:, None]).reshape(len(pixels), 1, *pixels.shape[2:])
     return torch.where(mask, changed, pixels)
+
+
+def top_edit(pixels: Tensor, filled: Tensor, order: Tensor, fraction: float) -> Tensor:
+    """Images (B, C, H, W) with the first round(fraction H W) pixels of each order (B, N) filled."""
+    (share,) = check_fractions([fraction])
+    counts = matched_counts(pixels[:, 0], [share])[:, 0]
+    return apply_edit(pixels, filled, pixel_rank(order), counts)

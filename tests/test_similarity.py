@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chiaroscuro.errors import ChoiceError, InputError
-from chiaroscuro.metrics.sanity import (
+from chiaroscuro.metrics.similarity import (
     average_ranks,
     map_similarity,
     rank_correlation,

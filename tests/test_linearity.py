@@ -6,11 +6,9 @@ from torch import nn
 
 from chiaroscuro import Classifier
 from chiaroscuro.choices import WHAT_IF_STEPS
-from chiaroscuro.edits import pixel_order
+from chiaroscuro.edits import filled, pixel_order, top_edit
 from chiaroscuro.errors import ChoiceError, ImageError, InputError
-from chiaroscuro.fills import filled
-from chiaroscuro.metrics import Forecast, forecast
-from chiaroscuro.metrics.forecast import top_edit
+from chiaroscuro.metrics import Linearity, linearity
 from tests.toys import Linear, random_pixels, small_cnn
 
 
@@ -21,17 +19,17 @@ def row(*values):
 def test_a_linear_network_keeps_every_promise():
     weights = random_pixels(4, 3, 5, 5) - 0.5
     pixels, edited = random_pixels(3, 3, 5, 5, seed=1), random_pixels(3, 3, 5, 5, seed=2)
-    found = forecast(Classifier(Linear(weights)), pixels, edited)
+    found = linearity(Classifier(Linear(weights)), pixels, edited)
     moved = torch.einsum("kchw,bchw->bk", weights, edited - pixels)
-    torch.testing.assert_close(found.predicted, moved)
-    torch.testing.assert_close(found.real, found.foretold())
-    torch.testing.assert_close(found.real[:, 1], 0.25 * moved)
+    torch.testing.assert_close(found.predicted_change, moved)
+    torch.testing.assert_close(found.actual_change, found.predicted_at_steps())
+    torch.testing.assert_close(found.actual_change[:, 1], 0.25 * moved)
     assert found.steps == WHAT_IF_STEPS
-    assert found.kept(torch.tensor([0, 3, 2]), tolerance=1e-12).all()
-    assert torch.equal(found.flipped(), found.flips_foretold())
+    assert found.within_tolerance(torch.tensor([0, 3, 2]), tolerance=1e-12).all()
+    assert torch.equal(found.flips(), found.predicted_flips())
     before = torch.einsum("kchw,bchw->bk", weights, pixels)
     expected = (before + moved).argmax(1) != before.argmax(1)
-    assert torch.equal(found.flipped()[:, -1], expected)
+    assert torch.equal(found.flips()[:, -1], expected)
     assert found.changed.tolist() == [25, 25, 25]
 
 
@@ -46,37 +44,46 @@ class Kinked(nn.Module):
 def test_a_kink_parts_outcome_and_promise_by_hand():
     kinked = Classifier(Kinked(), channels=1)
     # Both pixels go black: relu(0.9 - 0.5) + 0.1 = 0.5 falls to 0; first order says by 1.
-    found = forecast(kinked, row(0.9, 0.1), row(0, 0), [0.25, 0.4, 0.5, 1])
+    found = linearity(kinked, row(0.9, 0.1), row(0, 0), [0.25, 0.4, 0.5, 1])
     assert found.logits.tolist() == [pytest.approx([0.5, 0.2])]
-    assert found.predicted.tolist() == [pytest.approx([-1.0, 0.0])]
+    assert found.predicted_change.tolist() == [pytest.approx([-1.0, 0.0])]
     # 0.9 - 0.9 t reaches the kink at t = 0.444; from there on only x1 falls.
-    assert found.real[0, :, 0].tolist() == pytest.approx([-0.25, -0.4, -0.45, -0.5])
-    assert found.real[0, :, 1].tolist() == [0, 0, 0, 0]
-    assert found.flipped().tolist() == [[False, True, True, True]]
-    assert found.flips_foretold().tolist() == [[False, True, True, True]]
+    assert found.actual_change[0, :, 0].tolist() == pytest.approx([-0.25, -0.4, -0.45, -0.5])
+    assert found.actual_change[0, :, 1].tolist() == [0, 0, 0, 0]
+    assert found.flips().tolist() == [[False, True, True, True]]
+    assert found.predicted_flips().tolist() == [[False, True, True, True]]
     target = torch.tensor([0])
-    assert found.kept(target, 0.05).tolist() == [[True, True, False, False]]
-    assert found.kept(target, 0.11).tolist() == [[True, True, True, False]]
-    assert found.kept(target, 0.5).tolist() == [[True, True, True, True]]
-    # The other class was promised nothing, and nothing came.
-    assert found.kept(torch.tensor([1])).all()
+    assert found.within_tolerance(target, 0.05).tolist() == [[True, True, False, False]]
+    assert found.within_tolerance(target, 0.11).tolist() == [[True, True, True, False]]
+    assert found.within_tolerance(target, 0.5).tolist() == [[True, True, True, True]]
+    # No change is predicted for the other class, and none comes.
+    assert found.within_tolerance(torch.tensor([1])).all()
+    assert [found.valid_step(target, share).item() for share in (0.05, 0.5)] == [0.4, 1.0]
+
+
+def test_the_valid_step_ends_before_the_first_that_is_out():
+    actual = torch.tensor([[[0.1], [5.0], [1.0]], [[9.0], [0.5], [1.0]]])
+    found = Linearity((0.1, 0.5, 1.0), torch.zeros(2, 1), torch.ones(2, 1), actual, torch.ones(2))
+    target = torch.tensor([0, 0])
+    assert found.within_tolerance(target).tolist() == [[True, False, True], [False, True, True]]
+    assert found.valid_step(target).tolist() == [0.1, 0.0]
 
 
 def test_on_the_flat_side_of_a_kink_a_promise_of_nothing_is_broken():
-    found = forecast(Classifier(Kinked(), channels=1), row(0.4, 0.1), row(0.9, 0.1), [0.1, 1])
-    assert found.predicted[0].tolist() == [0, 0]
-    assert found.real[0, :, 0].tolist() == pytest.approx([0, 0.4])
-    assert found.kept(torch.tensor([0])).tolist() == [[True, False]]
-    assert found.flipped().tolist() == [[False, True]]
-    assert found.flips_foretold().tolist() == [[False, False]]
+    found = linearity(Classifier(Kinked(), channels=1), row(0.4, 0.1), row(0.9, 0.1), [0.1, 1])
+    assert found.predicted_change[0].tolist() == [0, 0]
+    assert found.actual_change[0, :, 0].tolist() == pytest.approx([0, 0.4])
+    assert found.within_tolerance(torch.tensor([0])).tolist() == [[True, False]]
+    assert found.flips().tolist() == [[False, True]]
+    assert found.predicted_flips().tolist() == [[False, False]]
     assert found.changed.tolist() == [1]  # the other pixel was 0.1 already
 
 
 def test_the_wrong_direction_is_never_kept():
     told = torch.tensor([[1.0, 0.0]])
     real = torch.tensor([[[-0.001, 0.0]]])
-    found = Forecast((1.0,), torch.zeros(1, 2), told, real, torch.tensor([1]))
-    assert not found.kept(torch.tensor([0]), tolerance=2.0).any()
+    found = Linearity((1.0,), torch.zeros(1, 2), told, real, torch.tensor([1]))
+    assert not found.within_tolerance(torch.tensor([0]), tolerance=2.0).any()
 
 
 def test_every_number_is_that_of_plain_calls():
@@ -89,13 +96,13 @@ def test_every_number_is_that_of_plain_calls():
         mask[b, order[b, :14]] = True
     expected = torch.where(mask.reshape(3, 1, 12, 12), 0.0, pixels)
     assert torch.equal(edited, expected)
-    found = forecast(toy, pixels, edited, [0.3, 1.0])
+    found = linearity(toy, pixels, edited, [0.3, 1.0])
     for b in range(3):
         clean = toy(pixels[[b]])[0]
         for s, step in enumerate(found.steps):
             moved = toy((1 - step) * pixels[[b]] + step * edited[[b]])[0] - clean
-            torch.testing.assert_close(found.real[b, s], moved, rtol=1e-9, atol=1e-11)
-    assert torch.equal(toy(edited) - toy(pixels), found.real[:, -1])
+            torch.testing.assert_close(found.actual_change[b, s], moved, rtol=1e-9, atol=1e-11)
+    assert torch.equal(toy(edited) - toy(pixels), found.actual_change[:, -1])
     assert toy.module.training
 
 
@@ -103,9 +110,9 @@ def test_small_steps_come_near_the_promise():
     toy = Classifier(small_cnn().double())
     pixels, edited = random_pixels(4, 3, 12, 12), random_pixels(4, 3, 12, 12, seed=9)
     gaps = [
-        float((found.real - found.foretold()).abs().max() / step)
+        float((found.actual_change - found.predicted_at_steps()).abs().max() / step)
         for step in (1.0, 1e-2, 1e-5)
-        for found in (forecast(toy, pixels, edited, [step]),)
+        for found in (linearity(toy, pixels, edited, [step]),)
     ]
     assert gaps[0] > gaps[1] > gaps[2]
     assert gaps[2] < 1e-9  # within a linear piece of the network
@@ -116,13 +123,13 @@ def test_steps_rise_within_0_and_1(steps):
     toy = Classifier(small_cnn().double())
     pixels = random_pixels(1, 3, 9, 9)
     with pytest.raises(ChoiceError, match="expected rising numbers in"):
-        forecast(toy, pixels, pixels, steps)
+        linearity(toy, pixels, pixels, steps)
 
 
 def test_other_images_are_refused():
     toy = Classifier(small_cnn().double())
     pixels = random_pixels(1, 3, 9, 9)
     with pytest.raises(InputError, match=r"edited images have shape \(1, 3, 9, 8\)"):
-        forecast(toy, pixels, pixels[..., :8])
+        linearity(toy, pixels, pixels[..., :8])
     with pytest.raises(ImageError, match="pixels"):
-        forecast(toy, pixels, pixels + 1)
+        linearity(toy, pixels, pixels + 1)

@@ -1,4 +1,4 @@
-"""How alike two maps are: as orders of the pixels, and in their highest pixels."""
+"""How similar two maps are: as orders of the pixels, and in their highest pixels."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ _OTHER_TIES = 1
 
 @dataclass(frozen=True, eq=False)
 class Similarity:
-    """How alike two maps of B images are: `correlation` of ranks (B,), `overlap` of tops (B,)."""
+    """How similar two maps of B images are: `correlation` of ranks (B,), `overlap` of tops (B,)."""
 
     correlation: Tensor
     overlap: Tensor

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from chiaroscuro.choices import EditMethod, Fill, OwnScore
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.edits import apply_edit, pixel_order, pixel_rank
+from chiaroscuro.edits import apply_edit, filled, image_seeds, pixel_order, pixel_rank
 from chiaroscuro.errors import ChoiceError, ImageError, unknown
-from chiaroscuro.fills import filled, image_seeds
 from chiaroscuro.gradients import Points, target_gradients
 
 POINTS = 16
