@@ -1,13 +1,15 @@
 """What the package shows, and that names without torch agree with what they stand for."""
 
 import inspect
+import pickle
 
 import pytest
 
 import chiaroscuro
 from chiaroscuro import choices
 from chiaroscuro.choices import RivalRule, check_names, parse_rivals
-from chiaroscuro.errors import ChiaroscuroError, ChoiceError, missing_extra, unknown
+from chiaroscuro.errors import ChiaroscuroError, ChoiceError, missing_extra, unknown, unwritable
+from chiaroscuro.images import open_photo
 
 
 def test_every_public_name_can_be_imported_and_is_documented():
@@ -28,10 +30,38 @@ def test_an_unknown_public_name_is_an_attribute_error():
 def test_every_error_is_one_of_ours():
     found = vars(chiaroscuro.errors).values()
     errors = [v for v in found if inspect.isclass(v) and issubclass(v, Exception)]
-    assert len(errors) == 7
-    assert all(issubclass(error, ChiaroscuroError) for error in errors)
+    assert len(errors) == 13
     tree = chiaroscuro.errors.__doc__
-    assert all(error.__name__ in tree for error in errors)
+    for error in errors:
+        assert issubclass(error, ChiaroscuroError) and error.__name__ in tree
+        made = error("a, b: what was wrong")
+        assert str(made) == "a, b: what was wrong" == str(pickle.loads(pickle.dumps(made)))
+        assert type(pickle.loads(pickle.dumps(made))) is error
+
+
+@pytest.mark.parametrize(
+    ("raised", "builtin"),
+    [
+        (lambda: check_names("map", "x", ()), ValueError),
+        (lambda: chiaroscuro.load_classifier("gone.py:make"), FileNotFoundError),
+        (lambda: chiaroscuro.load_images("gone"), FileNotFoundError),
+        (lambda: open_photo("gone.png"), FileNotFoundError),
+        (lambda: open_photo("gone.png"), chiaroscuro.ImageError),
+        (lambda: chiaroscuro.Explanation.load("gone"), FileNotFoundError),
+    ],
+)
+def test_errors_are_also_what_python_calls_them(raised, builtin):
+    with pytest.raises(builtin) as caught:
+        raised()
+    assert isinstance(caught.value, ChiaroscuroError)
+
+
+def test_a_place_that_cannot_be_written_is_named_once():
+    error = unwritable("out", PermissionError(13, "Permission denied"))
+    assert isinstance(error, OSError)
+    assert str(error) == "out: cannot be written (Permission denied)"
+    assert unwritable("further out", error) is error
+    assert isinstance(missing_extra("hf:x", "transformers", "hf"), ImportError)
 
 
 def test_unknown_lists_near_and_known_names():

@@ -1,15 +1,22 @@
 """What can go wrong, as one tree.
 
     ChiaroscuroError
-    ├── InputError            what was handed in
-    │   ├── ImageError        a file or array that cannot be read as pixels in [0, 1]
-    │   └── ChoiceError       a name or value outside what is known or allowed
-    ├── ModelError            a network that cannot be loaded or is not an image classifier
-    │   └── MissingExtraError a library that is not installed
-    └── ResultError           a result folder that cannot be written or read
+    ├── InputError (ValueError)           what was handed in
+    │   ├── ChoiceError                   a name or value outside what is known or allowed
+    │   ├── ImageError                    a file or array that cannot be read as pixels in [0, 1]
+    │   │   └── MissingImageError         a photo that does not exist (also MissingFileError)
+    │   └── MissingFileError (FileNotFoundError)
+    ├── ModelError                        a network that cannot be loaded or is no classifier
+    │   ├── MissingModelError (FileNotFoundError)
+    │   └── MissingExtraError (ImportError)   a library that is not installed
+    └── ResultError                       a result folder that cannot be written or read
+        ├── MissingResultError (FileNotFoundError)
+        ├── ExistingResultError (FileExistsError)
+        └── UnwritableResultError (OSError)
 
-The command line catches `ChiaroscuroError` alone and prints it as one line. A message says what
-was wrong, what came, what was expected and what to do.
+The builtin in brackets is a base too, so `except ValueError` works as Python users expect. The
+command line catches `ChiaroscuroError` alone and prints it as one line. A message says what was
+wrong, what came, what was expected and what to do.
 """
 
 import difflib
@@ -21,12 +28,20 @@ class ChiaroscuroError(Exception):
     """Base of every error that this package raises on purpose."""
 
 
-class InputError(ChiaroscuroError):
+class InputError(ChiaroscuroError, ValueError):
     """What was handed in cannot be used."""
+
+
+class MissingFileError(InputError, FileNotFoundError):
+    """A file or folder that was named does not exist."""
 
 
 class ImageError(InputError):
     """A file or array cannot be read as pixels in [0, 1]."""
+
+
+class MissingImageError(ImageError, MissingFileError):
+    """A photo does not exist."""
 
 
 class ChoiceError(InputError):
@@ -37,12 +52,35 @@ class ModelError(ChiaroscuroError):
     """A network cannot be loaded, or does not behave as an image classifier."""
 
 
-class MissingExtraError(ModelError):
+class MissingModelError(ModelError, FileNotFoundError):
+    """A network's file or folder does not exist."""
+
+
+class MissingExtraError(ModelError, ImportError):
     """A library that this needs is not installed."""
 
 
 class ResultError(ChiaroscuroError):
     """A result folder cannot be written or read."""
+
+
+class MissingResultError(ResultError, FileNotFoundError):
+    """No result lies in a folder."""
+
+
+class ExistingResultError(ResultError, FileExistsError):
+    """Something lies where a result would be written."""
+
+
+class UnwritableResultError(ResultError, OSError):
+    """A result cannot be written: no permission, no space, no folder."""
+
+
+def unwritable(place: object, error: OSError) -> ResultError:
+    """The error for a place that cannot be written; one of ours stays itself."""
+    if isinstance(error, ResultError):
+        return error
+    return UnwritableResultError(f"{place}: cannot be written ({error.strerror or error})")
 
 
 def unknown(

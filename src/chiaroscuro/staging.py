@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from chiaroscuro.errors import ResultError
+from chiaroscuro.errors import ExistingResultError, ResultError, unwritable
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def staged_folder(folder: str | Path, marker: str, *, overwrite: bool = False) -
         yield stage
         _swap(stage, final)
     except OSError as error:
-        raise ResultError(f"{final}: cannot be written ({error.strerror or error})") from error
+        raise unwritable(final, error) from error
     finally:
         shutil.rmtree(stage, ignore_errors=True)
 
@@ -36,7 +36,9 @@ def check_free(folder: Path, marker: str, *, overwrite: bool) -> None:
     if not os.path.lexists(folder):
         return
     if not overwrite:
-        raise ResultError(f"{folder} exists already: choose another place, or overwrite (--force)")
+        raise ExistingResultError(
+            f"{folder} exists already: choose another place, or overwrite (--force)"
+        )
     if not (folder / marker).is_file():
         raise ResultError(f"{folder} holds no {marker}: not one of ours, so it is not overwritten")
 

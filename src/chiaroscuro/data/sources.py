@@ -7,7 +7,14 @@ from typing import Any
 
 from chiaroscuro.data.rows import ParquetRows, Rows, StreamedRows
 from chiaroscuro.data.sets import DATASETS, DatasetChoice
-from chiaroscuro.errors import ChiaroscuroError, ChoiceError, InputError, first_line, missing_extra
+from chiaroscuro.errors import (
+    ChiaroscuroError,
+    ChoiceError,
+    InputError,
+    MissingFileError,
+    first_line,
+    missing_extra,
+)
 from chiaroscuro.hub import hub_if_reachable
 from chiaroscuro.images import find_photos
 
@@ -93,7 +100,7 @@ def _pick(split: str | None, known: Iterable[str], source: str) -> str:
 def _open_parquet(files: dict[str, list[Path]], split: str, source: str) -> Stream:
     missing = [str(file) for file in files[split] if not file.is_file()]
     if missing:
-        raise InputError(f"{missing[0]}: no such file")
+        raise MissingFileError(f"{missing[0]}: no such file")
     rows = ParquetRows(files[split])
     if rows.image is None:
         raise _no_images(source, rows.columns)
@@ -117,7 +124,7 @@ def _open_name(source: str, split: str | None) -> Stream:
     choice = DATASETS.get(source)
     if choice is None and ("/" not in source or source.startswith((".", "/"))):
         known = ", ".join(DATASETS)
-        raise InputError(
+        raise MissingFileError(
             f"data {source!r}: no such folder or file; known names are {known}, "
             "or OWNER/NAME of the Hugging Face hub"
         )

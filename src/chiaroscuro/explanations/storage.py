@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from chiaroscuro.choices import EXPLANATION_FILE
-from chiaroscuro.errors import ResultError
+from chiaroscuro.errors import MissingResultError, ResultError
 from chiaroscuro.explanations.explanation import Explanation, ImageFacts, MapFacts, Prediction
 from chiaroscuro.explanations.sheet import Limits, color_limits, make_sheet
 from chiaroscuro.images import CropBox
@@ -79,7 +79,7 @@ def load(folder: Path) -> Explanation:
             stored = {name: arrays[name] for name in arrays.files}
         return _rebuild(about, stored)
     except FileNotFoundError as error:
-        raise ResultError(f"{folder}: no explanation there (no {error.filename})") from None
+        raise MissingResultError(f"{folder}: no explanation there (no {error.filename})") from None
     except _UNREADABLE as error:
         raise ResultError(f"{folder}: not a readable explanation ({error!r})") from error
 

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from chiaroscuro.choices import EXPLANATION_FILE, WHAT_IF_FILE
-from chiaroscuro.errors import ImageError
+from chiaroscuro.errors import ImageError, MissingImageError
 
 MAX_PIXELS = 89_478_485
 """Larger files are refused as decompression bombs (Pillow's own warning level)."""
@@ -62,7 +62,7 @@ def open_photo(path: str | Path) -> Photo:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise ImageError(f"{path}: no such file") from None
+        raise MissingImageError(f"{path}: no such file") from None
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
     return replace(decode_photo(data, str(path)), is_file=True)

@@ -11,7 +11,7 @@ from types import ModuleType
 from torch import nn
 
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.errors import ChiaroscuroError, ModelError, first_line
+from chiaroscuro.errors import ChiaroscuroError, MissingModelError, ModelError, first_line
 
 
 def load(path: str, function: str) -> Classifier:
@@ -19,7 +19,7 @@ def load(path: str, function: str) -> Classifier:
     spec = f"{path}:{function}"
     source = Path(path)
     if not source.is_file():
-        raise ModelError(f"{spec}: no such file {source}")
+        raise MissingModelError(f"{spec}: no such file {source}")
     with _neighbors(source):
         make = getattr(_run(source, spec), function, None)
         if not callable(make):

@@ -15,7 +15,14 @@ from typing import Any
 import msgspec
 from filelock import FileLock, Timeout
 
-from chiaroscuro.errors import ResultError, first_line
+from chiaroscuro.errors import (
+    ExistingResultError,
+    MissingResultError,
+    ResultError,
+    UnwritableResultError,
+    first_line,
+    unwritable,
+)
 from chiaroscuro.results.kinds import KINDS, Kind
 
 LOCK = ".chiaroscuro-lock"
@@ -78,7 +85,7 @@ def read_marker(folder: Path, kind: Kind) -> Marker:
     try:
         marker = msgspec.json.decode(file.read_bytes(), type=Marker)
     except FileNotFoundError:
-        raise ResultError(f"{folder}: no {kind.name} there (no {kind.marker})") from None
+        raise MissingResultError(f"{folder}: no {kind.name} there (no {kind.marker})") from None
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ResultError(f"{file}: cannot be read ({first_line(error)})") from error
     name, _, version = marker.schema.partition("/")
@@ -115,9 +122,11 @@ def check_free(folder: str | Path, kind: Kind, *, overwrite: bool) -> Path:
     while not os.path.lexists(place):
         place = place.parent
     if not place.is_dir():
-        raise ResultError(f"{folder}: cannot be written ({place} is not a folder)")
+        raise UnwritableResultError(f"{folder}: cannot be written ({place} is not a folder)")
     if not os.access(place, os.W_OK | os.X_OK):
-        raise ResultError(f"{folder}: cannot be written (no permission to write in {place})")
+        raise UnwritableResultError(
+            f"{folder}: cannot be written (no permission to write in {place})"
+        )
     return final
 
 
@@ -131,7 +140,9 @@ def _check_replaceable(final: Path, kind: Kind, *, overwrite: bool) -> None:
             f"{final} {held}, so no {kind.name} is written there: choose another place"
         )
     if not overwrite:
-        raise ResultError(f"{final} exists already: choose another place, or overwrite (--force)")
+        raise ExistingResultError(
+            f"{final} exists already: choose another place, or overwrite (--force)"
+        )
     strangers = foreign_files(final, kind)
     if strangers:
         raise ResultError(
@@ -179,7 +190,7 @@ def staged(folder: str | Path, kind: Kind, *, overwrite: bool = False) -> Iterat
             (stage / LOCK).unlink()
             _install(stage, final)
     except OSError as error:
-        raise ResultError(f"{final}: cannot be written ({error.strerror or error})") from error
+        raise unwritable(final, error) from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.rmtree(stage, ignore_errors=True)

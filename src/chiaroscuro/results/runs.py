@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from chiaroscuro.errors import ResultError, first_line
+from chiaroscuro.errors import ExistingResultError, ResultError, first_line, unwritable
 from chiaroscuro.results.codec import Result, from_plain, to_plain
 from chiaroscuro.results.facts import LeftOut
 from chiaroscuro.results.folders import (
@@ -171,7 +171,9 @@ def open_run(
                 yield RunFolder(final, kind, _same_config(final, kind, config))
             return
         if ours and not overwrite:
-            raise ResultError(f"{final} holds a run: resume it (--resume), or replace it (--force)")
+            raise ExistingResultError(
+                f"{final} holds a run: resume it (--resume), or replace it (--force)"
+            )
         final = check_free(final, kind, overwrite=overwrite)
         replaces = _set_aside(final, kind) if ours else None
         final.mkdir(parents=True, exist_ok=True)
@@ -180,7 +182,7 @@ def open_run(
             write_marker(final, kind, Marker(kind.schema, config=plain, replaces=replaces))
             yield RunFolder(final, kind, config)
     except OSError as error:
-        raise ResultError(f"{folder}: cannot be written ({error.strerror or error})") from error
+        raise unwritable(folder, error) from error
 
 
 def _set_aside(final: Path, kind: Kind) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from chiaroscuro.errors import ResultError, first_line
+from chiaroscuro.errors import MissingResultError, ResultError, first_line
 from chiaroscuro.results.codec import from_plain, to_plain
 from chiaroscuro.results.folders import (
     Digest,
@@ -74,7 +74,7 @@ def load(folder: str | Path, kind: Kind | None = None) -> Any:
     folder = Path(folder)
     found = kind or kind_in(folder)
     if found is None:
-        raise ResultError(f"{folder}: no chiaroscuro result there")
+        raise MissingResultError(f"{folder}: no chiaroscuro result there")
     marker = read_marker(folder, found)
     check_readable(folder, found, marker)
     if marker.result is None:
@@ -104,7 +104,7 @@ def verify(folder: str | Path) -> list[str]:
     folder = Path(folder)
     kind = kind_in(folder)
     if kind is None:
-        raise ResultError(f"{folder}: no chiaroscuro result there")
+        raise MissingResultError(f"{folder}: no chiaroscuro result there")
     marker = read_marker(folder, kind)
     return [
         name

@@ -13,7 +13,7 @@ import torch
 from chiaroscuro.choices import EvaluationSettings
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import ImageSet, load_images, read_batches
-from chiaroscuro.errors import InputError, ResultError
+from chiaroscuro.errors import InputError, ResultError, unwritable
 from chiaroscuro.runs.accuracy import match_classes
 from chiaroscuro.runs.config import check_same, describe_run
 from chiaroscuro.runs.examples import example_rows, save_examples
@@ -90,7 +90,7 @@ def evaluate(
             store.write_json(CHECK, sanity)
         return _conclude(job, {"images": fresh, "seconds": round(seconds, 2)})
     except OSError as error:
-        raise ResultError(f"{out}: cannot be written ({error.strerror or error})") from error
+        raise unwritable(out, error) from error
 
 
 def _open(
@@ -118,7 +118,7 @@ def _open(
         folder.mkdir(parents=True, exist_ok=True)
         store.write_json(CONFIG, config)
     except OSError as error:
-        raise ResultError(f"{folder}: cannot be written ({error.strerror or error})") from error
+        raise unwritable(folder, error) from error
     return config
 
 

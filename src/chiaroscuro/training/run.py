@@ -20,6 +20,7 @@ from chiaroscuro.errors import (
     InputError,
     ResultError,
     missing_extra,
+    unwritable,
 )
 from chiaroscuro.images import Framing
 from chiaroscuro.models.folder import MARKER, write_classifier
@@ -110,7 +111,7 @@ def _open_work(work: Path, settings: TrainingSettings, *, resume: bool) -> None:
         work.mkdir(parents=True)
         file.write_text(text)
     except OSError as error:
-        raise ResultError(f"{work}: cannot be written ({error.strerror})") from error
+        raise unwritable(work, error) from error
 
 
 def _train(
