@@ -18,6 +18,7 @@ LAYERS = [
     ["shortcuts"],
     ["classifier"],
     ["models"],
+    ["passes"],
     ["training", "gradients"],
     ["maps"],
     ["metrics"],

@@ -15,7 +15,7 @@ from chiaroscuro.results.facts import (
 )
 from chiaroscuro.results.folders import check_free, is_result, kind_in, staged
 from chiaroscuro.results.kinds import KINDS, Kind
-from chiaroscuro.results.runs import Part, RunFolder, open_run, read_config
+from chiaroscuro.results.runs import Part, RunConfig, RunFolder, open_run, read_config
 from chiaroscuro.results.store import load, save, verify
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "ModelFacts",
     "Part",
     "Prediction",
+    "RunConfig",
     "RunFolder",
     "check_free",
     "is_result",

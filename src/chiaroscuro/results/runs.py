@@ -12,7 +12,7 @@ import msgspec
 
 from chiaroscuro.errors import ExistingResultError, ResultError, first_line, unwritable
 from chiaroscuro.results.codec import Result, from_plain, to_plain
-from chiaroscuro.results.facts import LeftOut
+from chiaroscuro.results.facts import LeftOut, ModelFacts
 from chiaroscuro.results.folders import (
     Digest,
     Marker,
@@ -51,6 +51,27 @@ class Part:
     tables: Mapping[str, "pa.Table"]
     left_out: tuple[LeftOut, ...] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """Everything that decides the parts of a run.
+
+    `settings` as they were given; `batch` images at a time and CPU `threads` of one worker are
+    fixed at the beginning. `rows`, `labels` and `files` (a digest) describe the images, `facts`
+    what else the run's task reads.
+    """
+
+    settings: Mapping[str, Any]
+    batch: int
+    threads: int
+    split: str
+    rows: int | None
+    labels: tuple[str, ...] | None
+    files: str | None
+    facts: Mapping[str, Any]
+    model: ModelFacts
+    versions: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +261,7 @@ def _parquet_bytes(table: "pa.Table") -> bytes:
 def read_config(folder: str | Path, kind: Kind, config_type: type[Result]) -> Result:
     """What a run was begun with; raises `ResultError` for a folder without one."""
     marker = read_marker(Path(folder), kind)
+    check_readable(Path(folder), kind, marker)
     try:
         return from_plain(marker.config, {}, config_type)
     except (ValueError, msgspec.MsgspecError) as error:

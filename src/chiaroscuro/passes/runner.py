@@ -1,0 +1,213 @@
+"""A task over an image set, batch by batch, into a folder that can be resumed."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from itertools import count
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import torch
+
+from chiaroscuro.catalog import versions
+from chiaroscuro.classifier import Classifier
+from chiaroscuro.data import Batch, ImageSet, read_batches
+from chiaroscuro.errors import ChoiceError, InputError
+from chiaroscuro.passes.executor import compute
+from chiaroscuro.passes.facts import images_at_a_time, model_facts
+from chiaroscuro.results import (
+    Kind,
+    LeftOut,
+    Part,
+    RunConfig,
+    kind_in,
+    load,
+    open_run,
+    read_config,
+    verify,
+)
+
+Progress = Callable[[int, int | None, int], object]
+"""Called with (images done, images in all or None, of those done before this session)."""
+
+Result = TypeVar("Result")
+_READERS = ("datasets", "pyarrow")
+"""Packages that read images, where they are installed."""
+
+
+def silent(done: int, total: int | None, before: int) -> None:
+    """Report no progress."""
+
+
+class Task(Protocol[Result]):
+    """What a pass measures: a frozen, picklable object, of which every process gets a copy.
+
+    `kind` is how its result is saved, `settings` what decides it.
+    """
+
+    kind: Kind
+    settings: Any
+
+    def set_up(self, classifier: Classifier, images: ImageSet) -> "Task[Result]":
+        """The task with what is found once for all batches; raises for what cannot be measured."""
+
+    def facts(self) -> Mapping[str, Any]:
+        """What decides the parts besides settings, images and network, as JSON keeps it."""
+
+    def process(self, classifier: Classifier, batch: Batch) -> Part:
+        """The part of one batch: always the same for the same batch."""
+
+    def summarize(self, parts: Iterable[Part], run: RunConfig, images: ImageSet) -> Result:
+        """The result of all parts, which come in the order of their batches."""
+
+
+def part_of(
+    batch: Batch,
+    tables: Mapping[str, Any],
+    files: Mapping[str, bytes] | None = None,
+    left_out: Iterable[LeftOut] = (),
+) -> Part:
+    """A batch's part; `left_out`: images that reading let pass and the task could not use."""
+    out = (*(LeftOut(one.id, one.reason) for one in batch.left_out), *left_out)
+    return Part(batch.number, len(batch.ids) + len(batch.left_out), tables, out, dict(files or {}))
+
+
+def run_pass(
+    task: Task[Result],
+    classifier: Classifier,
+    images: ImageSet,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    workers: int = 1,
+    progress: Progress = silent,
+) -> Result:
+    """Process every batch that has no part yet, then summarize all parts into the folder `out`.
+
+    Interrupted at any moment, a run is resumed by `resume` with the parts that are whole; those
+    that are damaged or gone are computed once more, also in a run that was finished. Batches follow
+    the rows of the set, and batch size and threads stay those of the beginning, so that any number
+    of `workers` (processes, each with `threads` CPU threads) writes the same bytes.
+
+    Raises `ChoiceError`, `InputError`, `ModelError`, or `ResultError` when `out` holds something
+    else or a run of another configuration.
+    """
+    if workers < 1:
+        raise ChoiceError(f"workers is {workers}: expected at least 1")
+    task = task.set_up(classifier, images)
+    config = _configure(task, classifier, images, workers, Path(out) if resume else None)
+    with open_run(out, task.kind, config, resume=resume, overwrite=overwrite) as run:
+        done = run.finished_parts()
+        missing = _missing(done, images.count, config.batch)
+        if run.is_finished and missing == [] and not verify(run.folder):
+            result: Result = load(run.folder, task.kind)
+            return result
+        before = sum(done.values())
+        progress(before, images.count, before)
+        job = _PassJob(task, classifier, images, config.batch)
+        for part in compute(job, missing, workers=workers, threads=config.threads):
+            run.write_part(part)
+            done[part.number] = part.images
+            progress(sum(done.values()), images.count, before)
+        _check_counted(images, sum(done.values()))
+        result = task.summarize(run.read_parts(sorted(done)), config, images)
+        run.finish(result)
+    return result
+
+
+@dataclass(frozen=True)
+class _PassJob:
+    """Batches by number to parts."""
+
+    task: Task[Any]
+    classifier: Classifier
+    images: ImageSet
+    size: int
+
+    def set_up(self) -> Callable[[Iterable[int]], Iterator[Part]]:
+        """See `Job`."""
+        return self._parts
+
+    def _parts(self, numbers: Iterable[int]) -> Iterator[Part]:
+        for batch in self._batches(numbers):
+            yield self.task.process(self.classifier, batch)
+
+    def _batches(self, numbers: Iterable[int]) -> Iterator[Batch]:
+        """The batches of these numbers; those that follow each other are read ahead."""
+        numbers = iter(numbers)
+        number = next(numbers, None)
+        while number is not None:
+            ahead = read_batches(
+                self.images, self.classifier.framing, self.size, start=number,
+                channels=self.classifier.channels, rgb_only=self.task.settings.rgb_only,
+            )  # fmt: skip
+            for batch in ahead:
+                yield batch
+                number = next(numbers, None)
+                if number != batch.number + 1:
+                    break
+            else:
+                return
+
+
+def _configure(
+    task: Task[Any], classifier: Classifier, images: ImageSet, workers: int, kept: Path | None
+) -> RunConfig:
+    """Everything that decides the parts; what the settings leave open is as in a run `kept`."""
+    settings = task.settings
+    before = None
+    if kept is not None and kind_in(kept) == task.kind:
+        before = read_config(kept, task.kind, RunConfig)
+    if before is not None:
+        batch, threads = before.batch, before.threads
+    else:
+        batch, threads = images_at_a_time(classifier), _threads(workers)
+    return RunConfig(
+        settings={**settings.plain(), "batch": None, "threads": None},
+        batch=settings.batch or batch,
+        threads=settings.threads or threads,
+        split=images.split,
+        rows=images.count,
+        labels=images.labels,
+        files=images.fingerprint(),
+        facts=dict(task.facts()),
+        model=model_facts(classifier),
+        versions={**versions(), **dict(_reader_versions())},
+    )
+
+
+def _threads(workers: int) -> int:
+    """The CPU threads of one worker: PyTorch's own, or its share of the cores."""
+    if workers == 1:
+        return torch.get_num_threads()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, (cores or 1) // workers)
+
+
+def _reader_versions() -> Iterator[tuple[str, str]]:
+    for name in _READERS:
+        try:
+            yield name, version(name)
+        except PackageNotFoundError:
+            continue
+
+
+def _missing(done: dict[int, int], rows: int | None, size: int) -> Iterable[int]:
+    """The numbers of batches without a part; endless where only reading tells how many."""
+    if rows is not None:
+        return [number for number in range(-(-rows // size)) if number not in done]
+    ends = [number for number, images in done.items() if images < size]
+    numbers = range(max(ends) + 1) if ends else count()
+    found = (number for number in numbers if number not in done)
+    return list(found) if ends else found
+
+
+def _check_counted(images: ImageSet, covered: int) -> None:
+    """Raise `InputError` unless every image that is listed was measured or left out."""
+    if images.count is not None and covered != images.count:
+        raise InputError(
+            f"{images.source}: {images.count} images are listed, {covered} were read: the data "
+            "changed meanwhile; begin once more (--force)"
+        )

@@ -1,0 +1,95 @@
+"""Numbers in any process give the same results; killed workers are replaced; nobody is orphaned."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import count
+from pathlib import Path
+
+import pytest
+import torch
+
+from chiaroscuro.errors import ChoiceError, InputError, ModelError
+from chiaroscuro.passes import compute
+from tests.passes.toy import Squares
+
+ORPHANS = """
+import sys, time
+from chiaroscuro.passes import compute
+from tests.passes.toy import Squares
+if __name__ == "__main__":
+    for result in compute(Squares(), range(10**9), workers=2):
+        print(result[2], flush=True)
+"""
+
+
+def test_one_process_and_several_give_the_same():
+    alone = [result[:2] for result in compute(Squares(), range(9))]
+    assert alone == [(n, n * n) for n in range(9)]
+    before = torch.get_num_threads()
+    shared = list(compute(Squares(), range(9), workers=2, threads=1))
+    assert sorted(result[:2] for result in shared) == alone
+    assert os.getpid() not in {result[2] for result in shared}
+    assert {result[3] for result in shared} == {1}
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_work_ends_where_nothing_is_behind_a_number(workers):
+    found = compute(Squares(last=6), count(), workers=workers)
+    assert sorted(result[0] for result in found) == list(range(7))
+
+
+def test_a_killed_worker_is_replaced_and_its_number_computed(tmp_path):
+    job = Squares(killed=(3,), once=str(tmp_path / "killed"))
+    assert sorted(r[0] for r in compute(job, range(5), workers=2)) == list(range(5))
+    assert (tmp_path / "killed").exists()
+
+
+def test_a_number_that_always_kills_is_one_clear_error():
+    with pytest.raises(ModelError, match="ended 3 times at batch 1, the last by signal 9"):
+        list(compute(Squares(killed=(1,)), range(3), workers=1 + 1))
+
+
+def test_errors_come_out_as_they_were_raised():
+    for workers in (1, 2):
+        with pytest.raises(InputError, match="1 is unlucky"):
+            list(compute(Squares(fails=(1,)), range(3), workers=workers))
+
+
+def test_what_cannot_be_sent_is_one_line():
+    job = Squares()
+    object.__setattr__(job, "once", lambda: None)
+    with pytest.raises(ModelError, match=r"cannot be sent to worker processes .*workers=1"):
+        list(compute(job, range(3), workers=2))
+    with pytest.raises(ChoiceError, match="workers is 0"):
+        list(compute(job, range(3), workers=0))
+
+
+def test_workers_end_with_a_killed_parent(tmp_path):
+    script = tmp_path / "orphans.py"
+    script.write_text(ORPHANS)
+    root = str(Path(__file__).parents[2])
+    surroundings = {**os.environ, "PYTHONPATH": f"{root}/src:{root}"}
+    parent = subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=surroundings
+    )
+    workers = set()
+    while len(workers) < 2:
+        workers.add(int(parent.stdout.readline()))
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    parent.stdout.close()
+    until = time.monotonic() + 20
+    while any(_is_running(worker) for worker in workers) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(_is_running(worker) for worker in workers)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
