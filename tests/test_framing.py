@@ -3,6 +3,8 @@
 The photos are noise, so that one pixel off or another resampling would show.
 """
 
+import resource
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision import transforms
 
-from chiaroscuro import ChoiceError
+from chiaroscuro import ChoiceError, ImageError
 from chiaroscuro.images import CropBox, Framing, Photo, frame
 from chiaroscuro.images.photos import photo_from_image
 
@@ -226,7 +228,62 @@ def test_any_photo_gets_the_asked_shape_in_range(
     assert inside or fit == "pad"
 
 
+# Pages wider than their data
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
+@pytest.mark.parametrize("height_width", [(20, 200), (200, 20), (7, 90)])
+def test_a_photo_that_scales_too_large_is_scaled_where_it_is_seen(
+    height_width, interpolation, monkeypatch
+):
+    photo, framing = noise(*height_width), Framing((32, 32), (40, 40), "crop", interpolation)
+    expected, box = frame(photo, framing)
+    monkeypatch.setattr("chiaroscuro.images.framing.MAX_PIXELS", 32 * 32)
+    pixels, same = frame(photo, framing)
+    assert (pixels.shape, same) == (expected.shape, box)
+    # Pillow may scale rows before columns; overshoots of the first are cut off at 0 and 255.
+    tolerance = {"nearest": 0, "bilinear": 1.01 / 255, "bicubic": 0.06}[interpolation]
+    assert np.abs(pixels - expected).max() <= tolerance
+
+
+@pytest.mark.parametrize("size", [(100_000, 2), (2, 100_000)])
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_a_needle_of_a_photo_takes_little_memory(size, fit):
+    photo = photo_from_image(Image.new("RGB", size, (255, 0, 0)))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    pixels, _ = frame(photo, Framing((224, 224), (256, 256), fit))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # KiB
+    assert pixels.shape == (3, 224, 224)
+    assert pixels[0, 112, 112] == 1 and pixels[1, 112, 112] == 0
+
+
+@pytest.mark.parametrize("name", ["size", "canvas"])
+def test_a_framing_of_too_many_pixels_is_refused(name):
+    sides = {"size": (8, 8), name: (10_000, 10_000)}
+    with pytest.raises(ChoiceError, match=f"{name} is 10000 x 10000: expected at most 89,478,485"):
+        Framing(**sides)
+
+
+def test_a_failure_while_scaling_is_one_line(monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError
+
+    photo = noise(20, 30)
+    monkeypatch.setattr(Image.Image, "resize", fail)
+    with pytest.raises(ImageError, match="image: broken or truncated picture \\(MemoryError\\)"):
+        frame(photo, Framing((8, 8)))
+
+
 # Choices that make no framing
+
+
+@pytest.mark.parametrize(
+    "size", [(np.int64(8), 9.0), [8, 9], np.array([8, 9]), torch.tensor([8, 9])], ids=repr
+)
+def test_sides_are_numbers_of_any_library(size):
+    framing = Framing(size, canvas=size)
+    assert framing == Framing((8, 9), (8, 9))
+    assert all(type(side) is int for side in (*framing.size, *framing.canvas))
 
 
 def test_an_unknown_fit_lists_the_known_ones():
@@ -240,9 +297,11 @@ def test_an_unknown_interpolation_lists_the_known_ones():
         Framing((8, 8), interpolation="cubic")
 
 
-@pytest.mark.parametrize("size", [(0, 8), (8, -1), (8,), (3, 8, 8), ()])
+@pytest.mark.parametrize(
+    "size", [(0, 8), (8, -1), (8,), (3, 8, 8), (), 8, "88", (8.5, 9)], ids=repr
+)
 def test_a_size_that_is_not_two_sides_is_refused(size):
-    with pytest.raises(ChoiceError, match=r"size is \(.*\): expected \(height, width\) in pixels"):
+    with pytest.raises(ChoiceError, match=r"size is .*: expected (\(height, width\) in pixels|a )"):
         Framing(size)
 
 

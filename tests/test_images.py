@@ -5,6 +5,8 @@ Every file is made here with Pillow, or by hand where Pillow would not write it.
 
 import hashlib
 import io
+import logging
+import os
 import struct
 import warnings
 import zlib
@@ -12,10 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile, PngImagePlugin
 
 from chiaroscuro import ImageError
 from chiaroscuro.images import (
+    FORMATS,
+    SUFFIXES,
     check_array,
     find_photos,
     frame,
@@ -41,14 +45,13 @@ def encoded(image, kind, **options):
     return buffer.getvalue()
 
 
+def chunk(kind, data):
+    """A chunk of a PNG."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
 def png(width, height, depth, color, rows):
     """A PNG by hand: its claimed size, bits a channel, color type and rows as they are."""
-
-    def chunk(kind, data):
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
     header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
@@ -131,7 +134,9 @@ def test_the_pixel_limit_does_not_depend_on_pillows_own(monkeypatch):
 
 
 def test_a_folder_without_photos_says_what_was_looked_for(tmp_path):
-    with pytest.raises(ImageError, match=r"a folder without photos \(looked for \.avif, \.bmp"):
+    with pytest.raises(
+        ImageError, match=r"a folder without photos \(looked for \.apng, \.avif, \.bmp"
+    ):
         open_photo(tmp_path)
 
 
@@ -143,6 +148,161 @@ def test_a_file_that_cannot_be_opened_gives_the_systems_reason(tmp_path, monkeyp
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(ImageError, match=r"locked\.png: cannot be read \(Permission denied\)"):
         open_photo(path)
+
+
+@pytest.mark.parametrize("kind", ["EPS", "DDS", "ICO", "TGA", "PDF", "XBM"])
+def test_formats_outside_of_the_list_are_not_opened(tmp_path, kind, monkeypatch):
+    image = Image.new("1" if kind == "XBM" else "RGB", (8, 8))
+    path = saved(tmp_path, "photo.png", encoded(image, kind))
+    with pytest.raises(ImageError, match=r"photo\.png: not a picture in a format that is"):
+        open_photo(path)
+
+
+@pytest.mark.parametrize("suffix", sorted(SUFFIXES - {".mpo", ".j2k"}))
+def test_every_suffix_that_is_listed_is_read(tmp_path, suffix):
+    (kind,) = (kind for kind, suffixes in FORMATS.items() if suffix in suffixes)
+    path = saved(tmp_path, f"photo{suffix}", encoded(Image.new("RGB", (8, 6), RED), kind))
+    assert find_photos([tmp_path]) == [path]
+    assert np.abs(np.subtract(pixel(open_photo(path), 4, 3), RED)).max() <= 3
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("no memory for planes"), TypeError("x"), NotImplementedError("y"),
+     MemoryError(), RecursionError("deep"), KeyError(3), ZeroDivisionError("z")],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+def test_whatever_a_decoder_raises_is_one_line_and_the_log_has_the_trace(
+    error, monkeypatch, caplog
+):
+    def fail(self):
+        raise error
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+    with (
+        caplog.at_level(logging.DEBUG, "chiaroscuro"),
+        pytest.raises(ImageError, match="odd: broken or truncated picture") as caught,
+    ):
+        decode_photo(encoded(noise(4, 4), "JPEG"), "odd")
+    assert "\n" not in str(caught.value)
+    assert caught.value.__cause__ is error
+    (record,) = caplog.records
+    assert (record.levelname, record.exc_info[1]) == ("DEBUG", error)
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "WEBP", "TIFF", "JPEG2000", "PPM", "PNG", "GIF", "BMP"])
+def test_damage_anywhere_is_read_or_refused(kind):
+    data = bytearray(encoded(noise(24, 20), kind))
+    rng = np.random.default_rng(0)
+    for place in rng.integers(0, len(data), 80).tolist():
+        damaged = data.copy()
+        damaged[place] ^= int(rng.integers(1, 256))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                decode_photo(bytes(damaged), "damaged")
+            except ImageError as error:
+                assert str(error).startswith("damaged: ")  # noqa: PT017
+
+
+def test_only_regular_files_are_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "round.png").symlink_to(tmp_path / "round.png")
+    reasons = {}
+    for path in find_photos([tmp_path]):
+        with pytest.raises(ImageError) as caught:
+            open_photo(path)
+        reasons[path.name] = str(caught.value).partition(".png: ")[2]
+    assert reasons == {
+        "gone.png": "no such file",
+        "pipe.png": "not a regular file",
+        "round.png": "cannot be read (Too many levels of symbolic links)",
+        "zero.png": "not a regular file",
+    }
+    with pytest.raises(ImageError, match=r"cannot be read \(embedded null byte\)"):
+        open_photo("a\0b.png")
+
+
+def test_a_file_too_large_to_be_a_photo_is_not_read(tmp_path):
+    with (tmp_path / "huge.png").open("wb") as file:
+        file.truncate(2**30 + 1)
+    with pytest.raises(ImageError, match="huge.png: 1,073,741,825 bytes, expected at most 1,073"):
+        open_photo(tmp_path / "huge.png")
+
+
+def test_a_name_that_is_no_utf8_is_carried_as_text(tmp_path):
+    name = os.fsdecode(b"bad\xff\x1b.png")
+    path = saved(tmp_path, name, encoded(noise(4, 4), "PNG"))
+    assert find_photos([tmp_path]) == [path]
+    photo = open_photo(path)
+    assert photo.source == f"{tmp_path}/bad\\udcff\\x1b.png"
+    assert not photo.is_file  # that text opens no file
+    path.write_bytes(b"")
+    with pytest.raises(ImageError) as caught:
+        open_photo(path)
+    assert str(caught.value).encode().isascii()
+
+
+# Metadata
+
+
+def with_chunks(*chunks, exif=None):
+    data = encoded(noise(4, 6), "PNG", **({"exif": exif} if exif else {}))
+    return data[:33] + b"".join(chunk(kind, body) for kind, body in chunks) + data[33:]
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        (b"zTXt", b"Comment\0\0" + zlib.compress(b"x" * 1_500_000)),
+        (b"iTXt", b"Comment\0\1\0\0\0" + zlib.compress(b"x" * 1_500_000)),
+        (b"iCCP", b"profile\0\0" + zlib.compress(bytes(1_200_000))),
+        (b"iCCP", b"profile\0\7" + zlib.compress(b"x")),
+        (b"pHYs", b"\0"),
+        (b"tEXt", b"x" * 1_500_000),
+    ],
+    ids=["zTXt", "iTXt", "iCCP", "method", "pHYs", "tEXt"],
+)
+def test_metadata_does_not_decide_whether_a_png_is_read(extra):
+    before = PngImagePlugin.MAX_TEXT_CHUNK, ImageFile.LOAD_TRUNCATED_IMAGES
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = with_chunks(extra, exif=exif)
+    photo = decode_photo(data, "x")
+    assert np.array_equal(np.asarray(photo.image), np.rot90(np.asarray(noise(4, 6)), -1))
+    assert photo.notes == ("turned upright by its EXIF mark",)
+    assert photo.sha256 == hashlib.sha256(data).hexdigest()
+    assert before == (PngImagePlugin.MAX_TEXT_CHUNK, ImageFile.LOAD_TRUNCATED_IMAGES)
+
+
+def test_a_chunk_with_a_wrong_checksum_decides_only_where_it_holds_pixels():
+    data = with_chunks((b"tEXt", b"Comment\0hello"))
+    assert decode_photo(data.replace(b"hello", b"HELLO"), "x").image.size == (6, 4)
+    place = data.index(b"IDAT") + 8
+    with pytest.raises(ImageError, match="x: "):
+        decode_photo(data[:place] + bytes([data[place] ^ 255]) + data[place + 1 :], "x")
+
+
+def test_transparency_and_frames_outlive_the_metadata():
+    frames = [Image.new("RGB", (20, 20), color) for color in (RED, BLUE)]
+    data = encoded(frames[0], "PNG", save_all=True, append_images=frames[1:])
+    text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"x" * 1_500_000))
+    assert decode_photo(data[:33] + text + data[33:], "x").notes == ("first of 2 frames",)
+    image = Image.new("P", (4, 4), 0)
+    image.putpalette([*RED, *LIME])
+    data = encoded(image, "PNG", transparency=0)
+    assert pixel(decode_photo(data[:33] + text + data[33:], "x")) == (255, 255, 255)
+
+
+def test_a_damaged_orientation_leaves_a_photo_as_it_lies(monkeypatch):
+    def fail(self):
+        raise struct.error("unpack requires 8 bytes")
+
+    monkeypatch.setattr(Image.Image, "getexif", fail)
+    photo = photo_from_image(noise(4, 6))
+    assert (photo.image.size, photo.notes) == ((6, 4), ())
 
 
 # What reading changes
@@ -205,6 +365,24 @@ def test_sixteen_bit_gray_keeps_values_finer_than_eight_bits():
     assert np.array_equal(np.asarray(photo.image), (values / 65535).astype(np.float32))
     pixels, _ = frame(photo, Framing())
     assert np.array_equal(pixels, np.repeat((values / 65535).astype(np.float32)[None], 3, axis=0))
+
+
+@pytest.mark.parametrize(
+    ("values", "top", "said"),
+    [
+        ([0, 4095, 1000], 4095, ", values up to 4095 scaled by 4095"),
+        ([0, 256, 3000], 4095, ", values up to 3000 scaled by 4095"),
+        ([0, 255, 7], 255, ", values up to 255 scaled by 255"),
+        ([0, 4096, 7], 65535, ""),
+        ([0, 0, 0], 65535, ""),
+    ],
+)
+def test_gray_of_12_or_8_bits_in_a_16_bit_file_is_scaled_by_its_range(values, top, said):
+    array = np.array([values] * 2, np.uint16)
+    for kind in ("PNG", "TIFF"):
+        photo = decode_photo(encoded(Image.fromarray(array), kind), "deep")
+        assert np.array_equal(np.asarray(photo.image), (array / top).astype(np.float32))
+        assert photo.notes == (f"more than 8 bits, read as gray{said}",)
 
 
 def test_float_gray_is_taken_as_it_is_and_clipped():
@@ -500,3 +678,52 @@ def test_figures_of_saved_explanations_are_no_photos(tmp_path):
         Image.new("RGB", (4, 4)).save(tmp_path / name)
     (tmp_path / "out/photo/explanation.json").write_text("{}")
     assert find_photos([tmp_path]) == [tmp_path / "other/figure.png", tmp_path / "photo.png"]
+
+
+def test_folders_of_results_are_passed_over_with_all_below(tmp_path):
+    figure = "out/run/rows/deep/figure.png"
+    for name in ("photo.png", figure, ".hidden/a.png", ".b.png", "album/c.jfif"):
+        saved(tmp_path, name, encoded(noise(4, 4), "PNG"))
+    listed = [tmp_path / "album/c.jfif", tmp_path / "photo.png"]
+    assert find_photos([tmp_path]) == [listed[0], tmp_path / figure, listed[1]]
+    saved(tmp_path, "out/run/chiaroscuro-model.json", b'{"schema": "chiaroscuro-model/1"}')
+    assert find_photos([tmp_path]) == find_photos([f"{tmp_path}/**/*"]) == listed
+    assert find_photos([tmp_path / figure, f"{tmp_path}/out/run/rows/*/*.png"]) == [
+        tmp_path / figure
+    ]
+
+
+def test_the_order_is_the_same_from_everywhere(tmp_path, monkeypatch):
+    for name in ("b/2.png", "b/10.png", "a.png", "b.png", "c/1.png"):
+        saved(tmp_path, name, b"x")
+    names = [Path(name) for name in ("a.png", "b/10.png", "b/2.png", "b.png", "c/1.png")]
+    assert find_photos([tmp_path]) == [tmp_path / name for name in names]
+    monkeypatch.chdir(tmp_path)
+    assert find_photos(["."]) == find_photos(["**/*.png"]) == names
+    assert find_photos(["*"]) == names  # folders among the matches are searched too
+
+
+def test_linked_folders_are_searched_and_loops_end(tmp_path):
+    saved(tmp_path, "real/a.png", b"x")
+    (tmp_path / "album").mkdir()
+    (tmp_path / "album/link").symlink_to(tmp_path / "real")
+    (tmp_path / "real/up").symlink_to(tmp_path)
+    assert find_photos([tmp_path / "album"])[0] == tmp_path / "album/link/a.png"
+    found = [path.resolve() for path in find_photos([tmp_path])]
+    assert set(found) == {(tmp_path / "real/a.png").resolve()}
+
+
+def test_an_unreadable_folder_is_listed_and_opening_it_says_why(tmp_path, monkeypatch):
+    for name in ("a/1.png", "locked/2.png"):
+        saved(tmp_path, name, b"x")
+    plain = os.scandir
+
+    def refuse(place):
+        if Path(place).name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return plain(place)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert find_photos([tmp_path]) == [tmp_path / "a/1.png", tmp_path / "locked"]
+    with pytest.raises(ImageError, match=r"locked: cannot be read \(Permission denied\)"):
+        open_photo(tmp_path / "locked")

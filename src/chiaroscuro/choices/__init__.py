@@ -39,6 +39,7 @@ from chiaroscuro.choices.options import method_name, settings_from, takes
 from chiaroscuro.choices.pictures import (
     FITS,
     INTERPOLATIONS,
+    MAX_PIXELS,
     SCALES,
     SMOOTHING,
     Fit,
@@ -81,6 +82,7 @@ __all__ = [
     "FITS",
     "INTERPOLATIONS",
     "MAPS",
+    "MAX_PIXELS",
     "MEASURED_MAPS",
     "METHODS",
     "NORMALIZATIONS",

@@ -12,21 +12,14 @@ from numpy.typing import NDArray
 
 from chiaroscuro.data.images import ImageRow, ImageSet
 from chiaroscuro.errors import ImageError
-from chiaroscuro.images import Framing, decode_photo, frame
+from chiaroscuro.images import Framing, decode_photo, frame, read_file
+from chiaroscuro.results import LeftOut
 
 WORKERS = 2
 _PER_TASK = 16
 """Rows that one worker takes at a time; one by one, handing over costs more than decoding."""
 _AHEAD = 2
 """Batches that are decoded while one is computed with."""
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """An image that could not be used, and why."""
-
-    id: str
-    reason: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,15 +82,13 @@ def _decode_all(
 
 def _decode(row: ImageRow, framing: Framing, channels: int, rgb_only: bool) -> _Decoded:
     try:
-        data = row.data if isinstance(row.data, bytes) else row.data.read_bytes()
+        data = row.data if isinstance(row.data, bytes) else read_file(row.data, row.id)
         photo = decode_photo(data, row.id)
+        if rgb_only and photo.mode != "RGB":
+            return LeftOut(row.id, f"left out: mode {photo.mode}, not RGB")
+        return frame(photo, framing, channels)[0]
     except ImageError as error:
         return LeftOut(row.id, str(error).removeprefix(f"{row.id}: "))
-    except OSError as error:
-        return LeftOut(row.id, f"cannot be read ({error.strerror})")
-    if rgb_only and photo.mode != "RGB":
-        return LeftOut(row.id, f"left out: mode {photo.mode}, not RGB")
-    return frame(photo, framing, channels)[0]
 
 
 def _collect(number: int, block: list[ImageRow], decoded: list[_Decoded]) -> Batch:

@@ -1,29 +1,42 @@
 """File or array to float32 pixels in [0, 1], and where on the photo they lie."""
 
-from chiaroscuro.choices import Framing
+from chiaroscuro.choices import MAX_PIXELS, Framing
 from chiaroscuro.images.arrays import check_array, gray, to_uint8
+from chiaroscuro.images.finding import Search, find_photos, search_folder
 from chiaroscuro.images.framing import frame
 from chiaroscuro.images.photos import (
-    MAX_PIXELS,
+    FORMATS,
+    SUFFIXES,
     Photo,
     decode_photo,
-    find_photos,
+    image_errors,
+    open_image,
     open_photo,
     packaged_photo,
+    photo_from_image,
+    read_file,
 )
-from chiaroscuro.results.facts import CropBox
+from chiaroscuro.results import CropBox
 
 __all__ = [
+    "FORMATS",
     "MAX_PIXELS",
+    "SUFFIXES",
     "CropBox",
     "Framing",
     "Photo",
+    "Search",
     "check_array",
     "decode_photo",
     "find_photos",
     "frame",
     "gray",
+    "image_errors",
+    "open_image",
     "open_photo",
     "packaged_photo",
+    "photo_from_image",
+    "read_file",
+    "search_folder",
     "to_uint8",
 ]

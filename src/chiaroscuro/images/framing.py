@@ -4,17 +4,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from chiaroscuro.choices import Framing
-from chiaroscuro.images.photos import Photo
-from chiaroscuro.results.facts import CropBox
+from chiaroscuro.choices import MAX_PIXELS, Framing
+from chiaroscuro.images.photos import Photo, image_errors
+from chiaroscuro.results import CropBox
 
 PAD_VALUE = 0.5
+Size = tuple[int, int]
+Window = tuple[int, int, int, int]
 
 
 def frame(photo: Photo, framing: Framing, channels: int = 3) -> tuple[NDArray[np.float32], CropBox]:
     """The pixels (C, H, W) in [0, 1] that a network with this framing sees, and where they lie.
 
-    Resizing is Pillow's, on the photo's own bit depth, as torchvision and timm do it.
+    Resizing is Pillow's, on the photo's own bit depth, as torchvision and timm do it. Raises
+    `ImageError` where it fails.
 
     >>> picture = Image.new("RGB", (40, 20), "white")
     >>> pixels, box = frame(Photo(picture, "white", ""), Framing(size=(10, 10)))
@@ -22,56 +25,68 @@ def frame(photo: Photo, framing: Framing, channels: int = 3) -> tuple[NDArray[np
     ((3, 10, 10), (10.0, 30.0))
     """
     image = photo.image
+    scaled, window = _layout(image.size, framing)
+    with image_errors(photo.source):
+        pixels = _to_pixels(_cut(image, scaled, window, framing), channels, window, scaled)
+    left, top, right, bottom = window
+    across, down = image.width / scaled[0], image.height / scaled[1]
+    box = (left * across, top * down, right * across, bottom * down)
+    return pixels, CropBox(*box, image.width, image.height)
+
+
+def _layout(photo: Size, framing: Framing) -> tuple[Size, Window]:
+    """The size (width, height) of the scaled photo and the window (left, top, right, bottom)."""
     if framing.size is None:
-        window = (0, 0, image.width, image.height)
-        scaled = image
-    else:
-        scaled, window = _scale(image, framing)
-    return _to_pixels(scaled.crop(window), channels, window, scaled.size), _box(
-        image, scaled, window
-    )
-
-
-def _scale(image: Image.Image, framing: Framing) -> tuple[Image.Image, tuple[int, int, int, int]]:
-    """The resized photo and the window (left, top, right, bottom) to cut from it."""
-    assert framing.size is not None
+        return photo, (0, 0, *photo)
     height, width = framing.size
     if framing.fit == "stretch":
         down, across = framing.canvas or framing.size
-        new = (across, down)
+        scaled = (across, down)
     else:
-        new = _scaled_sides(image, framing)
-    resample = Image.Resampling[framing.interpolation.upper()]
-    scaled = image if new == image.size else image.resize(new, resample)
-    left, top = round((new[0] - width) / 2), round((new[1] - height) / 2)
+        scaled = _scaled_sides(photo, framing.size, framing)
+    left, top = round((scaled[0] - width) / 2), round((scaled[1] - height) / 2)
     return scaled, (left, top, left + width, top + height)
 
 
-def _scaled_sides(image: Image.Image, framing: Framing) -> tuple[int, int]:
+def _scaled_sides(photo: Size, size: Size, framing: Framing) -> Size:
     """Width and height after scaling with the aspect kept: covering (crop) or inside (pad)."""
-    assert framing.size is not None
     crop = framing.fit == "crop"
-    height, width = (framing.canvas or framing.size) if crop else framing.size
+    height, width = (framing.canvas or size) if crop else size
     if crop and height != width:  # timm's rule; torchvision's below knows square sizes only
-        ratio = min(image.height / height, image.width / width)
-        return round(image.width / ratio), round(image.height / ratio)
-    by_width = width * image.height, height * image.width
+        ratio = min(photo[1] / height, photo[0] / width)
+        return round(photo[0] / ratio), round(photo[1] / ratio)
+    by_width = width * photo[1], height * photo[0]
     fits_width = by_width[0] >= by_width[1] if crop else by_width[0] <= by_width[1]
     if fits_width:
-        return width, max(1, width * image.height // image.width)
-    return max(1, height * image.width // image.height), height
+        return width, max(1, width * photo[1] // photo[0])
+    return max(1, height * photo[0] // photo[1]), height
+
+
+def _cut(image: Image.Image, scaled: Size, window: Window, framing: Framing) -> Image.Image:
+    """The window of the scaled photo; of a photo that gets too large, nothing else is scaled."""
+    resample = Image.Resampling[framing.interpolation.upper()]
+    if scaled == image.size:
+        return image.crop(window)
+    if scaled[0] * scaled[1] <= MAX_PIXELS:
+        return image.resize(scaled, resample).crop(window)
+    left, top, right, bottom = window
+    across, down = image.width / scaled[0], image.height / scaled[1]
+    ends = min(right * across, image.width), min(bottom * down, image.height)
+    box = (left * across, top * down, *ends)
+    return image.resize((right - left, bottom - top), resample, box)
 
 
 def _to_pixels(
-    cut: Image.Image, channels: int, window: tuple[int, int, int, int], scaled: tuple[int, int]
+    cut: Image.Image, channels: int, window: Window, scaled: Size
 ) -> NDArray[np.float32]:
     if cut.mode == "F":
         gray = np.clip(np.asarray(cut, np.float32), 0, 1)
         pixels = np.repeat(gray[None], channels, axis=0)
     else:
         picture = cut.convert("L") if channels == 1 else cut
-        array = np.asarray(picture, np.float32).reshape(cut.height, cut.width, channels)
-        pixels = np.ascontiguousarray(array.transpose(2, 0, 1)) / np.float32(255)
+        array = np.asarray(picture).reshape(cut.height, cut.width, channels)
+        pixels = array.transpose(2, 0, 1).astype(np.float32, order="C")
+        pixels /= np.float32(255)
     left, top, right, bottom = window
     width, height = scaled
     pixels[:, : max(0, -top)] = PAD_VALUE
@@ -79,11 +94,3 @@ def _to_pixels(
     pixels[:, pixels.shape[1] - max(0, bottom - height) :] = PAD_VALUE
     pixels[:, :, pixels.shape[2] - max(0, right - width) :] = PAD_VALUE
     return pixels
-
-
-def _box(image: Image.Image, scaled: Image.Image, window: tuple[int, int, int, int]) -> CropBox:
-    across, down = image.width / scaled.width, image.height / scaled.height
-    left, top, right, bottom = window
-    return CropBox(
-        left * across, top * down, right * across, bottom * down, image.width, image.height
-    )

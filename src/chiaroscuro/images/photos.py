@@ -1,34 +1,58 @@
 """A photo file, upright and in RGB, with what had to be done to read it."""
 
-import glob
 import hashlib
 import io
-import struct
+import logging
+import os
+import stat
 import threading
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from chiaroscuro.choices import EXPLANATION_FILE, WHAT_IF_FILE
-from chiaroscuro.errors import ImageError, MissingImageError
+from chiaroscuro.choices import MAX_PIXELS
+from chiaroscuro.errors import ImageError, MissingImageError, first_line, printable
 
-MAX_PIXELS = 89_478_485
-"""Larger files are refused as decompression bombs (Pillow's own warning level)."""
+MAX_BYTES = 1 << 30
+"""Larger files are refused unread; no picture of `MAX_PIXELS` needs as many."""
 MIN_SIDE = 2
-SUFFIXES = frozenset(
-    {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp", ".avif"}
-)
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
-"""What Pillow raises for files that begin well and do not go on so."""
+FORMATS = {
+    "AVIF": (".avif",),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "JPEG2000": (".jp2", ".j2k"),
+    "PNG": (".png", ".apng"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+}
+"""Formats that are opened, by Pillow's name, and the suffixes of their files."""
+SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+_LOG = logging.getLogger("chiaroscuro")
 _OPENING = threading.Lock()
-_TURNED = range(2, 9)
-"""The EXIF orientations that turn or mirror; other values, such as 0, mean nothing."""
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""By EXIF orientation; 1 is upright, and other values mean nothing."""
 _DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
+_DEEP_RANGES = (2**8 - 1, 2**12 - 1, 2**16 - 1)
+"""Largest values of what files of 16 bits hold."""
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_NEEDED = (b"tRNS", b"eXIf", b"acTL", b"fcTL", b"fdAT")
+"""Optional chunks that decide pixels, orientation or the number of frames."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,49 +76,55 @@ def open_photo(path: str | Path) -> Photo:
     """Read a photo file: upright by its EXIF mark, alpha on white, the first frame of several.
 
     Raises `ImageError` for a file that is missing, empty, not a picture, truncated, under 2 px a
-    side, or over `MAX_PIXELS`.
+    side, over `MAX_PIXELS`, or that a decoder fails on in any way.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise ImageError(
-            f"{path}: a folder without photos (looked for {', '.join(sorted(SUFFIXES))})"
-        )
+    source = printable(path)
+    photo = decode_photo(read_file(Path(path), source), source)
+    return replace(photo, is_file=source == str(path))
+
+
+def read_file(path: Path, source: str) -> bytes:
+    """The bytes of a regular file; `source` names it in the `ImageError` of any other."""
     try:
-        data = path.read_bytes()
+        about = path.stat()
+        if stat.S_ISDIR(about.st_mode):
+            os.scandir(path).close()  # an unreadable folder says so
+            reason = f"a folder without photos (looked for {', '.join(sorted(SUFFIXES))})"
+        elif not stat.S_ISREG(about.st_mode):
+            reason = "not a regular file"
+        elif about.st_size > MAX_BYTES:
+            reason = f"{about.st_size:,} bytes, expected at most {MAX_BYTES:,}"
+        else:
+            return path.read_bytes()
     except FileNotFoundError:
-        raise MissingImageError(f"{path}: no such file") from None
+        raise MissingImageError(f"{source}: no such file") from None
     except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
-    return replace(decode_photo(data, str(path)), is_file=True)
+        reason = f"cannot be read ({error.strerror or error})"
+    except (ValueError, MemoryError) as error:
+        reason = f"cannot be read ({first_line(error)})"
+    raise ImageError(f"{source}: {reason}")
 
 
 def decode_photo(data: bytes, source: str) -> Photo:
     """`open_photo` for bytes already read; `source` names them in errors and results."""
     if not data:
         raise ImageError(f"{source}: the file is empty (0 bytes)")
-    try:
-        image = _open(data)
-        _check_size(image, source)
-        mode = image.mode
-        upright, notes = _normalize(image)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ImageError(
-            f"{source}: over {MAX_PIXELS:,} pixels, refused as a decompression bomb; scale it down"
-        ) from None
-    except UnidentifiedImageError:
-        raise ImageError(f"{source}: not a picture in a format that Pillow reads") from None
-    except _BROKEN as error:
-        raise ImageError(f"{source}: broken or truncated picture ({error})") from error
-    return Photo(upright, source, hashlib.sha256(data).hexdigest(), notes, mode=mode)
+    with image_errors(source):
+        try:
+            image, mode, notes = _read(data, source)
+        except Exception:
+            lean = _without_metadata(data)
+            if len(lean) == len(data):
+                raise
+            image, mode, notes = _read(lean, source)
+    return Photo(image, source, hashlib.sha256(data).hexdigest(), notes, mode=mode)
 
 
 def photo_from_image(image: Image.Image, source: str = "image") -> Photo:
     """A Pillow image as a `Photo`: a copy, so the caller's image stays as it is."""
     _check_size(image, source)
-    try:
+    with image_errors(source):
         upright, notes = _normalize(image.copy())
-    except _BROKEN as error:
-        raise ImageError(f"{source}: broken or truncated picture ({error})") from error
     return Photo(upright, source, hashlib.sha256(upright.tobytes()).hexdigest(), notes)
 
 
@@ -103,45 +133,69 @@ def packaged_photo(name: str) -> Path:
     return Path(str(resources.files("chiaroscuro") / "photos" / f"{name}.png"))
 
 
-def find_photos(sources: Iterable[str | Path]) -> list[Path]:
-    """Files, folders (searched whole, by suffix) and globs as a list of files, each in order.
+@contextmanager
+def image_errors(source: str) -> Iterator[None]:
+    """Inside, whatever goes wrong with an image becomes one `ImageError`; the log has the trace."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise _too_large(source) from None
+    except UnidentifiedImageError:
+        raise ImageError(
+            f"{source}: not a picture in a format that is read ({', '.join(FORMATS)})"
+        ) from None
+    except Exception as error:  # decoders raise anything
+        _LOG.debug("%s", source, exc_info=True)
+        reason = printable(first_line(error))
+        raise ImageError(f"{source}: broken or truncated picture ({reason})") from error
 
-    Pictures of saved explanations inside a folder are passed over.
 
-    A source without any photo is kept as it is, so that opening it says what is wrong.
+def open_image(data: bytes, source: str) -> Image.Image:
+    """The header of one of `FORMATS`, its size checked.
+
+    Warning filters belong to the whole process, so threads take turns here.
     """
-    found: list[Path] = []
-    for source in sources:
-        path = Path(source)
-        if path.is_dir():
-            matches = [file for file in path.rglob("*") if _is_photo(file)]
-        elif not path.exists() and glob.has_magic(str(source)):
-            matches = [Path(p) for p in glob.glob(str(source), recursive=True) if Path(p).is_file()]
-        else:
-            matches = [path]
-        found += sorted(matches) or [path]
-    return list(dict.fromkeys(found))
-
-
-def _is_photo(file: Path) -> bool:
-    """Whether a file in a searched folder is a photo, and not a figure that we drew."""
-    ours = any((file.parent / marker).is_file() for marker in (EXPLANATION_FILE, WHAT_IF_FILE))
-    return file.suffix.lower() in SUFFIXES and file.is_file() and not ours
-
-
-def _open(data: bytes) -> Image.Image:
-    """The image's header. Warning filters are the whole process's, so threads take turns here."""
     with _OPENING, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        return Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data), formats=tuple(FORMATS))
+    _check_size(image, source)
+    return image
+
+
+def _read(data: bytes, source: str) -> tuple[Image.Image, str, tuple[str, ...]]:
+    image = open_image(data, source)
+    mode = image.mode
+    upright, notes = _normalize(image)
+    return upright, mode, notes
+
+
+def _without_metadata(data: bytes) -> bytes:
+    """A PNG without text, profiles and the like, which may be damaged or larger than is read."""
+    if not data.startswith(_PNG):
+        return data
+    kept, place = [_PNG], len(_PNG)
+    while place < len(data):
+        end = place + 12 + int.from_bytes(data[place : place + 4], "big")
+        kind = data[place + 4 : place + 8]
+        if kind[:1].isupper() or kind in _PNG_NEEDED:
+            kept.append(data[place:end])
+        place = end
+    return b"".join(kept)
+
+
+def _too_large(source: str) -> ImageError:
+    return ImageError(
+        f"{source}: over {MAX_PIXELS:,} pixels, refused as a decompression bomb; scale it down"
+    )
 
 
 def _check_size(image: Image.Image, source: str) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise ImageError(
-            f"{source}: over {MAX_PIXELS:,} pixels, refused as a decompression bomb; scale it down"
-        )
+        raise _too_large(source)
     if min(width, height) < MIN_SIDE:
         raise ImageError(
             f"{source}: {width}x{height} pixels, too small to explain; "
@@ -156,29 +210,41 @@ def _normalize(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         notes.append(f"first of {frames} frames")
-    if image.getexif().get(0x0112) in _TURNED:
+    turn = _turn(image)
+    if turn is not None:
         notes.append("turned upright by its EXIF mark")
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode in _DEEP_MODES:
-        gray, note = _deep_gray(upright)
+        image = image.transpose(turn)
+    if image.mode in _DEEP_MODES:
+        gray, note = _deep_gray(image)
         return gray, (*notes, note)
     if deep_color:
         notes.append("16 bits a channel, read as 8")
-    if upright.has_transparency_data:
+    if image.has_transparency_data:
         notes.append("alpha laid on white")
-        layer = upright.convert("RGBA")
-        upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    elif upright.mode not in ("RGB", "L", "1", "P"):
-        notes.append(f"converted from {upright.mode}")
-    return upright.convert("RGB"), tuple(notes)
+        layer = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    elif image.mode not in ("RGB", "L", "1", "P"):
+        notes.append(f"converted from {image.mode}")
+    return image.convert("RGB"), tuple(notes)
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    try:
+        return _TURNS.get(image.getexif().get(0x0112, 1))
+    except Exception:  # a damaged EXIF block says nothing
+        return None
 
 
 def _deep_gray(image: Image.Image) -> tuple[Image.Image, str]:
-    """16-bit and 32-bit gray values scaled to [0, 1], floats taken as they are; what was done."""
+    """Gray values of 8, 12 or 16 bits scaled to [0, 1], floats taken as they are; what was done."""
     values = np.asarray(image, dtype=np.float64)
-    top = 1 if image.mode == "F" else 65535
-    scaled = np.clip(np.nan_to_num(values / top), 0, 1)
     note = "more than 8 bits, read as gray"
+    top, highest = 1, values.max()
+    if image.mode != "F":
+        top = next((top for top in _DEEP_RANGES if 0 < highest <= top), _DEEP_RANGES[-1])
+    if 1 < top < _DEEP_RANGES[-1]:
+        note += f", values up to {highest:.0f} scaled by {top}"
+    scaled = np.clip(np.nan_to_num(values / top), 0, 1)
     if not np.array_equal(scaled, values / top):
         note += f", values outside 0..{top} clipped"
     return Image.fromarray(scaled.astype(np.float32), mode="F"), note
