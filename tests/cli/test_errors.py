@@ -86,7 +86,7 @@ def broken_photo(path, kind):
     ("kind", "message"),
     [
         ("missing", "z.jpg: no such file"),
-        ("text", "z.jpg: not a picture in a format that Pillow reads"),
+        ("text", "z.jpg: not a picture in a format that is read"),
         ("truncated", "z.jpg: broken or truncated picture"),
         ("empty", "z.jpg: the file is empty (0 bytes)"),
         ("tiny", "z.jpg: 1x1 pixels, too small to explain; expected at least 2 a side"),
@@ -110,7 +110,7 @@ def test_a_folder_without_photos_is_one_line(explain, tmp_path):
     (tmp_path / "empty").mkdir()
     code, _, err = explain(tmp_path / "empty")
     assert code == 1
-    assert_one_line(err, "empty: a folder without photos (looked for .avif")
+    assert_one_line(err, "empty: a folder without photos (looked for .apng")
 
 
 def test_an_unknown_option_is_a_usage_error(run):
