@@ -128,7 +128,7 @@ def _operations(step: Step, cotangents: Cotangents) -> int:
 
 
 def best_rates() -> dict[str, Any]:
-    """Operations per second of good convolutions there and back, and bytes per second of a copy."""
+    """Operations per second of convolutions, forward and backward; bytes per second of a copy."""
     from chiaroscuro.allocator import tune_allocator
 
     tune_allocator()
@@ -150,16 +150,16 @@ def _convolution(
     gradient = torch.rand(images, out, side, side).contiguous(memory_format=layout)
     operations = 2 * images * out * channels * kernel**2 * side**2
 
-    def there() -> Tensor:
+    def forward() -> Tensor:
         return nn.functional.conv2d(x, weight, padding=kernel // 2)
 
-    def back() -> Tensor:
+    def backward() -> Tensor:
         found, _, _ = torch.ops.aten.convolution_backward(
             gradient, x, weight, None, [1, 1], pad, [1, 1], False, [0, 0], 1, [True, False, False]
         )
         return torch.as_tensor(found)
 
-    return [(way.__name__, operations / _least_seconds(way)) for way in (there, back)]
+    return [(way.__name__, operations / _least_seconds(way)) for way in (forward, backward)]
 
 
 def _least_seconds(call: Any) -> float:
