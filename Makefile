@@ -34,7 +34,7 @@ mutants: $(READY_DEV)  ## break listed lines one by one; each must turn the suit
 	$(BIN)/python -m tools.mutants
 
 docs: $(READY_DOCS)  ## the documentation as a site in site/
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf $(VENV) site chiaroscuro-out benchmarks/out
@@ -51,6 +51,7 @@ $(READY_DEV): $(READY) requirements-dev.txt
 	$(INSTALLER) install --quiet -c constraints.txt -r requirements-dev.txt -e '.[hf,train,adapters]'
 	touch $@
 
-$(READY_DOCS): $(READY)
-	$(INSTALLER) install --quiet -c constraints.txt -e '.[docs]'
+# The site is built from the source, which is read and not imported: no torch is installed for it.
+$(READY_DOCS): pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALLER) install --quiet -c constraints.txt $$($(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['docs'])")
 	touch $@
