@@ -117,7 +117,7 @@ def test_the_how_to_of_a_map_works(toy, monkeypatch):
     """Its rows pasted where it says so and its lines at run time: one map, the oracle's."""
     for table in (choices.MAPS, maps.MAPS):
         monkeypatch.setitem(table, "runner", None)  # so that the row is gone afterwards
-    listing, row, oracle, snippet = snippets("docs/how-to/add-a-map.md", "python")
+    snippet, listing, row, oracle = snippets("docs/how-to/add-a-map.md", "python")
     exec(snippet, {})
     (listed,) = re.findall(r"^ +(MapChoice\(.*\)),$", listing, re.MULTILINE)
     assert eval(listed, {**vars(choices)}) == choices.MAPS["runner"]
