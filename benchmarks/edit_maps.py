@@ -38,7 +38,7 @@ from chiaroscuro.choices import PAPER_FRACTIONS, PAPER_MAPS
 from chiaroscuro.data import read_batches
 from chiaroscuro.edits import filled, image_seeds, tie_priority
 from chiaroscuro.maps import Question
-from chiaroscuro.metrics import deletion_curves
+from chiaroscuro.metrics import curves_by_fill
 from chiaroscuro.metrics.intervals import BootstrapMeans
 
 FILLS = ("black", "white")
@@ -195,10 +195,10 @@ def _kept(work: Work, fill: str, make: MakeMaps) -> dict[str, NDArray[np.bool_]]
     parts: dict[str, list[NDArray[np.bool_]]] = {}
     for pixels, target in work.batches():
         maps = make(work.classifier, pixels, target, fill)
-        curves = deletion_curves(
-            work.classifier, pixels, maps, fill, work.fractions, ["matched"],
+        curves = curves_by_fill(
+            work.classifier, pixels, maps, [fill], work.fractions, ["matched"],
             target=target, controls=False,
-        )  # fmt: skip
+        )[fill]  # fmt: skip
         for name in maps:
             parts.setdefault(name, []).append(curves["matched", name].allegiance.numpy())
     return {name: np.concatenate(rows) for name, rows in parts.items()}

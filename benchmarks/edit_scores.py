@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 
 from chiaroscuro import Classifier, class_gradients, edit_map, saliency_maps
 from chiaroscuro.edits import matched_counts, pixel_order, pixel_rank, tie_priority
-from chiaroscuro.metrics import deletion_curves
+from chiaroscuro.metrics import curves_by_fill
 from chiaroscuro.metrics.intervals import BootstrapMeans
 
 FILL = "black"
@@ -66,18 +66,18 @@ def scores_of(classifier: Classifier, pixels: Tensor, target: Tensor) -> Found:
     given = {**maps, "random": tie_priority(pixels, 1).float().view_as(pixels[:, 0])}
     found = {}
     for fill in (FILL, *OTHER_FILLS):
-        curves = deletion_curves(
-            classifier, pixels, given, fill, SHARES, ["matched"], target=target
-        )
+        curves = curves_by_fill(
+            classifier, pixels, given, [fill], SHARES, ["matched"], target=target
+        )[fill]
         found[f"{fill}-deletion"] = {
             n: curves["matched", n].areas(by_range=True).numpy() for n in given
         }
     # From a map's lowest pixel on, deletion leaves its top: read backwards, it is insertion.
     most = tuple(sorted(round(1 - share, 2) for share in SHARES[1:]))
     for fill, title in ((FILL, "keep the top on black"), ("blur:0.2", "insertion into blur")):
-        curves = deletion_curves(
-            classifier, pixels, given, fill, (0.0, *most), ["matched"], target=target
-        )
+        curves = curves_by_fill(
+            classifier, pixels, given, [fill], (0.0, *most), ["matched"], target=target
+        )[fill]
         found[title] = {
             n: _over(curves["matched", f"inverted:{n}"].allegiance[:, 1:].double().numpy(), most)
             for n in given

@@ -1,5 +1,7 @@
 """Deletion curves: by hand, against a plain loop, and the identities they must keep."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,14 @@ from chiaroscuro import Classifier, class_gradients, saliency_maps
 from chiaroscuro.choices import PAPER_FRACTIONS, RANKING_MAPS
 from chiaroscuro.edits import filled
 from chiaroscuro.errors import ChoiceError, ImageError, InputError
-from chiaroscuro.metrics import DeletionCurve, deletion_curve, deletion_curves
+from chiaroscuro.metrics import (
+    DeletionCurve,
+    curves_by_fill,
+    deletion_curve,
+    linearity,
+    localization,
+    map_similarity,
+)
 from chiaroscuro.metrics.edited import Edit, predict_edits
 from tests.test_edits import published_mask
 from tests.toys import Linear, random_pixels, small_cnn
@@ -102,7 +111,7 @@ def test_each_distinct_edited_image_is_predicted_once():
     maps = dict(saliency_maps(class_gradients(toy, pixels)))
     maps["again"] = maps["active"] * 2
     counting.asked.clear()
-    deletion_curves(toy, pixels, maps, "black")
+    curves_by_fill(toy, pixels, maps, ["black"])
     assert len(set(counting.asked)) == len(counting.asked) < 4 * 13 * (6 + 13) - 300
     first = {bits(image) for image in pixels}
     assert first <= set(counting.asked)
@@ -179,7 +188,7 @@ def test_without_ties_the_protocols_agree():
     toy = Classifier(small_cnn().double())
     pixels = random_pixels(2, 3, 10, 10)
     values = torch.stack([torch.randperm(100).reshape(10, 10).double() + 1 for _ in range(2)])
-    both = deletion_curves(toy, pixels, {"map": values}, "mean", FRACTIONS)
+    both = curves_by_fill(toy, pixels, {"map": values}, ["mean"], FRACTIONS)["mean"]
     paper, matched = both["paper", "map"], both["matched", "map"]
     assert torch.equal(paper.logit, matched.logit)
     assert torch.equal(paper.removed, matched.removed)
@@ -191,9 +200,10 @@ def test_identities(seed, fill):
     toy = Classifier(small_cnn().double())
     pixels = random_pixels(4, 3, 9, 9, seed=seed)
     maps = {"map": random_pixels(4, 9, 9, seed=seed + 1)}
-    curves = deletion_curves(toy, pixels, maps, fill, FRACTIONS)
+    curves = curves_by_fill(toy, pixels, maps, [fill], FRACTIONS)[fill]
     shuffle = torch.randperm(4, generator=torch.Generator().manual_seed(seed))
-    moved = deletion_curves(toy, pixels[shuffle], {"map": maps["map"][shuffle]}, fill, FRACTIONS)
+    shuffled = {"map": maps["map"][shuffle]}
+    moved = curves_by_fill(toy, pixels[shuffle], shuffled, [fill], FRACTIONS)[fill]
     for key, curve in curves.items():
         assert curve.allegiance[:, 0].all()
         assert 0 <= curve.area() <= 0.75 + 1e-12
@@ -233,7 +243,7 @@ def test_every_ranking_map_can_be_deleted_by(name):
     toy = Classifier(small_cnn().double())
     pixels = random_pixels(2, 3, 12, 12)
     maps = saliency_maps(class_gradients(toy, pixels), [name])
-    curves = deletion_curves(toy, pixels, maps, "black")
+    curves = curves_by_fill(toy, pixels, maps, ["black"])["black"]
     assert all(np.isfinite(curve.area()) for curve in curves.values())
     assert ("matched", f"inverted:{name}") in curves
 
@@ -259,6 +269,49 @@ def test_other_input_is_refused_in_one_line():
         deletion_curve(toy, pixels, {}, "black")
     with pytest.raises(ImageError, match="pixels"):
         deletion_curve(toy, pixels + 1, torch.zeros(1, 9, 9), "black")
+    with pytest.raises(ImageError, match="with at least one image"):
+        deletion_curve(toy, pixels[:0], torch.zeros(0, 9, 9), "black")
+    with pytest.raises(InputError, match="map 'mine' holds values that are not finite"):
+        deletion_curve(toy, pixels, {"mine": torch.full((1, 9, 9), torch.nan)}, "black")
+    with pytest.raises(InputError, match=r"map 'map' has shape \(1, 9, 9\) and is float64"):
+        deletion_curve(toy, pixels, np.zeros((1, 9, 9)), "black")
+    with pytest.raises(ChoiceError, match="target 5 is out of range"):
+        deletion_curve(toy, pixels, torch.zeros(1, 9, 9), "black", target=5)
+    with pytest.raises(ChoiceError, match="seed is -1"):
+        deletion_curve(toy, pixels, torch.zeros(1, 9, 9), "black", seed=-1)
+
+
+@pytest.mark.parametrize("target", [3, np.int64(3), torch.tensor(3), [3, 3], np.array([3, 3])])
+def test_a_target_may_be_a_number_of_any_library(target):
+    toy, pixels = Classifier(small_cnn().double()), random_pixels(2, 3, 9, 9)
+    curve = deletion_curve(toy, pixels, pixels.amax(1), "black", [0, 0.5], target=target)
+    assert torch.equal(curve.logit[:, 0], toy(pixels)[:, 3])
+
+
+def test_a_constant_map_is_a_random_order_in_the_matched_protocol_and_nothing_in_the_papers():
+    toy, pixels = Classifier(small_cnn().double()), random_pixels(2, 3, 9, 9)
+    constant = {"constant": torch.full((2, 9, 9), 0.7)}
+    curves = curves_by_fill(toy, pixels, constant, ["black"], FRACTIONS)["black"]
+    assert curves["paper", "constant"].removed.sum() == 0
+    assert torch.equal(curves["matched", "constant"].logit, curves["matched", "random"].logit)
+
+
+def test_results_are_frozen_and_short_to_read():
+    toy, pixels = Classifier(small_cnn().double()), random_pixels(2, 3, 9, 9)
+    curve = deletion_curve(toy, pixels, pixels.amax(1), "black", [0, 0.5])
+    expected = f"DeletionCurve(2 images, 2 fractions from 0 to 0.5, area {curve.area():.3f})"
+    assert repr(curve) == expected
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        curve.logit = None
+    others = [
+        linearity(toy, pixels, filled(pixels, "black")),
+        map_similarity(pixels.amax(1), pixels.amin(1), pixels),
+        localization(pixels.amax(1), pixels.amax(1) > 0),
+        saliency_maps(class_gradients(toy, pixels)),
+    ]
+    assert all(len(repr(result)) < 200 and "tensor" not in repr(result) for result in others)
+    assert "actual_change=(2, 4, 5)" in repr(others[0])
+    assert "active (2, 9, 9)" in repr(others[3])
 
 
 def test_areas_by_hand():
@@ -268,3 +321,11 @@ def test_areas_by_hand():
     assert curve.areas().tolist() == pytest.approx([0.65, 0.2])
     assert curve.area() == pytest.approx(0.425)
     assert curve.area(by_range=True) == pytest.approx(0.425 / 0.9)
+
+
+def test_one_fraction_has_an_area_of_0_and_no_range():
+    nothing = torch.zeros(2, 1)
+    curve = DeletionCurve((0.5,), torch.ones(2, 1, dtype=torch.bool), *[nothing] * 4)
+    assert curve.area() == 0
+    with pytest.raises(InputError, match="one fraction has no range"):
+        curve.area(by_range=True)

@@ -13,8 +13,9 @@ from chiaroscuro.edits import (
     pixel_order,
     pixel_rank,
     tie_priority,
+    top_edit,
 )
-from chiaroscuro.errors import ChoiceError, InputError
+from chiaroscuro.errors import ChoiceError, ImageError, InputError
 from chiaroscuro.maps import scale
 from chiaroscuro.metrics.deletion import paper_counts
 from tests.toys import random_pixels
@@ -29,6 +30,7 @@ def published_mask(values: np.ndarray, fraction: float) -> np.ndarray:
     return scaled > threshold
 
 
+ROWS = torch.arange(4)[None]
 MAPS = {
     "dense": torch.rand(4, 32, 32, generator=torch.Generator().manual_seed(0)),
     "sparse": (torch.rand(4, 32, 32, generator=torch.Generator().manual_seed(1)) - 0.8).relu(),
@@ -158,10 +160,36 @@ def test_too_small_images_are_refused_as_the_index_runs_off():
     assert matched_counts(torch.rand(1, 2, 2), [0, 0.9]).tolist() == [[0, 4]]
 
 
-@pytest.mark.parametrize("fractions", [[], [0.1, 0.1], [0.2, 0.1], [-0.1, 0.5], [0, 1.0]])
+@pytest.mark.parametrize(
+    "fractions",
+    [
+        [], [0.1, 0.1], [0.2, 0.1], [-0.1, 0.5], [0, 1.0], [torch.nan], [0, torch.nan, 0.5], 0.5,
+        [torch.nan, 0.5], torch.tensor(0.5), np.array([0.5, 0.2]), None,
+    ],
+)  # fmt: skip
 def test_other_fractions_are_refused(fractions):
-    with pytest.raises(ChoiceError, match="expected rising numbers in"):
+    values = torch.rand(1, 4, 4)
+    for count in (matched_counts, paper_counts):
+        with pytest.raises(
+            ChoiceError, match=r"fractions are .*: expected rising numbers in \[0, 1"
+        ):
+            count(values, fractions)
+
+
+@pytest.mark.parametrize("fractions", [["a"], "0.5", [True], [[0.1]], [1j]])
+def test_fractions_that_are_no_numbers_are_refused(fractions):
+    with pytest.raises(ChoiceError, match="fractions is .*: expected a number"):
         matched_counts(torch.rand(1, 4, 4), fractions)
+
+
+@pytest.mark.parametrize(
+    "fractions",
+    [np.array([0, 0.25, 0.5], np.float32), torch.tensor([0, 0.25, 0.5]), (np.int64(0), 0.25, 0.5)],
+)
+def test_fractions_may_be_numbers_of_any_library(fractions):
+    assert matched_counts(torch.rand(1, 4, 4), fractions).tolist() == [[0, 4, 8]]
+    edited = top_edit(torch.ones(1, 1, 2, 2), torch.zeros(1, 1, 2, 2), ROWS, fractions[1])
+    assert edited.flatten().tolist() == [0, 1, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -169,6 +197,8 @@ def test_other_fractions_are_refused(fractions):
     [
         (torch.zeros(1, 3, 2, 2), "expected floats"),
         (torch.zeros(1, 2, 2, dtype=torch.long), "expected floats"),
+        (np.zeros((1, 2, 2)), "expected floats"),
+        (None, "expected floats"),
         (torch.tensor([[[0.0, torch.nan]]]), "not finite"),
         (torch.tensor([[[0.0, torch.inf]]]), "not finite"),
     ],
@@ -181,7 +211,7 @@ def test_maps_without_an_order_are_refused(values, message):
 
 
 @pytest.mark.parametrize("wrong", [torch.nan, torch.inf, -torch.inf])
-def test_one_value_that_is_not_finite_is_found_wherever_it_stands(wrong):
+def test_one_value_that_is_not_finite_is_refused_wherever_it_is(wrong):
     for place in (0, 517, 1023):
         values = MAPS["signed"].clone()
         values[2].view(-1)[place] = wrong
@@ -189,5 +219,34 @@ def test_one_value_that_is_not_finite_is_found_wherever_it_stands(wrong):
             pixel_order(values)
 
 
-def test_no_map_has_no_order():
-    assert pixel_order(torch.zeros(0, 2, 3)).shape == (0, 6)
+def test_an_empty_batch_has_empty_orders_and_counts():
+    empty = torch.zeros(0, 2, 3)
+    assert pixel_order(empty).shape == (0, 6)
+    assert matched_counts(empty, [0, 0.5]).shape == (0, 2)
+    assert paper_counts(empty, [0, 0.5]).shape == (0, 2)
+
+
+def test_a_priority_of_another_size_is_refused():
+    with pytest.raises(InputError, match=r"priority has shape \(1, 3\): expected .* = \(1, 4\)"):
+        pixel_order(torch.zeros(1, 2, 2), torch.arange(3)[None])
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        torch.zeros(0, 3, 2, 2), torch.zeros(3, 2, 2), torch.zeros(1, 3, 2, 2).long(),
+        torch.full((1, 3, 2, 2), torch.nan), torch.full((1, 3, 2, 2), 1.5),
+    ],
+)  # fmt: skip
+def test_ties_are_broken_for_images_in_0_and_1(pixels):
+    with pytest.raises(ImageError, match="pixels"):
+        tie_priority(pixels)
+
+
+def test_a_seed_is_a_whole_number_of_0_or_more():
+    pixels = random_pixels(1, 3, 4, 4)
+    for two in (np.int64(2), np.float32(2), torch.tensor(2)):
+        assert torch.equal(tie_priority(pixels, two), tie_priority(pixels, 2))
+    for seed in (-1, 0.5, "2", None):
+        with pytest.raises(ChoiceError, match="seed is"):
+            tie_priority(pixels, seed)

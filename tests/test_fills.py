@@ -1,32 +1,18 @@
 """Fills: what a pixel becomes, exactly."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chiaroscuro import choices
-from chiaroscuro.choices import Fill, parse_fill
+from chiaroscuro import Classifier, choices, deletion_curve, edit_map
+from chiaroscuro.choices import EvaluationSettings, Fill, parse_fill
 from chiaroscuro.edits import FILLS, filled
-from chiaroscuro.errors import ChoiceError
-from tests.toys import random_pixels
+from chiaroscuro.errors import ChoiceError, ImageError
+from tests.toys import random_pixels, small_cnn
 
 WORDS = ["black", "white", "mean", "blur", "blur:0.2", "noise", "brighter:0.25", "darker:0.25"]
-
-
-def test_both_tables_hold_the_same_names():
-    assert list(FILLS) == list(choices.FILLS)
-
-
-@pytest.mark.parametrize("word", WORDS)
-def test_every_fill_stays_in_range_and_leaves_the_pixels_alone(word):
-    pixels = random_pixels(3, 3, 8, 6, dtype=torch.float32)
-    before = pixels.clone()
-    changed = filled(pixels, word)
-    assert torch.equal(pixels, before)
-    assert changed.shape == pixels.shape and changed.dtype == pixels.dtype
-    assert changed.min() >= 0 and changed.max() <= 1
-    assert not torch.equal(changed, pixels)
 
 
 def test_constant_fills_by_hand():
@@ -92,6 +78,58 @@ def test_words_are_parsed_and_written_back(word, fill, text):
 def test_other_words_are_refused(word):
     with pytest.raises(ChoiceError, match="fill"):
         parse_fill(word)
+
+
+@pytest.mark.parametrize(
+    ("name", "amount"),
+    [("gray", None), ("black", 0.1), ("brighter", None), ("blur", 0), ("darker", 1.1),
+     ("blur", float("nan")), ("blur", "0.1"), ("blur", np.ones(2))],
+)  # fmt: skip
+def test_other_fills_are_refused(name, amount):
+    with pytest.raises(ChoiceError):
+        Fill(name, amount)
+
+
+@given(st.floats(0, 1, exclude_min=True))
+def test_a_fill_is_read_back_from_its_word(amount):
+    for name in ("blur", "brighter", "darker"):
+        assert parse_fill(str(Fill(name, amount))) == Fill(name, amount)
+
+
+def test_amounts_may_be_numbers_of_any_library():
+    for half in (np.float32(0.5), np.array(0.5), torch.tensor(0.5)):
+        assert Fill("blur", half) == Fill("blur", 0.5)
+        assert type(Fill("blur", half).amount) is float
+
+
+@pytest.mark.parametrize("fill", WORDS)
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        torch.zeros(0, 3, 4, 4), torch.zeros(3, 4, 4), torch.zeros(1, 3, 4, 4, dtype=torch.uint8),
+        torch.full((1, 3, 4, 4), torch.nan), torch.full((1, 3, 4, 4), 255.0),
+        np.zeros((1, 3, 4, 4)),
+    ],
+)  # fmt: skip
+def test_other_pixels_are_refused(fill, pixels):
+    with pytest.raises(ImageError, match="pixels"):
+        filled(pixels, fill)
+
+
+def test_a_new_fill_takes_two_rows(monkeypatch):
+    """One row for its words, one for its function: every part that takes fills then knows it."""
+    words = choices.FillChoice("the pixel's negative", "how far of the way", 1.0)
+    monkeypatch.setitem(choices.FILLS, "negative", words)
+    monkeypatch.setitem(FILLS, "negative", lambda x, amount, _: x + amount * (1 - 2 * x))
+    pixels, classifier = random_pixels(2, 3, 9, 9), Classifier(small_cnn().double())
+    assert torch.equal(filled(pixels, "negative"), 1 - pixels)
+    assert torch.equal(filled(pixels, "negative:0.5"), torch.full_like(pixels, 0.5))
+    edited = deletion_curve(classifier, pixels, pixels.amax(1), "negative", [0, 0.5], "matched")
+    given_ = deletion_curve(classifier, pixels, pixels.amax(1), "black", [0, 0.5], "matched")
+    assert torch.equal(edited.removed, given_.removed)
+    assert not torch.equal(edited.logit, given_.logit)
+    assert edit_map(classifier, pixels, "negative").shape == (2, 9, 9)
+    assert EvaluationSettings(data="photos", fills=["negative:0.5"]).fills == ("negative:0.5",)
 
 
 @given(st.floats(0.01, 1.0), st.integers(0, 5))

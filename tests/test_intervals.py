@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chiaroscuro.errors import ChoiceError, InputError
 from chiaroscuro.metrics.intervals import BootstrapMeans, SignFlips, holm, share_interval
 
 
@@ -81,3 +82,28 @@ def test_wilsons_interval():
     assert share_interval(0, 10)[0] == pytest.approx(0, abs=1e-12)
     assert share_interval(0, 10)[1] == pytest.approx(0.2775, abs=1e-4)
     assert share_interval(62, 100) == pytest.approx((0.5221, 0.7090), abs=1e-4)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_refused(wrong):
+    for statistic in (BootstrapMeans(2, 10, 0), SignFlips(2, 10, 0)):
+        with pytest.raises(InputError, match="rows hold values that are not finite"):
+            statistic.add(np.array([[0.0, 1.0], [wrong, 1.0]]))
+
+
+def test_a_mean_of_no_images_is_refused():
+    means = BootstrapMeans(1, 10, 0)
+    means.add(np.zeros((0, 1)))
+    with pytest.raises(InputError, match="no image is added"):
+        means.interval()
+    with pytest.raises(InputError, match="count is 0"):
+        share_interval(0, 0)
+
+
+@pytest.mark.parametrize("confidence", [0, 1, 7, -0.5, np.nan])
+def test_another_confidence_is_refused(confidence):
+    means = added(BootstrapMeans(1, 10, 0), np.ones((5, 1)), 5)
+    with pytest.raises(ChoiceError, match="confidence is .*: expected a number in"):
+        means.interval(confidence)
+    with pytest.raises(ChoiceError, match="confidence is"):
+        share_interval(1, 2, confidence)

@@ -1,4 +1,4 @@
-"""Foretold and real changes: by hand where they must agree, and where a kink parts them."""
+"""Predicted and actual changes: by hand where they agree, and where a kink separates them."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def row(*values):
     return torch.tensor(values, dtype=torch.float64).reshape(1, 1, 1, -1)
 
 
-def test_a_linear_network_keeps_every_promise():
+def test_the_prediction_is_exact_for_a_linear_network():
     weights = random_pixels(4, 3, 5, 5) - 0.5
     pixels, edited = random_pixels(3, 3, 5, 5, seed=1), random_pixels(3, 3, 5, 5, seed=2)
     found = linearity(Classifier(Linear(weights)), pixels, edited)
@@ -41,7 +41,7 @@ class Kinked(nn.Module):
         return torch.stack([(first - 0.5).relu() + second, torch.full_like(first, 0.2)], dim=1)
 
 
-def test_a_kink_parts_outcome_and_promise_by_hand():
+def test_a_kink_separates_prediction_and_actual_change_by_hand():
     kinked = Classifier(Kinked(), channels=1)
     # Both pixels go black: relu(0.9 - 0.5) + 0.1 = 0.5 falls to 0; first order says by 1.
     found = linearity(kinked, row(0.9, 0.1), row(0, 0), [0.25, 0.4, 0.5, 1])
@@ -69,7 +69,7 @@ def test_the_valid_step_ends_before_the_first_that_is_out():
     assert found.valid_step(target).tolist() == [0.1, 0.0]
 
 
-def test_on_the_flat_side_of_a_kink_a_promise_of_nothing_is_broken():
+def test_on_the_flat_side_of_a_kink_a_prediction_of_0_is_wrong():
     found = linearity(Classifier(Kinked(), channels=1), row(0.4, 0.1), row(0.9, 0.1), [0.1, 1])
     assert found.predicted_change[0].tolist() == [0, 0]
     assert found.actual_change[0, :, 0].tolist() == pytest.approx([0, 0.4])
@@ -79,10 +79,10 @@ def test_on_the_flat_side_of_a_kink_a_promise_of_nothing_is_broken():
     assert found.changed.tolist() == [1]  # the other pixel was 0.1 already
 
 
-def test_the_wrong_direction_is_never_kept():
-    told = torch.tensor([[1.0, 0.0]])
-    real = torch.tensor([[[-0.001, 0.0]]])
-    found = Linearity((1.0,), torch.zeros(1, 2), told, real, torch.tensor([1]))
+def test_the_wrong_direction_is_never_within_tolerance():
+    predicted = torch.tensor([[1.0, 0.0]])
+    actual = torch.tensor([[[-0.001, 0.0]]])
+    found = Linearity((1.0,), torch.zeros(1, 2), predicted, actual, torch.tensor([1]))
     assert not found.within_tolerance(torch.tensor([0]), tolerance=2.0).any()
 
 
@@ -106,7 +106,7 @@ def test_every_number_is_that_of_plain_calls():
     assert toy.module.training
 
 
-def test_small_steps_come_near_the_promise():
+def test_small_steps_come_near_the_prediction():
     toy = Classifier(small_cnn().double())
     pixels, edited = random_pixels(4, 3, 12, 12), random_pixels(4, 3, 12, 12, seed=9)
     gaps = [
@@ -118,7 +118,9 @@ def test_small_steps_come_near_the_promise():
     assert gaps[2] < 1e-9  # within a linear piece of the network
 
 
-@pytest.mark.parametrize("steps", [[], [0, 1], [0.5, 0.5], [1, 0.5], [0.5, 1.5], [-1]])
+@pytest.mark.parametrize(
+    "steps", [[], [0, 1], [0.5, 0.5], [1, 0.5], [0.5, 1.5], [-1], [torch.nan], 0.5]
+)
 def test_steps_rise_within_0_and_1(steps):
     toy = Classifier(small_cnn().double())
     pixels = random_pixels(1, 3, 9, 9)

@@ -1,5 +1,6 @@
 """The pointing game and the energy share: hand-made maps and regions, and chance."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -62,8 +63,8 @@ def test_random_maps_come_to_chance():
 @pytest.mark.parametrize(
     ("values", "regions", "message"),
     [
-        (torch.zeros(1, 2, 2), torch.ones(1, 2, 3, dtype=torch.bool), "expected floats and bool"),
-        (torch.zeros(1, 2, 2), torch.ones(1, 2, 2), "of torch.float32"),
+        (torch.zeros(1, 2, 2), torch.ones(1, 2, 3, dtype=torch.bool), "expected booleans"),
+        (torch.zeros(1, 2, 2), torch.ones(1, 2, 2), "are torch.float32"),
         (torch.full((1, 2, 2), torch.inf), torch.ones(1, 2, 2, dtype=torch.bool), "not finite"),
         (torch.zeros(1, 2, 2), torch.zeros(1, 2, 2, dtype=torch.bool), "a region is empty"),
     ],
@@ -73,6 +74,17 @@ def test_other_input_is_refused(values, regions, message):
         localization(values, regions)
 
 
-def test_a_negative_tolerance_is_refused():
-    with pytest.raises(ChoiceError, match="tolerance is -1"):
-        localization(single((0, 0)), region(0, 0), -1)
+@pytest.mark.parametrize("tolerance", [-1, 0.5, "1", torch.nan, torch.ones(2)])
+def test_another_tolerance_is_refused(tolerance):
+    with pytest.raises(ChoiceError, match="tolerance is"):
+        localization(single((0, 0)), region(0, 0), tolerance)
+
+
+@pytest.mark.parametrize("one", [np.int64(1), np.float32(1), torch.tensor(1), 1.0])
+def test_a_tolerance_may_be_a_number_of_any_library(one):
+    assert localization(single((0, 0)), region(1, 1), one).hit.item() == 1
+
+
+def test_class_indices_point_nowhere():
+    with pytest.raises(InputError, match=r"is torch.int64: expected floats \(B, H, W\)"):
+        localization(torch.zeros(1, 5, 5, dtype=torch.long), region(0, 0))

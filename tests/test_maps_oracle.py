@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from chiaroscuro import Classifier, class_gradients, saliency_maps
+from chiaroscuro.errors import InputError
+from chiaroscuro.maps import scale
 from tests.toys import Linear, Quadratic, random_pixels
 
 
@@ -209,11 +211,16 @@ def test_extreme_gradients_give_no_nan():
 
 
 def test_scaling_a_map_of_both_float_extremes():
-    from chiaroscuro.maps import scale
-
     top = torch.finfo(torch.float32).max
     made = scale(torch.tensor([[[-top, 0.0, top]]]), "printed")
     assert made[0, 0].tolist() == [0.0, 0.5, 1.0]
+
+
+@pytest.mark.parametrize("kind", ["magnitude", "signed", "printed"])
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf, -torch.inf])
+def test_a_map_that_is_not_finite_has_no_scale(kind, wrong):
+    with pytest.raises(InputError, match="not finite: it has no scale"):
+        scale(torch.tensor([[[0.0, 1.0]], [[wrong, 0.0]]]), kind)
 
 
 def test_reduce_none_keeps_channels():

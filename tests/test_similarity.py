@@ -1,4 +1,4 @@
-"""Likeness of maps: hand-computed ranks, chance levels, and identities."""
+"""Similarity of maps: hand-computed ranks, chance levels, and identities."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def test_spearman_is_its_definition(pairs):
     assert found == pytest.approx(naive_rho(a, b), abs=1e-12)
 
 
-def test_images_are_apart_and_any_rising_change_of_a_map_is_the_same_map():
+def test_images_are_independent_and_rising_functions_of_a_map_leave_rho():
     first, second = random_pixels(5, 6, 7, seed=1), random_pixels(5, 6, 7, seed=2)
     together = rank_correlation(first, second)
     alone = torch.cat([rank_correlation(first[[i]], second[[i]]) for i in range(5)])
@@ -80,7 +80,7 @@ def test_overlap_by_hand():
     assert top_overlap(row(4, 3, 2, 1), row(9, 8, 0, 0), pixels, 0.01).item() == 1
 
 
-def test_pixels_that_neither_map_tells_apart_overlap_as_chance_has_it():
+def test_pixels_tied_in_both_maps_overlap_at_chance_level():
     pixels = random_pixels(200, 1, 16, 16)
     empty = torch.zeros(200, 16, 16)
     found = map_similarity(empty, empty, pixels, share=0.25)
@@ -102,18 +102,33 @@ def test_sparse_maps_share_no_more_than_their_support():
 
 
 @pytest.mark.parametrize(
-    ("first", "second"),
+    ("first", "second", "message"),
     [
-        (torch.zeros(1, 2, 2), torch.zeros(1, 2, 3)),
-        (torch.zeros(4), torch.zeros(4)),
-        (torch.zeros(1, 2, 2), torch.full((1, 2, 2), torch.nan)),
+        (torch.zeros(1, 2, 2), torch.zeros(1, 2, 3), "expected two of the same images"),
+        (torch.zeros(4), torch.zeros(4), "first map has shape"),
+        (torch.zeros(1, 2, 2), torch.zeros(1, 2, 2, dtype=torch.long), "second map .* torch.int64"),
+        (torch.zeros(1, 2, 2), torch.full((1, 2, 2), torch.nan), "second map .* not finite"),
     ],
 )
-def test_other_maps_are_refused(first, second):
-    with pytest.raises(InputError, match="expected two finite maps"):
-        rank_correlation(first, second)
+def test_other_maps_are_refused(first, second, message):
+    for measure in (rank_correlation, lambda a, b: map_similarity(a, b, random_pixels(1, 3, 2, 2))):
+        with pytest.raises(InputError, match=message):
+            measure(first, second)
 
 
-def test_another_share_is_refused():
-    with pytest.raises(ChoiceError, match="share is 0"):
-        top_overlap(row(1, 2), row(1, 2), random_pixels(1, 3, 1, 2), 0)
+def test_pixels_of_another_size_are_refused():
+    for pixels in (random_pixels(1, 3, 2, 1), random_pixels(2, 3, 1, 2), random_pixels(1, 2)):
+        with pytest.raises(InputError, match="pixels have shape"):
+            top_overlap(row(1, 2), row(1, 2), pixels)
+
+
+@pytest.mark.parametrize("share", [0, -0.1, 1.1, torch.nan, "half", True])
+def test_another_share_is_refused(share):
+    with pytest.raises(ChoiceError, match="share is"):
+        top_overlap(row(1, 2), row(1, 2), random_pixels(1, 3, 1, 2), share)
+
+
+@pytest.mark.parametrize("half", [np.float32(0.5), torch.tensor(0.5), np.array(0.5)])
+def test_a_share_may_be_a_number_of_any_library(half):
+    pixels = random_pixels(1, 3, 1, 4)
+    assert top_overlap(row(4, 3, 2, 1), row(4, 1, 2, 3), pixels, half).item() == 0.5

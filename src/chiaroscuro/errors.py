@@ -19,9 +19,11 @@ command line catches `ChiaroscuroError` alone and prints it as one line. A messa
 wrong, what came, what was expected and what to do.
 """
 
+import dataclasses
 import difflib
 import re
 from collections.abc import Iterable
+from typing import Any
 
 
 class ChiaroscuroError(Exception):
@@ -105,6 +107,16 @@ def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its type where it has none."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def brief(value: Any) -> str:
+    """A dataclass as one line, arrays by their shapes: the `repr` of results that hold arrays."""
+    shapes = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    shown = (
+        f"{name}={tuple(one.shape) if hasattr(one, 'shape') else repr(one)}"
+        for name, one in shapes.items()
+    )
+    return f"{type(value).__name__}({', '.join(shown)})"
 
 
 def printable(text: object) -> str:

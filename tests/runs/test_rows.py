@@ -11,7 +11,7 @@ from chiaroscuro.data import load_images, read_batches
 from chiaroscuro.edits import filled
 from chiaroscuro.errors import ChoiceError, InputError, ResultError
 from chiaroscuro.gradients import Method
-from chiaroscuro.metrics import deletion_curves
+from chiaroscuro.metrics import curves_by_fill
 from chiaroscuro.runs import EvaluationSettings, evaluate
 from chiaroscuro.runs.accuracy import match_classes
 from tests.pictures import BROKEN, class_rows, encoded, picture, write_classes, write_parquet
@@ -30,7 +30,9 @@ def test_rows_are_what_single_calls_give(data, tmp_path):
     found = class_gradients(toy, pixels)
     maps = saliency_maps(found, PAPER_MAPS)
     for fill in ("black", "white"):
-        for (protocol, name), curve in deletion_curves(toy, pixels, maps, fill, seed=3).items():
+        for (protocol, name), curve in curves_by_fill(toy, pixels, maps, [fill], seed=3)[
+            fill
+        ].items():
             for b, id_ in enumerate(batch.ids):
                 row = by_key[id_, protocol, name, fill]
                 assert row["allegiance"] == curve.allegiance[b].tolist()
@@ -58,7 +60,7 @@ def test_rows_by_another_method_and_contrast(data, tmp_path):
     method = Method("smoothgrad", points=3, seed=3)
     found = class_gradients(toy, pixels, rivals="softmax", method=method)
     maps = saliency_maps(found, ["active"])
-    curves = deletion_curves(toy, pixels, maps, "black", seed=3)
+    curves = curves_by_fill(toy, pixels, maps, ["black"], seed=3)["black"]
     for b, id_ in enumerate(batch.ids):
         curve = curves["matched", "active"]
         assert rows[id_]["logit"] == pytest.approx(curve.logit[b].tolist(), abs=1e-4)
@@ -112,7 +114,9 @@ def test_edit_maps_are_made_for_each_fill(data, tmp_path):
             name: edit_map(toy, pixels, changed, name, generator=torch.Generator().manual_seed(3))
             for name in chosen[1:]
         }
-        for (protocol, name), curve in deletion_curves(toy, pixels, maps, fill, seed=3).items():
+        for (protocol, name), curve in curves_by_fill(toy, pixels, maps, [fill], seed=3)[
+            fill
+        ].items():
             for b, id_ in enumerate(batch.ids):
                 found = rows[id_, protocol, name, fill]["probability"]
                 assert found == pytest.approx(curve.probability[b].tolist(), abs=1e-5)

@@ -1,13 +1,13 @@
 """The order in which a what-if takes an image's pixels."""
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from chiaroscuro.choices import EDIT_MAPS, ORDERS, RANDOM, EditMethod, RivalRule, check_names
+from chiaroscuro.choices import EDIT_MAPS, ORDERS, RANDOM, RivalRule, check_names
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.edits import pixel_order, tie_priority
 from chiaroscuro.errors import ChoiceError, InputError
@@ -84,8 +84,7 @@ def pixels_in_order(
     if rule.map == RANDOM:
         return priority, target
     source = torch.Generator().manual_seed(rule.seed)
-    method = cast(EditMethod, rule.map)
-    values = edit_map(classifier, pixels, changed, method, target=target, generator=source)
+    values = edit_map(classifier, pixels, changed, rule.map, target=target, generator=source)
     return pixel_order(values, priority), target
 
 

@@ -7,7 +7,6 @@ Kind = Literal["magnitude", "signed", "class", "printed"]
 Helps = Literal["either", "brighter", "darker"]
 Normalize = Literal["none", "minmax"]
 Reduce = Literal["max", "none"]
-EditMethod = Literal["expected-effect", "partial-edit"]
 
 NORMALIZATIONS: tuple[str, ...] = ("none", "minmax")
 REDUCTIONS: tuple[str, ...] = ("max", "none")
@@ -65,19 +64,19 @@ RANKING_MAPS: tuple[str, ...] = tuple(
 )
 """The maps that order pixels: neither classes nor the degenerate printed forms."""
 RANDOM = "random"
-"""The order of pixels that knows nothing: the control beside every map."""
+"""A random order of pixels: the control for every map."""
 
 EDIT_MAPS: dict[str, MapChoice] = {
     choice.name: choice
     for choice in (
         MapChoice(
             "expected-effect",
-            "what the class loses, to first order, when this pixel alone is changed so",
+            "what the class loses, to first order, when this pixel alone is changed",
             "signed",
         ),
         MapChoice(
             "partial-edit",
-            "what the class loses when this pixel is changed so among others that are",
+            "what the class loses when this pixel is changed along with others",
             "signed",
         ),
     )

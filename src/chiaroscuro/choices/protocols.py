@@ -1,4 +1,4 @@
-"""How many pixels are changed, and what counts as a promise kept."""
+"""How many pixels are changed, and how exact a linear prediction must be."""
 
 from typing import Literal
 
@@ -12,6 +12,6 @@ PAPER_FRACTIONS: tuple[float, ...] = (
 WHAT_IF_FRACTION = 0.05
 """The share of pixels that a what-if changes."""
 WHAT_IF_STEPS: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0)
-"""How far of the way to the changed image a what-if over many images looks."""
+"""The steps towards the changed image at which a what-if over many images compares changes."""
 WHAT_IF_TOLERANCE = 0.25
-"""A promise is kept while the real change differs from it by at most this share of it."""
+"""A prediction is right if the actual change differs by at most this share of it."""

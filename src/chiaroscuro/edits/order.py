@@ -1,32 +1,34 @@
-"""Maps to pixel orders, orders to masks, masks to edited images."""
+"""Pixel orders of maps, counts of pixels to edit, and edited images."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from chiaroscuro.choices import as_float
 from chiaroscuro.edits.fills import image_seeds
 from chiaroscuro.errors import ChoiceError, InputError
 
 
 def tie_priority(pixels: Tensor, seed: int = 0) -> Tensor:
-    """A random order of each image's H W pixels (B, N): it breaks ties, and it is the control.
+    """A random order of each image's N = H W pixels, (B, N): it breaks ties, and is the control.
 
     Drawn from `seed` and the image's own values, so an image gets the same one in any batch.
+    Raises `ChoiceError` for a negative seed, `ImageError` for other pixels.
     """
     count = pixels.shape[-2] * pixels.shape[-1]
-    drawn = [np.random.default_rng(own).permutation(count) for own in image_seeds(pixels, seed)]
-    return torch.from_numpy(np.stack(drawn)).to(pixels.device)
+    orders = [np.random.default_rng(own).permutation(count) for own in image_seeds(pixels, seed)]
+    return torch.from_numpy(np.stack(orders)).to(pixels.device)
 
 
 def pixel_order(values: Tensor, priority: Tensor | None = None) -> Tensor:
     """Each image's pixels from the map's highest value to its lowest: flat indices (B, N).
 
-    `values` is a map (B, H, W). Ties keep the order of `priority` (B, N), a permutation such as
-    `tie_priority` draws; without one, the order of rows and columns. Raises `InputError` for
-    another shape, or values that are not finite.
+    `values` is a map (B, H, W), N = H W. Ties keep the order of `priority` (B, N), a permutation
+    such as `tie_priority` draws; without one, the order of rows and columns. A constant map is one
+    tie. Raises `InputError` for another shape, or values that are not finite.
 
     >>> pixel_order(torch.tensor([[[1.0, 3.0], [3.0, 2.0]]]))
     tensor([[1, 2, 3, 0]])
@@ -37,18 +39,22 @@ def pixel_order(values: Tensor, priority: Tensor | None = None) -> Tensor:
     flat = values.flatten(1)
     if priority is None:
         return _falling_order(flat)
+    if priority.shape != flat.shape:
+        raise InputError(
+            f"priority has shape {tuple(priority.shape)}: expected (B, H W) = {tuple(flat.shape)}"
+        )
     return priority.gather(1, _falling_order(flat.gather(1, priority)))
 
 
 def _falling_order(values: Tensor) -> Tensor:
     """`values.argsort(1, descending=True, stable=True)` of finite floats (B, N).
 
-    On the CPU each value and its place make one integer: sorting those keeps ties in their order,
-    and NumPy sorts integers in a fraction of the time of a stable argsort.
+    On the CPU each value and its position make one integer: sorting those keeps ties in order, and
+    NumPy sorts integers in a fraction of the time of a stable argsort.
     """
     if values.device.type != "cpu" or values.dtype == torch.float64:
         return values.argsort(dim=1, descending=True, stable=True)
-    # Taken from 0, falling values rise, and 0.0 and -0.0 become the same bits.
+    # Subtracted from 0, falling values rise, and 0.0 and -0.0 become the same bits.
     bits = (0 - values.detach().float().numpy()).view(np.int32)
     # The bits of a negative float, read as an integer, fall as it rises.
     rising = np.where(bits < 0, bits ^ 0x7FFFFFFF, bits).astype(np.int64)
@@ -58,52 +64,64 @@ def _falling_order(values: Tensor) -> Tensor:
 
 
 def pixel_rank(order: Tensor) -> Tensor:
-    """The place of each pixel in its order (B, N): the inverse permutation."""
-    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
-    return torch.empty_like(order).scatter_(1, order, places)
+    """The rank of each pixel in its order (B, N): the inverse permutation."""
+    ranks = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    return torch.empty_like(order).scatter_(1, order, ranks)
 
 
-def check_fractions(fractions: Sequence[float]) -> tuple[float, ...]:
-    """Fractions as a tuple; raises `ChoiceError` unless they rise from 0 or more to below 1."""
-    chosen = tuple(map(float, fractions))
-    rising = all(a < b for a, b in pairwise(chosen))
-    if not chosen or not rising or not 0 <= chosen[0] <= chosen[-1] < 1:
-        raise ChoiceError(f"fractions are {list(fractions)}: expected rising numbers in [0, 1)")
+def check_map(values: Tensor, name: str = "map") -> None:
+    """Raises `InputError` unless a map is finite floats (B, H, W)."""
+    if not isinstance(values, Tensor) or values.ndim != 3 or not values.is_floating_point():
+        shape, kind = tuple(getattr(values, "shape", ())), getattr(values, "dtype", type(values))
+        raise InputError(f"{name} has shape {shape} and is {kind}: expected floats (B, H, W)")
+    # The extremes of a map with a NaN are NaN; testing every value takes seven times as long.
+    if values.numel() and not torch.stack(values.aminmax()).isfinite().all():
+        raise InputError(f"{name} holds values that are not finite: its pixels have no order")
+
+
+def rising_numbers(name: str, values: Iterable[float], within: str) -> tuple[float, ...]:
+    """Numbers as a tuple; raises `ChoiceError` unless they rise `within` "[0, 1)" or "(0, 1]"."""
+    try:
+        chosen = tuple(as_float(name, value) for value in values)
+    except TypeError:
+        chosen = ()
+    from_zero, to_one = within[0] == "[", within[-1] == "]"
+    rises = all(a < b for a, b in pairwise(chosen)) and chosen
+    low, high = (chosen[0], chosen[-1]) if rises else (-1.0, -1.0)
+    if not (low > 0 or (from_zero and low == 0)) or not (high < 1 or (to_one and high == 1)):
+        raise ChoiceError(f"{name} are {values}: expected rising numbers in {within}")
     return chosen
 
 
+def check_fractions(fractions: Iterable[float]) -> tuple[float, ...]:
+    """Fractions as a tuple; raises `ChoiceError` unless they rise within [0, 1)."""
+    return rising_numbers("fractions", fractions, "[0, 1)")
+
+
 def matched_counts(values: Tensor, fractions: Sequence[float]) -> Tensor:
-    """Exactly round(p H W) pixels at each fraction p, whatever the map's values: (B, F)."""
-    places = _places(values[0].numel(), fractions)
-    return torch.tensor(places, device=values.device).expand(len(values), -1)
+    """Exactly round(p H W) pixels at each fraction p, whatever the map's values: (B, F).
+
+    Halves are rounded to even. Raises `ChoiceError` for fractions that do not rise within [0, 1).
+
+    >>> matched_counts(torch.zeros(2, 5, 10), [0, 0.05, 0.5])
+    tensor([[ 0,  2, 25],
+            [ 0,  2, 25]])
+    """
+    count = values.shape[-2] * values.shape[-1]
+    counts = [round(fraction * count) for fraction in check_fractions(fractions)]
+    return torch.tensor(counts, device=values.device).expand(len(values), -1)
 
 
-def check_map(values: Tensor) -> None:
-    """Raises `InputError` unless a map is finite floats (B, H, W)."""
-    if values.ndim != 3 or not values.is_floating_point():
-        raise InputError(
-            f"map has shape {tuple(values.shape)} and is {values.dtype}: expected floats (B, H, W)"
-        )
-    # The extremes of a map with a NaN are NaN; asking every value takes seven times as long.
-    if values.numel() and not torch.stack(values.aminmax()).isfinite().all():
-        raise InputError("map holds values that are not finite: its pixels have no order")
+def apply_edit(pixels: Tensor, filled: Tensor, rank: Tensor, counts: Tensor) -> Tensor:
+    """Images (B, C, H, W) with the pixels of rank below `counts` (B,) filled.
 
-
-def _places(count: int, fractions: Sequence[float]) -> list[int]:
-    return [round(fraction * count) for fraction in check_fractions(fractions)]
-
-
-def apply_edit(pixels: Tensor, changed: Tensor, rank: Tensor, counts: Tensor) -> Tensor:
-    """Pixels (B, C, H, W) with the first `counts` (B,) of each image's ranking changed.
-
-    `changed` are the pixels after the fill, `rank` (B, N) the place of each pixel.
+    `filled` (B, C, H, W) are the images with every pixel filled, `rank` (B, N) is each pixel's.
     """
     mask = (rank < counts[:, None]).reshape(len(pixels), 1, *pixels.shape[2:])
-    return torch.where(mask, changed, pixels)
+    return torch.where(mask, filled, pixels)
 
 
 def top_edit(pixels: Tensor, filled: Tensor, order: Tensor, fraction: float) -> Tensor:
     """Images (B, C, H, W) with the first round(fraction H W) pixels of each order (B, N) filled."""
-    (share,) = check_fractions([fraction])
-    counts = matched_counts(pixels[:, 0], [share])[:, 0]
+    counts = matched_counts(pixels[:, 0], [fraction])[:, 0]
     return apply_edit(pixels, filled, pixel_rank(order), counts)

@@ -1,31 +1,32 @@
-"""Maps made for a given change of pixels: what the class loses when a pixel is changed so."""
+"""Edit maps: what the target class loses when pixels are changed in a given way."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from chiaroscuro.choices import EditMethod, Fill, OwnScore
+from chiaroscuro.choices import Fill, OwnScore, as_int
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.edits import apply_edit, filled, image_seeds, pixel_order, pixel_rank
-from chiaroscuro.errors import ChoiceError, ImageError, unknown
+from chiaroscuro.errors import ChoiceError, ImageError, brief, unknown
 from chiaroscuro.gradients import Points, target_gradients
+from chiaroscuro.images.arrays import check_range
 
 POINTS = 16
-"""Gradient passes of a partial-edit map by default."""
+"""Sample points (gradient passes) of a partial-edit map by default."""
 _PREDICTED_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Where a partial-edit map asks for gradients: at images of which a share carries the change.
+    """Where a partial-edit map takes gradients: at images with a share of their pixels changed.
 
     The first `random` points change random pixels, a share drawn from `random_share`; the others
-    change those that are highest in the map so far, a share drawn from `guided_share`, after
-    `jitter` times a random number in [0, 1) was added to each pixel's rank / N. `score` is what
-    is differentiated.
+    change the pixels that are highest in the sum so far, a share drawn from `guided_share`, after
+    `jitter` times a random number in [0, 1) is added to each pixel's rank / N. `score` is
+    differentiated.
     """
 
     random: int = 4
@@ -36,14 +37,14 @@ class Schedule:
 
 
 DEFAULT_SCHEDULE = Schedule()
-"""Found on training images: `python -m benchmarks.edit_maps --tune`, docs/design/edit-maps.md."""
+"""Tuned on training images: `python -m benchmarks.edit_maps tune`, docs/design/edit-maps.md."""
 
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """What an edit map is asked: images, what they become, the class, and how many points.
+    """What an edit map is computed from: images, their changed forms, the class, and the points.
 
-    `pixels` and `changed` are (B, C, H, W); `seeds` has one number an image.
+    `pixels` and `changed` are (B, C, H, W); `seeds` has one number per image.
     """
 
     classifier: Classifier
@@ -52,11 +53,12 @@ class Question:
     target: int | Sequence[int] | Tensor
     points: int
     seeds: Sequence[int]
+    __repr__ = brief
 
     def effect(self, points: Tensor, score: OwnScore) -> Tensor:
         """Minus the gradient times the change, summed over channels and points: (B, H, W).
 
-        `points` (P, B, C, H, W) are where the gradient is asked.
+        `points` (P, B, C, H, W) are the images at which the gradient is taken.
         """
         weights = torch.ones_like(points[:, :, 0, 0, 0])
         gradient = target_gradients(self.classifier, Points(points, weights), self.target, score)
@@ -67,23 +69,23 @@ def edit_map(
     classifier: Classifier,
     pixels: Tensor,
     change: str | Fill | Tensor,
-    method: EditMethod = "expected-effect",
+    method: str = "expected-effect",
     points: int = POINTS,
     target: int | Sequence[int] | Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """What each pixel's change takes from the class, d being the change: maps (B, H, W).
+    """What the target class loses by the change d of each pixel: maps (B, H, W), high = loses most.
 
-    "expected-effect" is -sum_ch (d log p_c / dx) * d, the first-order loss when that pixel alone is
-    changed so. "partial-edit" sums -sum_ch (dS_c / dx) * d over `points` images of which a part
-    already carries the change: first of random pixels, then of those highest in the map so far; S_c
-    is the log-odds of the class. High values: changing the pixel so lowers the class.
+    "expected-effect" is -sum_ch (d log p_c / dx) * d, the first-order loss when that pixel alone
+    changes, in log-probability. "partial-edit" is -sum_points sum_ch (dS_c / dx) * d, S_c the
+    log-odds of the class, at `points` images in which a part of the pixels is changed: first random
+    pixels, then those highest in the sum so far.
 
     `pixels` (B, C, H, W) in [0, 1]; `change` is a fill (noise is drawn as by `filled`), or the
-    pixels (B, C, H, W) as they become. `target`: None for the predicted class, an index, or one per
-    image. Points are drawn from `generator` (None is a fixed seed) and each image's own values, so
-    an image gets the same map in any batch. Cost: one gradient pass a point; "expected-effect" has
-    one. Such a map is made to make an edit of its kind succeed early; see docs/results/beyond.md.
+    changed pixels (B, C, H, W). `target`: None for the predicted class, an index, or one per image.
+    Points are drawn from `generator` (None is a fixed seed) and each image's own values, so an
+    image gets the same map in any batch. Cost: one gradient pass per point; "expected-effect" has
+    one. The map is made for an edit of its kind; see docs/results/beyond.md.
 
     Raises `ImageError`, `ChoiceError` or `ModelError`. Source: this project's.
 
@@ -93,19 +95,15 @@ def edit_map(
     """
     if method not in EDIT_MAPS:
         raise unknown("edit map", method, EDIT_MAPS)
+    points = as_int("points", points)
     if points < 1:
         raise ChoiceError(f"points is {points}: expected at least 1")
     classifier.check_pixels(pixels)
     kept = pixels.detach()
-    question = Question(
-        classifier,
-        kept,
-        _changed(kept, change),
-        _resolved(classifier, kept, target),
-        points,
-        image_seeds(kept, _seed(generator)),
-    )
-    return EDIT_MAPS[method](question)
+    changed = _changed(kept, change)
+    target = _predicted(classifier, kept) if target is None else target
+    seeds = image_seeds(kept, _seed(generator))
+    return EDIT_MAPS[method](Question(classifier, kept, changed, target, points, seeds))
 
 
 def expected_effect(question: Question) -> Tensor:
@@ -115,47 +113,40 @@ def expected_effect(question: Question) -> Tensor:
 
 def partial_edit(question: Question, schedule: Schedule = DEFAULT_SCHEDULE) -> Tensor:
     """The effect summed over partly changed images, the later ones guided by the sum so far."""
-    drawn = _draw(question, schedule)
+    keys, counts = _draw(question, schedule)
     first = min(schedule.random, question.points)
     total = torch.zeros_like(question.pixels[:, 0])
     if first:
-        places = [_edited(question, drawn.keys[:, p], drawn.counts[:, p]) for p in range(first)]
-        total = question.effect(torch.stack(places), schedule.score)
+        images = [_edited(question, keys[:, p], counts[:, p]) for p in range(first)]
+        total = question.effect(torch.stack(images), schedule.score)
     for p in range(first, question.points):
-        rank = pixel_rank(pixel_order(total)) / drawn.keys.shape[2]
-        point = _edited(question, rank + schedule.jitter * drawn.keys[:, p], drawn.counts[:, p])
-        total = total + question.effect(point[None], schedule.score)
+        rank = pixel_rank(pixel_order(total)) / keys.shape[2]
+        image = _edited(question, rank + schedule.jitter * keys[:, p], counts[:, p])
+        total = total + question.effect(image[None], schedule.score)
     return total
 
 
-EDIT_MAPS: Mapping[str, Callable[[Question], Tensor]] = {
+EDIT_MAPS: dict[str, Callable[[Question], Tensor]] = {
     "expected-effect": expected_effect,
     "partial-edit": partial_edit,
 }
 """Every edit map by name; how each reads is in `chiaroscuro.choices.EDIT_MAPS`."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Drawn:
+def _draw(question: Question, schedule: Schedule) -> tuple[Tensor, Tensor]:
     """Random keys in [0, 1) of every pixel (B, P, N), and how many a point changes (B, P)."""
-
-    keys: Tensor
-    counts: Tensor
-
-
-def _draw(question: Question, schedule: Schedule) -> _Drawn:
-    count = question.pixels[0, 0].numel()
+    pixels = question.pixels[0, 0].numel()
+    guided = np.arange(question.points) >= schedule.random
+    low, high = np.where(guided[:, None], schedule.guided_share, schedule.random_share).T
     keys, counts = [], []
     for seed in question.seeds:
         source = np.random.default_rng(seed)
         share = source.random(question.points)
-        guided = np.arange(question.points) >= schedule.random
-        low, high = np.where(guided[:, None], schedule.guided_share, schedule.random_share).T
-        counts.append(np.rint((low + (high - low) * share) * count).astype(np.int64))
-        keys.append(source.random((question.points, count), np.float32))
-    home = question.pixels.device
-    return _Drawn(
-        torch.from_numpy(np.stack(keys)).to(home), torch.from_numpy(np.stack(counts)).to(home)
+        counts.append(np.rint((low + (high - low) * share) * pixels).astype(np.int64))
+        keys.append(source.random((question.points, pixels), np.float32))
+    device = question.pixels.device
+    return torch.from_numpy(np.stack(keys)).to(device), torch.from_numpy(np.stack(counts)).to(
+        device
     )
 
 
@@ -172,25 +163,21 @@ def _changed(pixels: Tensor, change: str | Fill | Tensor) -> Tensor:
         raise ImageError(
             f"change has shape {tuple(change.shape)}: expected the pixels' {tuple(pixels.shape)}"
         )
+    low, high = torch.aminmax(change.detach())
+    check_range(float(low), float(high), "change")
     return change.detach().to(pixels)
 
 
-def _resolved(
-    classifier: Classifier, pixels: Tensor, target: int | Sequence[int] | Tensor | None
-) -> Tensor | int | Sequence[int]:
-    """The target as given, or the predicted class of each image."""
-    if target is not None:
-        return target
+def _predicted(classifier: Classifier, pixels: Tensor) -> Tensor:
+    """The predicted class of each image, (B,)."""
     if classifier.multi_label:
         raise ChoiceError("a multi-label classifier has no predicted class: give a target")
     rows = max(1, _PREDICTED_BYTES // (pixels[0].numel() * pixels.element_size()))
     with torch.no_grad():
-        parts = [classifier(part) for part in torch.split(pixels, rows)]
-    return torch.cat(parts).argmax(dim=1)
+        return torch.cat([classifier(part) for part in torch.split(pixels, rows)]).argmax(dim=1)
 
 
 def _seed(generator: torch.Generator | None) -> int:
     if generator is None:
         return 0
-    drawn = torch.randint(2**31, (1,), generator=generator, device=generator.device)
-    return int(drawn)
+    return int(torch.randint(2**31, (1,), generator=generator, device=generator.device))

@@ -16,7 +16,7 @@ from chiaroscuro.choices import (
     Reduce,
     check_names,
 )
-from chiaroscuro.errors import InputError
+from chiaroscuro.errors import InputError, brief
 from chiaroscuro.gradients import ClassGradients
 
 Values = Callable[[ClassGradients], Tensor]
@@ -42,6 +42,7 @@ class Support:
 
     pixels: Tensor
     entries: Tensor
+    __repr__ = brief
 
 
 class SaliencyMaps(dict[str, Tensor]):
@@ -51,49 +52,71 @@ class SaliencyMaps(dict[str, Tensor]):
         super().__init__(maps)
         self.support = support
 
+    def __repr__(self) -> str:
+        return f"SaliencyMaps({', '.join(f'{k} {tuple(v.shape)}' for k, v in self.items())})"
 
-def active_mask(found: ClassGradients) -> Tensor:
+
+def active_mask(gradients: ClassGradients) -> Tensor:
     """Where brightening helps the target over every rival: g_c > max_k g_k, ties left out."""
-    return found.target_gradient > found.rival_max
+    return gradients.target_gradient > gradients.rival_max
 
 
-def inactive_mask(found: ClassGradients) -> Tensor:
+def inactive_mask(gradients: ClassGradients) -> Tensor:
     """Where darkening helps the target over every rival: g_c < min_k g_k, ties left out."""
-    return found.target_gradient < found.rival_min
+    return gradients.target_gradient < gradients.rival_min
 
 
-def signed_values(found: ClassGradients) -> Tensor:
+def competition_mask(gradients: ClassGradients) -> Tensor:
+    """Where g_c is above 0 and every rival, or below 0 and every rival: ties left out."""
+    own = gradients.target_gradient
+    return ((own > 0) & active_mask(gradients)) | ((own < 0) & inactive_mask(gradients))
+
+
+def _either(gradients: ClassGradients) -> Tensor:
+    return active_mask(gradients) | inactive_mask(gradients)
+
+
+def _highest(gradients: ClassGradients) -> Tensor:
+    return gradients.target_gradient >= gradients.rival_max
+
+
+def _lowest(gradients: ClassGradients) -> Tensor:
+    return gradients.target_gradient <= gradients.rival_min
+
+
+def _masked(mask: Values, of: Callable[[Tensor], Tensor] = torch.abs) -> Values:
+    """`of` the target's gradient on the mask, else 0."""
+
+    def values(gradients: ClassGradients) -> Tensor:
+        return torch.where(mask(gradients), of(gradients.target_gradient), 0)
+
+    return values
+
+
+def signed_values(gradients: ClassGradients) -> Tensor:
     """abs(g_c) on active entries, -abs(g_c) on inactive ones, else 0."""
-    size = found.target_gradient.abs()
-    zero = torch.zeros_like(size)
-    return torch.where(active_mask(found), size, torch.where(inactive_mask(found), -size, zero))
+    return _masked(active_mask)(gradients) - _masked(inactive_mask)(gradients)
 
 
-def margin_values(found: ClassGradients) -> Tensor:
+def margin_values(gradients: ClassGradients) -> Tensor:
     """relu(g_c - max rival) - relu(min rival - g_c): the lead over the nearest rival."""
-    gradient = found.target_gradient
-    lead = (gradient - found.rival_max).relu() - (found.rival_min - gradient).relu()
+    own = gradients.target_gradient
+    lead = (own - gradients.rival_max).relu() - (gradients.rival_min - own).relu()
     top = torch.finfo(lead.dtype).max
     return lead.clamp(-top, top)
 
 
-def competition_mask(found: ClassGradients) -> Tensor:
-    """Where g_c is above 0 and every rival, or below 0 and every rival: ties left out."""
-    gradient = found.target_gradient
-    return ((gradient > 0) & active_mask(found)) | ((gradient < 0) & inactive_mask(found))
-
-
-def winner_values(found: ClassGradients) -> Tensor:
+def winner_values(gradients: ClassGradients) -> Tensor:
     """Per channel the class with the largest gradient, and that gradient: (B, C, H, W, 2).
 
     The class is -1 where different classes tie.
     """
-    if found.rival_argmax is None:
+    own, rival, leader = gradients.target_gradient, gradients.rival_max, gradients.rival_argmax
+    if leader is None:
         raise InputError("map 'winner' needs rival_argmax: call class_gradients(..., argmax=True)")
-    target = found.target.view(-1, 1, 1, 1).expand_as(found.rival_argmax)
-    leader = torch.where(found.target_gradient > found.rival_max, target, found.rival_argmax)
-    leader = torch.where(found.target_gradient == found.rival_max, -1, leader)
-    height = torch.maximum(found.target_gradient, found.rival_max)
+    leader = torch.where(own > rival, gradients.target.view(-1, 1, 1, 1), leader)
+    leader = torch.where(own == rival, -1, leader)
+    height = torch.maximum(own, rival)
     exact = torch.promote_types(height.dtype, torch.float32)  # holds every class index
     return torch.stack([leader.to(exact), height.to(exact)], dim=-1)
 
@@ -106,7 +129,7 @@ def channel_max(values: Tensor) -> Tensor:
 def channel_largest(values: Tensor) -> Tensor:
     """The value of largest magnitude over channels; equal opposite magnitudes give 0."""
     high, low = values.amax(dim=1), values.amin(dim=1)
-    return torch.where(high > -low, high, torch.where(high < -low, low, torch.zeros_like(high)))
+    return torch.where(high > -low, high, torch.where(high < -low, low, 0))
 
 
 def channel_winner(values: Tensor) -> Tensor:
@@ -118,56 +141,28 @@ def channel_winner(values: Tensor) -> Tensor:
     return torch.where(highest == lowest, highest, -1).long()
 
 
-def _nonzero(found: ClassGradients) -> Tensor:
-    return found.target_gradient != 0
-
-
-def _either(found: ClassGradients) -> Tensor:
-    return active_mask(found) | inactive_mask(found)
-
-
-def _masked_size(mask: Values) -> Values:
-    return lambda found: _masked_gradient(mask)(found).abs()
-
-
-def _masked_gradient(mask: Values) -> Values:
-    def values(found: ClassGradients) -> Tensor:
-        gradient = found.target_gradient
-        return torch.where(mask(found), gradient, torch.zeros_like(gradient))
-
-    return values
-
-
-def _highest(found: ClassGradients) -> Tensor:
-    return found.target_gradient >= found.rival_max
-
-
-def _lowest(found: ClassGradients) -> Tensor:
-    return found.target_gradient <= found.rival_min
-
-
 MAPS: dict[str, SaliencyMap] = {
-    "original": SaliencyMap(lambda found: found.target_gradient.abs(), _nonzero, channel_max),
+    "original": SaliencyMap(
+        lambda g: g.target_gradient.abs(), lambda g: g.target_gradient != 0, channel_max
+    ),
     "positive": SaliencyMap(
-        lambda found: found.target_gradient.relu(), lambda f: f.target_gradient > 0, channel_max
+        lambda g: g.target_gradient.relu(), lambda g: g.target_gradient > 0, channel_max
     ),
     "negative": SaliencyMap(
-        lambda found: (-found.target_gradient).relu(), lambda f: f.target_gradient < 0, channel_max
+        lambda g: (-g.target_gradient).relu(), lambda g: g.target_gradient < 0, channel_max
     ),
-    "active": SaliencyMap(_masked_size(active_mask), active_mask, channel_max),
-    "inactive": SaliencyMap(_masked_size(inactive_mask), inactive_mask, channel_max),
+    "active": SaliencyMap(_masked(active_mask), active_mask, channel_max),
+    "inactive": SaliencyMap(_masked(inactive_mask), inactive_mask, channel_max),
     "signed": SaliencyMap(signed_values, _either, channel_largest),
     "margin": SaliencyMap(margin_values, _either, channel_largest),
     "competition": SaliencyMap(
-        _masked_gradient(competition_mask),
-        competition_mask,
-        channel_largest,
+        _masked(competition_mask, torch.positive), competition_mask, channel_largest
     ),
     "winner": SaliencyMap(
-        winner_values, lambda f: winner_values(f)[..., 0] >= 0, channel_winner, classes=True
+        winner_values, lambda g: winner_values(g)[..., 0] >= 0, channel_winner, classes=True
     ),
-    "active-printed": SaliencyMap(_masked_gradient(_highest), _highest, channel_max),
-    "inactive-printed": SaliencyMap(_masked_gradient(_lowest), _lowest, channel_max),
+    "active-printed": SaliencyMap(_masked(_highest, torch.positive), _highest, channel_max),
+    "inactive-printed": SaliencyMap(_masked(_lowest, torch.positive), _lowest, channel_max),
 }
 """Every map by name; its kind and reading are in `chiaroscuro.choices.MAPS`."""
 
@@ -185,14 +180,13 @@ def saliency_maps(
 ) -> SaliencyMaps:
     """The named maps (default: the paper's five) of each image, with their support shares.
 
-    With g_c = `own` and comparisons per pixel and channel:
+    With g_c = `target_gradient`, compared with the rivals' per pixel and channel:
     original = max_ch abs(g_c), positive = max_ch relu(g_c), negative = max_ch relu(-g_c),
     active = max_ch abs(g_c where g_c > max over rivals, else 0),
     inactive = max_ch abs(g_c where g_c < min over rivals, else 0).
 
-    Returns (B, H, W) per map, or (B, C, H, W) for `reduce="none"`. `normalize="minmax"` scales each
-    image: (m - min) / (max - min), for signed maps m / max abs(m) so that 0 stays 0; class maps are
-    left alone; a constant map becomes zeros.
+    Returns (B, H, W) per map, or (B, C, H, W) for `reduce="none"`, in score per unit of pixel
+    value. `normalize="minmax"` scales each image as `scale` does.
 
     Raises `ChoiceError` for unknown names, `InputError` when 'winner' lacks its classes.
     Source: arXiv:2309.12913, section 3, in the form that its published code computes.
@@ -219,24 +213,27 @@ def saliency_maps(
 
 
 def scale(values: Tensor, kind: Kind) -> Tensor:
-    """A map (B, ...) scaled per image: to [0, 1] by its extremes, or to [-1, 1] about 0 if signed.
+    """A map (B, ...) scaled per image: (m - min) / (max - min), or m / max abs(m) if signed.
 
-    A constant map becomes zeros (its extremes give no scale); class maps come back as they are.
+    So 0 stays 0 in signed maps. A constant map becomes zeros, unless it is signed; class maps are
+    returned as they are. Raises `InputError` for values that are not finite.
+
+    >>> scale(torch.tensor([[[1.0, 2.0, 5.0]]]), "magnitude")
+    tensor([[[0.0000, 0.2500, 1.0000]]])
     """
     if kind == "class":
         return values
     flat = values.flatten(1)
+    low, high = flat.amin(dim=1, keepdim=True), flat.amax(dim=1, keepdim=True)
+    if not (low.isfinite() & high.isfinite()).all():
+        raise InputError("map holds values that are not finite: it has no scale")
     if kind == "signed":
-        low = torch.zeros_like(flat[:, :1])
-        span = flat.abs().amax(dim=1, keepdim=True)
-    else:
-        low = flat.amin(dim=1, keepdim=True)
-        span = flat.amax(dim=1, keepdim=True) - low
+        low, high = torch.zeros_like(low), torch.maximum(high, -low)
+    span = high - low
     # A span beyond the largest float is halved on both sides of the division.
     wide = span.isinf()
-    half = flat.amax(dim=1, keepdim=True) / 2 - low / 2
     shifted = torch.where(wide, flat / 2 - low / 2, flat - low)
-    divisor = torch.where(wide, half, torch.where(span > 0, span, torch.ones_like(span)))
+    divisor = torch.where(wide, high / 2 - low / 2, torch.where(span > 0, span, 1))
     return (shifted / divisor).reshape(values.shape)
 
 

@@ -1,10 +1,12 @@
-"""Deletion: take a map's highest pixels away and see whether the prediction holds."""
+"""Deletion: fill a map's highest pixels and see whether the prediction changes."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import overload
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from chiaroscuro.choices import (
@@ -27,19 +29,21 @@ from chiaroscuro.edits import (
     tie_priority,
 )
 from chiaroscuro.errors import ChoiceError, InputError
+from chiaroscuro.gradients.classes import resolve_target
 from chiaroscuro.maps import scale
-from chiaroscuro.metrics.edited import Edit, Outcome, predict_edits
+from chiaroscuro.metrics.edited import Edit, EditedLogits, predict_edits
 
 INVERTED = "inverted:"
+"""Before a map's name: the control that takes its lowest pixels first."""
 
 
 @dataclass(frozen=True, eq=False)
 class DeletionCurve:
-    """What deleting a map's highest pixels did to B images at F fractions.
+    """Predictions for B images after a map's highest pixels are filled, at F fractions.
 
-    `allegiance` (B, F): whether the predicted class is still that of the untouched image.
+    `allegiance` (B, F): whether the predicted class is that of the untouched image.
     `probability` and `logit` (B, F) of the target class. `changed` (B, F): pixels whose value
-    really became another; `removed` (B, F): pixels that the mask took.
+    changes; `removed` (B, F): pixels that the mask covers.
     """
 
     fractions: tuple[float, ...]
@@ -49,20 +53,40 @@ class DeletionCurve:
     changed: Tensor
     removed: Tensor
 
+    def __repr__(self) -> str:
+        first, last = self.fractions[0], self.fractions[-1]
+        return (
+            f"DeletionCurve({len(self.allegiance)} images, {len(self.fractions)} fractions from "
+            f"{first:g} to {last:g}, area {self.area():.3f})"
+        )
+
     def areas(self, *, by_range: bool = False) -> Tensor:
         """The area under each image's allegiance (B,): trapezoids over the fractions.
 
         As published it is not divided by the range of the fractions; `by_range` divides.
+        Raises `InputError` for one fraction, which has no range to divide by.
         """
-        area = torch.trapezoid(
-            self.allegiance.double(),
-            torch.tensor(self.fractions, dtype=torch.float64, device=self.allegiance.device),
-        )
-        return area / (self.fractions[-1] - self.fractions[0]) if by_range else area
+        area, span = area_and_range(self.allegiance.cpu(), self.fractions)
+        if by_range and not span:
+            raise InputError("one fraction has no range: ask for the area without by_range")
+        return torch.from_numpy(area / span if by_range else area)
 
     def area(self, *, by_range: bool = False) -> float:
         """The mean of `areas`, which is the area under the mean allegiance; lower is better."""
         return float(self.areas(by_range=by_range).mean())
+
+
+def area_and_range(
+    values: ArrayLike, fractions: Sequence[float]
+) -> tuple[NDArray[np.float64], float]:
+    """The area under curves (..., F) over F fractions by trapezoids, (...), and last - first.
+
+    >>> area, span = area_and_range([[1, 1, 0], [1, 0, 0]], [0, 0.4, 0.9])
+    >>> area.round(3).tolist(), span
+    ([0.65, 0.2], 0.9)
+    """
+    area: NDArray[np.float64] = np.trapezoid(np.asarray(values, np.float64), fractions, axis=-1)
+    return np.asarray(area), fractions[-1] - fractions[0]
 
 
 @overload
@@ -74,7 +98,7 @@ def deletion_curve(
     fractions: Sequence[float] = PAPER_FRACTIONS,
     protocol: Protocol = "paper",
     *,
-    target: Tensor | None = None,
+    target: int | Sequence[int] | Tensor | None = None,
     seed: int = 0,
 ) -> DeletionCurve: ...
 
@@ -88,7 +112,7 @@ def deletion_curve(
     fractions: Sequence[float] = PAPER_FRACTIONS,
     protocol: Protocol = "paper",
     *,
-    target: Tensor | None = None,
+    target: int | Sequence[int] | Tensor | None = None,
     seed: int = 0,
 ) -> dict[str, DeletionCurve]: ...
 
@@ -101,23 +125,22 @@ def deletion_curve(
     fractions: Sequence[float] = PAPER_FRACTIONS,
     protocol: Protocol = "paper",
     *,
-    target: Tensor | None = None,
+    target: int | Sequence[int] | Tensor | None = None,
     seed: int = 0,
 ) -> DeletionCurve | dict[str, DeletionCurve]:
-    """What becomes of the prediction when each map's highest pixels change as `fill` says.
+    """Predictions as each map's highest pixels are filled: one curve, or a dict of them by name.
 
-    `pixels` (B, C, H, W) in [0, 1]; `maps` one map (B, H, W), or maps by name, then a dict comes
-    back. `protocol` "paper" deletes as the published code does: the pixels strictly above the value
-    at place round(p H W) of the scaled map, so never its zeros. "matched" deletes exactly
-    round(p H W) pixels of every map, ties in a random order drawn from `seed`; a dict then also
-    gets the controls "random" and "inverted:NAME". `target` (B,) is the target class, default
-    the predicted one; allegiance is to the predicted class of the untouched image either way.
+    `pixels` (B, C, H, W) in [0, 1]; `maps` one map (B, H, W), or maps by name. `protocol` "paper"
+    fills as the published code does: the pixels strictly above the value at position round(p H W)
+    of the falling scaled map, so never its zeros. "matched" fills exactly round(p H W) pixels of
+    every map, ties in a random order drawn from `seed`; a dict then also has the controls "random"
+    and "inverted:NAME". `target` is the target class, or one per image, default the predicted one;
+    allegiance is to the predicted class of the untouched image either way.
 
     Raises `ImageError` for other pixels, `InputError` for maps that do not fit them, `ChoiceError`
     for unknown choices and for maps that order nothing (class maps, the printed forms).
     Source: arXiv:2309.12913, section 4.
 
-    >>> import torch
     >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(75, 3))
     >>> pixels = torch.rand(2, 3, 5, 5)
     >>> curve = deletion_curve(Classifier(net), pixels, pixels.amax(1), "black", [0, 0.2, 0.6])
@@ -125,45 +148,13 @@ def deletion_curve(
     (torch.Size([2, 3]), [[0, 5, 15], [0, 5, 15]])
     """
     (chosen,) = check_names("protocol", [protocol], PROTOCOLS)
-    alone = isinstance(maps, Tensor)
-    curves = deletion_curves(
-        classifier,
-        pixels,
-        {"map": maps} if isinstance(maps, Tensor) else maps,
-        fill,
-        fractions,
-        [chosen],
-        target=target,
-        seed=seed,
-        controls=not alone,
-    )
-    if alone:
-        return curves[chosen, "map"]
-    return {name: curve for (_, name), curve in curves.items()}
-
-
-def deletion_curves(
-    classifier: Classifier,
-    pixels: Tensor,
-    maps: Mapping[str, Tensor],
-    fill: str | Fill,
-    fractions: Sequence[float] = PAPER_FRACTIONS,
-    protocols: Iterable[str] = PROTOCOLS,
-    *,
-    target: Tensor | None = None,
-    seed: int = 0,
-    controls: bool = True,
-) -> dict[tuple[str, str], DeletionCurve]:
-    """The curves of `deletion_curve` for several protocols at once, by (protocol, name).
-
-    An edited image that several of them come to is predicted once. `controls`: the matched protocol
-    brings its random and inverted orders.
-    """
+    several = isinstance(maps, Mapping)
     (curves,) = curves_by_fill(
-        classifier, pixels, maps, [fill], fractions, protocols,
-        target=target, seed=seed, controls=controls,
+        classifier, pixels, maps if isinstance(maps, Mapping) else {"map": maps}, [fill], fractions,
+        [chosen], target=target, seed=seed, controls=several,
     ).values()  # fmt: skip
-    return curves
+    by_name = {name: curve for (_, name), curve in curves.items()}
+    return by_name if several else by_name["map"]
 
 
 def curves_by_fill(
@@ -174,11 +165,15 @@ def curves_by_fill(
     fractions: Sequence[float] = PAPER_FRACTIONS,
     protocols: Iterable[str] = PROTOCOLS,
     *,
-    target: Tensor | None = None,
+    target: int | Sequence[int] | Tensor | None = None,
     seed: int = 0,
     controls: bool = True,
 ) -> dict[str, dict[tuple[str, str], DeletionCurve]]:
-    """The curves of `deletion_curves` for several fills; orders and counts serve all of them."""
+    """The curves of `deletion_curve` for several fills and protocols: by fill, (protocol, name).
+
+    Orders and counts serve every fill, and each distinct edited image is predicted once.
+    `controls`: the matched protocol adds its random and inverted orders.
+    """
     fractions = check_fractions(fractions)
     chosen = check_names("protocol", protocols, PROTOCOLS)
     classifier.check_pixels(pixels)
@@ -187,11 +182,13 @@ def curves_by_fill(
     curves = {}
     for fill in fills:
         changed = filled(pixels, fill, seed)
-        clean, outcomes = predict_edits(classifier, pixels, changed, list(edits.values()))
-        explained = clean.argmax(dim=1) if target is None else target.to(clean.device)
+        clean, results = predict_edits(classifier, pixels, changed, list(edits.values()))
+        index = clean.argmax(dim=1)
+        if target is not None:
+            index = resolve_target(target, clean, multi_label=classifier.multi_label)
         curves[str(fill)] = {
-            key: _curve(classifier, clean, explained, edit, outcome, fractions)
-            for (key, edit), outcome in zip(edits.items(), outcomes, strict=True)
+            key: _curve(classifier, clean, index, edit, result, fractions)
+            for (key, edit), result in zip(edits.items(), results, strict=True)
         }
     return curves
 
@@ -199,16 +196,18 @@ def curves_by_fill(
 def _check_maps(maps: Mapping[str, Tensor], pixels: Tensor) -> None:
     if not maps:
         raise ChoiceError("no map is given: give at least one")
+    expected = (len(pixels), *pixels.shape[2:])
     for name, values in maps.items():
         if name in MAPS and name not in RANKING_MAPS:
             raise ChoiceError(
                 f"map {name!r} orders no pixels ({MAPS[name].kind}): "
                 f"delete by one of {', '.join(RANKING_MAPS)}"
             )
-        if values.shape != (len(pixels), *pixels.shape[2:]):
+        check_map(values, f"map {name!r}")
+        if values.shape != expected:
             raise InputError(
-                f"map {name!r} has shape {tuple(values.shape)}: expected (B, H, W) = "
-                f"{(len(pixels), *pixels.shape[2:])} as the pixels"
+                f"map {name!r} has shape {tuple(values.shape)}: expected the pixels' (B, H, W) = "
+                f"{expected}"
             )
 
 
@@ -240,48 +239,48 @@ def _edits(
 
 
 def paper_counts(values: Tensor, fractions: Sequence[float], order: Tensor | None = None) -> Tensor:
-    """How many pixels the published code deletes at each fraction p: (B, F).
+    """How many pixels the published code fills at each fraction p: (B, F).
 
-    The map is scaled to [0, 1] per image; the threshold is the value at place round(p H W) of the
-    descending values (halves to even), and only pixels strictly above it go. So they are the first
-    so many of `pixel_order`, never zeros, and at most round(p H W). An `order` that is known saves
-    sorting anew. Raises `InputError` for images
-    so small that a place runs off the end. Source: arXiv:2309.12913, published code.
+    The map is scaled to [0, 1] per image; the threshold is the value at position round(p H W) of
+    the falling values (halves to even), and only pixels strictly above it are filled: the first
+    ones of `pixel_order`, never zeros, and at most round(p H W). A known `order` saves sorting.
+    Raises `InputError` for images so small that a position is past the end.
+    Source: arXiv:2309.12913, published code.
 
     >>> paper_counts(torch.tensor([[[0.0, 3.0], [3.0, 2.0]]]), [0, 0.25, 0.5, 0.75])
     tensor([[0, 0, 2, 3]])
     """
     check_map(values)
     scaled = scale(values, "magnitude").flatten(1)
-    places = [round(fraction * scaled.shape[1]) for fraction in check_fractions(fractions)]
-    if places[-1] >= scaled.shape[1]:
+    count = scaled.shape[1]
+    positions = [round(fraction * count) for fraction in check_fractions(fractions)]
+    if positions[-1] >= count:
         raise InputError(
-            f"images of {scaled.shape[1]} pixels are too small for the published protocol at "
-            f"fraction {fractions[-1]}: use the matched one"
+            f"images of {count} pixels are too small for the published protocol at fraction "
+            f"{fractions[-1]}: use the matched one"
         )
     if order is None:
         order = scaled.argsort(dim=1, descending=True)
     falling = scaled.gather(1, order)
-    thresholds = falling[:, places]
     # Falling values are negated, so that the search counts those strictly above each threshold.
-    return torch.searchsorted((-falling).contiguous(), (-thresholds).contiguous())
+    thresholds = -falling[:, positions]
+    return torch.searchsorted((-falling).contiguous(), thresholds.contiguous())
 
 
 def _curve(
     classifier: Classifier,
     clean: Tensor,
-    explained: Tensor,
+    target: Tensor,
     edit: Edit,
-    outcome: Outcome,
+    result: EditedLogits,
     fractions: tuple[float, ...],
 ) -> DeletionCurve:
-    column = explained.view(-1, 1, 1).expand(-1, len(fractions), 1)
-    chances = classifier.probabilities(outcome.logits)
+    column = target.view(-1, 1, 1).expand(-1, len(fractions), 1)
     return DeletionCurve(
         fractions=fractions,
-        allegiance=outcome.logits.argmax(dim=2) == clean.argmax(dim=1)[:, None],
-        probability=chances.gather(2, column)[..., 0],
-        logit=outcome.logits.gather(2, column)[..., 0],
-        changed=outcome.changed,
+        allegiance=result.logits.argmax(dim=2) == clean.argmax(dim=1)[:, None],
+        probability=classifier.probabilities(result.logits).gather(2, column)[..., 0],
+        logit=result.logits.gather(2, column)[..., 0],
+        changed=result.changed,
         removed=edit.counts,
     )

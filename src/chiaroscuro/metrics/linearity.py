@@ -8,7 +8,8 @@ from torch import Tensor
 
 from chiaroscuro.choices import WHAT_IF_STEPS, WHAT_IF_TOLERANCE
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.errors import ChoiceError, InputError
+from chiaroscuro.edits import rising_numbers
+from chiaroscuro.errors import InputError, brief
 from chiaroscuro.gradients import logit_change
 from chiaroscuro.guard import as_found
 
@@ -32,6 +33,7 @@ class Linearity:
     predicted_change: Tensor
     actual_change: Tensor
     changed: Tensor
+    __repr__ = brief
 
     def predicted_at_steps(self) -> Tensor:
         """The predicted change of every logit at every step, step * predicted_change: (B, S, K)."""
@@ -92,7 +94,7 @@ def linearity(
     >>> result.changed.tolist(), result.valid_step(torch.tensor([0, 1])).tolist()
     ([4, 4], [1.0, 1.0])
     """
-    chosen = check_steps(steps)
+    chosen = rising_numbers("steps", steps, "(0, 1]")
     if edited.shape != pixels.shape:
         raise InputError(
             f"edited images have shape {tuple(edited.shape)}: expected that of the pixels, "
@@ -111,14 +113,6 @@ def linearity(
         actual_change=torch.stack([after - clean for after in logits], dim=1),
         changed=(edited != pixels).any(dim=1).flatten(1).sum(dim=1),
     )
-
-
-def check_steps(steps: Sequence[float]) -> tuple[float, ...]:
-    """Steps as a tuple; raises `ChoiceError` unless they rise within (0, 1]."""
-    chosen = tuple(map(float, steps))
-    if not chosen or chosen[0] <= 0 or chosen[-1] > 1 or list(chosen) != sorted(set(chosen)):
-        raise ChoiceError(f"steps are {list(steps)}: expected rising numbers in (0, 1]")
-    return chosen
 
 
 def _logits(classifier: Classifier, pixels: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +10,6 @@ from torch import Tensor
 
 from chiaroscuro.choices import (
     EDIT_MAPS,
-    EditMethod,
     EvaluationSettings,
     RivalRule,
     parse_rivals,
@@ -156,8 +154,7 @@ def _maps_of(
             maps[name] = saliency[name]
             continue
         source = torch.Generator().manual_seed(settings.seed)
-        method = cast(EditMethod, name)
-        maps[name] = edit_map(classifier, pixels, changed, method, target=target, generator=source)
+        maps[name] = edit_map(classifier, pixels, changed, name, target=target, generator=source)
     return maps
 
 
