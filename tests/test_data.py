@@ -1,14 +1,21 @@
 """Image sets: what is read, in which order, under which ids, and what is left out."""
 
 import io
+import os
+import pickle
 import shutil
+import subprocess
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from chiaroscuro.data import DATASETS, load_images, read_batches
-from chiaroscuro.errors import ChoiceError, InputError
+from chiaroscuro.data import DATASETS, LeftOut, load_images, read_batch, read_batches
+from chiaroscuro.errors import ChoiceError, InputError, MissingFileError
 from chiaroscuro.images import Framing, frame, open_photo
 from tests.pictures import BROKEN, class_rows, encoded, picture, write_classes, write_parquet
 
@@ -59,6 +66,148 @@ def test_class_folders_by_split(tmp_path):
         load_images(tmp_path, "tset")
 
 
+def spread(place, *names):
+    """Photos at these paths, each (8, 8) and told apart by its color."""
+    for n, name in enumerate(names):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (n, 0, 0)).save(place / name)
+
+
+@pytest.mark.parametrize(
+    ("test", "train"),
+    [("Testing", "Training"), ("valid", "train"), ("Val", "TRAIN"), ("test_set", "training_set"),
+     ("testset", "trainset"), ("seg_test", "seg_train"), ("val2017", "train2017"),
+     ("dev", "train")],
+)  # fmt: skip
+def test_split_names_in_use(tmp_path, test, train):
+    spread(tmp_path, f"{train}/a/1.png", f"{train}/b/2.png", f"{test}/a/3.png", f"{test}/b/4.png")
+    found = load_images(tmp_path)
+    assert (found.split, found.labels) == (test, ("a", "b"))
+    assert [row.id for row in found] == ["a/3.png", "b/4.png"]
+    learned = load_images(tmp_path, "train")
+    assert (learned.split, [row.id for row in learned]) == (train, ["a/1.png", "b/2.png"])
+    assert load_images(tmp_path, test).split == test
+
+
+def test_test_comes_before_validation_and_extra_folders_are_splits_too(tmp_path):
+    spread(tmp_path, *(f"{name}/a/1.png" for name in ("train", "valid", "test", "unlabeled")))
+    assert load_images(tmp_path).split == "test"
+    assert load_images(tmp_path, "validation").split == "valid"
+    assert load_images(tmp_path, "unlabeled").count == 1
+    with pytest.raises(ChoiceError, match="'tset': known are test, train, unlabeled, valid"):
+        load_images(tmp_path, "tset")
+
+
+def test_two_splits_of_one_role_ask_for_a_choice(tmp_path):
+    spread(tmp_path, "test_a/x/1.png", "test_b/x/1.png", "train/x/1.png")
+    with pytest.raises(ChoiceError, match="has several splits for test: choose one of test_a, te"):
+        load_images(tmp_path)
+    assert load_images(tmp_path, "test_b").split == "test_b"
+    spread(tmp_path, "test/x/1.png")
+    assert load_images(tmp_path).split == "test"
+
+
+def test_folders_that_look_like_splits_but_are_none_are_an_error(tmp_path):
+    spread(tmp_path, "first/cat/1.png", "first/dog/1.png", "second/cat/2.png")
+    with pytest.raises(InputError, match="class cat in first/cat and second/cat: name the folders"):
+        load_images(tmp_path)
+
+
+def test_parquet_splits_of_unknown_use_are_an_error(tmp_path):
+    for name in ("a", "b"):
+        write_parquet(tmp_path / f"{name}.parquet", class_rows(2, 1), CLASSES)
+    with pytest.raises(ChoiceError, match="has splits of unknown use: choose one of a, b"):
+        load_images(tmp_path)
+    assert load_images(tmp_path, "b").count == 2
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    spread(tmp_path, "boat/1.png", "car/1.png", "train/1.png")
+    assert load_images(tmp_path).labels == ("boat", "car", "train")
+    with pytest.raises(ChoiceError, match="it is one folder of images"):
+        load_images(tmp_path, "train")
+
+
+def test_flat_splits_have_no_classes(tmp_path):
+    spread(tmp_path, "train/1.png", "test/2.png")
+    found = load_images(tmp_path)
+    assert (found.split, found.labels, found.count) == ("test", None, 1)
+
+
+def test_folders_around_the_classes_or_splits_say_nothing(tmp_path):
+    spread(tmp_path / "1", "Pets/Cat/1.png", "Pets/Dog/1.png")
+    found = load_images(tmp_path / "1")
+    assert (found.labels, [row.id for row in found]) == (
+        ("Cat", "Dog"), ["Pets/Cat/1.png", "Pets/Dog/1.png"],
+    )  # fmt: skip
+    spread(tmp_path / "2", "archive/x-rays/train/a/1.png", "archive/x-rays/test/a/2.png")
+    assert [row.id for row in load_images(tmp_path / "2")] == ["a/2.png"]
+
+
+def test_the_class_is_the_outermost_folder_with_photos(tmp_path):
+    spread(tmp_path, "animals/cat/1.png", "animals/cat/more/2.png", "cars/van/3.png", "top.png")
+    found = load_images(tmp_path)
+    assert found.labels == ("cat", "van")
+    assert [(row.id, row.label) for row in found] == [
+        ("animals/cat/1.png", 0), ("animals/cat/more/2.png", 0), ("cars/van/3.png", 1),
+        ("top.png", None),
+    ]  # fmt: skip
+    assert found.notes == ("1 photos lie outside of the class folders: they have no class",)
+
+
+def test_what_is_listed_is_read_or_left_out_and_the_rest_is_counted(tmp_path, monkeypatch):
+    for name in ("1.avif", "2.jfif", "3.JPG", "4.webp"):
+        kind = {"jfif": "JPEG", "JPG": "JPEG"}.get(name[2:])
+        picture(0).save(tmp_path / name, kind)
+    (tmp_path / "5.avif").write_bytes(BROKEN)
+    (tmp_path / "6.png").symlink_to(tmp_path / "nowhere.png")
+    for name in ("7.heic", "8.txt", "9.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "locked").mkdir()
+    plain = os.scandir
+
+    def refuse(place):
+        if Path(place).name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return plain(place)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    images = load_images(tmp_path)
+    (batch,) = batches(images, 20)
+    assert batch.ids == ("1.avif", "2.jfif", "3.JPG", "4.webp")
+    assert [(one.id, one.reason[:20]) for one in batch.left_out] == [
+        ("5.avif", "not a picture in a f"), ("6.png", "no such file"),
+        ("locked", "cannot be read (Perm"),
+    ]  # fmt: skip
+    assert images.count == len(batch.ids) + len(batch.left_out)
+    assert images.notes == ("3 files are no photos by suffix (.heic, .txt)",)
+    assert images.fingerprint() is not None
+
+
+def test_names_that_are_no_utf8_have_ids_in_text(tmp_path):
+    folder = tmp_path / os.fsdecode(b"cl\xff")
+    spread(tmp_path, "dog/1.png")
+    spread(folder, os.fsdecode(b"bad\xfe\x1b.png"))
+    images = load_images(tmp_path)
+    (batch,) = batches(images)
+    assert images.labels == ("cl\\udcff", "dog")
+    assert batch.ids == ("cl\\udcff/bad\\udcfe\\x1b.png", "dog/1.png")
+    assert len(images.fingerprint()) == 16
+
+
+def test_a_local_folder_needs_neither_datasets_nor_a_home(folder):
+    code = (
+        "import sys; sys.modules['datasets'] = sys.modules['pyarrow'] = None\n"
+        "from chiaroscuro import load_images\n"
+        f"print(len(list(load_images({str(folder)!r}))))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "HOME": "/dev/null", "HF_HOME": "/dev/null/x"},
+    )  # fmt: skip
+    assert done.stdout == "12\n", done.stderr
+
+
 def test_parquet_files_are_splits(splits):
     images = load_images(splits)
     assert (images.split, images.labels, images.count) == ("test", tuple(CLASSES), 12)
@@ -76,6 +225,21 @@ def test_sharded_parquet_as_the_hub_names_it(tmp_path):
         write_parquet(file, class_rows(3, 2), CLASSES)
     assert load_images(tmp_path).count == 12
     assert [row.id for row in load_images(tmp_path)][-1] == "train#11"
+
+
+def test_numbered_parquet_in_folders_named_by_split(tmp_path):
+    for name in ("test/0000", "test/0001", "train/0000"):
+        write_parquet(tmp_path / f"{name}.parquet", class_rows(3, 2), CLASSES)
+    assert [row.id for row in load_images(tmp_path)][-1] == "test#11"
+    assert load_images(tmp_path, "train").count == 6
+    assert load_images(tmp_path / "test").count == 12
+
+
+def test_a_root_without_the_data_is_an_error_that_names_the_place(tmp_path):
+    with pytest.raises(MissingFileError, match=f"{tmp_path}/cifar10: no such folder or file"):
+        load_images("cifar10", root=tmp_path)
+    write_parquet(tmp_path / "one.parquet", class_rows(3, 1), CLASSES)
+    assert load_images("one.parquet", root=tmp_path).count == 3
 
 
 def test_a_root_stands_in_for_a_name(tmp_path):
@@ -110,8 +274,116 @@ def test_a_limit_takes_the_first_and_a_seed_draws(splits):
     assert drawn == [row.id for row in load_images(splits, "train", limit=6, seed=1)]
     assert drawn != [row.id for row in load_images(splits, "train", limit=6, seed=2)]
     assert len(list(load_images(splits, "train", limit=99, seed=1))) == 21
-    with pytest.raises(ChoiceError, match="limit is 0"):
-        load_images(splits, limit=0)
+    assert load_images(splits, limit=np.int64(2)).count == 2
+    for limit, message in ((0, "limit is 0"), (1.5, "limit is 1.5"), ("3", "limit is '3'")):
+        with pytest.raises(ChoiceError, match=message):
+            load_images(splits, limit=limit)
+
+
+class Streamed:
+    """What the data library gives for a set of the hub."""
+
+    def __init__(self, rows, features, first=0):
+        self.rows, self.features, self.first = rows, features, first
+        self.info = SimpleNamespace(splits=None)
+
+    def __iter__(self):
+        return iter(self.rows[self.first :])
+
+    def skip(self, count):
+        return Streamed(self.rows, self.features, self.first + count)
+
+    def cast_column(self, name, kind):
+        return self
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A set of the hub with 30 rows, sorted by class, whose number it does not tell."""
+    import datasets
+    from datasets import ClassLabel, Features, Value
+    from datasets import Image as Encoded
+
+    kinds = {"id": Value("int64"), "mask": Encoded(), "picture": Encoded(),
+             "label": ClassLabel(names=CLASSES)}  # fmt: skip
+    cells = [{"bytes": encoded(picture(n)), "path": None} for n in range(30)]
+    cells[4] = {"bytes": None, "path": "/etc/hostname"}
+    rows = [
+        {"id": n, "mask": None, "picture": cell, "label": n // 10} for n, cell in enumerate(cells)
+    ]
+    monkeypatch.setattr("chiaroscuro.data.named.hub_if_reachable", nullcontext)
+    monkeypatch.setattr(datasets, "get_dataset_split_names", lambda name: ["train", "Test"])
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: Streamed(rows, Features(kinds)))
+
+
+def test_a_limit_of_a_set_of_unknown_length_is_drawn_from_all_of_it(hub):
+    drawn = load_images("some/set", limit=8, seed=1)
+    ids = [row.id for row in drawn]
+    assert drawn.count == len(ids) == len(set(ids)) == 8
+    assert ids == sorted(ids, key=lambda id_: int(id_[5:]))
+    assert {row.label for row in drawn} == {0, 1, 2}
+    assert ids == [row.id for row in load_images("some/set", limit=8, seed=1)]
+    assert ids != [row.id for row in load_images("some/set", limit=8, seed=2)]
+    assert "drawn from all 30 rows, read once to count them" in drawn.notes
+    assert load_images("some/set", limit=99, seed=1).count == 30
+
+
+def test_a_draw_from_a_stream_takes_every_row_as_often(hub):
+    counts = np.zeros(30)
+    for seed in range(300):
+        counts[list(load_images("some/set", limit=6, seed=seed).chosen)] += 1
+    assert counts.sum() == 1800
+    assert abs(counts - 60).max() < 5 * np.sqrt(300 * 0.2 * 0.8)
+
+
+def test_a_set_of_the_hub(hub):
+    images = load_images("some/set")
+    assert (images.split, images.labels, images.count) == ("Test", tuple(CLASSES), None)
+    assert images.notes == ("images from column picture, classes from label",)
+    (batch,) = batches(images, 40)
+    assert len(batch.ids) == 29
+    (one,) = batch.left_out
+    assert one == LeftOut(
+        "Test#4", "no bytes, and the path /etc/hostname is none of this machine's"
+    )
+    assert [row.id for row in load_images("some/set", limit=3)] == ["Test#0", "Test#1", "Test#2"]
+    assert load_images("some/set", "train").split == "train"
+
+
+SOURCES = ["folder", "splits", "hub"]
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(("limit", "seed"), [(None, None), (9, None), (9, 3)])
+def test_every_single_batch_is_that_of_the_sequential_reader(source, limit, seed, request):
+    place = request.getfixturevalue(source) or "some/set"
+    images = load_images(place, limit=limit, seed=seed)
+    whole = batches(images, 4)
+    assert images.batches(4) in (len(whole), None)
+    assert images.batches(4) is not None or source == "hub"
+    copy = pickle.loads(pickle.dumps(images)) if source != "hub" else images
+    for expected in whole:
+        found = read_batch(copy, Framing(size=(8, 8)), 4, expected.number)
+        assert_same(found, expected)
+    with pytest.raises(InputError, match=f"no batch {len(whole)} of 4 images"):
+        read_batch(copy, Framing(size=(8, 8)), 4, len(whole))
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("numbers", [[2], [0, 1, 2], [2, 0], [0, 2, 1, 1], [], [1, 99]])
+def test_batches_of_any_numbers(source, numbers, request):
+    images = load_images(request.getfixturevalue(source) or "some/set")
+    whole = batches(images, 4)
+    found = batches(images, 4, numbers=iter(numbers))
+    for ours, number in zip(found, numbers, strict=False):
+        assert_same(ours, whole[number])
+    assert len(found) == len([number for number in numbers if number < len(whole)])
+
+
+def assert_same(found, expected):
+    for name in ("number", "ids", "labels", "left_out"):
+        assert getattr(found, name) == getattr(expected, name)
+    assert all(np.array_equal(a, b) for a, b in zip(found.pixels, expected.pixels, strict=True))
 
 
 @pytest.mark.parametrize("seed", [None, 3])

@@ -8,7 +8,7 @@ import timm
 import torch
 
 from chiaroscuro import class_gradients, load_classifier
-from chiaroscuro.data.sets import DATASETS
+from chiaroscuro.data import DATASETS
 from chiaroscuro.images import Framing, frame, open_photo, packaged_photo
 from chiaroscuro.models import packaged
 from chiaroscuro.training.log import read_log

@@ -14,10 +14,9 @@ from chiaroscuro.checks.pointing_summary import MEASURES, SCHEMA, summarize_loca
 from chiaroscuro.checks.regions import Mask, Regions, load_regions
 from chiaroscuro.choices import LocalizationSettings
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.data import ImageSet, LeftOut, load_images
+from chiaroscuro.data import ImageSet, LeftOut, load_images, read_row
 from chiaroscuro.errors import ImageError, InputError
 from chiaroscuro.gradients import class_gradients
-from chiaroscuro.images import decode_photo, frame
 from chiaroscuro.maps import saliency_maps
 from chiaroscuro.metrics.localization import localization
 from chiaroscuro.render import smooth
@@ -140,12 +139,9 @@ def _cases(
     for row in images:
         told.one()
         try:
-            data = row.data if isinstance(row.data, bytes) else row.data.read_bytes()
-            pixels, crop = frame(
-                decode_photo(data, row.id), classifier.framing, classifier.channels
-            )
-        except (ImageError, OSError) as error:
-            left_out.append(LeftOut(row.id, str(error)))
+            _, pixels, crop = read_row(row, classifier.framing, classifier.channels)
+        except ImageError as error:
+            left_out.append(LeftOut(row.id, str(error).removeprefix(f"{row.id}: ")))
             continue
         region = regions.region(row.id, crop, (pixels.shape[1], pixels.shape[2]))
         if region is None or not region.any() or region.all():

@@ -1,23 +1,24 @@
-"""Undecoded rows to pixels, in workers, a batch ahead of whoever computes."""
+"""Undecoded rows to pixels, in threads, a batch ahead of whoever computes."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chiaroscuro.data.images import ImageRow, ImageSet
-from chiaroscuro.errors import ImageError
-from chiaroscuro.images import Framing, decode_photo, frame, read_file
+from chiaroscuro.data.images import ImageSet
+from chiaroscuro.data.rows import ImageRow
+from chiaroscuro.errors import ImageError, InputError
+from chiaroscuro.images import CropBox, Framing, Photo, decode_photo, frame, read_file
 from chiaroscuro.results import LeftOut
 
-WORKERS = 2
+THREADS = 2
 _PER_TASK = 16
-"""Rows that one worker takes at a time; one by one, handing over costs more than decoding."""
+"""Rows that one thread takes at a time; one by one, handing over costs more than decoding."""
 _AHEAD = 2
 """Batches that are decoded while one is computed with."""
 
@@ -43,32 +44,80 @@ def read_batches(
     *,
     channels: int = 3,
     start: int = 0,
+    numbers: Iterable[int] | None = None,
     rgb_only: bool = False,
-    workers: int = WORKERS,
+    workers: int = THREADS,
 ) -> Iterator[Batch]:
-    """Batches of `size` rows, from the `start`-th batch on.
+    """Batches of `size` rows: those of the given `numbers`, else from the `start`-th one on.
 
     Boundaries follow the rows, broken ones included, so a batch holds the same images whenever it
     is read. `rgb_only` leaves files out that are not RGB. Threads decode ahead; no more than a
-    few batches are ever held.
+    few batches are ever held. Numbers past the end give no batch.
     """
-    rows = images.rows(start * size)
+    blocks = _blocks(images, size, count(start) if numbers is None else numbers)
     with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="decode") as pool:
-        waiting: deque[tuple[list[ImageRow], list[Future[list[_Decoded]]]]] = deque()
+        waiting: deque[tuple[int, list[ImageRow], list[Future[list[_Decoded]]]]] = deque()
         decode = partial(_decode_all, framing=framing, channels=channels, rgb_only=rgb_only)
-        number = start
         try:
             while True:
-                while len(waiting) <= _AHEAD and (block := list(islice(rows, size))):
-                    parts = [block[i : i + _PER_TASK] for i in range(0, len(block), _PER_TASK)]
-                    waiting.append((block, [pool.submit(decode, part) for part in parts]))
+                while len(waiting) <= _AHEAD and (block := next(blocks, None)):
+                    number, rows = block
+                    parts = [rows[i : i + _PER_TASK] for i in range(0, len(rows), _PER_TASK)]
+                    waiting.append((number, rows, [pool.submit(decode, part) for part in parts]))
                 if not waiting:
                     return
-                block, tasks = waiting.popleft()
-                yield _collect(number, block, [found for task in tasks for found in task.result()])
-                number += 1
+                number, rows, tasks = waiting.popleft()
+                yield _collect(number, rows, [found for task in tasks for found in task.result()])
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def read_batch(
+    images: ImageSet,
+    framing: Framing,
+    size: int,
+    number: int,
+    *,
+    channels: int = 3,
+    rgb_only: bool = False,
+) -> Batch:
+    """One batch, equal to that of `read_batches`; of the source, only what it needs is read.
+
+    Raises `InputError` for a number past the end.
+    """
+    batches = read_batches(
+        images, framing, size, channels=channels, numbers=[number], rgb_only=rgb_only
+    )
+    for batch in batches:
+        return batch
+    raise InputError(f"{images.source}: no batch {number} of {size} images")
+
+
+def read_row(
+    row: ImageRow, framing: Framing, channels: int = 3
+) -> tuple[Photo, NDArray[np.float32], CropBox]:
+    """The photo of a row, its pixels (C, H, W) and where they lie; raises `ImageError`."""
+    if row.fault is not None:
+        raise ImageError(f"{row.id}: {row.fault}")
+    data = row.data if isinstance(row.data, bytes) else read_file(row.data, row.id)
+    photo = decode_photo(data, row.id)
+    return photo, *frame(photo, framing, channels)
+
+
+def _blocks(
+    images: ImageSet, size: int, numbers: Iterable[int]
+) -> Iterator[tuple[int, list[ImageRow]]]:
+    """Batches of undecoded rows; those that follow each other are read in one go."""
+    rows: Iterator[ImageRow] = iter(())
+    following: int | None = None
+    for number in numbers:
+        if number != following:
+            rows = images.rows(number * size)
+        block = list(islice(rows, size))
+        if not block:
+            return
+        yield number, block
+        following = number + 1
 
 
 _Decoded = NDArray[np.float32] | LeftOut
@@ -82,13 +131,12 @@ def _decode_all(
 
 def _decode(row: ImageRow, framing: Framing, channels: int, rgb_only: bool) -> _Decoded:
     try:
-        data = row.data if isinstance(row.data, bytes) else read_file(row.data, row.id)
-        photo = decode_photo(data, row.id)
-        if rgb_only and photo.mode != "RGB":
-            return LeftOut(row.id, f"left out: mode {photo.mode}, not RGB")
-        return frame(photo, framing, channels)[0]
+        photo, pixels, _ = read_row(row, framing, channels)
     except ImageError as error:
         return LeftOut(row.id, str(error).removeprefix(f"{row.id}: "))
+    if rgb_only and photo.mode != "RGB":
+        return LeftOut(row.id, f"left out: mode {photo.mode}, not RGB")
+    return pixels
 
 
 def _collect(number: int, block: list[ImageRow], decoded: list[_Decoded]) -> Batch:

@@ -1,139 +1,175 @@
-"""Rows of undecoded images with their numbers, from wherever they lie."""
+"""Rows of undecoded images, and which columns of a table they are made of."""
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import isnan
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
+from chiaroscuro.errors import ChoiceError, InputError, printable
 
-from chiaroscuro.errors import InputError
+_IMAGE_WORDS = frozenset({"image", "images", "img", "picture", "photo", "pixels", "jpg", "png"})
+_NO_IMAGE_WORDS = frozenset({"mask", "masks", "segmentation", "annotation", "depth", "label"})
+_CLASS_WORDS = frozenset({"label", "labels", "class", "classes", "target", "category", "y"})
+_MOST_CLASSES = 1_000_000
 
-_AT_A_TIME = 256
-"""Rows of a Parquet file that are held undecoded."""
+
+@dataclass(frozen=True, slots=True)
+class ImageRow:
+    """One image before decoding: its id, its bytes or file, and its class or None.
+
+    `fault` says why it cannot be used, where that is known already.
+    """
+
+    id: str
+    data: bytes | Path
+    label: int | None
+    fault: str | None = None
 
 
 class Rows(Protocol):
-    """The rows of one split, in a fixed order."""
+    """The rows of one split, in a fixed order; picklable."""
 
-    def numbered(
-        self, first: int, wanted: Sequence[int] | None
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Numbers and values of the rows from `first` on, of the `wanted` ones (rising) if given.
-
-        An image is its bytes, a dict of "bytes" and "path", either of them None, or None.
-        """
+    def read(self, first: int, wanted: Sequence[int] | None) -> Iterator[ImageRow]:
+        """The rows from number `first` on, of the `wanted` ones (rising) if given."""
         ...
 
 
-class StreamedRows:
-    """Rows of a stream of the `datasets` library, which is read from its start on."""
+@dataclass(frozen=True)
+class Split:
+    """One split of a source: its rows, their number where it is known, and its class names.
 
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def numbered(
-        self, first: int, wanted: Sequence[int] | None
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
-        """See `Rows`."""
-        chosen = None if wanted is None else frozenset(wanted)
-        rows = self._stream.skip(first) if first else self._stream
-        for number, values in enumerate(rows, first):
-            if chosen is None or number in chosen:
-                yield number, values
-
-
-class ParquetRows:
-    """Rows of local Parquet files one after another; groups without a wanted row are not read.
-
-    `image` and `label` are the columns of images and of classes, as the Hugging Face layout tells
-    them in the first file's schema and the columns' types allow; `names` those of the classes.
+    `files` are those that are read, none where the hub is; their names in a fingerprint are
+    relative to `root`. `notes` say in words what was chosen or passed over.
     """
 
-    def __init__(self, files: Sequence[Path]) -> None:
-        from pyarrow.parquet import ParquetFile
-
-        self._files = files
-        self.count = 0
-        schemas: list[Any] = []
-        for path in files:
-            with ParquetFile(path) as file:
-                self.count += file.metadata.num_rows
-                schemas.append(file.schema_arrow)
-        schema = schemas[0]
-        told = (schema.metadata or {}).get(b"huggingface", b"{}")
-        features = (json.loads(told).get("info") or {}).get("features") or {}
-        self.columns: list[str] = schema.names
-        self.image = _first(schema, features, "Image", _holds_images)
-        self.label = _first(schema, features, "ClassLabel", _holds_classes)
-        self.names: list[str] | None = features[self.label]["names"] if self.label else None
-
-    def numbered(
-        self, first: int, wanted: Sequence[int] | None
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
-        """See `Rows`; a file without the column of classes has images without classes."""
-        from pyarrow.parquet import ParquetFile
-
-        chosen = None if wanted is None else np.asarray(wanted)
-        before = 0
-        for path in self._files:
-            with ParquetFile(path) as file:
-                asked = [name for name in (self.image, self.label) if name is not None]
-                known = [name for name in asked if name in file.schema_arrow.names]
-                if self.image not in known:
-                    raise InputError(
-                        f"{path}: has no column {self.image!r}, as others of its split"
-                    )
-                for group in range(file.num_row_groups):
-                    count = file.metadata.row_group(group).num_rows
-                    if _within(before, count, first, chosen).size:
-                        yield from _group_rows(file, group, known, before, first, chosen)
-                    before += count
+    rows: Rows
+    name: str
+    labels: tuple[str, ...] | None
+    count: int | None
+    files: tuple[Path, ...] = ()
+    root: Path | None = None
+    notes: tuple[str, ...] = ()
 
 
-def _first(
-    schema: Any, features: Mapping[str, Any], kind: str, holds: Callable[[Any], bool]
-) -> str | None:
-    """The first column that is told to be of a kind of feature, and whose type can be."""
-    for field in schema:
-        told = features.get(field.name)
-        if isinstance(told, dict) and told.get("_type") == kind and holds(field.type):
-            return str(field.name)
-    return None
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: whether its type can hold images or classes, and what metadata say it is."""
+
+    name: str
+    images: bool
+    classes: bool
+    tag: str | None = None
 
 
-def _holds_images(kind: Any) -> bool:
-    from pyarrow import types
+@dataclass(frozen=True)
+class Columns:
+    """The columns of images and of classes, the class names, and where paths in cells may lead."""
 
-    return bool(types.is_struct(kind) or types.is_binary(kind) or types.is_large_binary(kind))
+    image: str
+    label: str | None
+    names: tuple[str, ...] | None = None
+    folder: Path | None = None
+
+    def row(self, id_: str, values: Mapping[str, Any]) -> ImageRow:
+        """A row of these values; an image is bytes, or a mapping of "bytes" and "path"."""
+        cell = values[self.image] or {}
+        data: bytes | Path | None = cell if isinstance(cell, bytes) else cell.get("bytes")
+        fault = None
+        if data is None:
+            data, fault = self._file(cell.get("path"))
+        label, wrong = self._class(values.get(self.label) if self.label else None)
+        return ImageRow(id_, data, label, fault or wrong)
+
+    def _file(self, path: str | None) -> tuple[bytes | Path, str | None]:
+        """A file below the data's own folder; no table may name any other."""
+        if not path:
+            return b"", None
+        if self.folder is None:
+            return b"", f"no bytes, and the path {printable(path)} is none of this machine's"
+        try:
+            file = (self.folder / path).resolve()
+            if file.is_relative_to(self.folder.resolve()):
+                return file, None
+        except (OSError, ValueError, RuntimeError):  # a null byte, links in a circle
+            pass
+        return b"", f"no bytes, and the path {printable(path)} leads out of the data's folder"
+
+    def _class(self, value: Any) -> tuple[int | None, str | None]:
+        """A class number and what is wrong with it; negative ones are the hub's hidden labels."""
+        if self.names is None or value is None or (isinstance(value, float) and isnan(value)):
+            return None, None
+        number = self._numbers.get(value) if isinstance(value, str) else _whole(value)
+        if number is not None and number < len(self.names):
+            return (number if number >= 0 else None), None
+        return None, f"class {printable(value)} is none of the {len(self.names)} known"
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self.names or ())}
 
 
-def _holds_classes(kind: Any) -> bool:
-    from pyarrow import types
+def choose_columns(
+    columns: Sequence[Column], source: str, image: str | None, label: str | None
+) -> tuple[str, str | None]:
+    """The columns of images and of classes: those named, else by metadata, name and type.
 
-    return bool(types.is_integer(kind.value_type if types.is_dictionary(kind) else kind))
+    Raises `InputError` where there is none of images or several alike, `ChoiceError` for a named
+    one that cannot be.
+    """
+    names = [column.name for column in columns]
+    listed = ", ".join(map(printable, names)) or "none"
+    able = [column for column in columns if column.images]
+    able = [column for column in able if column.tag == "Image"] or able
+    ranks = {column.name: _rank(column.name, _IMAGE_WORDS, _NO_IMAGE_WORDS) for column in able}
+    if image is not None:
+        if not any(column.images for column in columns if column.name == image):
+            raise ChoiceError(f"{source}: no images in column {image!r}; it has {listed}")
+    elif not ranks:
+        raise InputError(f"{source}: no column of images; it has {listed}")
+    else:
+        image = min(ranks, key=ranks.__getitem__)
+        if ranks[image] > 1 and len(ranks) > 1:
+            raise InputError(
+                f"{source}: the images may be in {' or '.join(map(printable, ranks))}: choose by "
+                "image_column (--image-column)"
+            )
+    able = [column for column in columns if column.classes and column.name != image]
+    if label is not None:
+        if label not in [column.name for column in able]:
+            raise ChoiceError(f"{source}: no classes in column {label!r}; it has {listed}")
+        return image, label
+    tagged = [column for column in able if column.tag == "ClassLabel"]
+    ranks = {column.name: _rank(column.name, _CLASS_WORDS) for column in tagged or able}
+    label = min(ranks, key=ranks.__getitem__, default=None)
+    return image, label if tagged or label is None or ranks[label] < 2 else None
 
 
-def _group_rows(
-    file: Any,
-    group: int,
-    columns: list[str],
-    before: int,
-    first: int,
-    wanted: np.ndarray[Any, Any] | None,
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    for batch in file.iter_batches(_AT_A_TIME, row_groups=[group], columns=columns):
-        numbers = _within(before, batch.num_rows, first, wanted)
-        rows = batch.take(numbers - before).to_pylist()
-        yield from zip(numbers.tolist(), rows, strict=True)
-        before += batch.num_rows
+def describe_columns(image: str, label: str | None) -> str:
+    """Which columns are read, in words."""
+    classes = f"classes from {printable(label)}" if label else "no classes (--label-column)"
+    return f"images from column {printable(image)}, {classes}"
 
 
-def _within(
-    before: int, count: int, first: int, wanted: np.ndarray[Any, Any] | None
-) -> np.ndarray[Any, Any]:
-    """The numbers that are asked of `count` rows which follow `before` others."""
-    if wanted is None:
-        return np.arange(max(before, first), max(before + count, first))
-    low, high = np.searchsorted(wanted, [max(before, first), max(before + count, first)])
-    return wanted[low:high]
+def _rank(name: str, words: frozenset[str], wrong: frozenset[str] = frozenset()) -> int:
+    """0: it is one of the words; 1: it has one; 2: it has none; 3: it has a wrong one."""
+    parts = set(re.findall("[a-z]+", name.lower()))
+    return 0 if name.lower() in words else 3 if parts & wrong else 1 if parts & words else 2
+
+
+def class_names(values: set[Any]) -> tuple[str, ...] | None:
+    """Names for the values of a column: texts in order, or numbers from 0; None for others."""
+    found = {value for value in values if not (isinstance(value, float) and isnan(value))} - {None}
+    if all(isinstance(value, str) for value in found):
+        return tuple(sorted(found)) or None
+    numbers = [number for value in found if (number := _whole(value)) is not None]
+    if len(numbers) < len(found) or max(numbers) >= _MOST_CLASSES:
+        return None
+    return tuple(map(str, range(max(numbers) + 1))) or None
+
+
+def _whole(value: Any) -> int | None:
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    return int(value) if whole else None

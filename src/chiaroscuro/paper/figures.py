@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from chiaroscuro.choices import PAPER_MAPS
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.data import ImageRow, load_images
+from chiaroscuro.data import ImageRow, load_images, read_row
 from chiaroscuro.gradients import class_gradients
-from chiaroscuro.images import decode_photo, frame, to_uint8
+from chiaroscuro.images import to_uint8
 from chiaroscuro.maps import saliency_maps
 from chiaroscuro.paper.cells import COLUMNS
 from chiaroscuro.paper.tables import find_curve
@@ -98,8 +98,7 @@ def draw_examples(
 
 
 def _example(classifier: Classifier, row: ImageRow) -> tuple[str, list[NDArray[np.uint8]]]:
-    data = row.data if isinstance(row.data, bytes) else row.data.read_bytes()
-    pixels, _ = frame(decode_photo(data, row.id), classifier.framing, classifier.channels)
+    _, pixels, _ = read_row(row, classifier.framing, classifier.channels)
     gradients = class_gradients(classifier, torch.from_numpy(pixels)[None])
     maps = saliency_maps(gradients, PAPER_MAPS)
     pictures = [to_uint8(pixels), *(hot(maps[name][0].cpu().numpy()) for name in PAPER_MAPS)]

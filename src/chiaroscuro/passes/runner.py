@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from itertools import count
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -135,21 +136,21 @@ class _PassJob:
             yield self.task.process(self.classifier, batch)
 
     def _batches(self, numbers: Iterable[int]) -> Iterator[Batch]:
-        """The batches of these numbers; those that follow each other are read ahead."""
-        numbers = iter(numbers)
-        number = next(numbers, None)
-        while number is not None:
-            ahead = read_batches(
-                self.images, self.classifier.framing, self.size, start=number,
-                channels=self.classifier.channels, rgb_only=self.task.settings.rgb_only,
-            )  # fmt: skip
-            for batch in ahead:
-                yield batch
-                number = next(numbers, None)
-                if number != batch.number + 1:
-                    break
-            else:
+        """Read ahead, except in a worker, which is told its next number when it is ready."""
+        if parent_process() is None:
+            yield from self._read(numbers)
+            return
+        for number in numbers:
+            batch = next(self._read([number]), None)
+            if batch is None:
                 return
+            yield batch
+
+    def _read(self, numbers: Iterable[int]) -> Iterator[Batch]:
+        return read_batches(
+            self.images, self.classifier.framing, self.size, numbers=numbers,
+            channels=self.classifier.channels, rgb_only=self.task.settings.rgb_only,
+        )  # fmt: skip
 
 
 def _configure(
