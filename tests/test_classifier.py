@@ -2,13 +2,17 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import timm
 import torch
+import torchvision
+from PIL import Image
 from torch import nn
 from torch.testing import assert_close
 
-from chiaroscuro import ChoiceError, Classifier, ImageError, ModelError
-from chiaroscuro.images import Framing
+from chiaroscuro import ChoiceError, Classifier, ImageError, ModelError, class_gradients
+from chiaroscuro.images import Framing, frame, open_photo
 from tests.toys import random_pixels, small_cnn
 
 
@@ -154,10 +158,10 @@ def test_integer_logits_are_refused():
 
 @pytest.mark.parametrize(
     ("output", "named"),
-    [(None, "NoneType"), ("logits", "str"), ({"scores": SCORES}, "dict"), ([], "list")],
+    [(None, "NoneType"), ("logits", "str"), ({"scores": 3}, "dict"), ([], "list")],
 )
 def test_an_output_without_logits_is_refused_by_its_type(output, named):
-    message = rf"Fixed returned a {named}: expected logits as a tensor \(B, K\), a tuple's first"
+    message = rf"Fixed returned a {named} with no tensors: expected logits as a tensor \(2, K\)"
     with pytest.raises(ModelError, match=message):
         Classifier(Fixed(output))(pixels())
 
@@ -170,20 +174,20 @@ def test_a_module_that_raises_becomes_one_line(error):
     with pytest.raises(ModelError) as caught:
         Classifier(Fixed(error("broken on purpose\nat length")), name="net")(pixels())
     message = str(caught.value)
-    assert message.startswith("net failed on pixels of shape (2, 3, 4, 4): ")
+    assert message.startswith("net failed on an image of 3 x 4 x 4 (C x H x W): ")
     assert "broken on purpose" in message
     assert len(message.splitlines()) == 1
     assert isinstance(caught.value.__cause__, error)
 
 
 def test_a_module_that_raises_without_words_gives_the_errors_type():
-    with pytest.raises(ModelError, match=r"\(2, 3, 4, 4\): NotImplementedError$"):
+    with pytest.raises(ModelError, match=r"3 x 4 x 4 \(C x H x W\): NotImplementedError$"):
         Classifier(Fixed(NotImplementedError()))(pixels())
 
 
 def test_another_size_than_the_network_takes_is_one_line():
     net = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).double()
-    with pytest.raises(ModelError, match=r"Sequential failed on pixels of shape \(1, 3, 5, 5\): "):
+    with pytest.raises(ModelError, match=r"Sequential failed on an image of 3 x 5 x 5 "):
         Classifier(net)(pixels(1, 3, 5, 5))
 
 
@@ -288,19 +292,24 @@ def test_in_train_mode_the_same_network_would_answer_otherwise():
     assert not torch.allclose(Classifier(net)(x), Classifier(net).logits(x))
 
 
-def test_to_moves_a_copy_and_leaves_the_original():
+def test_to_moves_the_module_in_place_as_pytorch_does():
     net = small_cnn()
-    original = Classifier(net, mean=0.5, std=0.25, labels="abcde", name="net")
-    moved = original.to(torch.float64)
-    assert {p.dtype for p in net.parameters()} == {torch.float32}
-    assert original.module is net
-    assert {p.dtype for p in moved.module.parameters()} == {torch.float64}
-    assert (moved.mean, moved.labels, moved.name) == (original.mean, original.labels, "net")
+    classifier = Classifier(net, mean=0.5, std=0.25, name="net")
     x = pixels(2, 3, 12, 12)
-    assert_close(moved(x), original(x.float()).double(), rtol=1e-4, atol=1e-4)
-    with torch.no_grad():
-        next(moved.module.parameters()).zero_()
-    assert next(net.parameters()).abs().sum() > 0
+    before = classifier(x.float())
+    assert classifier.to(torch.float64) is classifier
+    assert classifier.module is net
+    assert {p.dtype for p in net.parameters()} == {torch.float64}
+    assert classifier.dtype == torch.float64
+    assert_close(classifier(x), before.double(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "wrap", [nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm]
+)
+def test_modules_with_parametrized_weights_move_too(wrap):
+    classifier = Classifier(nn.Sequential(nn.Flatten(), wrap(nn.Linear(12, 3))))
+    assert classifier.to(torch.float64)(pixels(2, 3, 2, 2)).dtype == torch.float64
 
 
 # Names of classes
@@ -343,11 +352,11 @@ def test_a_class_is_found_by_index_and_by_any_of_its_names(named, name, index):
 
 def test_an_ambiguous_name_lists_the_indices(named):
     message = (
-        r"class 'crane' is ambiguous: give the index, 0 \(crane, bird\) or 1 \(crane, machine\)"
+        r"class 'crane' is ambiguous: give the index, #0 \(crane, bird\) or #1 \(crane, machine\)"
     )
     with pytest.raises(ChoiceError, match=message):
         named.class_index("crane")
-    with pytest.raises(ChoiceError, match=r"4 \(maillot\) or 5 \(maillot, tank suit\)"):
+    with pytest.raises(ChoiceError, match=r"#4 \(maillot\) or #5 \(maillot, tank suit\)"):
         named.class_index("Maillot")
 
 
@@ -382,5 +391,184 @@ def test_without_names_a_class_is_its_index():
 def test_the_packaged_names_are_imagenets(lite0):
     assert lite0.class_index("tabby cat") == 281
     assert lite0.label(281).startswith("tabby")
-    with pytest.raises(ChoiceError, match=r"class 'crane' is ambiguous: .* 134 .* 517 "):
+    with pytest.raises(ChoiceError, match=r"class 'crane' is ambiguous: .*#134 .*#517 "):
         lite0.class_index("crane")
+
+
+# What PyTorch users expect
+
+
+FEATURES = torch.rand(2, 8)
+
+
+@pytest.mark.parametrize(
+    ("output", "labels"),
+    [
+        ({"out": SCORES, "aux": SCORES + 1}, None),
+        (SCORES[:, :, None, None], None),
+        ({"out": SCORES[:, :, None, None]}, None),
+        ((FEATURES, SCORES), "abc"),
+        ((torch.rand(2, 4, 5, 5), SCORES), None),
+        ((torch.tensor(0.3), SCORES), None),
+        ({"scores": SCORES, "features": torch.rand(2, 4, 5)}, None),
+    ],
+    ids=[
+        "out",
+        "1 x 1 map",
+        "both",
+        "features first",
+        "a map first",
+        "a loss first",
+        "one in dict",
+    ],
+)
+def test_logits_are_found_among_other_tensors(output, labels):
+    classifier = Classifier(Fixed(output), labels=labels and list(labels))
+    assert torch.equal(classifier(pixels()), SCORES)
+
+
+def test_several_tensors_that_could_be_logits_are_refused_with_their_shapes():
+    message = r"tuple with \(2, 8\), \(2, 3\): expected logits .* give labels"
+    with pytest.raises(ModelError, match=message):
+        Classifier(Fixed((FEATURES, SCORES)))(pixels())
+    with pytest.raises(ModelError, match=message):
+        Classifier(Fixed((FEATURES, SCORES)), labels=["x"] * 5)(pixels())
+
+
+def test_labels_may_be_names_by_index():
+    assert Classifier(Fixed(SCORES), labels={1: "b", 0: "a", 2: "c"}).labels == ("a", "b", "c")
+    with pytest.raises(
+        ChoiceError, match=r"labels has keys \[0, 2\].*: expected every class index"
+    ):
+        Classifier(Fixed(SCORES), labels={0: "a", 2: "c"})
+    for wrong in ("abc", 3):
+        with pytest.raises(ChoiceError, match="expected a list with a name for each class"):
+            Classifier(Fixed(SCORES), labels=wrong)
+
+
+def test_text_is_a_name_before_it_is_an_index():
+    classifier = Classifier(Fixed(SCORES), labels=["1", "10", "11", "2", "3"])
+    assert classifier.class_index("3") == 4
+    assert classifier.class_index("#3") == 3
+    assert classifier.class_index(3) == 3
+    assert classifier.class_index("4") == 4  # nobody is called so
+    for number in (np.int64(3), torch.tensor(3), 3.0):
+        assert classifier.class_index(number) == 3
+    with pytest.raises(ChoiceError, match=r"class 7 is out of range: expected 0\.\.4"):
+        classifier.class_index("7")
+    with pytest.raises(ChoiceError, match="expected a whole number"):
+        classifier.class_index(2.5)
+
+
+@pytest.mark.parametrize("number", [np.float32(0.5), torch.tensor(0.5), np.array(0.5)])
+def test_numbers_of_any_library_are_numbers(number):
+    classifier = Classifier(nn.Flatten(), mean=number, std=[number] * 3, size=np.int64(8))
+    assert (classifier.mean, classifier.std, classifier.size) == ((0.5,) * 3, (0.5,) * 3, (8, 8))
+    assert Classifier(nn.Flatten(), mean=np.array([0.1, 0.2, 0.3])).mean == (0.1, 0.2, 0.3)
+
+
+@pytest.mark.parametrize("name", ["mean", "std"])
+def test_numbers_for_pixels_up_to_255_are_noticed(name):
+    with pytest.raises(ChoiceError, match=rf"{name} is \(123\.7, .* divide it by 255"):
+        Classifier(nn.Flatten(), **{name: (123.7, 116.3, 103.5)})
+
+
+def test_it_says_what_it_is_in_a_line():
+    classifier = Classifier(small_cnn(), name="net")
+    assert repr(classifier) == "Classifier('net', unknown classes, any size, cpu float32)"
+    assert classifier.num_classes is None
+    classes = classifier(pixels(1, 3, 12, 12).float()).shape[1]
+    assert classifier.num_classes == classes
+    assert f"{classes} classes" in repr(classifier)
+    named = Classifier(Fixed(SCORES), labels=list("abc"), size=(8, 9), name="n")
+    assert repr(named) == "Classifier('n', 3 classes, 8x9, cpu float32)"
+    assert (named.device, named.dtype) == (torch.device("cpu"), torch.float32)
+    facts = named.facts()
+    assert (facts.name, facts.framing.size, facts.device, facts.dtype) == (
+        "n", (8, 9), "cpu", "float32",
+    )  # fmt: skip
+    digest = classifier.facts(digest=True).sha256
+    assert digest == Classifier(small_cnn()).facts(digest=True).sha256
+    with torch.no_grad():
+        classifier.module[0].weight[0, 0, 0, 0] += 1
+    assert digest != classifier.facts(digest=True).sha256
+
+
+def test_a_module_without_values_is_refused():
+    with torch.device("meta"):
+        net = nn.Linear(3, 2)
+    with pytest.raises(ModelError, match="Linear has parameters on the meta device"):
+        Classifier(net)
+
+
+def test_a_compiled_module_is_used_as_it_was_before():
+    net = small_cnn().double()
+    compiled = torch.compile(net)
+    classifier = Classifier(compiled)
+    assert classifier.module is net
+    assert "torch.compile" in classifier.notes[0]
+    inside = small_cnn().double()
+    inside.load_state_dict(net.state_dict())
+    inside.compile()
+    other = Classifier(inside)
+    assert "compile()" in other.notes[0]
+    x = pixels(2, 3, 12, 12)
+    assert torch.equal(other(x), classifier(x))
+    mine, theirs = class_gradients(other, x), class_gradients(classifier, x)
+    assert torch.equal(mine.rival_max, theirs.rival_max)
+
+
+def test_modules_of_libraries_bring_what_belongs_to_them(tmp_path):
+    weights = torchvision.models.EfficientNet_B0_Weights.DEFAULT
+    classifier = Classifier.from_torchvision(torchvision.models.efficientnet_b0(), weights)
+    assert (classifier.name, classifier.size) == ("efficientnet_b0", (224, 224))
+    assert classifier.origin["architecture"] == "torchvision:efficientnet_b0"
+    assert classifier.mean == (0.485, 0.456, 0.406)
+    assert classifier.label(0) == "tench"
+    timm_model = timm.create_model("test_resnet", num_classes=3)
+    found = Classifier.from_timm(timm_model, name="mine")
+    assert (found.name, found.size, found.labels) == ("mine", (160, 160), None)
+    assert found.origin["architecture"] == "timm:test_resnet"
+
+
+# Pictures
+
+
+def test_pictures_of_every_kind_are_the_same_pixels(tmp_path):
+    array = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    picture = Image.fromarray(array)
+    picture.save(tmp_path / "p.png")
+    classifier = Classifier(small_cnn().double(), size=12)
+    given = [tmp_path / "p.png", str(tmp_path / "p.png"), picture, array, array / 255]
+    found = classifier.preprocess(given)
+    assert found.shape == (5, 3, 12, 12)
+    assert found.dtype == torch.float64
+    for one in given:
+        assert torch.equal(classifier.preprocess(one)[0], found[0])
+    assert torch.equal(found, found[:1].expand_as(found))
+    expected, _ = frame(open_photo(tmp_path / "p.png"), classifier.framing)
+    assert_close(found[0], torch.from_numpy(expected).double())
+    padded = classifier.preprocess(picture, fit="pad")
+    assert not torch.equal(padded[0], found[0])
+
+
+def test_pictures_of_several_sizes_need_a_size():
+    classifier = Classifier(small_cnn())
+    with pytest.raises(ImageError, match="pictures have 2 sizes"):
+        classifier.preprocess([Image.new("RGB", (8, 9)), Image.new("RGB", (9, 8))])
+    with pytest.raises(ImageError, match="pictures have 0 sizes"):
+        classifier.preprocess([])
+    with pytest.raises(ImageError, match="picture is a int"):
+        classifier.preprocess([3])
+
+
+def test_a_map_goes_back_to_the_photos_pixels():
+    classifier = Classifier(nn.Flatten(), size=4)
+    picture = Image.new("RGB", (16, 8))  # the middle 8 x 8 is seen, 2 photo pixels each
+    values = torch.arange(16.0).view(4, 4)
+    drawn = classifier.to_photo(values, picture)
+    assert drawn.shape == (8, 16)
+    assert np.isnan(drawn[:, :4]).all() and np.isnan(drawn[:, 12:]).all()
+    np.testing.assert_array_equal(drawn[:, 4:12], np.kron(values.numpy(), np.ones((2, 2))))
+    with pytest.raises(ImageError, match=r"values have shape \(3, 4\): the network sees \(4, 4\)"):
+        classifier.to_photo(values[:3], picture)

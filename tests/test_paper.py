@@ -154,9 +154,9 @@ def test_cells_are_kept_reused_and_reported_together(root, tmp_path, weights, sm
 def test_a_network_of_other_settings_is_not_taken(root, tmp_path):
     out = tmp_path / "out"
     reproduce(quick(root, "cifar10-cnn"), out)
-    file = out / "models" / "cifar10-cnn" / "model.json"
+    file = out / "models" / "cifar10-cnn" / "chiaroscuro-model.json"
     about = json.loads(file.read_text())
-    about["origin"]["training"]["learning_rate"] = 0.1
+    about["result"]["origin"]["training"]["learning_rate"] = 0.1
     file.write_text(json.dumps(about))
     shutil.rmtree(out / "runs")
     with pytest.raises(InputError, match="was trained with learning_rate 0.1, cifar10-cnn needs"):

@@ -61,7 +61,9 @@ def figures(folder):
 
 
 def told(folder):
-    return json.loads((folder / "model.json").read_text())["origin"]["training"]
+    return json.loads((folder / "chiaroscuro-model.json").read_text())["result"]["origin"][
+        "training"
+    ]
 
 
 def beginning(settings, labels=CLASSES):
@@ -135,7 +137,7 @@ def test_a_pretrained_body_has_its_weights_and_its_normalization_when_asked(lite
 
 def test_a_training_is_a_folder_that_loads_and_says_what_it_is(settings, tmp_path):
     out = train(settings, tmp_path / "net")
-    assert entries(out) == ["curve.png", "log.csv", "model.json", "model.safetensors"]
+    assert entries(out) == ["chiaroscuro-model.json", "curve.png", "log.csv", "model.safetensors"]
     assert entries(tmp_path) == ["net", "photos"], "the work in progress is gone"
     rows = read_log(out / "log.csv")
     assert [row.epoch for row in rows] == [1, 2, 3]
@@ -410,7 +412,7 @@ def test_a_pretrained_body_starts_with_its_librarys_file(settings, cache, tmp_pa
     )
     assert found["head.weight"].shape == (3, 1000)
     assert load_classifier(out).size == (32, 32)
-    assert json.loads((out / "model.json").read_text())["arguments"] == {
+    assert json.loads((out / "chiaroscuro-model.json").read_text())["result"]["arguments"] == {
         "body": "torchvision:resnet18", "outputs": 1000, "classes": 3,
     }  # fmt: skip
 

@@ -35,7 +35,7 @@ _SOURCES = (
      "transformers", False),
     ("FILE.py:FACTORY", "your own: a function that returns an nn.Module or a Classifier",
      "chiaroscuro", True),
-    ("FOLDER", "model.json and model.safetensors, as train and save_classifier write them",
+    ("FOLDER", "a folder that train or save_classifier wrote",
      "chiaroscuro", True),
 )  # fmt: skip
 

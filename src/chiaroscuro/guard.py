@@ -1,8 +1,12 @@
 """The one place that prepares a network for being asked, and leaves it as it was found."""
 
 import random
-from collections.abc import Iterator
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,33 +16,138 @@ from chiaroscuro.errors import ModelError
 
 
 @contextmanager
-def as_found(module: nn.Module) -> Iterator[None]:
+def as_found(module: nn.Module, *, alone: bool = False) -> Iterator[None]:
     """Eval mode and no parameter gradients inside; everything as before after, also on an error.
 
     Kept: the training flag of every submodule, `requires_grad` of every parameter, the buffers
     and their values, and the random state of Python, NumPy, the CPU and the module's CUDA devices.
     Flags are set one by one, so a module's own `train()` is not called.
+
+    Threads may be inside at the same time, on one module or on modules that share parts: the first
+    one in saves and sets what a part holds, the last one out restores it. `alone`: wait until no
+    other thread is inside, and let no other in.
     Raises `ModelError` for parameters or buffers made inside `torch.inference_mode()`.
     """
     refuse_inference_tensors(module)
-    flags = [(part, part.training) for part in module.modules()]
-    parameters = [(p, p.requires_grad) for p in module.parameters() if p.is_leaf]
-    buffers = [_Buffer(part, name) for part, _ in flags for name in part._buffers]
-    with _random_state(module):
-        try:
-            for part, _ in flags:
+    held = _Held(module)
+    with _CHANGES:
+        _CHANGES.wait_for(lambda: held.is_free(alone=alone))
+        held.enter(alone=alone)
+    try:
+        yield
+    finally:
+        with _CHANGES:
+            held.leave(alone=alone)
+            _CHANGES.notify_all()
+
+
+@contextmanager
+def alone_if_free(module: nn.Module) -> Iterator[bool]:
+    """Whether no other thread uses any part of a module; while true, others wait to come in.
+
+    For use inside `as_found`, by code that changes the module for a while.
+    """
+    held = _Held(module)
+    with _CHANGES:
+        free = held.is_free(alone=True)
+        if free:
+            held.enter(alone=True)
+    try:
+        yield free
+    finally:
+        if free:
+            with _CHANGES:
+                held.leave(alone=True)
+                _CHANGES.notify_all()
+
+
+_CHANGES = threading.Condition()
+"""Held while somebody comes in or goes out, never while a network runs."""
+
+
+class _Saved:
+    """Something that threads use together, and what puts it back when the last one leaves."""
+
+    def __init__(self, restore: Callable[[], object]) -> None:
+        self.restore = restore
+        self.users: Counter[int] = Counter()
+        self.alone: Counter[int] = Counter()
+
+
+_SAVED: dict[Any, _Saved] = {}
+"""What is in use now, by `id` of module and parameter or by name; each entry keeps its owner."""
+
+
+class _Held:
+    """One thread's use of a module's parts, parameters and buffers and of the random state."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.parts = list(module.modules())
+        self.parameters = [p for p in module.parameters() if p.is_leaf]
+        self.thread = threading.get_ident()
+        devices = {p.device.index for p in self.parameters if p.device.type == "cuda"}
+        self.random = ["cpu", *sorted(f"cuda:{d}" for d in devices if d is not None)]
+        self.keys = [*map(id, self.parts), *map(id, self.parameters), *self.random]
+
+    def is_free(self, *, alone: bool) -> bool:
+        """Whether this thread may come in: nobody else is alone there, or is there at all."""
+        for part in self.parts:
+            saved = _SAVED.get(id(part))
+            others = () if saved is None else (saved.users if alone else saved.alone)
+            if any(thread != self.thread for thread in others):
+                return False
+        return True
+
+    def enter(self, *, alone: bool) -> None:
+        """Save and set what nobody else has saved and set."""
+        fresh = [part for part in self.parts if id(part) not in _SAVED]
+        plain = [p for p in self.parameters if id(p) not in _SAVED]
+        for part in fresh:
+            _SAVED[id(part)] = _Saved(partial(_restore_part, part, _flag(part), _buffers(part)))
+        for parameter in plain:
+            required = parameter.requires_grad
+            _SAVED[id(parameter)] = _Saved(partial(parameter.requires_grad_, required))
+        for name in self.random:
+            if name not in _SAVED:
+                _SAVED[name] = _Saved(_random_state(name))
+        for key in self.keys:
+            _SAVED[key].users[self.thread] += 1
+            if alone:
+                _SAVED[key].alone[self.thread] += 1
+        for part in fresh:
+            if _flag(part) is not None:
                 mark_eval(part)
-            for parameter, _ in parameters:
-                parameter.requires_grad_(False)
-            yield
-        finally:
-            for part, training in flags:
-                part.training = training
-            for parameter, required in parameters:
-                parameter.requires_grad_(required)
-            with torch.no_grad():
-                for buffer in buffers:
-                    buffer.restore()
+        for parameter in plain:
+            parameter.requires_grad_(False)
+
+    def leave(self, *, alone: bool) -> None:
+        """Restore what nobody else uses."""
+        for key in self.keys:
+            saved = _SAVED[key]
+            for count in (saved.users, saved.alone) if alone else (saved.users,):
+                count[self.thread] -= 1
+                if not count[self.thread]:
+                    del count[self.thread]
+            if not saved.users:
+                del _SAVED[key]
+                saved.restore()
+
+
+def _flag(part: nn.Module) -> bool | None:
+    """Its training flag; a frozen scripted module has none."""
+    return getattr(part, "training", None)
+
+
+def _buffers(part: nn.Module) -> list["_Buffer"]:
+    return [_Buffer(part, name) for name in part._buffers.keys()]  # noqa: SIM118, a script's iterates otherwise
+
+
+def _restore_part(part: nn.Module, training: bool | None, buffers: "list[_Buffer]") -> None:
+    if training is not None:
+        part.training = training
+    with torch.no_grad():
+        for buffer in buffers:
+            buffer.restore()
 
 
 @contextmanager
@@ -116,13 +225,15 @@ def refuse_inference_tensors(module: nn.Module) -> None:
             )
 
 
-@contextmanager
-def _random_state(module: nn.Module) -> Iterator[None]:
-    devices = {p.device.index for p in module.parameters() if p.device.type == "cuda"}
-    python, numpy = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(devices=sorted(d for d in devices if d is not None)):
-            yield
-    finally:
+def _random_state(device: str) -> Callable[[], object]:
+    """What puts back the random state: "cpu" with Python's and NumPy's, or a CUDA device's."""
+    if device != "cpu":
+        return partial(torch.cuda.set_rng_state, torch.cuda.get_rng_state(device), device)
+    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
+
+    def restore() -> None:
         random.setstate(python)
         np.random.set_state(numpy)
+        torch.set_rng_state(cpu)
+
+    return restore

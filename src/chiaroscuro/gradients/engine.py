@@ -76,7 +76,8 @@ def class_gradients(
     settings = chosen.describe() if isinstance(chosen, Method | CaptumMethod) else {}
     choices = GradientChoices(rule, name, score, settings)
     pixels = pixels.detach().clone()
-    with gradients_on(), as_found(classifier.module):
+    alone = isinstance(chosen, CaptumMethod)  # Captum changes the module while it runs
+    with gradients_on(), as_found(classifier.module, alone=alone):
         if isinstance(chosen, CaptumMethod):
             size = 1 if memory_budget else max(1, PIXELS_AT_ONCE // pixels[0, 0].numel())
             parts = torch.split(pixels, size)

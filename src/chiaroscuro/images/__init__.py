@@ -3,7 +3,7 @@
 from chiaroscuro.choices import MAX_PIXELS, Framing
 from chiaroscuro.images.arrays import check_array, gray, to_uint8
 from chiaroscuro.images.finding import Search, find_photos, search_folder
-from chiaroscuro.images.framing import frame
+from chiaroscuro.images.framing import frame, on_photo
 from chiaroscuro.images.photos import (
     FORMATS,
     SUFFIXES,
@@ -32,6 +32,7 @@ __all__ = [
     "frame",
     "gray",
     "image_errors",
+    "on_photo",
     "open_image",
     "open_photo",
     "packaged_photo",

@@ -1,5 +1,7 @@
 """What part of a photo a network sees, and at which size."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -94,3 +96,27 @@ def _to_pixels(
     pixels[:, pixels.shape[1] - max(0, bottom - height) :] = PAD_VALUE
     pixels[:, :, pixels.shape[2] - max(0, right - width) :] = PAD_VALUE
     return pixels
+
+
+def on_photo(values: NDArray[Any], crop: CropBox) -> NDArray[Any]:
+    """A map (H, W) of what a network saw, on the photo's own pixels (H', W'); NaN outside.
+
+    Each photo pixel takes the value of the network's pixel that covers its middle.
+
+    >>> on_photo(np.array([[1.0, 2.0]]), CropBox(1, 0, 5, 2, 6, 2))[0].tolist()
+    [nan, 1.0, 1.0, 2.0, 2.0, nan]
+    """
+    rows = _covering(crop.top, crop.bottom, values.shape[0], crop.photo_height)
+    columns = _covering(crop.left, crop.right, values.shape[1], crop.photo_width)
+    drawn = np.full(
+        (crop.photo_height, crop.photo_width), np.nan, np.result_type(values, np.float32)
+    )
+    seen = np.ix_(rows >= 0, columns >= 0)
+    drawn[seen] = values[np.ix_(rows[rows >= 0], columns[columns >= 0])]
+    return drawn
+
+
+def _covering(first: float, last: float, count: int, photo: int) -> NDArray[np.int64]:
+    """The network's row or column over the middle of each of the photo's; -1 outside."""
+    places = np.floor((np.arange(photo) + 0.5 - first) / (last - first) * count).astype(np.int64)
+    return np.where((places >= 0) & (places < count), places, -1)

@@ -1,24 +1,10 @@
-"""A classifier as a folder: `model.json` and `model.safetensors`.
+"""A classifier as a folder: its description, which is the folder's marker, and its weights.
 
-`model.json` holds
-
-    schema        "chiaroscuro-model/1"
-    architecture  "timm:NAME", "torchvision:NAME", or a name of `ARCHITECTURES`
-    arguments     keyword arguments of the architecture, such as {"num_classes": 10}
-    mean, std     per channel, or null
-    framing       {"size", "canvas", "fit", "interpolation"}
-    labels        class names, or null
-    multi_label   true or false
-    channels      3 or 1
-    name, origin  what results say of it: weights, license, training, ...
-
-`model.safetensors` holds the module's state dict. Neither file can run code.
+Neither file can run code.
 """
 
-import dataclasses
-import json
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,13 +16,21 @@ from torch import nn
 from torchvision import models as torchvision_zoo
 
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.errors import ChiaroscuroError, ModelError, first_line, unknown
-from chiaroscuro.images import Framing
+from chiaroscuro.errors import (
+    ChiaroscuroError,
+    MissingModelError,
+    ModelError,
+    ResultError,
+    first_line,
+    unknown,
+)
 from chiaroscuro.models.architectures import basic_cnn, with_head
-from chiaroscuro.staging import staged_folder
+from chiaroscuro.results import KINDS, kind_in, staged, verify
+from chiaroscuro.results import load as load_result
+from chiaroscuro.results.models import WEIGHTS, SavedModel
+from chiaroscuro.results.store import write
 
-SCHEMA = "chiaroscuro-model/1"
-MARKER = "model.json"
+MODEL = KINDS["model"]
 
 
 def new_head(
@@ -64,7 +58,7 @@ def save_classifier(
     torchvision know theirs. Raises `ModelError` when the architecture cannot be built, or its
     tensors are not the module's; `ResultError` when the folder exists.
     """
-    with staged_folder(folder, MARKER, overwrite=overwrite) as stage:
+    with staged(folder, MODEL, overwrite=overwrite) as stage:
         write_classifier(classifier, stage, architecture=architecture, arguments=arguments)
     return Path(folder)
 
@@ -76,7 +70,7 @@ def write_classifier(
     architecture: str | None = None,
     arguments: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write both model files into a folder that is there; see `save_classifier`."""
+    """Write a classifier into a folder that is there, the marker last; see `save_classifier`."""
     architecture = architecture or str(classifier.origin.get("architecture", ""))
     arguments = dict(arguments or {})
     with torch.random.fork_rng(devices=[]):
@@ -87,66 +81,58 @@ def write_classifier(
             f"{architecture} with {arguments} has other tensors than {classifier.name}: "
             "give the architecture and arguments that built it"
         )
-    description = {
-        "schema": SCHEMA,
-        "architecture": architecture,
-        "arguments": arguments,
-        "mean": classifier.mean,
-        "std": classifier.std,
-        "framing": dataclasses.asdict(classifier.framing),
-        "labels": classifier.labels,
-        "multi_label": classifier.multi_label,
-        "channels": classifier.channels,
-        "name": classifier.name,
-        "origin": dict(classifier.origin),
-    }
-    weights, about = folder / "model.safetensors", folder / MARKER
+    description = SavedModel(
+        architecture=architecture,
+        arguments=arguments,
+        mean=classifier.mean,
+        std=classifier.std,
+        framing=classifier.framing,
+        labels=classifier.labels,
+        multi_label=classifier.multi_label,
+        channels=classifier.channels,
+        name=classifier.name,
+        origin=classifier.origin,
+    )
+    weights = folder / WEIGHTS
     save_model(classifier.module, str(weights))
-    about.write_text(json.dumps(description, indent=2) + "\n")
-    weights.chmod(stat.S_IMODE(about.stat().st_mode))  # safetensors shuts everyone else out
+    weights.chmod(stat.S_IMODE(folder.stat().st_mode) & 0o666)  # safetensors shuts others out
+    write(description, folder)
 
 
 def load(folder: Path) -> Classifier:
     """The classifier that `save_classifier` or training wrote into a folder."""
-    about, weights = folder / "model.json", folder / "model.safetensors"
-    for file in (about, weights):
-        if not file.is_file():
-            raise ModelError(f"{folder}: no {file.name}; expected a folder with both model files")
+    if kind_in(folder) != MODEL:
+        raise MissingModelError(
+            f"{folder}: no model there (no {MODEL.marker}); expected a folder that train or "
+            "save_classifier wrote; for a folder of another library write hf:FOLDER or timm:FOLDER"
+        )
     try:
-        return _read(json.loads(about.read_text()), weights)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelError(f"{about}: not a model description ({error!r})") from error
-
-
-def _read(about: Mapping[str, Any], weights: Path) -> Classifier:
-    if about.get("schema") != SCHEMA:
-        raise ModelError(f"{weights.parent}: schema {about.get('schema')!r}, expected {SCHEMA!r}")
-    module = build_architecture(about["architecture"], about["arguments"])
+        about: SavedModel = load_result(folder, MODEL)
+    except ResultError as error:
+        raise ModelError(str(error)) from error
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        raise MissingModelError(f"{folder}: no {WEIGHTS} next to {MODEL.marker}")
+    if verify(folder, [WEIGHTS]):
+        raise ModelError(f"{weights} is damaged, or was changed after it was written")
+    module = build_architecture(about.architecture, about.arguments)
     try:
         load_model(module, str(weights))
     except (SafetensorError, RuntimeError, OSError) as error:
-        raise ModelError(f"{weights}: does not fit its model.json ({first_line(error)})") from error
-    framing = about["framing"]
+        raise ModelError(
+            f"{weights}: does not fit its {MODEL.marker} ({first_line(error)})"
+        ) from error
     return Classifier(
         module,
-        mean=about["mean"],
-        std=about["std"],
-        framing=Framing(
-            _sides(framing["size"]),
-            _sides(framing["canvas"]),
-            framing["fit"],
-            framing["interpolation"],
-        ),
-        labels=about["labels"],
-        multi_label=about["multi_label"],
-        channels=about["channels"],
-        name=str(weights.parent),
-        origin={**about["origin"], "architecture": about["architecture"]},
+        mean=about.mean,
+        std=about.std,
+        framing=about.framing,
+        labels=about.labels,
+        multi_label=about.multi_label,
+        channels=about.channels,
+        name=str(folder),
+        origin={**about.origin, "architecture": about.architecture},
     )
-
-
-def _sides(value: Sequence[int] | None) -> tuple[int, int] | None:
-    return None if value is None else (int(value[0]), int(value[1]))
 
 
 def build_architecture(name: str, arguments: Mapping[str, Any]) -> nn.Module:

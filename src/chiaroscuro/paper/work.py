@@ -9,7 +9,7 @@ from chiaroscuro.choices import PAPER_MAPS
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ResultError
 from chiaroscuro.models import load_classifier
-from chiaroscuro.models.folder import MARKER
+from chiaroscuro.models.folder import MODEL
 from chiaroscuro.paper.cells import Cell
 from chiaroscuro.runs import EvaluationSettings, evaluate
 from chiaroscuro.runs.evaluation import SUMMARY
@@ -74,7 +74,7 @@ def work_cell(
     Whatever was begun is gone on with. Raises what `train` and `evaluate` raise.
     """
     folder = _model_folder(cell, out)
-    if (folder / MARKER).is_file():
+    if (folder / MODEL.marker).is_file():
         _check_training(cell, folder)
     else:
         settings = replace(
@@ -134,7 +134,7 @@ def read_cell(cell: Cell, out: Path) -> CellResult | None:
     """What lies in `out` of a cell; None unless its network and both runs are whole."""
     folder = _model_folder(cell, out)
     stores = {split: RunStore(_run_folder(cell, out, split)) for split in SPLITS}
-    if not (folder / MARKER).is_file() or not all(s.is_finished for s in stores.values()):
+    if not (folder / MODEL.marker).is_file() or not all(s.is_finished for s in stores.values()):
         return None
     summaries = {split: store.read_json(SUMMARY) for split, store in stores.items()}
     methods = {method: RunStore(_run_folder(cell, out, f"test-{method}")) for method in METHODS}

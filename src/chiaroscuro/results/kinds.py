@@ -47,5 +47,7 @@ def _imported(place: str) -> Any:
     return getattr(import_module(module), name)
 
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (Kind("model"),)}
+KINDS: dict[str, Kind] = {
+    kind.name: kind for kind in (Kind("model", "chiaroscuro.results.models:SavedModel"),)
+}
 """Every kind by name."""

@@ -3,6 +3,7 @@
 import io
 import zipfile
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +97,8 @@ def _read_arrays(file: Path, written: Digest | None) -> dict[str, np.ndarray[Any
         return {name: arrays[name] for name in arrays.files}
 
 
-def verify(folder: str | Path) -> list[str]:
-    """The files of a result that are gone or not what was written, by name.
+def verify(folder: str | Path, names: Collection[str] | None = None) -> list[str]:
+    """The files of a result (or those of these names) that are gone or not what was written.
 
     Raises `ResultError` for a folder without a result.
     """
@@ -109,5 +110,6 @@ def verify(folder: str | Path) -> list[str]:
     return [
         name
         for name, written in marker.files.items()
-        if not (folder / name).is_file() or digest(folder / name) != written
+        if (names is None or name in names)
+        and (not (folder / name).is_file() or digest(folder / name) != written)
     ]

@@ -9,6 +9,8 @@ from typing import Any
 from torch import nn
 from torch.nn.modules import module as modules
 
+from chiaroscuro.guard import alone_if_free
+
 _ACTIVATIONS = (
     nn.CELU, nn.ELU, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.LeakyReLU, nn.Mish, nn.ReLU,
     nn.ReLU6, nn.SELU, nn.SiLU, nn.Threshold,
@@ -28,10 +30,10 @@ def cheaper_activations(module: nn.Module) -> Iterator[None]:
 
     Both only where that is safe; after it everything is as before. For use without gradients.
     Safe is a network of PyTorch's own layers in `Sequential`s, which runs no code of anybody else,
-    where no hook looks on; activations overwrite the output of a layer that makes it anew. Every
-    other network stays as it is, since it may keep what an activation is given. It saves passes
-    over memory that is not in the cache. Numbers are the same to rounding: single pixels that keep
-    another layout may meet another kernel in the next layer.
+    where no hook looks on and no other thread is inside; activations overwrite the output of a
+    layer that makes a new one. Every other network stays as it is, since it may keep what an
+    activation is given. It saves passes over memory that is not in the cache. Numbers are the same
+    to rounding: single pixels that keep another layout may meet another kernel in the next layer.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 3, 3), nn.ReLU(), nn.MaxPool2d(2))
     >>> with cheaper_activations(net):
@@ -45,7 +47,17 @@ def cheaper_activations(module: nn.Module) -> Iterator[None]:
     if watched or not all(map(_is_plain, parts)):
         yield
         return
-    # Only chains that change, so that one that another thread has changed already stays its own.
+    with alone_if_free(module) as alone:
+        if alone:
+            with _changed(parts):
+                yield
+        else:
+            yield
+
+
+@contextmanager
+def _changed(parts: list[nn.Module]) -> Iterator[None]:
+    """Inside, the chains have other orders and activations overwrite what they are given."""
     orders = [(part, part._modules, _pooled_first(part._modules)) for part in parts]
     orders = [(part, order, other) for part, order, other in orders if list(other) != list(order)]
     overwriting: list[Any] = []

@@ -1,4 +1,4 @@
-"""What a finished training says of itself: its origin in `model.json`, and its curve."""
+"""What a finished training says of itself: the origin of its weights, and its curve."""
 
 from collections.abc import Sequence
 from dataclasses import asdict

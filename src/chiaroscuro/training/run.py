@@ -23,9 +23,9 @@ from chiaroscuro.errors import (
     unwritable,
 )
 from chiaroscuro.images import Framing
-from chiaroscuro.models.folder import MARKER, write_classifier
+from chiaroscuro.models.folder import MODEL, write_classifier
 from chiaroscuro.render.training import draw_training
-from chiaroscuro.staging import check_free, staged_folder
+from chiaroscuro.results import check_free, staged
 from chiaroscuro.training import record
 from chiaroscuro.training.log import LOG, EpochRow
 from chiaroscuro.training.network import Network, build_network
@@ -68,7 +68,7 @@ def train(
     Source of the defaults: arXiv:2309.12913, section 4.
     """
     final = Path(out)
-    check_free(final, MARKER, overwrite=overwrite)
+    check_free(final, MODEL, overwrite=overwrite)
     work = final.with_name(f"{final.name}.training")
     _open_work(work, settings, resume=resume)
     try:
@@ -84,15 +84,15 @@ def train(
             raise missing_extra("training", "lightning", "train") from error
         raise
     network.classifier.origin = record.origin(network, settings, store, test, rows, seconds)
-    with staged_folder(final, MARKER, overwrite=overwrite) as stage:
+    with staged(final, MODEL, overwrite=overwrite) as stage:
+        shutil.copy(work / LOG, stage / LOG)
+        draw_training(record.curve(settings, rows), stage / "curve.png")
         write_classifier(
             network.classifier,
             stage,
             architecture=network.architecture,
             arguments=network.arguments,
         )
-        shutil.copy(work / LOG, stage / LOG)
-        draw_training(record.curve(settings, rows), stage / "curve.png")
     shutil.rmtree(work)
     return final
 

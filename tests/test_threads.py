@@ -1,0 +1,210 @@
+"""Several threads ask one classifier at once: it is left as found, and each gets its own answer."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from torch import nn
+
+from chiaroscuro import Classifier, ModelError, class_gradients, deletion_curve
+from chiaroscuro.guard import alone_if_free, as_found
+from tests.toys import random_pixels, small_cnn
+
+PATIENCE = 20
+
+
+class Meeting(nn.Module):
+    """A network in train mode inside whose forward pass threads wait for each other."""
+
+    def __init__(self, count: int):
+        super().__init__()
+        self.body = nn.Sequential(small_cnn(), nn.Dropout(0.5))
+        self.register_buffer("calls", torch.zeros(()))
+        self.barrier = threading.Barrier(count)
+        self.meets = True
+        self.modes: list[bool] = []
+        self.fails_on = -1.0
+
+    def forward(self, x):
+        if self.meets:
+            self.barrier.wait(PATIENCE)
+        self.modes.append(self.training or self.body[1].training)
+        if float(x.flatten()[0]) == self.fails_on:
+            raise RuntimeError("on purpose")
+        return self.body(x)
+
+
+def found_state(net):
+    return (
+        [part.training for part in net.modules()],
+        [parameter.requires_grad for parameter in net.parameters()],
+        {name: value.clone() for name, value in net.state_dict().items()},
+    )
+
+
+def assert_as_found(net, before):
+    after = found_state(net)
+    assert after[:2] == before[:2]
+    assert all(torch.equal(value, before[2][name]) for name, value in after[2].items())
+
+
+def alone(net, images):
+    net.meets = False
+    answers = [class_gradients(Classifier(net), image) for image in images]
+    net.meets = True
+    return answers
+
+
+def test_two_threads_inside_one_forward_pass():
+    net = Meeting(2).double().train()
+    net.body[0][0].weight.requires_grad_(False)
+    images = [random_pixels(1, 3, 12, 12, seed=seed) for seed in range(2)]
+    before = found_state(net)
+    expected = alone(net, images)
+    classifier = Classifier(net)
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda x: class_gradients(classifier, x), images))
+    for mine, theirs in zip(expected, answers, strict=True):
+        for name in ("logits", "target_gradient", "rival_max", "rival_min"):
+            assert torch.equal(getattr(mine, name), getattr(theirs, name)), name
+    assert not any(net.modes)  # nobody saw train mode
+    assert_as_found(net, before)
+
+
+def test_one_that_leaves_first_does_not_change_the_others():
+    net = small_cnn().train()
+    inside, leave = threading.Event(), threading.Event()
+
+    def long():
+        with as_found(net):
+            inside.set()
+            assert leave.wait(PATIENCE)
+            return net.training
+
+    with ThreadPoolExecutor(1) as pool:
+        task = pool.submit(long)
+        assert inside.wait(PATIENCE)
+        with as_found(net):
+            assert not net.training
+        assert not net.training  # the other one is still inside
+        leave.set()
+        assert task.result() is False
+    assert net.training
+
+
+def test_an_error_in_one_thread_leaves_the_other_right():
+    net = Meeting(2).double().train()
+    images = [random_pixels(1, 3, 12, 12, seed=seed) for seed in range(2)]
+    before = found_state(net)
+    net.meets = False
+    expected = Classifier(net)(images[0])
+    net.meets = True
+    net.fails_on = float(images[1].flatten()[0])
+    classifier = Classifier(net)
+    with ThreadPoolExecutor(2) as pool:
+        good = pool.submit(lambda: classifier(images[0]))
+        bad = pool.submit(lambda: classifier(images[1]))
+        assert torch.equal(good.result(), expected)
+        with pytest.raises(ModelError, match="on purpose"):
+            bad.result()
+    assert_as_found(net, before)
+
+
+def test_modules_that_share_a_part():
+    shared = small_cnn().train()
+    one, other = nn.Sequential(shared), nn.Sequential(shared, nn.Identity())
+    with as_found(one):
+        with as_found(other):
+            assert not shared.training
+        assert not shared.training
+        assert not any(p.requires_grad for p in shared.parameters())
+    assert shared.training
+    assert all(p.requires_grad for p in shared.parameters())
+
+
+def test_alone_waits_for_the_others_and_they_for_it():
+    net = small_cnn()
+    order: list[str] = []
+    inside, leave = threading.Event(), threading.Event()
+
+    def first():
+        with as_found(net, alone=True):
+            inside.set()
+            assert leave.wait(PATIENCE)
+            order.append("first leaves")
+
+    def second():
+        with as_found(net):
+            order.append("second is inside")
+
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(first)
+        assert inside.wait(PATIENCE)
+        two = pool.submit(second)
+        with pytest.raises(TimeoutError):
+            two.result(0.1)
+        leave.set()
+        one.result(), two.result()
+    assert order == ["first leaves", "second is inside"]
+
+
+def test_alone_if_free_never_waits():
+    net = small_cnn()
+    with as_found(net), alone_if_free(net) as mine:
+        assert mine
+    inside, leave = threading.Event(), threading.Event()
+
+    def other():
+        with as_found(net):
+            inside.set()
+            leave.wait(PATIENCE)
+
+    with ThreadPoolExecutor(1) as pool:
+        task = pool.submit(other)
+        assert inside.wait(PATIENCE)
+        with as_found(net), alone_if_free(net) as mine:
+            assert not mine
+        leave.set()
+        task.result()
+
+
+def test_random_state_is_as_found_when_calls_overlap():
+    class Drawing(Meeting):
+        def forward(self, x):
+            torch.rand(3)
+            return super().forward(x)
+
+    net = Drawing(2)
+    before = torch.get_rng_state()
+    images = [random_pixels(1, 3, 12, 12, seed=s).float() for s in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(Classifier(net), images))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("method", ["gradient", "guided-backprop"])
+def test_gradients_and_predicted_edits_at_the_same_time(method):
+    """Predictions reorder plain chains, and Captum hooks modules: neither is seen by the others."""
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(200, 5)
+    )
+    classifier = Classifier(net)
+    images = [random_pixels(2, 3, 12, 12, seed=seed).float() for seed in range(8)]
+
+    def work(image):
+        gradients = class_gradients(classifier, image, method=method)
+        curve = deletion_curve(
+            classifier, image, {"g": gradients.target_gradient.abs().amax(1)}, "black"
+        )["g"]
+        return gradients.target_gradient, gradients.rival_max, curve.allegiance
+
+    expected = [work(image) for image in images]
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(work, images))
+    for mine, theirs in zip(expected, answers, strict=True):
+        for a, b in zip(mine, theirs, strict=True):
+            assert torch.equal(a, b)
+    assert [type(layer).__name__ for layer in net][1:3] == ["ReLU", "MaxPool2d"]
+    assert not net[1].inplace
+    assert not net[1]._forward_hooks and not net[1]._backward_hooks
