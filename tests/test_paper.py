@@ -21,6 +21,8 @@ from chiaroscuro.paper.cells import COLUMNS
 from chiaroscuro.paper.claims import answer_claims
 from chiaroscuro.paper.sharpness import gini, neighbors
 from chiaroscuro.paper.work import CellResult
+from chiaroscuro.results import KINDS
+from chiaroscuro.results.folders import read_marker, write_marker
 from tests.pictures import class_rows, write_parquet
 
 
@@ -154,10 +156,10 @@ def test_cells_are_kept_reused_and_reported_together(root, tmp_path, weights, sm
 def test_a_network_of_other_settings_is_not_taken(root, tmp_path):
     out = tmp_path / "out"
     reproduce(quick(root, "cifar10-cnn"), out)
-    file = out / "models" / "cifar10-cnn" / "chiaroscuro-model.json"
-    about = json.loads(file.read_text())
-    about["result"]["origin"]["training"]["learning_rate"] = 0.1
-    file.write_text(json.dumps(about))
+    folder = out / "models" / "cifar10-cnn"
+    marker = read_marker(folder, KINDS["model"])
+    marker.result["origin"]["training"]["learning_rate"] = 0.1
+    write_marker(folder, KINDS["model"], marker)
     shutil.rmtree(out / "runs")
     with pytest.raises(InputError, match="was trained with learning_rate 0.1, cifar10-cnn needs"):
         reproduce(quick(root, "cifar10-cnn"), out)

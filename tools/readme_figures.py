@@ -1,6 +1,6 @@
 """The README's figures of speed, taken from docs/results/speed.md, which `make bench` writes.
 
-    python -m tools.readme_figures          # brings README.md up to date; a test holds them together
+python -m tools.readme_figures          # brings README.md up to date; a test holds them together
 """
 
 import re
@@ -31,20 +31,23 @@ def figures(speed: str) -> Iterator[str]:
     yield "| work | ours | best other way | takes |"
     yield "|---|---:|---|---:|"
     for work, cells in ratios.items():
-        times = dict(zip(("published", "captum", "jacrev", "loop"), map(_ratio, cells), strict=True))
+        times = dict(
+            zip(("published", "captum", "jacrev", "loop"), map(_ratio, cells), strict=True)
+        )
         best = min(times, key=times.__getitem__)
         ours, _, *others = costs[work]
         cost = dict(zip(("published", "captum", "jacrev", "loop"), others, strict=True))[best]
         yield f"| {work} | {ours} | {_RIVALS[best]}: {cost} | {times[best]:.1f}x as long |"
     photos = re.search(
-        r"(\d+) seeded photos .*? takes ([\d.]+)x \(([\d.]+)-([\d.]+)\) times as long as ours", speed
+        r"(\d+) seeded photos .*? takes ([\d.]+)x \(([\d.]+)-([\d.]+)\) times as long as ours",
+        speed,
     )
     if photos:
         count, median, low, high = photos.groups()
         yield ""
         yield (
-            f"Photos differ: over {count} of them EfficientNet-Lite0's loop takes {median} times as "
-            f"long as ours (median; {low} to {high})."
+            f"Photos differ: over {count} of them the loop takes {median} times as long as ours on "
+            f"EfficientNet-Lite0 (median; {low} to {high})."
         )
     budgets = _table(speed, "## Memory at budgets")
     small = [cells[0] for cells in budgets.values()]

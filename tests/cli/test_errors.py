@@ -44,7 +44,10 @@ def test_refused_methods_and_contrasts(explain, photos, words, told):
         (["--rivals", "all", "--rival", "dog"], "--rival and --rivals exclude each other"),
         (["--rival", "zebra"], "unknown class 'zebra': "),
         (["--target", "dogg"], "unknown class 'dogg': did you mean dog? "),
-        (["--target", "crane"], "class 'crane' is ambiguous: give the index, 0 (crane, bird) or 1"),
+        (
+            ["--target", "crane"],
+            "class 'crane' is ambiguous: give the index, #0 (crane, bird) or #1",
+        ),
         (["--target", "9"], "class 9 is out of range: expected 0..4"),
     ],
 )

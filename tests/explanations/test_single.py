@@ -132,7 +132,7 @@ def test_top_rivals_are_the_best_other_classes(toy):
         (
             {"target": "crane"},
             ChoiceError,
-            r"class 'crane' is ambiguous: give the index, 0 \(",
+            r"class 'crane' is ambiguous: give the index, #0 \(",
         ),
         ({"target": "catt"}, ChoiceError, "unknown class 'catt': did you mean cat"),
         ({"target": 5}, ChoiceError, r"class 5 is out of range: expected 0\.\.4"),
