@@ -9,7 +9,8 @@ SOURCE = Path(chiaroscuro.__file__).parent
 
 LAYERS = [
     ["errors"],
-    ["choices", "catalog", "staging", "allocator", "hub", "stopwatch"],
+    ["catalog", "staging", "allocator", "hub", "stopwatch"],
+    ["choices"],
     ["results"],
     ["images"],
     ["data", "render"],
@@ -31,7 +32,7 @@ LAYERS = [
     ["cli"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-LIGHT = [name for names in LAYERS[:6] for name in names]
+LIGHT = [name for names in LAYERS[:7] for name in names]
 
 
 def modules():

@@ -22,7 +22,8 @@ from chiaroscuro.choices import (
     settings_from,
     takes,
 )
-from chiaroscuro.choices.options import option_of
+from chiaroscuro.choices.options import option_of, panel_of
+from chiaroscuro.cli.options import PANELS
 from chiaroscuro.errors import ChoiceError
 
 REQUIRED = {
@@ -40,7 +41,7 @@ def test_defaults_are_valid_plain_and_replaceable(cls):
     assert cls(**plain) == made
     for field in dataclasses.fields(cls):
         about = option_of(field)
-        assert about.help.endswith(".") and about.panel, field.name
+        assert about.help.endswith(".") and panel_of(cls, field.name) in PANELS, field.name
         if about.names and field.default is not dataclasses.MISSING:
             given = field.default if isinstance(field.default, tuple) else (field.default,)
             assert set(given) - {None} <= set(about.names)
@@ -89,6 +90,8 @@ def test_all_wrong_fields_are_reported_together():
         (CheckSettings, {"methods": ("lpr",)}, "unknown method 'lpr': did you mean lrp"),
         (LocalizationSettings, {"target": "best"}, "unknown target 'best'"),
         (WhatIfSettings, {"fraction": 1}, "fraction is 1.0"),
+        (ExplainSettings, {"method": "vargrad"}, "the variance of gradients has no sign"),
+        (ExplainSettings, {"contrast": "dog", "rivals": "top:2"}, "give one of them"),
         (ExplainSettings, {"target": 1.5j}, "target is 1.5j: expected a number"),
         (TrainingSettings, {"size": 1}, "size is 1: expected a side"),
         (TrainingSettings, {"cache_features": True}, "frozen body only"),
@@ -113,6 +116,14 @@ def test_numbers_of_libraries_become_plain(tmp_path):
     assert ExplainSettings(target=np.int64(4)).target == 4
     assert ExplainSettings(target="predicted").target is None
     assert TrainingSettings(data="x", size=32).size == (32, 32)
+
+
+def test_a_contrast_is_one_rival_and_shows_the_margin():
+    made = ExplainSettings(contrast="dog, wild")
+    assert (made.rivals, made.maps) == ('"dog, wild"', choices.CONTRAST_MAPS)
+    assert dataclasses.replace(made, seed=1).rivals == made.rivals
+    assert ExplainSettings(contrast="3").rivals == "3"
+    assert ExplainSettings(contrast="dog", maps="active").maps == ("active",)
 
 
 def test_methods_have_their_own_settings():

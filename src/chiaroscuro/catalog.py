@@ -3,6 +3,9 @@
 import platform
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from chiaroscuro.errors import MissingModelError, unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,25 @@ _SOURCES = (
     ("FOLDER", "a folder that train or save_classifier wrote",
      "chiaroscuro", True),
 )  # fmt: skip
+
+
+def check_spec(spec: str) -> None:
+    """Raise for a spec that names no model, without loading any library.
+
+    Raises `ChoiceError` for an unknown form or name, `MissingModelError` for a file that is gone.
+    """
+    known = [source[0] for source in _SOURCES]
+    library, _, name = spec.partition(":")
+    path, _, function = spec.rpartition(":")
+    if path.endswith(".py") and function:
+        if not Path(path).is_file():
+            raise MissingModelError(f"{spec}: no such file {path}")
+    elif not (
+        (spec in known and spec.islower())
+        or (name and f"{library}:NAME" in known)
+        or Path(spec).is_dir()
+    ):
+        raise unknown("model", spec, known)
 
 
 def list_models() -> list[ModelSource]:

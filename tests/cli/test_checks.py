@@ -11,7 +11,6 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from chiaroscuro import Classifier, save_classifier
-from chiaroscuro.cli import check_run, localize_run
 from chiaroscuro.cli.app import app
 from chiaroscuro.models.architectures import basic_cnn
 from tests.pictures import class_rows, write_parquet
@@ -48,7 +47,7 @@ def test_without_pyarrow_the_extra_is_named():
 import sys
 sys.modules["pyarrow"] = None
 from chiaroscuro.cli import main
-for words in (["check", "--data", "x"], ["localize", "x", "--regions", "y"]):
+for words in (["check", "x"], ["localize", "x", "--regions", "y"]):
     sys.argv = ["chiaroscuro", *words]
     try:
         main()
@@ -68,10 +67,9 @@ def test_interrupted_it_says_that_nothing_was_kept(command, data, model, tmp_pat
     def interrupted(*_args, **_options):
         raise KeyboardInterrupt
 
-    module = {"check": check_run, "localize": localize_run}[command]
-    monkeypatch.setattr(module, command, interrupted)
-    given = ["--data", data] if command == "check" else [data, "--regions", "boxes.csv"]
-    done = run(command, *given, "--model", model, "--out", tmp_path / "out")
+    monkeypatch.setattr(f"chiaroscuro.checks.{command}", interrupted)
+    regions = [] if command == "check" else ["--regions", "boxes.csv"]
+    done = run(command, data, *regions, "--model", model, "--out", tmp_path / "out")
     assert done.exit_code == 130
     assert done.stderr.strip() == "interrupted: nothing was kept"
     assert not (tmp_path / "out").exists()
@@ -81,7 +79,7 @@ CHECK = ("--map", "original", "--map", "active", "--depths", 2, "--draws", 1, "-
 
 
 def test_check_prints_a_verdict_a_map_and_evaluate_shows_it(data, model, tmp_path):
-    words = ["--data", data, "--model", model, "--out", tmp_path / "check", *CHECK]
+    words = [data, "--model", model, "--out", tmp_path / "check", *CHECK]
     done = run("check", *words)
     assert done.exit_code == 0, done.stderr
     first, *verdicts, page = done.stdout.splitlines()
@@ -136,15 +134,16 @@ def test_compare_prints_what_each_says(model, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["check", "--data", "nowhere"], "data 'nowhere': no such folder or file"),
-        (["check", "--data", "DATA", "--method", "gradiant"], "unknown method 'gradiant'"),
-        (["check", "--data", "DATA", "--rivals", "cat,emu"], "unknown class 'emu'"),
+        (["check", "nowhere"], "data 'nowhere': no such folder or file"),
+        (["check", "DATA", "--method", "gradiant"], "unknown method 'gradiant'"),
+        (["check", "DATA", "--rivals", "cat,emu"], "unknown class 'emu'"),
         (["localize", "DATA", "--regions", "b.txt"], "give a .csv, .json or .parquet file"),
         (["localize", "DATA", "--regions", "b.csv", "--target", "best"], "unknown target 'best'"),
-        (["compare", "photo.png"], "give --model at least twice"),
+        (["compare", "photo.png", "--model", "MODEL"], "give --model at least twice"),
         (["compare", "photo.png", "--model", "MODEL", "--map", "winner"], "unknown map 'winner'"),
     ],
 )
 def test_errors_are_one_line(words, message, data, model, tmp_path, refused):
     given = [data if word == "DATA" else model if word == "MODEL" else word for word in words]
-    assert message in refused(*given, "--model", model, out=tmp_path / "out")
+    named = [] if words[0] == "compare" else ["--model", model]
+    assert message in refused(*given, *named, out=tmp_path / "out")

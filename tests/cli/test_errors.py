@@ -9,9 +9,8 @@ from tests.cli.results import assert_one_line, entries, write_spec
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--why-not", "cup", "--rivals", "all"), "--rivals and --why-not exclude each other"),
-        (("--why-not", "cup", "--rival", "dog"), "--rival and --why-not exclude each other"),
-        (("--why-not", "cop"), "unknown class 'cop': did you mean cup"),
+        (("--contrast", "cup", "--rivals", "top:2"), "rivals top:2 and contrast cup: give one"),
+        (("--contrast", "cop"), "unknown class 'cop': did you mean cup"),
         (("--method", "vargrad"), "the variance of gradients has no sign"),
         (("--method", "gradient", "--sigma", "0.1"), "method 'gradient' takes no sigma"),
         (("--method", "expected-gradients"), "give some (--background)"),
@@ -41,8 +40,9 @@ def test_refused_methods_and_contrasts(explain, photos, words, told):
         (["--device", "hpu"], "device 'hpu' cannot be used here: "),
         (["--rivals", "top:0"], "rivals is 'top:0': give all, top:N"),
         (["--rivals", "best"], "unknown class 'best'"),
-        (["--rivals", "all", "--rival", "dog"], "--rival and --rivals exclude each other"),
-        (["--rival", "zebra"], "unknown class 'zebra': "),
+        (["--rivals", "zebra"], "unknown class 'zebra': "),
+        (["--threads", "0"], "threads is 0: expected at least 1"),
+        (["--threads", "0", "--fit", "zoom"], "unknown fit 'zoom'"),
         (["--target", "dogg"], "unknown class 'dogg': did you mean dog? "),
         (
             ["--target", "crane"],

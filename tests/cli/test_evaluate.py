@@ -8,7 +8,6 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-import chiaroscuro.cli.evaluate_run as evaluate_run
 import chiaroscuro.runs.evaluation as evaluation
 from chiaroscuro import Classifier, save_classifier
 from chiaroscuro.cli.app import app
@@ -87,10 +86,10 @@ def test_interrupted_it_says_how_to_go_on(data, model, tmp_path, monkeypatch):
     def interrupted(*_args, **_options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(evaluate_run, "evaluate", interrupted)
+    monkeypatch.setattr("chiaroscuro.runs.evaluate", interrupted)
     done = run(data, "--model", model, "--out", str(tmp_path / "run"))
     assert done.exit_code == 130
-    assert done.stderr.strip() == "interrupted: go on with the same command and --resume"
+    assert done.stderr.strip() == "interrupted: resume with the same command and --resume"
 
 
 @pytest.mark.parametrize(

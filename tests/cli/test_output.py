@@ -2,13 +2,13 @@
 
 import re
 import sys
+from importlib.metadata import version
 from io import StringIO
 
 import pytest
 from typer.testing import CliRunner
 
 import chiaroscuro
-from chiaroscuro import choices
 from chiaroscuro.cli.app import app
 from tests.cli.results import about, assert_one_line, entries, strict
 
@@ -109,25 +109,16 @@ def test_models_as_json(run):
 
 
 def test_version(run):
-    assert run("--version") == (0, f"chiaroscuro {chiaroscuro.__version__}\n", "")
+    code, out, err = run("--version")
+    assert (code, err) == (0, "")
+    told = dict(line.split(" ", 1) for line in out.splitlines())
+    assert told["chiaroscuro"] == chiaroscuro.__version__
+    assert told["torch"] == version("torch")
+    assert {"python", "torchvision", "timm", "platform"} <= set(told)
 
 
 def test_help_lists_the_subcommands():
     found = CliRunner().invoke(app, ["--help"])
     assert found.exit_code == 0
-    assert re.search("^  explain +Explain photos", found.output, re.MULTILINE)
-    assert re.search("^  models +List what --model takes", found.output, re.MULTILINE)
-
-
-def test_help_of_explain_names_every_map_and_option():
-    found = CliRunner().invoke(app, ["explain", "--help"])
-    assert found.exit_code == 0
-    words = "".join(found.output.split())
-    assert f"Known:{','.join(choices.MAPS)}." in words
-    assert f"Default:{','.join(choices.EXPLAIN_MAPS)}." in words
-    for name in (
-        "model", "target", "map", "rival", "rivals", "fit", "score", "scale", "device", "threads",
-        "out", "force", "again", "json", "quiet", "why-not", "method", "points", "sigma",
-        "baseline", "background",
-    ):  # fmt: skip
-        assert f"--{name} " in found.output
+    assert re.search("explain +Explain photos", found.output)
+    assert re.search("models +List what --model takes", found.output)

@@ -1,4 +1,4 @@
-"""Saved folders: what is replaced, and what `--again` finds."""
+"""Saved folders: what is replaced, and what `--replay` finds."""
 
 import pytest
 
@@ -33,7 +33,7 @@ def test_a_method_is_kept_and_repeated(explain, run, photos, tmp_path):
     kept = about(tmp_path / "out" / "a")["choices"]
     assert (kept["method"], kept["rivals"]) == ("smoothgrad", "softmax")
     assert kept["method_settings"] == {"points": 3, "sigma": 0.2, "seed": 0}
-    code, out, err = run("explain", "--again", "out/a")
+    code, out, err = run("explain", "--replay", "out/a")
     assert (code, err) == (0, "")
     assert out.splitlines()[0] == "out/a: the same"
 
@@ -43,31 +43,31 @@ def test_expected_gradients_read_a_folder(explain, run, photos, tmp_path):
     assert explain(photos / "a.png", *words)[0] == 0
     kept = about(tmp_path / "out" / "a")["choices"]["method_settings"]
     assert kept["background_images"] == 2 and kept["background"] == str(photos)
-    assert run("explain", "--again", "out/a", "-q")[0] == 0
+    assert run("explain", "--replay", "out/a", "-q")[0] == 0
 
 
-def test_again_the_same(explain, run, photos, tmp_path):
+def test_replay_the_same(explain, run, photos, tmp_path):
     assert explain(photos / "a.png", "--target", "dog", maps=["active", "winner"])[0] == 0
-    code, out, err = run("explain", "--again", "out/a")
+    code, out, err = run("explain", "--replay", "out/a")
     assert (code, err) == (0, "")
     assert out.splitlines()[0] == "out/a: the same"
     assert "logits: differ by 0 of their size" in out
     assert "active: differ by 0 of their size" in out
-    assert run("explain", "--again", "out/a", "--quiet") == (0, "", "")
-    code, out, err = run("explain", "--again", "out/a", "--json")
+    assert run("explain", "--replay", "out/a", "--quiet") == (0, "", "")
+    code, out, err = run("explain", "--replay", "out/a", "--json")
     assert (code, err) == (0, "")
     assert strict(out) == {
         "maps": {"active": 0.0, "winner": 0.0}, "logits": 0.0, "facts": [], "same": True,
     }  # fmt: skip
 
 
-def test_again_different(explain, run, photos, tmp_path):
+def test_replay_different(explain, run, photos, tmp_path):
     assert explain(photos / "a.png", "--target", "dog")[0] == 0
     write_spec(tmp_path, factor=1.25)
-    code, out, err = run("explain", "--again", "out/a")
+    code, out, err = run("explain", "--replay", "out/a")
     assert (code, err) == (1, "")
     assert out.splitlines()[0] == "out/a: different"
-    code, out, err = run("explain", "--again", "out/a", "--json")
+    code, out, err = run("explain", "--replay", "out/a", "--json")
     assert (code, err) == (1, "")
     found = strict(out)
     assert found["same"] is False
@@ -75,22 +75,22 @@ def test_again_different(explain, run, photos, tmp_path):
     assert found["maps"]["active"] == pytest.approx(0.25, abs=0.01)
 
 
-def test_again_says_what_changed(explain, run, photos):
+def test_replay_says_what_changed(explain, run, photos):
     assert explain(photos / "a.png")[0] == 0
     (photos / "a.png").unlink()
-    _, out, _ = run("explain", "--again", "out/a")
+    _, out, _ = run("explain", "--replay", "out/a")
     assert "a.png is gone: the saved pixels were explained" in out
 
 
-def test_again_json_with_another_number_of_classes_is_json(explain, run, photos, tmp_path):
+def test_replay_json_with_another_number_of_classes_is_json(explain, run, photos, tmp_path):
     assert explain(photos / "a.png", "--target", "dog")[0] == 0
     write_spec(tmp_path, classes=4)
-    code, out, _ = run("explain", "--again", "out/a", "--json")
+    code, out, _ = run("explain", "--replay", "out/a", "--json")
     assert code == 1
     assert "classes: 5 then, 4 now" in strict(out)["facts"]
 
 
-def test_again_without_an_explanation(run, tmp_path):
-    code, out, err = run("explain", "--again", tmp_path / "nothing")
+def test_replay_without_an_explanation(run, tmp_path):
+    code, out, err = run("explain", "--replay", tmp_path / "nothing")
     assert (code, out) == (1, "")
     assert_one_line(err, "nothing: no explanation there")

@@ -1,5 +1,6 @@
 """`chiaroscuro train`: what it says and writes, and what it refuses."""
 
+import re
 import sys
 
 import pytest
@@ -22,8 +23,8 @@ def call(monkeypatch, capsys, tmp_path, photos):
     """Run `chiaroscuro train` on the photos: (exit status, standard output, standard error)."""
     monkeypatch.chdir(tmp_path)
 
-    def words(*more):
-        fixed = ["train", "--data", "photos", "--out", "net", "--epochs", "2", "--batch", "8"]
+    def words(*more, data="photos"):
+        fixed = ["train", data, "--out", "net", "--epochs", "2", "--batch", "8"]
         monkeypatch.setattr(sys, "argv", ["chiaroscuro", *fixed, *more])
         with pytest.raises(SystemExit) as left:
             main()
@@ -54,14 +55,15 @@ def test_the_command_trains_and_says_how_well(call, tmp_path):
         (["--pretrained"], "basic-cnn has no pre-trained weights: leave --pretrained out"),
         (["--freeze"], "basic-cnn has no body to freeze"),
         (["--architecture", "resnet18", "--cache-features"], "frozen body only: add --freeze"),
-        (["--data", "nowhere"], "data 'nowhere': no such folder or file; known names are cifar10"),
-        (["--data", "photos/train/ant"], "photos/train/ant: its images have no classes to learn"),
+        (["nowhere"], "data 'nowhere': no such folder or file; known names are cifar10"),
+        (["photos/train/ant"], "photos/train/ant: its images have no classes to learn"),
         (["--split", "night"], "photos has no split 'night': known are test, train"),
         (["--device", "toaster"], "device 'toaster' cannot be used here: "),
     ],
 )
 def test_a_wrong_word_is_one_line_and_leaves_nothing(call, tmp_path, words, message):
-    code, out, err = call(*words)
+    data = [] if words[0].startswith("--") else words
+    code, out, err = call(*(() if data else words), data=(data or ["photos"])[0])
     assert (code, out) == (1, "")
     assert err.startswith("chiaroscuro: ")
     assert err.count("\n") == 1, err
@@ -72,9 +74,9 @@ def test_a_wrong_word_is_one_line_and_leaves_nothing(call, tmp_path, words, mess
 def test_an_interrupted_command_says_how_to_go_on(call, monkeypatch, tmp_path):
     with monkeypatch.context() as patch:
         watcher = stopped("epoch")
-        patch.setattr("chiaroscuro.cli.train_run.training_watcher", lambda *_, **__: watcher)
+        patch.setattr("chiaroscuro.cli.sets.training_watcher", lambda *_, **__: watcher)
         code, _, err = call("--quiet")
-    assert (code, err) == (130, "interrupted: go on with the same command and --resume\n")
+    assert (code, err) == (130, "interrupted: resume with the same command and --resume\n")
     code, out, err = call("--resume", "--seed", "1")
     assert (code, out) == (1, "")
     assert err.count("\n") == 1
@@ -85,6 +87,6 @@ def test_an_interrupted_command_says_how_to_go_on(call, monkeypatch, tmp_path):
 
 def test_the_help_names_every_architecture():
     shown = CliRunner().invoke(app, ["train", "--help"]).stdout
-    words = "".join(shown.split())
+    words = re.sub(r"[\s│]", "", shown)
     assert ",".join((*ARCHITECTURES, "timm:NAME", "torchvision:NAME")) in words
     assert ("basic-cnn", *BODIES) == ARCHITECTURES

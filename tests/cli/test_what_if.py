@@ -35,7 +35,7 @@ def test_it_prints_what_was_foretold_and_came(photo, model, tmp_path):
     done = run(photo, "--model", model, "--out", str(tmp_path / "out"))
     assert done.exit_code == 0, done.stderr
     lines = done.stdout.splitlines()
-    folder = tmp_path / "out" / "tower-active-0.05-black"
+    folder = tmp_path / "out" / "tower-net-active-0.05-black"
     about = json.loads((folder / "what-if.json").read_text())
     assert lines[0] == f"tower.png: {about['pixels']['changed']} of 1,024 pixels changed"
     assert f"moves by {about['foretold']:+.2f}; it moved the" in lines[1]
@@ -49,17 +49,17 @@ def test_a_method_is_part_of_the_result_and_of_its_name(photo, model, tmp_path):
     words = ["--map", "positive", "--method", "smoothgrad", "--points", "3", "--sigma", "0.1"]
     done = run(photo, "--model", model, "--out", str(tmp_path / "out"), *words)
     assert done.exit_code == 0, done.stderr
-    folder = tmp_path / "out" / "tower-smoothgrad-positive-0.05-black"
+    folder = tmp_path / "out" / "tower-net-smoothgrad-positive-0.05-black"
     assert json.loads((folder / "what-if.json").read_text())["choices"]["method"] == "smoothgrad"
     assert run(photo, "--model", model, "--out", str(tmp_path / "out")).exit_code == 0
 
 
 def test_choices_reach_the_result_and_json_is_all_that_is_printed(photo, model, tmp_path):
-    words = ["--map", "random", "--fraction", "0.2", "--change", "-0.1", "--target", "owl"]
+    words = ["--map", "random", "--fraction", "0.2", "--fill", "-0.1", "--target", "owl"]
     words += ["--rivals", "top:1", "--tolerance", "0.5", "--seed", "7", "--fit", "pad", "--json"]
     done = run(photo, "--model", model, "--out", str(tmp_path / "out"), *words)
     about = json.loads(done.stdout)
-    assert about["folder"] == str(tmp_path / "out" / "tower-random-0.2-darker-0.1")
+    assert about["folder"] == str(tmp_path / "out" / "tower-net-owl-random-0.2-darker-0.1")
     assert about["target"]["label"] == "owl"
     chosen = {k: about["choices"][k] for k in ("map", "fraction", "change", "rivals", "seed")}
     assert chosen == {
@@ -76,7 +76,8 @@ def test_a_second_time_needs_force(photo, model, tmp_path):
     refused = run(*words)
     assert refused.exit_code == 1 and "exists already" in str(refused.exception)
     assert run(*words, "--force").exit_code == 0
-    assert run(*words, "--change", "white").exit_code == 0
+    for other in (["--fill", "white"], ["--target", "dog"], ["--target", "owl"]):
+        assert run(*words, *other).exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ def test_a_second_time_needs_force(photo, model, tmp_path):
     [
         (["nowhere.jpg"], "nowhere.jpg"),
         (["PHOTO", "--map", "winner"], "unknown map 'winner'"),
-        (["PHOTO", "--change", "gray"], "unknown fill 'gray'"),
+        (["PHOTO", "--fill", "gray"], "unknown fill 'gray'"),
         (["PHOTO", "--fraction", "2"], "fraction is 2.0"),
         (["PHOTO", "--target", "emu"], "unknown class 'emu'"),
         (["PHOTO", "--rivals", "some"], "rivals are classes, or all, top:N"),

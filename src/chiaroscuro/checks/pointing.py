@@ -16,6 +16,7 @@ from chiaroscuro.choices import LocalizationSettings
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import ImageSet, LeftOut, load_images, read_row
 from chiaroscuro.errors import ImageError, InputError
+from chiaroscuro.explanations.methods import make_method
 from chiaroscuro.gradients import class_gradients
 from chiaroscuro.maps import saliency_maps
 from chiaroscuro.metrics.localization import localization
@@ -171,7 +172,7 @@ def _rows(
         target = labels if classes is None else classes[labels].tolist()
     found = class_gradients(
         classifier, pixels, target, rivals=rival_rule(classifier, settings.rivals),
-        method=settings.method, score=settings.score,
+        method=make_method(settings.method_options, classifier), score=settings.score,
     )  # fmt: skip
     regions = torch.from_numpy(np.stack([case.region for case in group]))
     sigma = settings.smoothing * min(pixels.shape[2:])

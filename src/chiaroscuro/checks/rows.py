@@ -19,6 +19,7 @@ from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import Batch
 from chiaroscuro.edits import image_seeds, pixel_rank, tie_priority
 from chiaroscuro.errors import InputError, ModelError
+from chiaroscuro.explanations.methods import make_method
 from chiaroscuro.gradients import class_gradients
 from chiaroscuro.maps import SaliencyMaps, saliency_maps
 from chiaroscuro.metrics.similarity import (
@@ -149,7 +150,8 @@ def _all_maps(
 ) -> dict[str, SaliencyMaps]:
     """The maps of every method, by method and map."""
     asked: dict[str, tuple[Classifier, Any]] = {
-        method_name(method): (classifier, method) for method in settings.methods
+        method_name(method): (classifier, make_method(method, classifier))
+        for method in settings.method_options
     }
     if settings.reference and (changed := positive_inside(classifier)) is not None:
         asked[POSITIVE_INSIDE] = (changed, "gradient")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from chiaroscuro.choices.names import check_names
-from chiaroscuro.errors import ChoiceError, unknown
+from chiaroscuro.errors import ChoiceError
 
 Score = Literal["logit", "log-probability"]
 OwnScore = Literal["logit", "log-probability", "log-odds"]
@@ -83,6 +83,16 @@ class MethodOptions:
     seed: int = 0
 
 
+def check_method(name: str) -> None:
+    """Raise `ChoiceError` for an unknown method, or a form that has no sign."""
+    if name in _UNSIGNED:
+        raise ChoiceError(
+            f"method {name!r} is refused: {_UNSIGNED[name]} has no sign, and every map here reads "
+            "the sign; smoothgrad keeps it"
+        )
+    check_names("method", [name], METHODS)
+
+
 def parse_method(
     name: str,
     points: int | None = None,
@@ -99,13 +109,7 @@ def parse_method(
     >>> parse_method("smoothgrad", sigma=0.1)
     MethodOptions(name='smoothgrad', points=32, sigma=0.1, baseline=None, background=None, seed=0)
     """
-    if name in _UNSIGNED:
-        raise ChoiceError(
-            f"method {name!r} is refused: {_UNSIGNED[name]} has no sign, and every map here reads "
-            "the sign; smoothgrad keeps it"
-        )
-    if name not in METHODS:
-        raise unknown("method", name, METHODS)
+    check_method(name)
     row = METHODS[name]
     given = {"points": points, "sigma": sigma, "baseline": baseline, "background": background}
     for option, value in given.items():

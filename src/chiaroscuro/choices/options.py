@@ -4,13 +4,12 @@ A field's `Option` is written once; the check of its value, the library's signat
 line and its reference are made from it.
 """
 
-import dataclasses
 import inspect
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, TypeVar, get_args, get_type_hints
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from typing import Any, ClassVar, TypeVar, get_args, get_type_hints
 
 from chiaroscuro.choices.names import as_float, as_int, check_names
 from chiaroscuro.errors import ChoiceError, unknown
@@ -20,13 +19,14 @@ from chiaroscuro.errors import ChoiceError, unknown
 class Option:
     """What a field means and may be.
 
-    `panel`: the heading that it stands under. `names`: the table that its names are from. `within`:
-    an interval of numbers, such as "[0, 1)". `read`: what checks and brings a value to one form, in
-    place of what the field's type asks. `flag`: the name in a shell, None for the field's own.
+    `panel`: the heading that it stands under, "" for its class's own. `names`: the table that its
+    names are from. `within`: an interval of numbers, such as "[0, 1)". `read`: what checks a value
+    and brings it to one form, in place of what the field's type asks. `flag`: the name in a shell
+    where that is not the field's own, "" for a place on the line without a name.
     """
 
     help: str
-    panel: str
+    panel: str = ""
     names: tuple[str, ...] = ()
     within: str = ""
     read: Callable[[Any], Any] | None = None
@@ -36,23 +36,41 @@ class Option:
 def option(
     help: str,
     default: Any = MISSING,
-    *,
-    panel: str,
     names: Iterable[str] = (),
+    *,
+    panel: str = "",
     within: str = "",
     read: Callable[[Any], Any] | None = None,
     flag: str | None = None,
 ) -> Any:
-    """A dataclass field with its `Option`; required without a default."""
-    about = Option(help, panel, tuple(names), within, read, flag)
+    """A dataclass field with its `Option`; required without a default.
+
+    Help that ends in ":" goes on with the names.
+    """
+    table = tuple(names)
+    words = f"{help} {', '.join(table)}." if help.endswith(":") else help
+    about = Option(words, panel, table, within, read, flag)
     return field(default=default, metadata={"option": about})
 
 
-def option_of(described: "dataclasses.Field[Any]") -> Option:
+def like(cls: "type[Settings]", name: str, default: Any) -> Any:
+    """A field of another class, with another default."""
+    known = cls.__dataclass_fields__[name]
+    about = replace(option_of(known), panel=panel_of(cls, name))
+    return field(default=default, metadata={"option": about})
+
+
+def option_of(described: "Field[Any]") -> Option:
     """The `Option` of a field."""
     about = described.metadata["option"]
     assert isinstance(about, Option)
     return about
+
+
+def panel_of(cls: "type[Settings]", name: str) -> str:
+    """The heading of a field: its own, or that of the class that declares it."""
+    home = next(base for base in cls.__mro__ if name in inspect.get_annotations(base))
+    return option_of(cls.__dataclass_fields__[name]).panel or str(vars(home)["panel"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +78,10 @@ class Settings:
     """The base: values are brought to one form and checked when an object is made.
 
     All wrong fields are reported by one `ChoiceError`. Numbers of NumPy and PyTorch, paths and
-    lists become int, float, str and tuples.
+    lists become int, float, str and tuples. `panel` is the heading of the fields of a class.
     """
+
+    panel: ClassVar[str] = "Options"
 
     def __post_init__(self) -> None:
         kinds = _kinds(type(self))
@@ -73,9 +93,7 @@ class Settings:
                 object.__setattr__(self, name, value)
             except ChoiceError as error:
                 wrong.append(str(error))
-        wrong = wrong or list(self._contradictions())
-        if wrong:
-            raise ChoiceError("; ".join(wrong))
+        raise_together(wrong or self._contradictions())
 
     def _contradictions(self) -> Iterator[str]:
         """What is wrong about fields together, asked once each is right; may settle defaults."""
@@ -84,6 +102,12 @@ class Settings:
     def plain(self) -> dict[str, Any]:
         """Every field as JSON keeps it: lists for tuples, a name for a method that is an object."""
         return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+
+
+def raise_together(wrong: Iterable[str]) -> None:
+    """Raise one `ChoiceError` for all that is wrong, if anything is."""
+    if all_wrong := "; ".join(wrong):
+        raise ChoiceError(all_wrong)
 
 
 S = TypeVar("S", bound=Settings)
@@ -105,7 +129,7 @@ def settings_from(cls: type[S], settings: S | None, options: Mapping[str, Any]) 
             raise ChoiceError(
                 f"settings are a {type(settings).__name__}: expected {cls.__name__}(...)"
             )
-        return dataclasses.replace(settings, **options) if options else settings
+        return replace(settings, **options) if options else settings
     missing = [name for name, f in known.items() if f.default is MISSING and name not in options]
     if missing:
         raise ChoiceError(f"{', '.join(missing)}: give a value, as {missing[0]}=...")

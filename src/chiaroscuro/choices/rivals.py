@@ -196,6 +196,11 @@ def _class_of_text(text: str) -> Class:
         return quoted[1].replace('""', '"')
     if '"' in text or not text:
         raise ValueError(text)
+    return read_class(text)
+
+
+def read_class(text: str) -> Class:
+    """One class in words: a number is an index, all else a name."""
     return int(text) if _is_number(text) else text
 
 

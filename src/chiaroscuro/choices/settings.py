@@ -3,12 +3,14 @@
 The network and the device are no settings: they are read off the classifier.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from chiaroscuro.catalog import ARCHITECTURES
 from chiaroscuro.choices.fills import FILLS, parse_fill
 from chiaroscuro.choices.maps import (
+    CONTRAST_MAPS,
     EDIT_MAPS,
     EXPLAIN_MAPS,
     MAPS,
@@ -23,10 +25,11 @@ from chiaroscuro.choices.methods import (
     SCORES,
     MethodOptions,
     Score,
+    check_method,
     parse_method,
 )
 from chiaroscuro.choices.names import as_int
-from chiaroscuro.choices.options import Settings, method_name, option
+from chiaroscuro.choices.options import Settings, like, method_name, option
 from chiaroscuro.choices.pictures import FITS, Fit
 from chiaroscuro.choices.protocols import (
     PAPER_FRACTIONS,
@@ -34,7 +37,7 @@ from chiaroscuro.choices.protocols import (
     WHAT_IF_FRACTION,
     WHAT_IF_TOLERANCE,
 )
-from chiaroscuro.choices.rivals import RIVAL_WORDS, RivalRule, parse_rivals
+from chiaroscuro.choices.rivals import RIVAL_WORDS, RivalRule, parse_rivals, read_class
 from chiaroscuro.errors import ChoiceError
 
 IMAGES, QUESTION, METHOD, MEASURE = "Images", "Question", "Gradient method", "Measure"
@@ -47,8 +50,8 @@ CHECKPOINT = "last.ckpt"
 """The file of a training's work folder that it resumes from."""
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 """Number formats by our name, as Lightning calls them."""
-_COUNT = "[1, inf)"
-_SEED = "[0, 4294967295]"
+COUNT, SEED, BATCH = "[1, inf)", "[0, 4294967295]", "[1, 65536]"
+"""What a count, a seed and a batch size may be."""
 
 
 def _rivals(value: Any) -> str:
@@ -66,12 +69,43 @@ def _fills(value: Any) -> tuple[str, ...]:
     return found
 
 
-def _target(value: Any) -> int | str | None:
-    if value is None or value == "predicted":
-        return None
+def _method(value: Any) -> Any:
     if isinstance(value, str):
-        return value
+        check_method(value)
+    return value
+
+
+def _methods(value: Any) -> tuple[Any, ...]:
+    found = tuple([value] if isinstance(value, str) else value)
+    if not found:
+        raise ChoiceError("no methods are given: give at least one")
+    return tuple(map(_method, found))
+
+
+def _target(value: Any) -> int | str | None:
+    if isinstance(value, str):
+        return None if value == "predicted" else value
     return as_int("target", value)
+
+
+def _depths(value: Any) -> int | None:
+    depths = as_int("depths", value)
+    if depths < 0:
+        raise ChoiceError(f"depths is {depths}: expected at least 0")
+    return depths or None
+
+
+def _size(value: Any) -> tuple[int, int]:
+    """Height and width of one number or of two."""
+    pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    height, width = (as_int("size", side) for side in pair) if len(pair) == 2 else (0, 0)
+    if min(height, width) < 2:
+        raise ChoiceError(f"size is {value!r}: expected a side, or height and width, from 2 pixels")
+    return height, width
+
+
+def _maps(help: str, default: tuple[str, ...], names: Iterable[str]) -> Any:
+    return option(help, default, names, flag="map", panel=QUESTION)
 
 
 def _fill_help(before: str) -> str:
@@ -82,73 +116,61 @@ def _fill_help(before: str) -> str:
 class Seeded(Settings):
     """What is drawn at random."""
 
-    seed: int = option(
-        "Decides all that is random: images, ties, noise, random orders, intervals.",
-        0,
-        panel=MEASURE,
-        within=_SEED,
-    )
+    panel = MACHINE
+    seed: int = option("Decides all that is random: images, ties, noise, orders.", 0, within=SEED)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSetSettings(Seeded):
     """Which images, as `load_images` takes them."""
 
-    data: str = option(
-        "A folder, a Parquet file, cifar10, imagenette, or OWNER/NAME.", panel=IMAGES
-    )
+    panel = IMAGES
+    data: str = option("A folder, a Parquet file, cifar10, imagenette, or OWNER/NAME.", flag="")
     split: str | None = option(
-        "The part of the data. Default: test, then validation, then train.", None, panel=IMAGES
+        "The part of the data. Default: test, then validation, then train.", None
     )
-    limit: int | None = option(
-        "So many images, drawn with the seed.", None, panel=IMAGES, within=_COUNT
-    )
-    rgb_only: bool = option("Leave files out that are not RGB.", False, panel=IMAGES)
+    limit: int | None = option("So many images, drawn with the seed.", None, within=COUNT)
+    rgb_only: bool = option("Leave files out that are not RGB.", False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TuningSettings(Seeded):
     """What gradient methods are tuned with; None for a method's own."""
 
-    points: int | None = option(
-        "Sample points of the method. Default: its own.", None, panel=METHOD, within=_COUNT
-    )
+    panel = METHOD
+    points: int | None = option("Sample points. Default: the method's own.", None, within=COUNT)
     sigma: float | None = option(
         "Standard deviation of smoothgrad's noise; pixels are in [0, 1]. Default: 0.15.",
         None,
-        panel=METHOD,
         within="[0, inf)",
     )
-    baseline: str | None = option(
-        f"Where integrated-gradients begins: {', '.join(BASELINES)}.",
-        None,
-        panel=METHOD,
-        names=BASELINES,
-    )
+    baseline: str | None = option("Where integrated-gradients begins:", None, BASELINES)
     background: str | None = option(
-        "Photos that expected-gradients begins from: a folder, a photo or a glob.",
-        None,
-        panel=METHOD,
+        "Photos that expected-gradients begins from: a folder, a photo or a glob.", None
     )
 
     def _tuning(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("points", "sigma", "baseline", "background")}
+
+    def _tuned(self, method: Any, tuning: dict[str, Any]) -> MethodOptions | Any:
+        """A method by name with its settings, noise drawn from the seed; objects as they are."""
+        if not isinstance(method, str):
+            return method
+        return parse_method(method, **tuning, seed=self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
 class QuestionSettings(Settings):
     """What the target competes with, and what is differentiated."""
 
+    panel = QUESTION
     rivals: str = option(
         f"Competing classes: {RIVAL_WORDS}; or classes by index or name (3,cat), or weights "
         "(3=0.7,cat=0.3). Separate with ; where names have commas.",
         "all",
-        panel=QUESTION,
         read=_rivals,
     )
-    score: Score = option(
-        f"What is differentiated: {', '.join(SCORES)}.", "logit", panel=QUESTION, names=SCORES
-    )
+    score: Score = option("What is differentiated:", "logit", SCORES)
 
     @property
     def rival_rule(self) -> RivalRule:
@@ -163,36 +185,25 @@ class GradientSettings(QuestionSettings, TuningSettings):
     `method` is a name, or whatever else `class_gradients(method=...)` takes.
     """
 
-    method: Any = option(
-        f"How class gradients are computed: {', '.join(METHODS)}.",
-        "gradient",
-        panel=METHOD,
-        names=METHODS,
-    )
+    panel = METHOD
+    method: Any = option("How class gradients are computed:", "gradient", METHODS, read=_method)
 
     @property
     def method_options(self) -> MethodOptions | Any:
         """The method with its settings, noise drawn from the seed; an object stays as it is."""
-        if not isinstance(self.method, str):
-            return self.method
-        return parse_method(self.method, **self._tuning(), seed=self.seed)
-
-    def _contradictions(self) -> Iterator[str]:
-        yield from super()._contradictions()
-        if not isinstance(self.method, str):
-            if any(value is not None for value in self._tuning().values()):
-                yield f"method {method_name(self.method)} is an object: give it its settings"
-            return
-        try:
-            self.method_options  # noqa: B018  # for its errors
-        except ChoiceError as error:
-            yield str(error)
+        return self._tuned(self.method, self._tuning())
 
     def plain(self) -> dict[str, Any]:
         """Every field as JSON keeps it, with the method's own settings where none are given."""
         made = self.method_options
-        own = {name: getattr(made, name, None) for name in self._tuning()}
-        return {**super().plain(), **own}
+        return {**super().plain(), **{name: getattr(made, name, None) for name in self._tuning()}}
+
+    def _contradictions(self) -> Iterator[str]:
+        yield from super()._contradictions()
+        if isinstance(self.method, str):
+            self.method_options  # noqa: B018  # for its errors
+        elif any(value is not None for value in self._tuning().values()):
+            yield f"method {method_name(self.method)} is an object: give it its settings"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,10 +217,10 @@ class PhotoSettings(GradientSettings):
         read=_target,
     )
     fit: Fit | None = option(
-        f"How a photo is brought to the model's size: {', '.join(FITS)}. Default: the model's own.",
+        "How a photo comes to the model's size; default: the model's own:",
         None,
+        FITS,
         panel=IMAGES,
-        names=FITS,
     )
 
 
@@ -217,11 +228,10 @@ class PhotoSettings(GradientSettings):
 class MachineSettings(Settings):
     """What decides rounding."""
 
-    batch: int | None = option(
-        "Images at a time. Default: by their size.", None, panel=MACHINE, within="[1, 65536]"
-    )
+    panel = MACHINE
+    batch: int | None = option("Images at a time. Default: by their size.", None, within=BATCH)
     threads: int | None = option(
-        "CPU threads of one worker. Default: PyTorch's own.", None, panel=MACHINE, within=_COUNT
+        "CPU threads of one worker. Default: PyTorch's own.", None, within=COUNT
     )
 
 
@@ -229,42 +239,44 @@ class MachineSettings(Settings):
 class IntervalSettings(Settings):
     """How certain a figure is."""
 
-    resamples: int = option(
-        "Random sets behind each interval.", 1000, panel=STATISTICS, within=_COUNT
-    )
-    confidence: float = option(
-        "The coverage of each interval.", 0.95, panel=STATISTICS, within="(0, 1)"
-    )
+    panel = STATISTICS
+    resamples: int = option("Random sets behind each interval.", 1000, within=COUNT)
+    confidence: float = option("The coverage of each interval.", 0.95, within="(0, 1)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainSettings(PhotoSettings):
-    """What decides an explanation."""
+    """What decides an explanation; with `contrast`, of the target against that class alone."""
 
-    maps: tuple[str, ...] = option(
-        f"A map to compute: {', '.join(MAPS)}.",
-        EXPLAIN_MAPS,
-        panel=QUESTION,
-        names=MAPS,
-        flag="map",
+    panel = QUESTION
+    maps: tuple[str, ...] = _maps("A map to compute:", EXPLAIN_MAPS, MAPS)
+    contrast: str | None = option(
+        "Why the target and not this class: rivals are it alone, and the margin is shown.", None
     )
+
+    def _contradictions(self) -> Iterator[str]:
+        yield from super()._contradictions()
+        if self.contrast is None:
+            return
+        only = str(RivalRule(classes=(read_class(self.contrast),)))
+        if self.rivals not in ("all", only):
+            yield f"rivals {self.rivals} and contrast {self.contrast}: give one of them"
+        object.__setattr__(self, "rivals", only)
+        if self.maps == EXPLAIN_MAPS:
+            object.__setattr__(self, "maps", CONTRAST_MAPS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class WhatIfSettings(PhotoSettings):
     """What decides a what-if: the changed pixels, and what they become."""
 
-    map: str = option(
-        f"Whose highest pixels change: {', '.join(ORDERS)}.", "active", panel=QUESTION, names=ORDERS
-    )
-    fraction: float = option(
-        "The share of pixels that change.", WHAT_IF_FRACTION, panel=QUESTION, within="(0, 1)"
-    )
-    fill: str = option(_fill_help("What they become"), "black", panel=QUESTION, read=_fill)
+    panel = QUESTION
+    map: str = option("Whose highest pixels change:", "active", ORDERS)
+    fraction: float = option("The share of pixels to change.", WHAT_IF_FRACTION, within="(0, 1)")
+    fill: str = option(_fill_help("What they become"), "black", read=_fill)
     tolerance: float = option(
         "The share by which actual and predicted change may differ and still agree.",
         WHAT_IF_TOLERANCE,
-        panel=MEASURE,
         within="(0, inf)",
     )
 
@@ -273,71 +285,39 @@ class WhatIfSettings(PhotoSettings):
 class CompareSettings(PhotoSettings):
     """What decides a comparison; the first classifier's prediction is the default target."""
 
-    maps: tuple[str, ...] = option(
-        f"A map to compare: {', '.join(RANKING_MAPS)}.",
-        EXPLAIN_MAPS,
-        panel=QUESTION,
-        names=RANKING_MAPS,
-        flag="map",
-    )
-    fill: str | None = option(
-        _fill_help("Also change each one's top pixels"), None, panel=QUESTION, read=_fill
-    )
-    fraction: float = option(
-        "The share of pixels that --fill changes.",
-        WHAT_IF_FRACTION,
-        panel=QUESTION,
-        within="(0, 1)",
-    )
-    by: str = option(
-        f"The map whose top pixels --fill changes: {', '.join(ORDERS)}.",
-        "active",
-        panel=QUESTION,
-        names=ORDERS,
-    )
+    panel = QUESTION
+    maps: tuple[str, ...] = _maps("A map to compare:", EXPLAIN_MAPS, RANKING_MAPS)
+    fill: str | None = option(_fill_help("Also change each one's top pixels"), None, read=_fill)
+    fraction: float = like(WhatIfSettings, "fraction", WHAT_IF_FRACTION)
+    by: str = option("The map whose top pixels --fill changes:", "active", ORDERS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings(MachineSettings, IntervalSettings, GradientSettings, ImageSetSettings):
     """What decides an evaluation; the defaults are the paper's, in both protocols."""
 
-    maps: tuple[str, ...] = option(
-        f"A map to measure: {', '.join(RANKING_MAPS)}; or, computed for each fill, "
-        f"{', '.join(EDIT_MAPS)}.",
+    panel = MEASURE
+    maps: tuple[str, ...] = _maps(
+        f"A map to measure ({' and '.join(EDIT_MAPS)} are computed for each fill):",
         PAPER_MAPS,
-        panel=QUESTION,
-        names=MEASURED_MAPS,
-        flag="map",
+        MEASURED_MAPS,
     )
     fills: tuple[str, ...] = option(
-        _fill_help("What deleted pixels become"),
-        ("black", "white"),
-        panel=MEASURE,
-        read=_fills,
-        flag="fill",
+        _fill_help("What deleted pixels become"), ("black", "white"), read=_fills, flag="fill"
     )
     protocols: tuple[str, ...] = option(
-        "paper (as published) or matched (the same count for every map).",
-        PROTOCOLS,
-        panel=MEASURE,
-        names=PROTOCOLS,
-        flag="protocol",
+        "As published, or the same count for every map:", PROTOCOLS, PROTOCOLS, flag="protocol"
     )
     fractions: tuple[float, ...] = option(
-        "A share of pixels to delete; rising.",
-        PAPER_FRACTIONS,
-        panel=MEASURE,
-        within="[0, 1)",
-        flag="fraction",
+        "A share of pixels to delete; rising.", PAPER_FRACTIONS, within="[0, 1)", flag="fraction"
     )
     what_if: float | None = option(
         "Also compare the predicted with the actual change when every map and fill changes this "
         "share of the pixels, such as 0.05.",
         None,
-        panel=MEASURE,
         within="(0, 1)",
     )
-    flips: int = option("Sign choices behind each p-value.", 9999, panel=STATISTICS, within=_COUNT)
+    flips: int = option("Sign choices behind each p-value.", 9999, within=COUNT, panel=STATISTICS)
 
     @property
     def saliency_maps(self) -> tuple[str, ...]:
@@ -361,61 +341,36 @@ class CheckSettings(
 ):
     """What decides a sanity check; rivals are chosen anew by each network that is asked."""
 
-    limit: int | None = option(
-        "So many images, drawn with the seed.", 64, panel=IMAGES, within=_COUNT
-    )
-    rivals: str = option(
-        f"Competing classes, chosen by each network: {RIVAL_WORDS}, or classes (3,cat).",
-        "top:10",
-        panel=QUESTION,
-        read=_rivals,
-    )
-    maps: tuple[str, ...] = option(
-        f"A map to check: {', '.join(RANKING_MAPS)}.",
-        RANKING_MAPS,
-        panel=QUESTION,
-        names=RANKING_MAPS,
-        flag="map",
-    )
+    panel = MEASURE
+    limit: int | None = like(ImageSetSettings, "limit", 64)
+    rivals: str = like(QuestionSettings, "rivals", "top:10")
+    maps: tuple[str, ...] = _maps("A map to check:", RANKING_MAPS, RANKING_MAPS)
     methods: tuple[Any, ...] = option(
-        f"How class gradients are computed: {', '.join(METHODS)}.",
+        "How class gradients are computed:",
         ("gradient",),
-        panel=METHOD,
-        names=METHODS,
+        METHODS,
+        read=_methods,
         flag="method",
+        panel=METHOD,
     )
     depths: int | None = option(
-        "Steps from the output to the input, neighboring layers together; None for every layer.",
+        "Steps from the output to the input, neighboring layers together; 0 for every layer.",
         12,
-        panel=MEASURE,
-        within=_COUNT,
+        read=_depths,
     )
-    draws: int = option("Random weights of each step.", 2, panel=MEASURE, within=_COUNT)
+    draws: int = option("Random weights of each step.", 2, within=COUNT)
     noise: float = option(
-        "Standard deviation of the input noise; pixels are in [0, 1].",
-        0.02,
-        panel=MEASURE,
-        within="(0, 1)",
+        "Standard deviation of the input noise; pixels are in [0, 1].", 0.02, within="(0, 1)"
     )
-    orders: int = option(
-        "Random orders that an image is compared with.", 20, panel=MEASURE, within=_COUNT
-    )
-    share: float = option(
-        "The share of pixels that count as a map's highest.", 0.1, panel=MEASURE, within="(0, 1)"
-    )
-    reference: bool = option("Also check a method that is known to fail.", True, panel=MEASURE)
+    orders: int = option("Random orders that an image is compared with.", 20, within=COUNT)
+    share: float = option("The share of pixels that are a map's highest.", 0.1, within="(0, 1)")
+    reference: bool = option("Also check a method that is known to fail.", True)
 
     @property
     def method_options(self) -> tuple[MethodOptions | Any, ...]:
         """The methods, each with the settings that it takes; objects stay as they are."""
         return tuple(
-            parse_method(
-                method,
-                **{k: v for k, v in self._tuning().items() if METHODS[method].takes(k)},
-                seed=self.seed,
-            )
-            if isinstance(method, str)
-            else method
+            self._tuned(method, {k: v for k, v in self._tuning().items() if _takes(method, k)})
             for method in self.methods
         )
 
@@ -424,65 +379,36 @@ class CheckSettings(
         names = [method_name(method) for method in self.methods]
         for name in sorted({name for name in names if names.count(name) > 1}):
             yield f"two methods are called {name!r}: check them one after the other"
-        rows = [METHODS[method] for method in self.methods if isinstance(method, str)]
         for name, value in self._tuning().items():
-            if value is not None and not any(row.takes(name) for row in rows):
+            if value is not None and not any(_takes(method, name) for method in self.methods):
                 yield f"no method of {', '.join(names)} takes {name}"
-        try:
-            self.method_options  # noqa: B018  # for its errors
-        except ChoiceError as error:
-            yield str(error)
+        self.method_options  # noqa: B018  # for its errors
+
+
+def _takes(method: Any, name: str) -> bool:
+    return isinstance(method, str) and METHODS[method].takes(name)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocalizationSettings(MachineSettings, IntervalSettings, GradientSettings, ImageSetSettings):
     """What decides a localization; see `load_regions` for `regions`."""
 
-    regions: str = option(
-        "Boxes as .csv, .json or .parquet, or a folder of PNG masks.", panel=IMAGES
-    )
-    rivals: str = option(
-        f"Competing classes: {RIVAL_WORDS}, or classes (3,cat).",
-        "top:10",
-        panel=QUESTION,
-        read=_rivals,
-    )
-    maps: tuple[str, ...] = option(
-        f"A map to measure: {', '.join(RANKING_MAPS)}.",
-        RANKING_MAPS,
-        panel=QUESTION,
-        names=RANKING_MAPS,
-        flag="map",
-    )
+    panel = MEASURE
+    regions: str = option("Boxes as .csv, .json or .parquet, or a folder of PNG masks.")
+    rivals: str = like(QuestionSettings, "rivals", "top:10")
+    maps: tuple[str, ...] = _maps("A map to measure:", RANKING_MAPS, RANKING_MAPS)
     target: str = option(
-        "The class to explain: predicted, or the data's, by name (label) or number (index).",
-        "predicted",
-        panel=QUESTION,
-        names=TARGETS,
+        "The class to explain, or the data's by its name or number:", "predicted", TARGETS
     )
-    tolerance: int = option(
-        "Pixels that a hit may be away from the region.", 0, panel=MEASURE, within="[0, inf)"
-    )
+    tolerance: int = option("Pixels that a hit may be off the region.", 0, within="[0, inf)")
     smoothing: float = option(
-        "A Gaussian over each map: its width as a share of the shorter side.",
-        0.0,
-        panel=MEASURE,
-        within="[0, 1)",
+        "A Gaussian over each map: its width as a share of the shorter side.", 0.0, within="[0, 1)"
     )
-    flips: int = option("Sign choices behind each p-value.", 9999, panel=STATISTICS, within=_COUNT)
-
-
-def _size(value: Any) -> tuple[int, int]:
-    """Height and width of one number or of two."""
-    pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
-    height, width = (as_int("size", side) for side in pair) if len(pair) == 2 else (0, 0)
-    if min(height, width) < 2:
-        raise ChoiceError(f"size is {value!r}: expected a side, or height and width, from 2 pixels")
-    return height, width
+    flips: int = like(EvaluationSettings, "flips", 9999)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingSettings(Settings):
+class TrainingSettings(ImageSetSettings):
     """What decides a training; the defaults are the paper's.
 
     AdamW, no schedule, no augmentation, the last epoch kept. `size`: height and width that images
@@ -490,44 +416,33 @@ class TrainingSettings(Settings):
     BatchNorm statistics adapt, as in the paper.
     """
 
+    panel = TRAINING
     architecture: str = option(
-        "basic-cnn, resnet18, convnext-tiny, efficientnet-lite0, timm:NAME or torchvision:NAME.",
-        "basic-cnn",
-        panel=TRAINING,
-    )
-    data: str = option(
-        "A folder, a Parquet file, cifar10, imagenette, or OWNER/NAME.", panel=IMAGES
+        f"{', '.join(ARCHITECTURES)}, timm:NAME, torchvision:NAME.", "basic-cnn"
     )
     split: str | None = option("Images to learn from. Default: train.", None, panel=IMAGES)
     test_split: str | None = option(
         "Images to test on after each epoch. Default: the data set's own.", None, panel=IMAGES
     )
-    limit: int | None = option(
-        "Learn from so many images, drawn with the seed.", None, panel=IMAGES, within=_COUNT
-    )
-    rgb_only: bool = option("Leave files out that are not RGB.", False, panel=IMAGES)
-    epochs: int = option("Times that every image is seen.", 50, panel=TRAINING, within=_COUNT)
-    batch: int = option("Images per step.", 128, panel=TRAINING, within="[1, 65536]")
-    learning_rate: float = option("AdamW's step size.", 0.001, panel=TRAINING, within="(0, inf)")
-    weight_decay: float = option("AdamW's weight decay.", 0.01, panel=TRAINING, within="[0, inf)")
-    seed: int = option("Decides weights and order of images.", 42, panel=TRAINING, within=_SEED)
     size: tuple[int, int] | None = option(
         "Side that images are stretched to. Default: the network's own.",
         None,
         panel=IMAGES,
         read=_size,
     )
-    pretrained: bool = option("Start with the library's weights.", False, panel=TRAINING)
-    freeze: bool = option("Only the new last layer learns.", False, panel=TRAINING)
-    cache_features: bool = option(
-        "Run the frozen body once per image, in eval mode.", False, panel=TRAINING
-    )
-    normalize: bool = option(
-        "Use the body's own mean and std; the paper does not.", False, panel=TRAINING
-    )
-    precision: str = option("32, or mixed: bf16, 16.", "32", panel=TRAINING, names=PRECISIONS)
+    epochs: int = option("Times that every image is seen.", 50, within=COUNT)
+    batch: int = option("Images per step.", 128, within=BATCH)
+    learning_rate: float = option("AdamW's step size.", 0.001, within="(0, inf)")
+    weight_decay: float = option("AdamW's weight decay.", 0.01, within="[0, inf)")
+    seed: int = like(Seeded, "seed", 42)
+    pretrained: bool = option("Start with the library's weights.", False)
+    freeze: bool = option("Only the new last layer learns.", False)
+    cache_features: bool = option("Run the frozen body once per image, in eval mode.", False)
+    normalize: bool = option("Use the body's own mean and std; the paper does not.", False)
+    precision: str = option("Number format; bf16 and 16 are mixed:", "32", PRECISIONS)
 
     def _contradictions(self) -> Iterator[str]:
+        yield from super()._contradictions()
         if self.cache_features and not self.freeze:
             yield "features can be computed once for a frozen body only: add --freeze"
         if (self.freeze or self.normalize) and self.architecture == "basic-cnn":

@@ -1,76 +1,128 @@
-"""The options that two commands or more take with one meaning, each with its words for `--help`.
+"""Commands whose command-line options are the fields of settings."""
 
-A command writes its own default, and beside these the options that only it has.
-"""
-
+import inspect
+from collections.abc import Iterator
+from dataclasses import MISSING, Field, dataclass, fields
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
-from chiaroscuro.choices import BASELINES, FITS, METHODS, RANKING_MAPS, RIVAL_WORDS, SCORES
+from chiaroscuro.choices.options import Settings, option_of, panel_of, raise_together
+from chiaroscuro.cli.terminal import INTERRUPTED, PIPE_CLOSED, say
+from chiaroscuro.errors import ChoiceError
+from chiaroscuro.stopwatch import Stopwatch
 
-# Words and limits of what one command types otherwise, or gives another place on the line.
-DATA = "A folder, a Parquet file, cifar10, imagenette, or OWNER/NAME."
-LIMIT = typer.Option(min=1, help="So many images, drawn with the seed.")
-RIVALS = (
-    f"Competing classes: {RIVAL_WORDS}; or classes by index or name (3,cat), or weights "
-    "(3=0.7,cat=0.3). Separate with ; where names have commas."
-)
+PANELS = (
+    "Network", "Images", "Question", "Gradient method", "Measure", "Training", "Statistics",
+    "Machine", "Output",
+)  # fmt: skip
+"""The headings of `--help`, in order."""
 
-# Which network, which images
-Model = Annotated[
-    str, typer.Option(help="What `chiaroscuro models` lists, such as torchvision:resnet18.")
-]
-DataArgument = Annotated[str, typer.Argument(help=DATA)]
-DataOption = Annotated[str, typer.Option(help=DATA)]
-DataRoot = Annotated[
-    Path | None, typer.Option(help="A folder with a data set's folder, in place of its name.")
-]
-Split = Annotated[str | None, typer.Option(help="Default: test, then validation, then train.")]
-Limit = Annotated[int | None, LIMIT]
-RgbOnly = Annotated[bool, typer.Option("--rgb-only", help="Leave files out that are not RGB.")]
-Fit = Annotated[
-    str | None,
-    typer.Option(
-        help=f"How a photo is brought to the model's size: {', '.join(FITS)}. "
-        "Default: the model's own."
-    ),
-]
 
-# What is asked of it
-RankingMaps = Annotated[
-    list[str] | None,
-    typer.Option("--map", help=f"{', '.join(RANKING_MAPS)}; repeatable. Default: all."),
-]
-Target = Annotated[
-    str, typer.Option(help="The class to explain: predicted, an index, or any of its names.")
-]
-PhotoRivals = Annotated[str, typer.Option(help=RIVALS)]
-SetRivals = PhotoRivals
-Score = Annotated[str, typer.Option(help=f"What is differentiated: {', '.join(SCORES)}.")]
-Method = Annotated[str, typer.Option(help=f"How class gradients are made: {', '.join(METHODS)}.")]
-Points = Annotated[
-    int | None, typer.Option(help="Places where a method asks the gradient. Default: its own.")
-]
-Sigma = Annotated[
-    float | None, typer.Option(help="smoothgrad's noise, in units of pixel value: 0.15.")
-]
-Baseline = Annotated[
-    str | None, typer.Option(help=f"Where integrated-gradients begins: {', '.join(BASELINES)}.")
-]
-Background = Annotated[
-    str | None, typer.Option(help="Photos that expected-gradients begins from: a folder or glob.")
-]
+@dataclass(frozen=True)
+class Command:
+    """One command: its words, the settings that its options are made from, and what runs it.
 
-# Where it is computed
-Batch = Annotated[int | None, typer.Option(min=1, help="Images at a time. Default: by their size.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:N, mps.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: PyTorch's own.")]
+    `runner` is MODULE:FUNCTION in this package, imported when every value is checked, and called
+    with an object of each of `groups`. `kept` says what an interruption leaves.
+    """
 
-# What is written and printed
-Out = Annotated[Path, typer.Option(help="Where the results go.")]
-RunFolder = Annotated[Path, typer.Option(help="The folder for rows, figures and page.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace an existing result.")]
-SummaryAsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+    name: str
+    help: str
+    groups: tuple[type[Settings], ...]
+    runner: str
+    examples: tuple[str, ...]
+    kept: str = "nothing was kept"
+
+    def add_to(self, app: typer.Typer) -> None:
+        """Let the application have it."""
+        found = [each for cls in self.groups for each in _parameters(cls)]
+
+        def run(**typed: Any) -> None:
+            self.run({name: value for name, value in typed.items() if value not in (None, [])})
+
+        run.__annotations__ = {}
+        run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [parameter for _, parameter in sorted(found, key=lambda pair: pair[0])]
+        )
+        lines = ["Examples:", *(f"  chiaroscuro {self.name} {words}" for words in self.examples)]
+        app.command(self.name, help=self.help, epilog="\n\n".join(lines))(run)
+
+    def run(self, values: dict[str, Any]) -> None:
+        """Make the settings, all wrong values reported together, and call the runner."""
+        made, wrong = [], []
+        for cls in self.groups:
+            try:
+                made.append(
+                    cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
+                )
+            except ChoiceError as error:
+                wrong.append(str(error))
+        raise_together(wrong)
+        module, _, function = self.runner.partition(":")
+        watch = Stopwatch()
+        try:
+            with watch.stage("import"):
+                runner = getattr(import_module(f"chiaroscuro.cli.{module}"), function)
+            with watch.running():
+                runner(*made)
+        except KeyboardInterrupt:
+            say(f"interrupted: {self.kept}", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            raise typer.Exit(PIPE_CLOSED) from None
+
+
+def _parameters(cls: type[Settings]) -> Iterator[tuple[int, inspect.Parameter]]:
+    """A parameter for each field, with the place of its heading; positional ones come first."""
+    kinds = get_type_hints(cls)
+    for described in fields(cls):
+        about, panel = option_of(described), panel_of(cls, described.name)
+        kind = _shell_type(kinds[described.name])
+        required = described.default is MISSING
+        positional = about.flag == ""
+        info: Any
+        if positional:
+            info = typer.Argument(help=about.help, metavar=described.name.upper().rstrip("S"))
+        else:
+            info = typer.Option(
+                *_flags(described),
+                help=about.help
+                + (" Repeatable." if "list" in str(kind) else "")
+                + _default(described),
+                rich_help_panel=panel,
+                show_default=False,
+            )
+        parameter = inspect.Parameter(
+            described.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if required else None,
+            annotation=Annotated[kind if required else kind | None, info],
+        )
+        yield (-1 if positional else PANELS.index(panel)), parameter
+
+
+def _flags(described: "Field[Any]") -> list[str]:
+    name, *letters = (option_of(described).flag or described.name).replace("_", "-").split(",")
+    switch = f"--{name}/--no-{name}" if described.default is True else f"--{name}"
+    return [switch, *(f"-{letter}" for letter in letters)]
+
+
+def _shell_type(kind: Any) -> Any:
+    """What one word of a shell is read as; fields read the rest themselves."""
+    if type(None) in get_args(kind):
+        kind = get_args(kind)[0] if len(get_args(kind)) == 2 else str
+    if getattr(kind, "__origin__", None) is tuple:
+        inner = get_args(kind)
+        return list[_shell_type(inner[0])] if inner[1] is Ellipsis else inner[0]  # type: ignore[misc]
+    return kind if kind in (bool, int, float, str, Path) else str
+
+
+def _default(described: "Field[Any]") -> str:
+    """A field's default in words; none for a switch, or where the help says it."""
+    default = described.default
+    if default is MISSING or default is None or isinstance(default, bool):
+        return ""
+    return f" Default: {', '.join(map(str, default)) if isinstance(default, tuple) else default}."

@@ -22,28 +22,31 @@ def prepare(threads: int | None, *, quiet: bool) -> None:
 
 def load(model: str, device: str) -> Classifier:
     """The classifier of a spec on a device; raises `ChoiceError` for a device that is not here."""
+    device = usable_device(device)
     classifier = load_classifier(model)
-    if device == "cpu":
-        return classifier
-    check_device(device)
-    return classifier.to(torch.device(device))
+    return classifier if device == "cpu" else classifier.to(torch.device(device))
 
 
-def check_device(device: str) -> None:
-    """Raise `ChoiceError` for a device that is not here."""
+def usable_device(device: str) -> str:
+    """A device by name, "auto" for the best one; raises `ChoiceError` for one that is not here."""
+    if device == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, ImportError) as error:
         why = first_line(error).partition(". ")[0]  # PyTorch goes on to list all its backends
         raise ChoiceError(
-            f"device {device!r} cannot be used here: {why}; give cpu, or a cuda, cuda:N or mps "
-            "that this machine has"
+            f"device {device!r} cannot be used here: {why}; give auto, cpu, or a cuda, cuda:N or "
+            "mps that this machine has"
         ) from error
+    return device
 
 
 def settled(device: str) -> Callable[[], object]:
     """What waits until a device has done all that it was given; nothing on a CPU."""
-    kind = torch.device(device).type
+    kind = torch.device(usable_device(device)).type
     if kind == "cuda":
         return torch.cuda.synchronize
     return torch.mps.synchronize if kind == "mps" else lambda: None

@@ -1,6 +1,7 @@
 """A method's options as the method itself: background images are read here."""
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,12 +14,16 @@ from chiaroscuro.gradients import Method
 from chiaroscuro.images import Framing, find_photos, frame, open_photo
 
 
-def make_method(options: MethodOptions, classifier: Classifier) -> Method:
+def make_method(options: MethodOptions | Any, classifier: Classifier) -> Method | Any:
     """The method of these options for this classifier, whose framing its background gets.
+
+    What is no `MethodOptions` is a method already.
 
     Raises `ImageError` for a background that cannot be read, `ChoiceError` where its images have
     several sizes.
     """
+    if not isinstance(options, MethodOptions):
+        return options
     background = None
     if options.background is not None:
         background = _background(options.background, classifier.framing, classifier.channels)

@@ -1,0 +1,290 @@
+"""The commands, each a row: what it takes, and what runs it."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import typer
+
+from chiaroscuro.catalog import check_spec, list_models
+from chiaroscuro.choices import (
+    DEFAULT_MODEL,
+    DEFAULT_OUT,
+    SCALES,
+    CheckSettings,
+    CompareSettings,
+    EvaluationSettings,
+    ExplainSettings,
+    LocalizationSettings,
+    TrainingSettings,
+    WhatIfSettings,
+)
+from chiaroscuro.choices.options import Settings, option
+from chiaroscuro.choices.settings import COUNT, IMAGES, MACHINE, MEASURE, TRAINING, Seeded
+from chiaroscuro.cli.options import Command
+from chiaroscuro.errors import ChoiceError
+
+
+def _spec(value: object) -> str:
+    check_spec(str(value))
+    return str(value)
+
+
+def _specs(values: tuple[object, ...]) -> tuple[str, ...]:
+    if len(values) < 2:
+        raise ChoiceError("one model to compare: give --model at least twice")
+    return tuple(map(_spec, values))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions(Settings):
+    """What every command that computes takes."""
+
+    panel = "Output"
+    device: str = option(
+        "auto (cuda or mps where there is one, else cpu), cpu, cuda, cuda:N or mps.",
+        "auto",
+        panel=MACHINE,
+    )
+    force: bool = option("Replace an existing result of the same kind.", False)
+    as_json: bool = option("Print the result as JSON.", False, flag="json")
+    quiet: bool = option("Print errors only.", False, flag="quiet,q")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThreadOptions(OutputOptions):
+    """For commands whose settings have no threads."""
+
+    panel = MACHINE
+    threads: int | None = option("CPU threads. Default: PyTorch's own.", None, within=COUNT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(OutputOptions):
+    """Where an image set lies."""
+
+    panel = IMAGES
+    data_root: Path | None = option(
+        "A folder with a data set's folder, in place of its name.", None
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(OutputOptions):
+    """One network."""
+
+    panel = "Network"
+    model: str = option(
+        "What `chiaroscuro models` lists, such as torchvision:resnet18.", DEFAULT_MODEL, read=_spec
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainOptions(ModelOptions, ThreadOptions):
+    """What `explain` takes besides its settings."""
+
+    panel = "Output"
+    images: tuple[str, ...] | None = option(
+        "Photos, folders or globs. Without any: two packaged photos.", None, flag=""
+    )
+    scale: str = option("Colors per image, or shared by all:", "image", SCALES)
+    out: Path = option("Where the results go.", Path(DEFAULT_OUT))
+    replay: Path | None = option(
+        "Repeat the explanation in this folder and report differences.", None
+    )
+    profile: bool = option("Say where the time went, on standard error.", False)
+
+    def _contradictions(self) -> Iterator[str]:
+        if self.replay is not None and self.images:
+            yield "--replay repeats a saved explanation: give it without photos"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhatIfOptions(ModelOptions, ThreadOptions):
+    """What `what-if` takes besides its settings."""
+
+    panel = "Output"
+    image: Path = option("The photo.", flag="")
+    out: Path = option("Where the results go.", Path("chiaroscuro-what-if"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions(ThreadOptions):
+    """What `compare` takes besides its settings."""
+
+    panel = "Output"
+    image: Path = option("The photo.", flag="")
+    models: tuple[str, ...] = option(
+        "A checkpoint, see `chiaroscuro models`; give two or more.",
+        read=_specs,
+        panel="Network",
+        flag="model",
+    )
+    out: Path = option("The folder for figure and page.", Path("chiaroscuro-comparison"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions(ModelOptions, DataOptions):
+    """What `evaluate` takes besides its settings."""
+
+    panel = "Output"
+    out: Path = option("The folder for rows, figures and page.", Path("chiaroscuro-run"))
+    check: Path | None = option("The folder of a `chiaroscuro check`, to show in the report.", None)
+    resume: bool = option("Resume an interrupted run.", False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckOptions(ModelOptions, DataOptions):
+    """What `check` takes besides its settings."""
+
+    panel = "Output"
+    out: Path = option("The folder for rows and page.", Path("chiaroscuro-check"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalizeOptions(ModelOptions, DataOptions):
+    """What `localize` takes besides its settings."""
+
+    panel = "Output"
+    out: Path = option("The folder for rows and page.", Path("chiaroscuro-localization"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(ThreadOptions, DataOptions):
+    """What `train` takes besides its settings."""
+
+    panel = "Output"
+    out: Path = option("The folder that the network is written to.")
+    resume: bool = option("Resume an interrupted training.", False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReproduceOptions(ThreadOptions, DataOptions, Seeded):
+    """What `reproduce` takes."""
+
+    panel = MEASURE
+    experiments: tuple[str, ...] | None = option(
+        "One experiment, such as cifar10-cnn. Default: all.", None, flag="experiment"
+    )
+    quick: bool = option("Few epochs on few images: to see it work.", False)
+    epochs: int | None = option("Default: the paper's 50.", None, within=COUNT, panel=TRAINING)
+    limit: int | None = option(
+        "So many test images, drawn with the seed. Default: all.", None, within=COUNT, panel=IMAGES
+    )
+    train_limit: int = option(
+        "So many training images for their curves, drawn with the seed.",
+        5000,
+        within=COUNT,
+        panel=IMAGES,
+    )
+    out: Path | None = option(
+        "The folder of networks, runs and report; what is there is reused.", None, panel="Output"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListOptions(Settings):
+    """What `models` takes."""
+
+    panel = "Output"
+    as_json: bool = option("One JSON object a line.", False, flag="json")
+
+
+_RESUME = "resume with the same command and --resume"
+COMMANDS = (
+    Command(
+        "explain",
+        "Explain photos: what the network says, and which pixels speak for it, brighter or darker.",
+        (ExplainSettings, ExplainOptions),
+        "photos:explain",
+        (
+            "cat.jpg",
+            "photos/ --model torchvision:resnet50 --rivals top:10",
+            "cat.jpg --target tabby --contrast 'tiger cat'",
+            "--replay chiaroscuro-out/cat",
+        ),
+        "finished explanations are kept",
+    ),
+    Command(
+        "what-if",
+        "Change a map's highest pixels: predicted (first-order) and actual change of every class.",
+        (WhatIfSettings, WhatIfOptions),
+        "photos:what_if",
+        ("cat.jpg --fraction 0.05 --fill black", "cat.jpg --map inactive --fill -0.1"),
+    ),
+    Command(
+        "compare",
+        "Compare checkpoints on one photo: what each says, its maps, and how they differ.",
+        (CompareSettings, CompareOptions),
+        "photos:compare",
+        ("cat.jpg --model cifar10-cnn --model runs/mine --fill black",),
+    ),
+    Command(
+        "evaluate",
+        "Measure maps by deletion: whether the prediction holds when a map's highest pixels go.",
+        (EvaluationSettings, EvaluateOptions),
+        "sets:evaluate",
+        (
+            "photos/ --model runs/mine --limit 500",
+            "cifar10 --model cifar10-cnn --map active --map expected-effect --fill black",
+        ),
+        _RESUME,
+    ),
+    Command(
+        "check",
+        "Check that maps change with the weights and the class, and not with a little noise.",
+        (CheckSettings, CheckOptions),
+        "sets:check",
+        ("photos/ --model runs/mine --method gradient --method smoothgrad",),
+    ),
+    Command(
+        "localize",
+        "Measure whether maps point at the object: the highest pixel, the energy in its region.",
+        (LocalizationSettings, LocalizeOptions),
+        "sets:localize",
+        ("photos/ --regions boxes.csv --model torchvision:resnet50",),
+    ),
+    Command(
+        "train",
+        "Train a network with the paper's settings: AdamW, no augmentation, the last epoch kept.",
+        (TrainingSettings, TrainOptions),
+        "sets:train",
+        ("photos/ --out runs/mine --architecture resnet18 --pretrained --freeze",),
+        _RESUME,
+    ),
+    Command(
+        "reproduce",
+        "Recompute the paper's tables and figures, each number with the published one.",
+        (ReproduceOptions,),
+        "sets:reproduce",
+        ("--quick",),
+        "resume with the same command",
+    ),
+    Command(
+        "models",
+        "List what --model takes, and which of it is installed here.",
+        (ListOptions,),
+        "commands:models",
+        ("", "--json"),
+    ),
+)
+
+
+def models(run: ListOptions) -> None:
+    """Print every kind of model."""
+    sources = list_models()
+    width = max(len(source.spec) for source in sources)
+    for source in sources:
+        state = f"{source.package} {source.installed}" if source.installed else "not installed"
+        reach = "works offline" if source.offline else "weights are fetched once"
+        lines = (
+            [json.dumps(asdict(source))]
+            if run.as_json
+            else [
+                f"{source.spec:<{width}}  {source.loads}",
+                f"{'':<{width}}  [{state}; {reach}]",
+            ]
+        )
+        for line in lines:
+            typer.echo(line)

@@ -1,0 +1,170 @@
+"""What a command prints where: lines, JSON, progress, and how it ends."""
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from chiaroscuro.errors import ChiaroscuroError, printable
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+INTERRUPTED, PIPE_CLOSED = 130, 141
+"""Exit statuses after Ctrl+C and when whoever reads has gone, as shells have them."""
+
+
+def say(text: object, *, err: bool = False) -> None:
+    """Print one line; what would steer a terminal is escaped."""
+    typer.echo(printable(text), err=err)
+
+
+def print_result(
+    found: Any, lines: Iterable[str], folder: Path | None, *, as_json: bool, quiet: bool
+) -> None:
+    """Print a result as one JSON object, or its lines and the page of its folder."""
+    if as_json:
+        typer.echo(json.dumps(found))
+    elif not quiet:
+        for line in lines:
+            say(line)
+        if folder is not None:
+            print_page(folder)
+
+
+def print_page(folder: Path) -> None:
+    """Print where the page of a folder is."""
+    say(f"page: {(folder / 'index.html').resolve()}")
+
+
+def guarded(run: Callable[[], object]) -> None:
+    """Run a command and end the process: every failure is one line and an exit status.
+
+    1: an error of ours, or standard output cannot be written; 130: Ctrl+C, of which a second one
+    ends the process at once; 141: whoever reads standard output has gone.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # names that the encoding does not have
+    with _second_interrupt():
+        sys.exit(_flushed(_status(run)))
+
+
+def _status(run: Callable[[], object]) -> int:
+    """The status that a command leaves with, its failure said."""
+    try:
+        run()
+    except SystemExit as left:
+        return left.code if isinstance(left.code, int) else int(left.code is not None)
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return INTERRUPTED
+    except ChiaroscuroError as error:
+        _complain(f"chiaroscuro: {error}")
+        return 1
+    except OSError as error:
+        _complain(f"chiaroscuro: {error.strerror or error}")
+        return 1
+    return 0
+
+
+def _flushed(code: int) -> int:
+    """The status once standard output is written, or cannot be."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # What stays in the buffer would fail again, with a traceback, as Python ends.
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return PIPE_CLOSED
+        if code == 0:
+            _complain(f"chiaroscuro: standard output: {error.strerror or error}")
+        return code or 1
+    return code
+
+
+def _complain(line: str) -> None:
+    with suppress(OSError):
+        say(line, err=True)
+
+
+@contextmanager
+def _second_interrupt() -> Iterator[None]:
+    """The first Ctrl+C raises `KeyboardInterrupt`; the second one ends the process, with a line."""
+
+    def end(*_: object) -> None:
+        os.write(2, b"interrupted\n")
+        os._exit(INTERRUPTED)
+
+    def first(*_: object) -> None:
+        signal.signal(signal.SIGINT, end)
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, first)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is first:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class Bars:
+    """Progress bars by what they count, each begun when it is first shown."""
+
+    def __init__(self, progress: "Progress") -> None:
+        self.progress = progress
+        self._waiting: TaskID | None = progress.add_task("getting ready", total=None, rate="")
+        self._tasks: dict[str, tuple[TaskID, float]] = {}
+
+    def show(self, what: str, done: int, total: int | None, before: int = 0, *_: object) -> None:
+        """Show that `done` of `total` are done, `before` of them in an earlier session."""
+        if self._waiting is not None:
+            self.progress.remove_task(self._waiting)
+            self._waiting = None
+        if what not in self._tasks:
+            self._tasks[what] = (
+                self.progress.add_task(what, total=total, rate=""),
+                time.perf_counter(),
+            )
+        task, began = self._tasks[what]
+        seconds = time.perf_counter() - began
+        rate = f"{(done - before) / seconds:.1f}/s" if done > before else ""
+        self.progress.update(task, completed=done, total=total, rate=rate)
+
+
+@contextmanager
+def progress_bars(*, quiet: bool) -> Iterator[Bars]:
+    """Bars on standard error, gone when done; none when quiet or not on a terminal."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(file=sys.stderr)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    disabled = quiet or not console.is_terminal
+    with Progress(
+        *columns, console=console, transient=True, disable=disabled, redirect_stdout=False
+    ) as progress:
+        yield Bars(progress)
