@@ -167,8 +167,8 @@ def test_a_network_of_other_settings_is_not_taken(root, tmp_path):
 
 def test_the_command_says_what_could_not_be_run(root, tmp_path, weights, small):
     out = tmp_path / "out"
-    words = ["paper", "--quick", "--data-root", str(root), "--out", str(out), "-q"]
-    cells = ["--cell", "cifar10-cnn", "--cell", "imagenette-convnext-tiny-pretrained"]
+    words = ["reproduce", "--quick", "--data-root", str(root), "--out", str(out), "-q"]
+    cells = ["--experiment", "cifar10-cnn", "--experiment", "imagenette-convnext-tiny-pretrained"]
     done = CliRunner().invoke(app, [*words, *cells])
     assert done.exit_code == 1
     assert done.stderr.startswith("chiaroscuro: imagenette-convnext-tiny-pretrained: torchvision:")
