@@ -71,8 +71,9 @@ def list_models() -> list[ModelSource]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that results depend on."""
-    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
+    """Versions of Python and of the installed packages that results depend on."""
+    found = {name: _version(name) for name in _PACKAGES}
+    return {"python": platform.python_version(), **{name: v for name, v in found.items() if v}}
 
 
 def _version(package: str) -> str | None:

@@ -104,9 +104,19 @@ def missing_extra(what: str, package: str, extra: str) -> MissingExtraError:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type where it has none."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    """The first line of an error's message, or its type where it has none.
+
+    A line that ends with a colon goes on with what follows, such as the keys that a state dict
+    lacks.
+    """
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    text = " ".join(lines) if lines[0].endswith(":") else lines[0]
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+_LONGEST = 500
 
 
 def brief(value: Any) -> str:

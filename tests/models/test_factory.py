@@ -101,3 +101,25 @@ def test_a_factory_file_may_define_dataclasses(tmp_path):
         "def make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(12, Sizes().classes))\n",
     )
     assert load_classifier(spec)(floats(1, 3, 2, 2)).shape == (1, 3)
+
+
+def test_keys_that_a_checkpoint_lacks_are_listed(tmp_path):
+    (tmp_path / "model.py").write_text(
+        "import torch\n\ndef make():\n    net = torch.nn.Linear(3, 2)\n"
+        "    net.load_state_dict({'module.weight': net.weight})\n    return net\n"
+    )
+    with pytest.raises(ModelError) as caught:
+        load_classifier(f"{tmp_path / 'model.py'}:make")
+    one_line(caught)
+    for words in ("RuntimeError: Error(s) in loading", 'Missing key(s) in state_dict: "weight"',
+                  'Unexpected key(s) in state_dict: "module.weight"'):  # fmt: skip
+        assert words in str(caught.value)
+
+
+def test_an_empty_checkpoint_is_said(tmp_path):
+    (tmp_path / "w.pt").write_bytes(b"")
+    (tmp_path / "model.py").write_text(
+        f"import torch\n\ndef make():\n    return torch.load({str(tmp_path / 'w.pt')!r})\n"
+    )
+    with pytest.raises(ModelError, match=r"EOFError: .*\(an empty or cut file\?\)"):
+        load_classifier(f"{tmp_path / 'model.py'}:make")

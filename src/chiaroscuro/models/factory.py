@@ -29,8 +29,9 @@ def load(path: str, function: str) -> Classifier:
         except ChiaroscuroError:
             raise
         except Exception as error:
+            cut = " (an empty or cut file?)" if isinstance(error, EOFError) else ""
             raise ModelError(
-                f"{spec}: the factory raised {type(error).__name__}: {first_line(error)}"
+                f"{spec}: the factory raised {type(error).__name__}: {first_line(error)}{cut}"
             ) from error
     if isinstance(made, nn.Module):
         made = Classifier(made)
