@@ -3,7 +3,7 @@
     python -m benchmarks [--only works photos limit memory deletion] [--work NAME] [--runs 3]
                          [--full] [--data-root DIR] [--write]
 
-`--only` measures some parts anew and takes the others from the last report. `--full` also runs the
+`--only` measures some parts again and takes the others from the last report. `--full` also runs the
 published algorithm and the loop over all classes once, on EfficientNet-Lite0.
 """
 
@@ -60,7 +60,7 @@ def _measure(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
         works = report.setdefault("works", {}).setdefault(device, {})
         for name in arguments.work if "works" in wanted else ():
             works[name] = gradients.measure(
-                name, arguments.runs, device, full=arguments.full, told=console.print
+                name, arguments.runs, device, full=arguments.full, log=console.print
             )
             OUT.write_text(json.dumps(report, indent=2) + "\n")
     if "photos" in wanted and arguments.data_root is not None:

@@ -41,16 +41,16 @@ def published(module: nn.Module, pixels: Tensor, classes: Sequence[int], target:
         best: Tensor | None = None
         for k in classes:
             rival = torch.full_like(target, k)
-            found = _full_backward(module, pixels, rival)
+            gradients = _full_backward(module, pixels, rival)
             # The target does not compete with itself.
             void = -torch.inf if name == "active" else torch.inf
-            found = torch.where((rival == target).view(-1, 1, 1, 1), void, found)
+            gradients = torch.where((rival == target).view(-1, 1, 1, 1), void, gradients)
             if best is None:
-                best = found
+                best = gradients
             elif name == "active":
-                best = torch.maximum(best, found)
+                best = torch.maximum(best, gradients)
             else:
-                best = torch.minimum(best, found)
+                best = torch.minimum(best, gradients)
         assert best is not None
         mask = own > best if name == "active" else own < best
         maps[name] = torch.where(mask, own.abs(), 0.0).amax(dim=1)
@@ -124,17 +124,17 @@ class _Kept:
         self.high = torch.full_like(pixels, -torch.inf)
         self.low = torch.full_like(pixels, torch.inf)
 
-    def add(self, found: Tensor, k: int) -> None:
+    def add(self, gradients: Tensor, k: int) -> None:
         """Count the gradients of class k in."""
         own = self.target == k
         if not own.any():
-            torch.maximum(self.high, found, out=self.high)
-            torch.minimum(self.low, found, out=self.low)
+            torch.maximum(self.high, gradients, out=self.high)
+            torch.minimum(self.low, gradients, out=self.low)
             return
         rival = ~own
-        self.own[own] = found[own]
-        self.high[rival] = torch.maximum(self.high[rival], found[rival])
-        self.low[rival] = torch.minimum(self.low[rival], found[rival])
+        self.own[own] = gradients[own]
+        self.high[rival] = torch.maximum(self.high[rival], gradients[rival])
+        self.low[rival] = torch.minimum(self.low[rival], gradients[rival])
 
     def maps(self) -> Maps:
         return _five_maps(self.own, self.high, self.low)

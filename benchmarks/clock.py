@@ -21,13 +21,13 @@ def peak_above(device: str = "cpu") -> Iterator[dict[str, float]]:
 
     Of the process (`VmHWM`), or of a GPU's tensors.
     """
-    found: dict[str, float] = {}
+    usage: dict[str, float] = {}
     before = _held(device)
     start = now(device)
-    yield found
-    found["seconds"] = now(device) - start
+    yield usage
+    usage["seconds"] = now(device) - start
     peak = _status("VmHWM") if device == "cpu" else torch.cuda.max_memory_allocated()
-    found["peak"] = peak - before
+    usage["peak"] = peak - before
 
 
 def _held(device: str) -> int:

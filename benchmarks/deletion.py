@@ -56,8 +56,8 @@ def main() -> None:
             peak = in_turn("ours", count, arguments.data_root)["peak_bytes"]
             print(f"{count:6,} images: {peak / 2**20:.0f} MiB above the loaded model")
         return
-    found = measure(arguments.images, arguments.runs, arguments.data_root)
-    print(json.dumps(found, indent=2))
+    report = measure(arguments.images, arguments.runs, arguments.data_root)
+    print(json.dumps(report, indent=2))
 
 
 def measure(images: int, runs: int, root: Path | None) -> dict[str, Any]:
@@ -67,9 +67,9 @@ def measure(images: int, runs: int, root: Path | None) -> dict[str, Any]:
     for _ in range(runs):
         turn, curves = {}, {}
         for worker in ("published", "ours"):
-            told = in_turn(worker, images, root)
-            turn[worker] = told["seconds"]
-            curves[worker] = np.array(told["curves"])
+            answer = in_turn(worker, images, root)
+            turn[worker] = answer["seconds"]
+            curves[worker] = np.array(answer["curves"])
         turns.append(turn)
         gaps.append(float(np.abs(curves["ours"] - curves["published"]).max()))
     parts = [in_turn("parts", images, root) for _ in range(runs)]
@@ -115,12 +115,12 @@ def run_ours(images: int, root: Path | None, out: Path) -> dict[str, object]:
         import_module(name)  # as the published procedure's imports, before its time starts
     classifier = load_classifier("cifar10-cnn")
     settings = EvaluationSettings(data="cifar10", limit=images, protocols=("paper",))
-    with peak_above() as found:
+    with peak_above() as usage:
         summary = evaluate(classifier, settings, out, data_root=root)
     curves = {(c["map"], c["fill"]): c["allegiance"]["mean"] for c in summary["curves"]}
     return {
-        "seconds": found["seconds"],
-        "peak_bytes": found["peak"],
+        "seconds": usage["seconds"],
+        "peak_bytes": usage["peak"],
         "curves": [curves[name, fill] for fill in FILLS for name in summary["choices"]["maps"]],
     }
 
@@ -153,19 +153,19 @@ def run_parts(images: int, root: Path | None, _: Path) -> dict[str, object]:
     batches = _decoded(images, root, 256)
     class_gradients(classifier, batches[0][:2])  # kernels chosen
 
-    def count(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+    def count(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         nonlocal edited
-        edited += len(given[0])
+        edited += len(inputs[0])
 
     for pixels in batches:
         start = time.perf_counter()
-        found = class_gradients(classifier, pixels)
+        batch = class_gradients(classifier, pixels)
         gradients += time.perf_counter() - start
-        maps = saliency_maps(found, PAPER_MAPS)
+        maps = saliency_maps(batch, PAPER_MAPS)
         hook = module.register_forward_pre_hook(count)
         start = time.perf_counter()
         curves_by_fill(
-            classifier, pixels, maps, list(FILLS), PAPER_FRACTIONS, ["paper"], target=found.target
+            classifier, pixels, maps, list(FILLS), PAPER_FRACTIONS, ["paper"], target=batch.target
         )
         deletion += time.perf_counter() - start
         hook.remove()

@@ -1,4 +1,4 @@
-"""Maps that know the edit: tuned on training images, reported on test images.
+"""Edit maps: tuned on training images, reported on test images.
 
     python -m benchmarks.edit_maps tune --network cifar10-cnn --images 400
     python -m benchmarks.edit_maps report --network cifar10-cnn --images 1000
@@ -6,10 +6,10 @@
     python -m benchmarks.edit_maps report --network efficientnet-lite0 --images 32
 
 `tune` tries the schedules of `benchmarks.edit_search`, `report` compares the kept one with every
-other order, `scores` asks the scores that the map is not made for. Networks of 32 px take CIFAR-10
-(`tune` its training split, the others its test split), photo networks `imagenet-sample` (`tune` the
-even rows, the others the odd ones). `--data-root` is the folder that holds both. Intervals are 95 %
-bootstrap intervals over images.
+other order, `scores` computes scores that the map does not optimize. Networks of 32 px take
+CIFAR-10 (`tune` its training split, the others its test split), photo networks `imagenet-sample`
+(`tune` the even rows, the others the odd ones). `--data-root` is the folder that holds both.
+Intervals are 95 % bootstrap intervals over images.
 """
 
 import argparse
@@ -39,6 +39,7 @@ from chiaroscuro.data import read_batches
 from chiaroscuro.edits import filled, image_seeds, tie_priority
 from chiaroscuro.maps import Question
 from chiaroscuro.metrics import curves_by_fill
+from chiaroscuro.metrics.deletion import area_and_range
 from chiaroscuro.metrics.intervals import BootstrapMeans
 
 FILLS = ("black", "white")
@@ -207,16 +208,16 @@ def _kept(work: Work, fill: str, make: MakeMaps) -> dict[str, NDArray[np.bool_]]
 def _areas(
     kept: NDArray[np.bool_], fractions: tuple[float, ...] | Floats, *, by_range: bool
 ) -> Floats:
-    area: Floats = np.trapezoid(kept.astype(float), np.asarray(fractions), axis=1)
-    return area / fractions[-1] if by_range else area
+    area, span = area_and_range(kept, [float(fraction) for fraction in fractions])
+    return area / span if by_range else area
 
 
 def interval_text(values: Floats) -> str:
     """A mean with its 95 % interval over images."""
     means = BootstrapMeans(1, 1000, 0)
     means.add(values[:, None])
-    found = means.interval()
-    return f"{found.value[0]:.3f} [{found.low[0]:.3f}, {found.high[0]:.3f}]"
+    interval = means.interval()
+    return f"{interval.value[0]:.3f} [{interval.low[0]:.3f}, {interval.high[0]:.3f}]"
 
 
 if __name__ == "__main__":

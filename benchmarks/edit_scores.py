@@ -1,4 +1,4 @@
-"""Scores that a map for an edit is not made for: other fills, keeping, insertion, ROAD, sanity."""
+"""Scores that an edit map does not optimize: other fills, keeping, insertion, ROAD, sanity."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -12,7 +12,9 @@ from torch.nn.functional import pad
 from chiaroscuro import Classifier, class_gradients, edit_map, saliency_maps
 from chiaroscuro.edits import matched_counts, pixel_order, pixel_rank, tie_priority
 from chiaroscuro.metrics import curves_by_fill
+from chiaroscuro.metrics.deletion import area_and_range
 from chiaroscuro.metrics.intervals import BootstrapMeans
+from chiaroscuro.metrics.similarity import ranks_correlation
 
 FILL = "black"
 OTHER_FILLS = ("white", "mean", "blur", "noise")
@@ -28,7 +30,7 @@ Found = dict[str, dict[str, Floats]]
 
 
 def report(classifier: Classifier, pixels: Tensor, target: Tensor, batch: int) -> None:
-    """Every score of maps made for black-deletion, and the sanity checks, as two tables."""
+    """Every score of maps for black-deletion, and the sanity checks, as two tables."""
     for title, work in (("map", scores_of), ("rank correlation with", sanity)):
         parts = zip(torch.split(pixels, batch), torch.split(target, batch), strict=True)
         print(_table(title, [work(classifier, some, classes) for some, classes in parts]) + "\n")
@@ -49,7 +51,7 @@ def maps_of(
     generator: torch.Generator | None = None,
     fill: str = FILL,
 ) -> dict[str, Tensor]:
-    """The maps that are compared, edit maps made for one fill."""
+    """The maps that are compared, edit maps for one fill."""
     gradients = class_gradients(classifier, pixels, target, "top:5")
     return {
         **saliency_maps(gradients, ["original", "positive"]),
@@ -63,32 +65,32 @@ def maps_of(
 def scores_of(classifier: Classifier, pixels: Tensor, target: Tensor) -> Found:
     """Deletion by several fills and ROAD: lower is better; keeping and insertion: higher."""
     maps = maps_of(classifier, pixels, target)
-    given = {**maps, "random": tie_priority(pixels, 1).float().view_as(pixels[:, 0])}
-    found = {}
+    orders = {**maps, "random": tie_priority(pixels, 1).float().view_as(pixels[:, 0])}
+    scores = {}
     for fill in (FILL, *OTHER_FILLS):
         curves = curves_by_fill(
-            classifier, pixels, given, [fill], SHARES, ["matched"], target=target
+            classifier, pixels, orders, [fill], SHARES, ["matched"], target=target
         )[fill]
-        found[f"{fill}-deletion"] = {
-            n: curves["matched", n].areas(by_range=True).numpy() for n in given
+        scores[f"{fill}-deletion"] = {
+            n: curves["matched", n].areas(by_range=True).numpy() for n in orders
         }
     # From a map's lowest pixel on, deletion leaves its top: read backwards, it is insertion.
     most = tuple(sorted(round(1 - share, 2) for share in SHARES[1:]))
     for fill, title in ((FILL, "keep the top on black"), ("blur:0.2", "insertion into blur")):
         curves = curves_by_fill(
-            classifier, pixels, given, [fill], (0.0, *most), ["matched"], target=target
+            classifier, pixels, orders, [fill], (0.0, *most), ["matched"], target=target
         )[fill]
-        found[title] = {
+        scores[title] = {
             n: _over(curves["matched", f"inverted:{n}"].allegiance[:, 1:].double().numpy(), most)
-            for n in given
+            for n in orders
         }
-    found["ROAD"] = {n: _road(classifier, pixels, target, values) for n, values in given.items()}
-    return found
+    scores["ROAD"] = {n: _road(classifier, pixels, target, values) for n, values in orders.items()}
+    return scores
 
 
 def _over(kept: Floats, shares: tuple[float, ...]) -> Floats:
-    area = np.trapezoid(kept, shares, axis=1) / (shares[-1] - shares[0])
-    return np.asarray(area)
+    area, span = area_and_range(kept, shares)
+    return area / span
 
 
 def _road(classifier: Classifier, pixels: Tensor, target: Tensor, values: Tensor) -> Floats:
@@ -127,7 +129,7 @@ def _near(values: Tensor) -> Tensor:
 
 
 def sanity(classifier: Classifier, pixels: Tensor, target: Tensor) -> Found:
-    """Spearman's rank correlation of each map with the one made under other circumstances."""
+    """Spearman's rank correlation of each map with the same map under other conditions."""
     with torch.no_grad():
         second = classifier(pixels).scatter(1, target[:, None], -torch.inf).argmax(dim=1)
     own = maps_of(classifier, pixels, target)
@@ -138,15 +140,15 @@ def sanity(classifier: Classifier, pixels: Tensor, target: Tensor) -> Found:
         "other points": lambda: maps_of(classifier, pixels, target, other_seed),
         "the map for white": lambda: maps_of(classifier, pixels, target, fill="white"),
     }
-    found: Found = {}
+    scores: Found = {}
     for title, make in others.items():
-        made = make()
-        found[title] = {name: _spearman(own[name], made[name]) for name in own}
-    return found
+        other = make()
+        scores[title] = {name: _spearman(own[name], other[name]) for name in own}
+    return scores
 
 
 def _randomized(classifier: Classifier) -> Classifier:
-    """The classifier with every weight drawn anew, as each layer's own initialization does."""
+    """The classifier with every weight drawn again, as each layer's own initialization does."""
     other = copy.copy(classifier)
     other.module = copy.deepcopy(classifier.module)
     with torch.random.fork_rng(devices=[]):
@@ -158,16 +160,13 @@ def _randomized(classifier: Classifier) -> Classifier:
 
 
 def _spearman(one: Tensor, two: Tensor) -> Floats:
-    ranks = [pixel_rank(pixel_order(m)).double() for m in (one, two)]
-    centerd = [rank - rank.mean(dim=1, keepdim=True) for rank in ranks]
-    found: Floats = (
-        (centerd[0] * centerd[1]).mean(dim=1) / centerd[0].square().mean(dim=1)
-    ).numpy()
-    return found
+    ranks = (pixel_rank(pixel_order(values)).double() for values in (one, two))
+    correlation: Floats = ranks_correlation(*ranks).numpy()
+    return correlation
 
 
 def _text(values: Floats) -> str:
     means = BootstrapMeans(1, 1000, 0)
     means.add(values[:, None])
-    found = means.interval()
-    return f"{found.value[0]:.3f} [{found.low[0]:.3f}, {found.high[0]:.3f}]"
+    interval = means.interval()
+    return f"{interval.value[0]:.3f} [{interval.low[0]:.3f}, {interval.high[0]:.3f}]"

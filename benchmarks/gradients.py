@@ -25,18 +25,18 @@ BASIS_CLASSES = {"resnet18-224px-k1000": 600}
 """Where a few seeded classes would not go the way that all of them go: compare on more."""
 FULL = "lite0-224px-k1000"
 
-Told = Callable[[str], object]
+Log = Callable[[str], object]
 
 
-def measure(name: str, runs: int, device: str, *, full: bool, told: Told) -> dict[str, Any]:
+def measure(name: str, runs: int, device: str, *, full: bool, log: Log) -> dict[str, Any]:
     """Seconds of every algorithm, turn by turn; jacrev's chunk chosen and results compared first.
 
     Seconds are for all classes, whatever was run.
     """
     work = WORKS[name]
     chunk, tried = best_chunk(name, device)
-    told(f"{work.title}: jacrev takes {chunk} classes at a time")
-    found: dict[str, Any] = {
+    log(f"{work.title}: jacrev takes {chunk} classes at a time")
+    measured: dict[str, Any] = {
         "chunk": chunk,
         "chunks": tried,
         "differences": compare(name, device, chunk),
@@ -49,16 +49,16 @@ def measure(name: str, runs: int, device: str, *, full: bool, told: Told) -> dic
         # There and back, so that a machine that becomes slower does so for everyone.
         for chosen in order if number % 2 == 0 else reversed(order):
             turn[chosen] = run(name, chosen, device, chunk, _classes(name, chosen))
-        found["turns"].append(turn)
-        found["one class"].append(_work(name, "one class", device)["seconds"])
-        told(
+        measured["turns"].append(turn)
+        measured["one class"].append(_work(name, "one class", device)["seconds"])
+        log(
             f"  turn {number + 1}: " + ", ".join(f"{k} {v['seconds']:.2f}" for k, v in turn.items())
         )
     if full and name == FULL:
-        found["full"] = {
+        measured["full"] = {
             rival: run(name, rival, device, None, None) for rival in ("published", "loop")
         }
-    return found
+    return measured
 
 
 def best_chunk(name: str, device: str) -> tuple[int, dict[int, float]]:
@@ -94,36 +94,36 @@ def compare(name: str, device: str, chunk: int) -> dict[str, float]:
     return gaps
 
 
-def ratios(found: Mapping[str, Any], slow: str, fast: str) -> list[float]:
+def ratios(measured: Mapping[str, Any], slow: str, fast: str) -> list[float]:
     """How many times longer `slow` took than `fast`, turn by turn."""
-    return [turn[slow]["seconds"] / turn[fast]["seconds"] for turn in found["turns"]]
+    return [turn[slow]["seconds"] / turn[fast]["seconds"] for turn in measured["turns"]]
 
 
 def run(
     name: str, chosen: str, device: str, chunk: int | None, classes: int | None
 ) -> dict[str, Any]:
     """One run in a process of its own, its seconds and memory as for all classes."""
-    found = _work(name, chosen, device, chunk, classes)
-    return scaled(found, name, chosen, chunk)
+    measured = _work(name, chosen, device, chunk, classes)
+    return scaled(measured, name, chosen, chunk)
 
 
 def scaled(
-    found: Mapping[str, Any], name: str, chosen: str, chunk: int | None = None
+    measured: Mapping[str, Any], name: str, chosen: str, chunk: int | None = None
 ) -> dict[str, Any]:
     """Seconds for all classes from a run on some: what is done once stays, passes are scaled.
 
     jacrev returns the gradients of every class: those that it did not make are counted as memory.
     """
     how = algorithm(chosen, chunk or 1)
-    whole, made = how.passes(WORKS[name].classes), how.passes(found["classes"])
-    once = found["forward"]
-    missing = WORKS[name].classes - found["classes"] if chosen == "jacrev" else 0
+    whole, taken = how.passes(WORKS[name].classes), how.passes(measured["classes"])
+    once = measured["forward"]
+    missing = WORKS[name].classes - measured["classes"] if chosen == "jacrev" else 0
     return {
-        **found,
-        "seconds": once + (found["seconds"] - once) * whole / made,
-        "measured_seconds": found["seconds"],
-        "passes": made,
-        "peak_bytes": found["peak_bytes"] + missing * 4 * _image(name),
+        **measured,
+        "seconds": once + (measured["seconds"] - once) * whole / taken,
+        "measured_seconds": measured["seconds"],
+        "passes": taken,
+        "peak_bytes": measured["peak_bytes"] + missing * 4 * _image(name),
     }
 
 

@@ -45,7 +45,7 @@ WORKS: Mapping[str, tuple[Callable[[], tuple[nn.Module, Tensor]], int]] = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """A ratio beside the recorded one; `again` is the second measurement, where one was made."""
+    """A ratio next to the recorded one; `again` is the second measurement, if there is one."""
 
     name: str
     recorded: float

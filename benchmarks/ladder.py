@@ -56,11 +56,11 @@ def ratios(work: str, runs: int) -> dict[str, str]:
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             seconds[step].append(float(json.loads(done.stdout.splitlines()[-1])))
     first, *others = STEPS
-    told = {first: f"{statistics.median(seconds[first]):.2f} s"}
+    speedups = {first: f"{statistics.median(seconds[first]):.2f} s"}
     for step in others:
         times = [a / b for a, b in zip(seconds[step], seconds[first], strict=True)]
-        told[step] = f"{statistics.median(times):.2f}x ({min(times):.2f}-{max(times):.2f})"
-    return told
+        speedups[step] = f"{statistics.median(times):.2f}x ({min(times):.2f}-{max(times):.2f})"
+    return speedups
 
 
 def measure(work: str, step: str) -> float:
@@ -86,17 +86,17 @@ def _own_backward() -> None:
 
 
 def _one_by_one() -> None:
-    vars(program)["fused"] = lambda made, shapes, next_alone: list(made)
-    vars(program)["phased"] = lambda made, next_alone: list(made)
+    vars(program)["fused"] = lambda planned, shapes, next_alone: list(planned)
+    vars(program)["phased"] = lambda planned, next_alone: list(planned)
     _products_behind()
 
 
 def _products_behind() -> None:
-    vars(program)["pooled"] = lambda made, shapes, next_alone: list(made)
+    vars(program)["pooled"] = lambda planned, shapes, next_alone: list(planned)
 
 
 def _no_phases() -> None:
-    vars(fusion)["_phased"] = lambda made: None
+    vars(fusion)["_phased"] = lambda planned: None
 
 
 def _no_basis() -> None:

@@ -1,4 +1,4 @@
-"""The share of the machine's limit: arithmetic and bytes of ours over the best rates found here.
+"""The share of the machine's limit: arithmetic and bytes of ours over the best rates measured here.
 
     python -m benchmarks.limit WORK      # what the work's passes need, as JSON
     python -m benchmarks.limit rates     # the machine's best rates, as JSON
@@ -95,12 +95,12 @@ def one_pass(program: Program, logits: Tensor) -> tuple[int, int]:
 
     def counted(step: Step) -> Step:
         def counting(cotangents: Cotangents) -> Cotangents:
-            made = step(cotangents)
+            outputs = step(cotangents)
             needed[0] += _operations(step, cotangents)
             is_move = isinstance(step, Add) or (isinstance(step, Linear) and step.gives != "new")
             if not is_move:
-                needed[1] += sum(f.tensor.nbytes for f in (*cotangents, *made) if f is not None)
-            return made
+                needed[1] += sum(f.tensor.nbytes for f in (*cotangents, *outputs) if f is not None)
+            return outputs
 
         return counting
 
@@ -119,11 +119,11 @@ def _operations(step: Step, cotangents: Cotangents) -> int:
     """Two for each multiply-add of a product."""
     if not isinstance(step, Matrix | Convolve | StridedDepthwise):
         return 0
-    given = one(cotangents).tensor
+    incoming = one(cotangents).tensor
     if isinstance(step, Matrix):
-        return 2 * given.numel() * len(step.weight)
+        return 2 * incoming.numel() * len(step.weight)
     convolutions = (step.conv, step.before) if isinstance(step, StridedDepthwise) else (step.conv,)
-    rows = given.shape[:2].numel()
+    rows = incoming.shape[:2].numel()
     return sum(2 * rows * conv.weight.numel() * math.prod(conv.out) for conv in convolutions)
 
 
@@ -154,10 +154,10 @@ def _convolution(
         return nn.functional.conv2d(x, weight, padding=kernel // 2)
 
     def backward() -> Tensor:
-        found, _, _ = torch.ops.aten.convolution_backward(
+        pulled, _, _ = torch.ops.aten.convolution_backward(
             gradient, x, weight, None, [1, 1], pad, [1, 1], False, [0, 0], 1, [True, False, False]
         )
-        return torch.as_tensor(found)
+        return torch.as_tensor(pulled)
 
     return [(way.__name__, operations / _least_seconds(way)) for way in (forward, backward)]
 

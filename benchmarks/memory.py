@@ -52,9 +52,9 @@ def run(name: str, budget: int) -> dict[str, float]:
     rivals = list(range(min(CLASSES, WORKS[name].classes)))
     with torch.no_grad():
         classifier(pixels[:1])
-    with peak_above() as found:
+    with peak_above() as usage:
         class_gradients(classifier, pixels, rivals=rivals, memory_budget=budget * 1_000_000)
-    return found
+    return usage
 
 
 if __name__ == "__main__":

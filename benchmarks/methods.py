@@ -6,7 +6,7 @@
 Images and fractions as in `benchmarks.edit_maps report`; the matched protocol, so that every map
 takes the same number of pixels. Expected gradients begin from 64 images that are not measured,
 drawn from the training split, or the even rows of `imagenet-sample`. Methods that fail on a network
-are told with their reason. Intervals are 95 % bootstrap intervals over images.
+are listed with their reason. Intervals are 95 % bootstrap intervals over images.
 """
 
 import argparse
@@ -43,13 +43,13 @@ def main() -> None:
     arguments = parser.parse_args()
     tune_allocator()
     torch.manual_seed(0)
-    given = arguments.network, arguments.images, arguments.seed, arguments.data_root
-    work = prepare(*given, tuning=False)
-    others = prepare(given[0], _BACKGROUND, *given[2:], tuning=True).pixels
+    chosen = arguments.network, arguments.images, arguments.seed, arguments.data_root
+    work = prepare(*chosen, tuning=False)
+    others = prepare(chosen[0], _BACKGROUND, *chosen[2:], tuning=True).pixels
     divided = ", divided by it" if work.by_range else ""
     print(
-        f"`python -m benchmarks.methods --network {Path(given[0]).name} --images {given[1]} "
-        f"--seed {given[2]}`: {len(work.pixels)} images, fractions to "
+        f"`python -m benchmarks.methods --network {Path(chosen[0]).name} --images {chosen[1]} "
+        f"--seed {chosen[2]}`: {len(work.pixels)} images, fractions to "
         f"{work.fractions[-1]:g}{divided}\n"
     )
     columns = [f"{fill}: {name}" for fill, names in SHOWN.items() for name in names]
@@ -63,16 +63,18 @@ def _row(work: Work, name: str, others: Tensor) -> str:
     method = Method(name, background=others if METHODS[name].background else None)
     many = work.classifier(work.pixels[:1]).shape[1] > 100
 
-    made: dict[int, Mapping[str, Tensor]] = {}
+    maps_at: dict[int, Mapping[str, Tensor]] = {}
 
     def maps(
         classifier: Classifier, pixels: Tensor, target: Tensor, fill: str
     ) -> Mapping[str, Tensor]:
         place = pixels.data_ptr()  # of a batch; its maps are the same for every fill
-        if place not in made:
-            found = class_gradients(classifier, pixels, target, "top:10" if many else "all", method)
-            made[place] = saliency_maps(found, PAPER_MAPS)
-        return {map_: made[place][map_] for map_ in SHOWN[fill]}
+        if place not in maps_at:
+            gradients = class_gradients(
+                classifier, pixels, target, "top:10" if many else "all", method
+            )
+            maps_at[place] = saliency_maps(gradients, PAPER_MAPS)
+        return {map_: maps_at[place][map_] for map_ in SHOWN[fill]}
 
     start = time.perf_counter()
     try:

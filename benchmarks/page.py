@@ -77,17 +77,20 @@ def _conclusion(works: Report) -> list[str]:
     if not works:
         return []
     fastest = [
-        min(statistics.median(ratios(found, rival, OURS[0])) for rival in RIVALS)
-        for found in works.values()
+        min(statistics.median(ratios(measured, rival, OURS[0])) for rival in RIVALS)
+        for measured in works.values()
     ]
     text = (
         f"All five maps in one call are {min(fastest):.1f} to {max(fastest):.1f} times as fast as "
         "the fastest other algorithm of each work (medians)."
     )
-    many = [found for name, found in works.items() if WORKS[name].classes == 1000]
+    many = [measured for name, measured in works.items() if WORKS[name].classes == 1000]
     if many:
         ours, loop = (
-            [max(turn[chosen]["peak_bytes"] / 1e6 for turn in found["turns"]) for found in many]
+            [
+                max(turn[chosen]["peak_bytes"] / 1e6 for turn in measured["turns"])
+                for measured in many
+            ]
             for chosen in (OURS[0], "loop")
         )
         text += (
@@ -99,11 +102,11 @@ def _conclusion(works: Report) -> list[str]:
 
 def _ratio_table(works: Report, ours: str) -> list[str]:
     lines = _head(["work", *(f"against {HEADS[rival]}" for rival in RIVALS)])
-    for name, found in works.items():
+    for name, measured in works.items():
         cells = []
         for rival in RIVALS:
             goal = f" / {WORKS[name].goals[rival]:g}x" if ours == OURS[0] else ""
-            cells.append(median_spread(ratios(found, rival, ours)) + goal)
+            cells.append(median_spread(ratios(measured, rival, ours)) + goal)
         lines.append(_row([WORKS[name].title, *cells]))
     return lines
 
@@ -113,11 +116,11 @@ def _seconds_table(works: Report) -> list[str]:
     names = list(next(iter(works.values()))["turns"][0])
     order = [*(name for name in OURS if name in names), *RIVALS]
     lines = _head(["work", *order])
-    for name, found in works.items():
+    for name, measured in works.items():
         cells = []
         for chosen in order:
-            seconds = _median(found, chosen, "seconds")
-            peak = max(turn[chosen]["peak_bytes"] for turn in found["turns"])
+            seconds = _median(measured, chosen, "seconds")
+            peak = max(turn[chosen]["peak_bytes"] for turn in measured["turns"])
             cells.append(f"{_short(seconds)} s, {peak / 1e6:,.0f} MB")
         lines.append(_row([WORKS[name].title, *cells]))
     return [
@@ -147,28 +150,30 @@ def _notes(works: Report) -> Iterator[str]:
         "ConvNeXt-Tiny has layer scales of 0.1, since with the initial 1e-6 of a training its "
         "blocks would add nothing."
     )
-    for name, found in works.items():
-        yield f"- {WORKS[name].title}: {'; '.join(_facts(found))}."
+    for name, measured in works.items():
+        yield f"- {WORKS[name].title}: {'; '.join(_facts(measured))}."
 
 
-def _facts(found: Report) -> Iterator[str]:
-    gaps = ", ".join(f"{other} {gap:.0e}" for other, gap in found["differences"].items())
+def _facts(measured: Report) -> Iterator[str]:
+    gaps = ", ".join(f"{other} {gap:.0e}" for other, gap in measured["differences"].items())
     yield f"largest difference from our maps, divided by their root mean square: {gaps}"
-    seconds = ", ".join(f"{chunk}: {_short(value)} s" for chunk, value in found["chunks"].items())
+    seconds = ", ".join(
+        f"{chunk}: {_short(value)} s" for chunk, value in measured["chunks"].items()
+    )
     yield f"jacrev by chunk, {seconds}"
-    alone = statistics.median(found["one class"])
+    alone = statistics.median(measured["one class"])
     each = statistics.median(
         turn["published"]["measured_seconds"] / turn["published"]["passes"]
-        for turn in found["turns"]
+        for turn in measured["turns"]
     )
     yield (
         f"the published algorithm needs {each * 1e3:.1f} ms per class and map, one forward pass "
         f"with its full backward pass alone {alone * 1e3:.1f} ms"
     )
-    for rival, whole in found.get("full", {}).items():
+    for rival, whole in measured.get("full", {}).items():
         yield (
             f"{rival} over all classes, one run: {whole['seconds']:.1f} s, scaled from {SEEDED}: "
-            f"{_median(found, rival, 'seconds'):.1f} s"
+            f"{_median(measured, rival, 'seconds'):.1f} s"
         )
 
 
@@ -187,13 +192,13 @@ def _limit(report: Report) -> list[str]:
         ]
     )
     for name, needs in report["needs"].items():
-        found = report["works"]["cpu"].get(name)
-        if not found:
+        measured = report["works"]["cpu"].get(name)
+        if not measured:
             continue
-        seconds = _median(found, OURS[0], "seconds")
+        seconds = _median(measured, OURS[0], "seconds")
         done, moved = needs["operations"] / seconds, needs["bytes"] / seconds
         asked = max(
-            needs["operations"] * WORKS[name].goals[rival] / _median(found, rival, "seconds")
+            needs["operations"] * WORKS[name].goals[rival] / _median(measured, rival, "seconds")
             for rival in RIVALS
         )
         lines.append(
@@ -252,38 +257,38 @@ def _memory(report: Report) -> list[str]:
 
 
 def _deletion(report: Report) -> list[str]:
-    found = report["deletion"]
+    run = report["deletion"]
     lines = _head(["procedure", "seconds", "images/s"])
     for name in ("ours", "published"):
-        seconds = [turn[name] for turn in found["turns"]]
-        rate = found["images"] / statistics.median(seconds)
+        seconds = [turn[name] for turn in run["turns"]]
+        rate = run["images"] / statistics.median(seconds)
         lines.append(_row([name, median_spread(seconds, " s"), f"{rate:.0f}"]))
-    parts = found["parts"]
+    parts = run["parts"]
     best = statistics.median(part["best_rate"] for part in parts)
-    share = [100 * value for value in found["prediction_share"]]
-    whole = found["whole"]
+    share = [100 * value for value in run["prediction_share"]]
+    whole = run["whole"]
     return [
-        f"{found['images']:,} CIFAR-10 test images, the packaged `cifar10-cnn`, five maps, black "
+        f"{run['images']:,} CIFAR-10 test images, the packaged `cifar10-cnn`, five maps, black "
         "and white, 13 fractions. *Published* starts from decoded images and predicts 130 edited "
         f"images per image in batches of {BATCH}. *Ours* is all of `evaluate`: decoding, maps, "
         "deletion, rows on disk, intervals, figures and page.",
         "",
         *lines,
         "",
-        f"- `evaluate` is faster by {median_spread(found['ratios'])}; goal {DELETION_GOAL:g}x. "
-        f"The largest difference between the ten mean curves is {found['largest_gap']:.4f}, with "
+        f"- `evaluate` is faster by {median_spread(run['ratios'])}; goal {DELETION_GOAL:g}x. "
+        f"The largest difference between the ten mean curves is {run['largest_gap']:.4f}, with "
         "allegiance (the share of images that keep their predicted class) from 0 to 1.",
         f"- Prediction: `curves_by_fill`, orders and edits included, predicts the "
-        f"{found['edited']:,} distinct edited images at {median_spread(share, ' %')} of the "
+        f"{run['edited']:,} distinct edited images at {median_spread(share, ' %')} of the "
         f"highest rate of a forward pass alone, over batch sizes and layouts "
         f"({best:,.0f} images/s); goal {100 * PREDICTION_GOAL:.0f} %.",
-        f"- `evaluate` takes {median_spread(found['over_bare'], digits=2)} the sum of its passes "
+        f"- `evaluate` takes {median_spread(run['over_bare'], digits=2)} the sum of its passes "
         f"alone: the gradients of decoded batches, and the edited images at that highest rate "
-        f"({found['bare']:.2f} s); goal {BARE_GOAL:g}x.",
+        f"({run['bare']:.2f} s); goal {BARE_GOAL:g}x.",
         f"- All {whole['images']:,} test images, one run: {whole['seconds']:.1f} s, "
         f"{whole['images'] / whole['seconds']:.0f} images/s; {whole['over_bare']:.2f}x that "
         f"sum and {whole['ratio']:.1f}x as fast as the published procedure, both scaled from "
-        f"{found['images']:,} images.",
+        f"{run['images']:,} images.",
     ]
 
 
@@ -295,8 +300,8 @@ _SECTIONS = (
 )
 
 
-def _median(found: Report, chosen: str, what: str) -> float:
-    return float(statistics.median(turn[chosen][what] for turn in found["turns"]))
+def _median(run: Report, chosen: str, what: str) -> float:
+    return float(statistics.median(turn[chosen][what] for turn in run["turns"]))
 
 
 def _short(seconds: float) -> str:

@@ -43,8 +43,8 @@ def main() -> None:
     elif arguments.worker:
         print(json.dumps(_seconds(arguments.worker, arguments.data_root, arguments.photos)))
     else:
-        found = measure(arguments.data_root, arguments.runs, arguments.photos)
-        print(json.dumps(found, indent=2))
+        report = measure(arguments.data_root, arguments.runs, arguments.photos)
+        print(json.dumps(report, indent=2))
 
 
 def measure(root: Path, runs: int = 2, photos: int = PHOTOS) -> dict[str, Any]:

@@ -51,20 +51,20 @@ def main() -> None:
         return
     few = chosen_classes(work, 2, target[:1].cpu())
     times: list[float] = []
-    with peak_above(device) as found:
+    with peak_above(device) as usage:
         chosen.run(module, pixels[:1], few, target[:1])  # kernels chosen
         while len(times) < REPEATS and sum(times) < PATIENCE:
             start = now(device)
             chosen.run(module, pixels, classes, target)
             times.append(now(device) - start)
-    told = {
+    answer = {
         "seconds": statistics.median(times),
         "repeats": len(times),
-        "peak_bytes": found["peak"],
+        "peak_bytes": usage["peak"],
         "classes": len(classes),
         "forward": _forward(module, pixels, device) if chosen.one_forward else 0.0,
     }
-    print(json.dumps(told))
+    print(json.dumps(answer))
 
 
 def _forward(module: nn.Module, pixels: Tensor, device: str) -> float:

@@ -1,4 +1,4 @@
-"""Deletion curves: by hand, against a plain loop, and the identities they must keep."""
+"""Deletion curves: by hand, against a plain loop, and their identities."""
 
 import dataclasses
 
@@ -28,14 +28,14 @@ FRACTIONS = [0, 0.1, 0.25, 0.5, 0.75]
 
 
 class Counting(torch.nn.Module):
-    """Passes through and keeps every image that it was asked about."""
+    """Passes through and records every image that it predicts."""
 
     def __init__(self, inner):
         super().__init__()
-        self.inner, self.asked = inner, []
+        self.inner, self.seen = inner, []
 
     def forward(self, x):
-        self.asked += [bits(image) for image in x.detach()]
+        self.seen += [bits(image) for image in x.detach()]
         return self.inner(x)
 
 
@@ -66,7 +66,7 @@ def test_a_curve_by_hand():
     assert curve.area(by_range=True) == pytest.approx(0.125)
 
 
-def test_white_raises_the_pixel_that_darkness_held_down():
+def test_white_raises_a_pixel_that_is_black():
     pixels = torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0], dtype=torch.float64).reshape(1, 1, 1, 5)
     values = torch.tensor([0.0, 0.0, 0.0, 0.0, 2.0], dtype=torch.float64).reshape(1, 1, 5)
     curve = deletion_curve(row_classifier(), pixels, values, "white", [0, 0.2, 0.4, 0.8])
@@ -110,24 +110,24 @@ def test_each_distinct_edited_image_is_predicted_once():
     pixels = random_pixels(4, 3, 12, 12).round(decimals=0)  # many pixels are black already
     maps = dict(saliency_maps(class_gradients(toy, pixels)))
     maps["again"] = maps["active"] * 2
-    counting.asked.clear()
+    counting.seen.clear()
     curves_by_fill(toy, pixels, maps, ["black"])
-    assert len(set(counting.asked)) == len(counting.asked) < 4 * 13 * (6 + 13) - 300
+    assert len(set(counting.seen)) == len(counting.seen) < 4 * 13 * (6 + 13) - 300
     first = {bits(image) for image in pixels}
-    assert first <= set(counting.asked)
+    assert first <= set(counting.seen)
 
 
-def test_deleting_what_is_black_already_asks_nothing_new():
+def test_filling_black_pixels_with_black_predicts_nothing_new():
     counting = Counting(small_cnn().double())
     pixels = random_pixels(1, 3, 10, 10)
     pixels[:, :, 5:] = 0  # the lower half
     values = torch.linspace(1, 0.1, 100, dtype=torch.float64).reshape(1, 10, 10)  # comes last
     curve = deletion_curve(Classifier(counting), pixels, values, "black", protocol="matched")
-    assert len(counting.asked) == 1 + 8  # the image, and .03 to .5; later ones are the half's
+    assert len(counting.seen) == 1 + 8  # the image, and .03 to .5; later ones are the half's
     assert curve.changed.tolist() == [[0, 3, 5, 7, 10, 20, 30, 40, 50, 50, 50, 50, 50]]
 
 
-def test_equal_sets_of_pixels_of_two_images_stay_apart():
+def test_equal_sets_of_pixels_of_two_images_are_two_images():
     pixels = torch.stack([torch.full((3, 1, 5), 0.25), torch.full((3, 1, 5), 0.75)]).double()
     order = torch.arange(5).expand(2, -1)
     edit = Edit(order, torch.tensor([[0, 1, 5], [0, 1, 5]]))
@@ -154,10 +154,10 @@ def test_edited_pixels_are_the_fill_and_the_others_stay_to_the_bit(dtype):
             made = pixels[image].flatten(1).clone()
             made[:, ranked[:end]] = filled[image].flatten(1)[:, ranked[:end]]
             wanted.add(bits(made.view(3, 4, 5)))
-    assert set(counting.asked) == wanted
+    assert set(counting.seen) == wanted
 
 
-def test_a_set_that_comes_back_by_another_order_is_the_same_image():
+def test_equal_sets_by_different_orders_are_one_image():
     counting = Counting(Linear(torch.ones(2, 3, 1, 5, dtype=torch.float64)))
     pixels = random_pixels(1, 3, 1, 5)
     forth = torch.arange(5)[None]
@@ -166,7 +166,7 @@ def test_a_set_that_comes_back_by_another_order_is_the_same_image():
         Edit(forth[:, [1, 0, 4, 3, 2]], torch.tensor([[2, 5]])),
     ]
     predict_edits(Classifier(counting), pixels, torch.zeros_like(pixels), edits)
-    assert len(counting.asked) == 3
+    assert len(counting.seen) == 3
 
 
 def test_matched_brings_its_controls():

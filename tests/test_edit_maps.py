@@ -1,4 +1,4 @@
-"""Maps that know the edit: against plain loops, by hand, and the identities they must keep."""
+"""Edit maps: against plain loops, by hand, and the identities they must keep."""
 
 import numpy as np
 import pytest
@@ -30,12 +30,12 @@ def toy(**options):
     return Classifier(small_cnn().double(), mean=0.5, std=0.25, **options)
 
 
-def asked(classifier, pixels, changed, target, points, seed=0):
+def question_of(classifier, pixels, changed, target, points, seed=0):
     return Question(classifier, pixels, changed, target, points, image_seeds(pixels, seed))
 
 
 def loss_of(classifier, x, d, c, score):
-    """-sum_ch dS/dx * d of one image (C, H, W), by one derivative of a score in plain words."""
+    """-sum_ch dS/dx * d of one image (C, H, W), by one derivative of a score."""
     x = x[None].clone().requires_grad_(True)
     z = classifier(x)[0]
     p = z.softmax(0)[c]
@@ -88,7 +88,7 @@ def test_expected_effect_is_the_first_order_loss(fill):
 def test_partial_edit_is_the_plain_loop(fill, points, schedule):
     pixels, classifier = random_pixels(2, 3, 8, 9), toy()
     changed, target = filled(pixels, fill), torch.tensor([0, 4])
-    found = partial_edit(asked(classifier, pixels, changed, target, points), schedule)
+    found = partial_edit(question_of(classifier, pixels, changed, target, points), schedule)
     for b, seed in enumerate(image_seeds(pixels, 0)):
         expected = partial_by_hand(
             classifier, pixels[b], changed[b], int(target[b]), points, schedule, seed
@@ -99,7 +99,9 @@ def test_partial_edit_is_the_plain_loop(fill, points, schedule):
 def test_the_public_call_is_the_default_schedule():
     pixels, classifier = random_pixels(2, 3, 8, 9), toy()
     target = classifier(pixels).argmax(1)
-    expected = partial_edit(asked(classifier, pixels, filled(pixels, "white"), target, POINTS))
+    expected = partial_edit(
+        question_of(classifier, pixels, filled(pixels, "white"), target, POINTS)
+    )
     assert torch.equal(edit_map(classifier, pixels, "white", "partial-edit"), expected)
 
 
@@ -119,7 +121,7 @@ def test_by_hand_two_pixels():
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**20), fill=st.sampled_from(FILLS), points=st.integers(1, 6))
-def test_of_a_linear_margin_all_points_say_the_same(seed, fill, points):
+def test_all_points_of_a_linear_margin_are_equal(seed, fill, points):
     """Two linear classes: the log-odds are linear, so partial-edit is points times the change."""
     weights = random_pixels(2, 3, 4, 5, seed=seed) - 0.5
     pixels = random_pixels(2, 3, 4, 5, seed=seed + 1)
@@ -132,7 +134,7 @@ def test_of_a_linear_margin_all_points_say_the_same(seed, fill, points):
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**20), share=st.sampled_from([0.0, 1.0]))
 def test_with_everything_or_nothing_changed_the_points_are_known(seed, share):
-    """Share 1 asks at the changed image, share 0 at the image: a quadratic tells them apart."""
+    """Share 1 samples the changed image, share 0 the image; a quadratic's gradients differ."""
     a, b = (random_pixels(2, 1, 3, 3, seed=seed + i) - 0.5 for i in (0, 1))
     pixels, changed = (
         random_pixels(1, 1, 3, 3, seed=seed + 2),
@@ -140,7 +142,7 @@ def test_with_everything_or_nothing_changed_the_points_are_known(seed, share):
     )
     schedule = Schedule(random=2, random_share=(share, share), guided_share=(share, share))
     classifier = Classifier(Quadratic(a, b), channels=1)
-    found = partial_edit(asked(classifier, pixels, changed, 0, 4), schedule)
+    found = partial_edit(question_of(classifier, pixels, changed, 0, 4), schedule)
     at = changed if share else pixels
     gradient = (a[0] - a[1]) * at + b[0] - b[1]
     torch.testing.assert_close(found, 4 * -(gradient * (changed - pixels)).sum(1))
@@ -149,18 +151,18 @@ def test_with_everything_or_nothing_changed_the_points_are_known(seed, share):
 def test_a_generator_decides_and_is_drawn_from():
     pixels, classifier = random_pixels(2, 3, 12, 12), toy()
 
-    def made(generator):
+    def map_from(generator):
         return edit_map(classifier, pixels, "black", "partial-edit", 6, generator=generator)
 
     source = torch.Generator().manual_seed(5)
-    first, second = made(source), made(source)
+    first, second = map_from(source), map_from(source)
     assert not torch.allclose(first, second)
-    assert not torch.allclose(first, made(None))
-    assert torch.equal(first, made(torch.Generator().manual_seed(5)))
+    assert not torch.allclose(first, map_from(None))
+    assert torch.equal(first, map_from(torch.Generator().manual_seed(5)))
 
 
 class Counting(torch.nn.Module):
-    """Passes through and counts the rows that gradients are asked for."""
+    """Passes through and counts the rows that gradients are computed for."""
 
     def __init__(self, inner):
         super().__init__()
@@ -176,19 +178,19 @@ def test_sixteen_points_cost_at_most_twenty_gradient_passes(images):
     counting = Counting(small_cnn().double())
     pixels = random_pixels(images, 3, 12, 12)
     edit_map(Classifier(counting), pixels, "black", "partial-edit")
-    # The one row asked alone, for each batch of points, has a forward pass and no backward one.
+    # The one row run alone, for each batch of points, has a forward pass and no backward one.
     assert 16 * images <= counting.rows <= 16 * images + 16
     counting.rows = 0
     edit_map(Classifier(counting), pixels[:1], "black")
     assert counting.rows == 1
 
 
-def test_changed_pixels_may_be_given_themselves():
+def test_the_change_may_be_pixels():
     pixels, classifier = random_pixels(2, 3, 12, 12), toy()
     for name in EDIT_MAPS:
         named = edit_map(classifier, pixels, "noise", name, 4)
-        given_ = edit_map(classifier, pixels, filled(pixels, "noise"), name, 4)
-        assert torch.equal(named, given_)
+        given_pixels = edit_map(classifier, pixels, filled(pixels, "noise"), name, 4)
+        assert torch.equal(named, given_pixels)
         unchanged = edit_map(classifier, pixels, pixels, name, 4)
         assert unchanged.abs().max() == 0
 
@@ -204,7 +206,7 @@ def tiles():
 
 
 @pytest.mark.parametrize("fill", ["black", "white"])
-def test_a_trained_network_falls_to_its_own_edit_sooner(fill):
+def test_edits_by_edit_maps_change_the_prediction_of_a_trained_network_sooner(fill):
     pixels, classifier = tiles(), load_classifier("cifar10-cnn")
     maps = dict(saliency_maps(class_gradients(classifier, pixels), ["original"]))
     maps |= {name: edit_map(classifier, pixels, fill, name) for name in EDIT_MAPS}
@@ -232,9 +234,9 @@ def test_a_trained_network_falls_to_its_own_edit_sooner(fill):
     ],
 )
 def test_wrong_arguments_are_named(arguments, error, message):
-    given_ = {"classifier": toy(), "pixels": random_pixels(2, 3, 12, 12), "change": "black"}
+    arguments_ = {"classifier": toy(), "pixels": random_pixels(2, 3, 12, 12), "change": "black"}
     with pytest.raises(error, match=message):
-        edit_map(**{**given_, **arguments})
+        edit_map(**{**arguments_, **arguments})
 
 
 @pytest.mark.parametrize("four", [np.int64(4), np.float32(4), torch.tensor(4)])

@@ -125,9 +125,9 @@ def test_a_new_fill_takes_two_rows(monkeypatch):
     assert torch.equal(filled(pixels, "negative"), 1 - pixels)
     assert torch.equal(filled(pixels, "negative:0.5"), torch.full_like(pixels, 0.5))
     edited = deletion_curve(classifier, pixels, pixels.amax(1), "negative", [0, 0.5], "matched")
-    given_ = deletion_curve(classifier, pixels, pixels.amax(1), "black", [0, 0.5], "matched")
-    assert torch.equal(edited.removed, given_.removed)
-    assert not torch.equal(edited.logit, given_.logit)
+    black = deletion_curve(classifier, pixels, pixels.amax(1), "black", [0, 0.5], "matched")
+    assert torch.equal(edited.removed, black.removed)
+    assert not torch.equal(edited.logit, black.logit)
     assert edit_map(classifier, pixels, "negative").shape == (2, 9, 9)
     assert EvaluationSettings(data="photos", fills=["negative:0.5"]).fills == ("negative:0.5",)
 

@@ -41,7 +41,7 @@ def test_spearman_by_hand():
     # Without ties rho = 1 - 6 sum d^2 / (n (n^2 - 1)); ranks 1 3 2 5 4 6, d = 0 1 1 1 1 0, n = 6.
     found = rank_correlation(row(1, 2, 3, 4, 5, 6), row(1, 3, 2, 6, 3.5, 7))
     assert found.item() == pytest.approx(1 - 6 * 4 / (6 * 35))
-    # Ranks (1.5, 1.5, 3, 4) and (2, 1, 3.5, 3.5): centerd products 4, squares 4.5 and 4.5.
+    # Ranks (1.5, 1.5, 3, 4) and (2, 1, 3.5, 3.5): centered products 4, squares 4.5 and 4.5.
     assert rank_correlation(row(0, 0, 1, 2), row(5, 4, 9, 9)).item() == pytest.approx(4 / 4.5)
     assert rank_correlation(row(1, 2, 3), row(9, 5, 1)).item() == -1
     assert average_ranks(torch.tensor([[3.0, 3.0, 3.0], [2.0, 9.0, 2.0]])).tolist() == [

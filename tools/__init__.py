@@ -1,1 +1,1 @@
-"""What developers run beside the tests."""
+"""What developers run besides the tests."""

@@ -40,10 +40,10 @@ def draw_edit_maps(classifier: Classifier) -> None:
 def _edit_row(classifier: Classifier, name: str, fill: str) -> tuple[str, list[Rgb]]:
     photo, _ = frame(open_photo(packaged_photo(name)), classifier.framing)
     pixels = torch.from_numpy(photo)[None]
-    found = class_gradients(classifier, pixels, rivals="top:5")
-    maps = dict(saliency_maps(found, ["original"]))
+    gradients = class_gradients(classifier, pixels, rivals="top:5")
+    maps = dict(saliency_maps(gradients, ["original"]))
     for method in ("expected-effect", "partial-edit"):
-        maps[method] = edit_map(classifier, pixels, fill, method, target=found.target)
+        maps[method] = edit_map(classifier, pixels, fill, method, target=gradients.target)
     chance, edited = {}, {}
     for order in ("original", "partial-edit"):
         rank = pixel_rank(pixel_order(maps[order]))
@@ -51,15 +51,15 @@ def _edit_row(classifier: Classifier, name: str, fill: str) -> tuple[str, list[R
         edited[order] = apply_edit(pixels, filled(pixels, fill), rank, counts)
         with torch.no_grad():
             after = classifier.probabilities(classifier(edited[order]))
-        chance[order] = 100 * float(after[0, found.target[0]])
-    label = classifier.label(int(found.target[0])).split(",")[0]
-    before = 100 * float(classifier.probabilities(found.logits)[0, found.target[0]])
-    told = f"{label}, {before:.0f} %\nto {fill}:\n" + " / ".join(
+        chance[order] = 100 * float(after[0, gradients.target[0]])
+    label = classifier.label(int(gradients.target[0])).split(",")[0]
+    before = 100 * float(classifier.probabilities(gradients.logits)[0, gradients.target[0]])
+    title = f"{label}, {before:.0f} %\nto {fill}:\n" + " / ".join(
         f"{c:.0f} %" for c in chance.values()
     )
     pictures = [_map_picture(order, values[0].numpy()) for order, values in maps.items()]
     changed = [to_uint8(picture[0].numpy()) for picture in edited.values()]
-    return told, [to_uint8(photo), *pictures, *changed]
+    return title, [to_uint8(photo), *pictures, *changed]
 
 
 def _map_picture(name: str, values: np.ndarray[tuple[int, int], np.dtype[np.float32]]) -> Rgb:

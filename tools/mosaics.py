@@ -1,4 +1,4 @@
-"""Mosaics of four photos with a box around one: a set to localize on, made of any labelled set.
+"""Mosaics of four photos with a box around one: a set to localize on, built from any labeled set.
 
     python -m tools.mosaics SOURCE OUT
 

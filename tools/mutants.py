@@ -1,7 +1,7 @@
 """Break one line at a time and show that the tests notice: `make mutants`.
 
 Each mutant is one line of the source with another meaning. It is put into a copy of the package,
-and the tests named beside it run against that copy in a forked process (the heavy libraries are
+and its tests run against that copy in a forked process (the heavy libraries are
 imported once). They must be green on an unbroken copy first. A mutant that leaves them green has
 survived: the exit status is then 1.
 """

@@ -31,8 +31,8 @@ def main() -> None:
     for name in sys.argv[1:] or FIGURES:
         photo, options = FIGURES[name]
         with tempfile.TemporaryDirectory() as folder:
-            found = explain(classifier, packaged_photo(photo), **options)
-            figure = Image.open(found.save(Path(folder) / name) / "figure.png").convert("RGB")
+            explanation = explain(classifier, packaged_photo(photo), **options)
+            figure = Image.open(explanation.save(Path(folder) / name) / "figure.png").convert("RGB")
         height = round(figure.height * WIDTH / figure.width)
         small = figure.resize((WIDTH, height), Image.Resampling.LANCZOS)
         small.save(IMAGES / f"{name}.jpg", quality=88, optimize=True)

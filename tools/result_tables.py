@@ -36,16 +36,16 @@ def main() -> None:
         print("\n".join(_pairs(arguments.folder)))
 
 
-def _check(found: Figures) -> Iterator[str]:
+def _check(summary: Figures) -> Iterator[str]:
     """A table a method: what each kind of change leaves of every map's rank correlation."""
-    yield f"{found['data']['images']} images, {len(found['layers'])} steps"
-    for method in dict.fromkeys(entry["method"] for entry in found["maps"]):
+    yield f"{summary['data']['images']} images, {len(summary['layers'])} steps"
+    for method in dict.fromkeys(entry["method"] for entry in summary["maps"]):
         yield f"\n| {method} | weights random | all random | second-best class | noise | verdict |"
         yield f"|{'---|' * 6}"
-        for entry in found["maps"]:
+        for entry in summary["maps"]:
             if entry["method"] != method:
                 continue
-            told = (
+            cells = (
                 entry["cascade_mean"][0]["correlation"],
                 entry["cascade"][-1]["correlation"],
                 entry["class"][0]["correlation"],
@@ -54,17 +54,17 @@ def _check(found: Figures) -> Iterator[str]:
             words = entry["verdict"]["weights"]["words"].split(":")[0]
             layers = len(entry["verdict"]["overlooked"])
             passed = f"{words}; overlooks {layers} layers" if layers else words
-            yield f"| {entry['map']} | {' | '.join(map(_number, told))} | {passed} |"
+            yield f"| {entry['map']} | {' | '.join(map(_number, cells))} | {passed} |"
 
 
-def _what_if(found: Figures) -> Iterator[str]:
-    """A table a figure: maps by fills, the whole change made; the slope at a tenth of it too."""
-    fills = found["choices"]["fills"]
-    rows = {(row["map"], row["fill"], row["step"]): row for row in found["what_if"]}
-    maps = dict.fromkeys(row["map"] for row in found["what_if"])
+def _what_if(summary: Figures) -> Iterator[str]:
+    """One table per quantity: maps by fills at step 1, and the slope at step 0.1."""
+    fills = summary["choices"]["fills"]
+    rows = {(row["map"], row["fill"], row["step"]): row for row in summary["what_if"]}
+    maps = dict.fromkeys(row["map"] for row in summary["what_if"])
     tables = [(name, 1.0, _share) for name in _SHARES]
     tables += [(name, 1.0, _number) for name in _NUMBERS] + [("slope", 0.1, _number)]
-    yield f"{found['data']['images']} images"
+    yield f"{summary['data']['images']} images"
     for name, step, text in tables:
         yield f"\n{name.replace('_', ' ')}, step {step:g}\n"
         yield f"| | {' | '.join(fills)} |\n|{'---|' * (len(fills) + 1)}"
@@ -81,7 +81,7 @@ def _pairs(folder: Path) -> Iterator[str]:
     for row in rows:
         if row["flipped"][-1]:
             flips[row["map"], row["fill"]].add(row["id"])
-    yield "\nflips of one map alone, the whole change made\n"
+    yield "\nflips of one map alone, at step 1\n"
     yield f"| fill | pair | first alone | second alone | sign test |\n|{'---|' * 5}"
     for fill in dict.fromkeys(row["fill"] for row in rows):
         for first, second in _NEIGHBOURS:

@@ -85,10 +85,8 @@ def rising_numbers(name: str, values: Iterable[float], within: str) -> tuple[flo
         chosen = tuple(as_float(name, value) for value in values)
     except TypeError:
         chosen = ()
-    from_zero, to_one = within[0] == "[", within[-1] == "]"
-    rises = all(a < b for a, b in pairwise(chosen)) and chosen
-    low, high = (chosen[0], chosen[-1]) if rises else (-1.0, -1.0)
-    if not (low > 0 or (from_zero and low == 0)) or not (high < 1 or (to_one and high == 1)):
+    inside = all(0 <= a < 1 if within == "[0, 1)" else 0 < a <= 1 for a in chosen)
+    if not chosen or not inside or any(a >= b for a, b in pairwise(chosen)):
         raise ChoiceError(f"{name} are {values}: expected rising numbers in {within}")
     return chosen
 

@@ -7,15 +7,7 @@ import torch
 from torch import Tensor
 
 from chiaroscuro import choices
-from chiaroscuro.choices import (
-    NORMALIZATIONS,
-    PAPER_MAPS,
-    REDUCTIONS,
-    Kind,
-    Normalize,
-    Reduce,
-    check_names,
-)
+from chiaroscuro.choices import Kind, Normalize, Reduce, check_names
 from chiaroscuro.errors import InputError, brief
 from chiaroscuro.gradients import ClassGradients
 
@@ -197,9 +189,9 @@ def saliency_maps(
     >>> maps["active"].shape, maps.support["active"].pixels.shape
     (torch.Size([2, 2, 2]), torch.Size([2]))
     """
-    chosen = check_names("map", PAPER_MAPS if names is None else names, MAPS)
-    check_names("normalize", [normalize], NORMALIZATIONS)
-    check_names("reduce", [reduce], REDUCTIONS)
+    chosen = check_names("map", choices.PAPER_MAPS if names is None else names, MAPS)
+    check_names("normalize", [normalize], choices.NORMALIZATIONS)
+    check_names("reduce", [reduce], choices.REDUCTIONS)
     maps = {}
     for name in chosen:
         row, kind = MAPS[name], choices.MAPS[name].kind

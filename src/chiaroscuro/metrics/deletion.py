@@ -2,23 +2,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from chiaroscuro.choices import (
-    MAPS,
-    PAPER_FRACTIONS,
-    PROTOCOLS,
-    RANDOM,
-    RANKING_MAPS,
-    Fill,
-    Protocol,
-    check_names,
-)
+from chiaroscuro import choices
+from chiaroscuro.choices import PAPER_FRACTIONS, PROTOCOLS, Fill, Protocol, check_names
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.edits import (
     check_fractions,
@@ -33,6 +25,7 @@ from chiaroscuro.gradients.classes import resolve_target
 from chiaroscuro.maps import scale
 from chiaroscuro.metrics.edited import Edit, EditedLogits, predict_edits
 
+Target = int | Sequence[int] | Tensor | None
 INVERTED = "inverted:"
 """Before a map's name: the control that takes its lowest pixels first."""
 
@@ -98,7 +91,7 @@ def deletion_curve(
     fractions: Sequence[float] = PAPER_FRACTIONS,
     protocol: Protocol = "paper",
     *,
-    target: int | Sequence[int] | Tensor | None = None,
+    target: Target = None,
     seed: int = 0,
 ) -> DeletionCurve: ...
 
@@ -112,7 +105,7 @@ def deletion_curve(
     fractions: Sequence[float] = PAPER_FRACTIONS,
     protocol: Protocol = "paper",
     *,
-    target: int | Sequence[int] | Tensor | None = None,
+    target: Target = None,
     seed: int = 0,
 ) -> dict[str, DeletionCurve]: ...
 
@@ -125,7 +118,7 @@ def deletion_curve(
     fractions: Sequence[float] = PAPER_FRACTIONS,
     protocol: Protocol = "paper",
     *,
-    target: int | Sequence[int] | Tensor | None = None,
+    target: Target = None,
     seed: int = 0,
 ) -> DeletionCurve | dict[str, DeletionCurve]:
     """Predictions as each map's highest pixels are filled: one curve, or a dict of them by name.
@@ -149,12 +142,11 @@ def deletion_curve(
     """
     (chosen,) = check_names("protocol", [protocol], PROTOCOLS)
     several = isinstance(maps, Mapping)
-    (curves,) = curves_by_fill(
-        classifier, pixels, maps if isinstance(maps, Mapping) else {"map": maps}, [fill], fractions,
-        [chosen], target=target, seed=seed, controls=several,
-    ).values()  # fmt: skip
-    by_name = {name: curve for (_, name), curve in curves.items()}
-    return by_name if several else by_name["map"]
+    named = maps if isinstance(maps, Mapping) else {"map": maps}
+    options: dict[str, Any] = {"target": target, "seed": seed, "controls": several}
+    by_fill = curves_by_fill(classifier, pixels, named, [fill], fractions, [chosen], **options)
+    curves = {name: curve for (_, name), curve in by_fill[str(fill)].items()}
+    return curves if several else curves["map"]
 
 
 def curves_by_fill(
@@ -165,7 +157,7 @@ def curves_by_fill(
     fractions: Sequence[float] = PAPER_FRACTIONS,
     protocols: Iterable[str] = PROTOCOLS,
     *,
-    target: int | Sequence[int] | Tensor | None = None,
+    target: Target = None,
     seed: int = 0,
     controls: bool = True,
 ) -> dict[str, dict[tuple[str, str], DeletionCurve]]:
@@ -198,10 +190,10 @@ def _check_maps(maps: Mapping[str, Tensor], pixels: Tensor) -> None:
         raise ChoiceError("no map is given: give at least one")
     expected = (len(pixels), *pixels.shape[2:])
     for name, values in maps.items():
-        if name in MAPS and name not in RANKING_MAPS:
+        if name in choices.MAPS and name not in choices.RANKING_MAPS:
             raise ChoiceError(
-                f"map {name!r} orders no pixels ({MAPS[name].kind}): "
-                f"delete by one of {', '.join(RANKING_MAPS)}"
+                f"map {name!r} orders no pixels ({choices.MAPS[name].kind}): "
+                f"delete by one of {', '.join(choices.RANKING_MAPS)}"
             )
         check_map(values, f"map {name!r}")
         if values.shape != expected:
@@ -232,7 +224,7 @@ def _edits(
             continue
         counts = matched_counts(pixels[:, 0], fractions)
         inverted = {f"{INVERTED}{name}": order.flip(1) for name, order in orders.items()}
-        others = {RANDOM: priority, **inverted} if controls else {}
+        others = {choices.RANDOM: priority, **inverted} if controls else {}
         for name, order in {**orders, **others}.items():
             edits[protocol, name] = Edit(order, counts)
     return edits
