@@ -50,7 +50,7 @@ def test_rows_are_those_that_datasets_reads(tmp_path):
     files = [tmp_path / f"test-{n}.parquet" for n in range(2)]
     for file in files:
         write_parquet(file, class_rows(3, 4), CLASSES)
-    ours = list(opened(files).rows.read(0, None))
+    ours = list(opened(files).contents.read(0, None))
     theirs = load_dataset(
         "parquet", split="test", streaming=True, data_files={"test": [str(f) for f in files]}
     ).cast_column("image", Undecoded(decode=False))
@@ -75,7 +75,7 @@ def test_any_rows_of_any_groups(tmp_path, data):
     split = opened(files)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data_parquet, "_ROWS_HELD", data.draw(st.integers(1, 3)))
-        found = list(split.rows.read(first, wanted))
+        found = list(split.contents.read(first, wanted))
     expected = [n for n in range(start) if n >= first and (wanted is None or n in wanted)]
     assert [row.id for row in found] == [f"test#{n}" for n in expected]
     assert [int(row.data) for row in found] == expected
@@ -98,7 +98,7 @@ def test_groups_without_a_wanted_row_are_not_read(tmp_path, monkeypatch):
 
     monkeypatch.setattr(parquet.ParquetFile, "iter_batches", spy)
     monkeypatch.setattr(parquet.ParquetFile, "read", whole)
-    found = [row.id for row in opened([file]).rows.read(12, [3, 12, 13, 31])]
+    found = [row.id for row in opened([file]).contents.read(12, [3, 12, 13, 31])]
     assert found == ["test#12", "test#13", "test#31"]
     assert read == [2, 6]
 
@@ -155,7 +155,7 @@ def test_classes_of_any_type_without_metadata(tmp_path, labels, names, numbers, 
     assert [(row.data, row.label) for row in found] == list(
         zip([b"7", b"8", b"9"], numbers, strict=True)
     )
-    chosen = "classes from label" if names else "no classes (--label-column)"
+    chosen = "classes from label" if names else "no classes"
     assert found.notes == (f"images from column image, {chosen}",)
 
 
@@ -217,8 +217,8 @@ def test_a_mask_before_the_image_is_not_taken(tmp_path, metadata):
 )
 def test_columns_are_chosen_by_name_and_type(tmp_path, columns, chosen):
     values = {name: [b"7"] if place == 0 else [0] for place, name in enumerate(columns)}
-    split = load_images(plain(tmp_path / "test.parquet", values))._split
-    assert (split.rows.columns.image, split.rows.columns.label) == chosen
+    read = load_images(plain(tmp_path / "test.parquet", values)).contents.columns
+    assert (read.image, read.label) == chosen
 
 
 def test_columns_that_are_alike_ask_for_a_choice(tmp_path):
@@ -256,7 +256,7 @@ def test_paths_in_cells_stay_below_the_datas_folder(tmp_path):
         (batch,) = read_batches(images, Framing((8, 8)), 20)
         assert batch.ids == ("test#0", "test#1")
         reasons = {int(one.id[5:]): one.reason for one in batch.left_out}
-        out = "no bytes, and the path {} leads out of the data's folder"
+        out = "no bytes, and the path {} leads elsewhere"
         assert reasons == {
             **{n: out.format(paths[n]) for n in (2, 3, 5, 6, 7)},
             4: "not a regular file",
@@ -312,7 +312,7 @@ def test_one_file_is_open_at_a_time(tmp_path, monkeypatch):
             super().close(*given, **options)
 
     monkeypatch.setattr(parquet, "ParquetFile", Counted)
-    assert len(list(opened(files).rows.read(0, None))) == 5
+    assert len(list(opened(files).contents.read(0, None))) == 5
     assert held == [0, 1]
 
 

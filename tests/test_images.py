@@ -160,7 +160,7 @@ def test_formats_outside_of_the_list_are_not_opened(tmp_path, kind, monkeypatch)
 
 @pytest.mark.parametrize("suffix", sorted(SUFFIXES - {".mpo", ".j2k"}))
 def test_every_suffix_that_is_listed_is_read(tmp_path, suffix):
-    (kind,) = (kind for kind, suffixes in FORMATS.items() if suffix in suffixes)
+    (kind,) = (kind for kind, suffixes in FORMATS.items() if suffix in suffixes.split())
     path = saved(tmp_path, f"photo{suffix}", encoded(Image.new("RGB", (8, 6), RED), kind))
     assert find_photos([tmp_path]) == [path]
     assert np.abs(np.subtract(pixel(open_photo(path), 4, 3), RED)).max() <= 3

@@ -1,6 +1,7 @@
 """Boxes and masks of a user's set, brought to the network's pixels, and the run over them."""
 
 import json
+import os
 from functools import partial
 
 import numpy as np
@@ -84,7 +85,7 @@ def test_masks_are_found_by_name_and_cropped_like_the_photo(tmp_path):
         ("a.txt", "", "give a .csv, .json or .parquet file"),
         ("a.csv", "id,left,top,right\nx,1,2,3", "no column bottom"),
         ("a.csv", "id,left,top,right,bottom\nx,1,2,1,3", "expected left < right"),
-        ("a.csv", "id,left,top,right,bottom\nx,1,2,three,3", "cannot be read as boxes"),
+        ("a.csv", "id,left,top,right,bottom\nx,1,2,three,3", "of x: expected left < right"),
         ("a.json", "[]", "expected an object"),
         ("a.json", '{"x": [[1, 2, 3]]}', "expected left < right"),
         ("a.json", "{", "cannot be read as boxes"),
@@ -94,6 +95,28 @@ def test_other_files_are_refused(name, text, message, tmp_path):
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=message):
         load_regions(tmp_path / name)
+
+
+@pytest.mark.parametrize("side", ["nan", "inf", "-inf", "1e999", "", "three"])
+def test_a_side_that_is_no_number_is_named_with_its_image(tmp_path, side):
+    (tmp_path / "a.csv").write_text(f"id,left,top,right,bottom\nx,1,2,{side},3")
+    with pytest.raises(InputError, match=r"box \['1', '2', .*, '3'\] of x: expected left < right"):
+        load_regions(tmp_path / "a.csv")
+
+
+def test_masks_that_are_no_pictures_are_one_line(tmp_path):
+    crop = CropBox(0, 0, 8, 4, 8, 4)
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "text.png").write_text("no mask")
+    Image.new("L", (8, 4)).save(tmp_path / "eps.png", "EPS")
+    Image.new("1", (9_500, 9_500)).save(tmp_path / "bomb.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    masks = load_regions(tmp_path)
+    assert masks.region("pipe", crop, (4, 8)) is None  # no regular file: no mask
+    assert masks.region("zero", crop, (4, 8)) is None
+    for name, reason in {"text": "not a picture", "eps": "not a picture", "bomb": "over "}.items():
+        with pytest.raises(InputError, match=f"{name}.png: {reason}.*: expected a mask"):
+            masks.region(name, crop, (4, 8))
 
 
 def test_a_parquet_file_without_boxes_is_refused(tmp_path):

@@ -4,15 +4,15 @@ import csv
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from chiaroscuro.errors import InputError, first_line
-from chiaroscuro.images import CropBox
+from chiaroscuro.errors import ImageError, InputError, first_line, printable
+from chiaroscuro.images import CropBox, image_errors, open_image, read_file
 
 Mask = NDArray[np.bool_]
 SIDES = ("left", "top", "right", "bottom")
@@ -111,11 +111,15 @@ def load_regions(place: str | Path, split: str = "") -> Regions:
 
 
 def _checked(id_: str, box: Iterable[Any]) -> list[float]:
-    sides = [float(side) for side in box]
-    if len(sides) != 4 or not sides[0] < sides[2] or not sides[1] < sides[3]:
+    try:
+        sides = [float(side) for side in box]
+    except (TypeError, ValueError):
+        sides = []
+    ordered = len(sides) == 4 and sides[0] < sides[2] and sides[1] < sides[3]
+    if not ordered or not all(map(isfinite, sides)):
         raise InputError(
-            f"box {sides} of {id_}: expected left < right and top < bottom, in this order: "
-            f"{', '.join(SIDES)}"
+            f"box {box} of {printable(id_)}: expected left < right and top < bottom, in this "
+            f"order: {', '.join(SIDES)}"
         )
     return sides
 
@@ -153,11 +157,12 @@ def _parquet_rows(path: Path, split: str) -> Iterable[tuple[str, Iterable[Any]]]
 
 def _read_mask(file: Path) -> Mask:
     try:
-        with Image.open(file) as image:
+        with image_errors(str(file)):
+            image = open_image(read_file(file, str(file)), str(file))
             values = np.asarray(image)
             opaque = [c for c, band in enumerate(image.getbands()) if band != "A"]
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read as a mask ({first_line(error)})") from error
+    except ImageError as error:
+        raise InputError(f"{error}: expected a mask") from error
     colors = values.reshape(*values.shape[:2], -1)[..., opaque]
     inside: Mask = np.not_equal(colors.max(axis=2), 0)
     return inside

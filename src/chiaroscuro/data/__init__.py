@@ -1,9 +1,9 @@
 """Folders, Parquet files and data set names as a stream of images with labels and stable ids."""
 
 from chiaroscuro.data.batches import Batch, read_batch, read_batches, read_row
-from chiaroscuro.data.images import ImageSet, load_images
+from chiaroscuro.data.images import ImageRow, ImageSet
+from chiaroscuro.data.loading import load_images
 from chiaroscuro.data.named import DATASETS, DatasetChoice
-from chiaroscuro.data.rows import ImageRow
 from chiaroscuro.results import LeftOut
 
 __all__ = [

@@ -6,12 +6,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import count, islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chiaroscuro.data.images import ImageSet
-from chiaroscuro.data.rows import ImageRow
+from chiaroscuro.data.images import ImageRow, ImageSet
 from chiaroscuro.errors import ImageError, InputError
 from chiaroscuro.images import CropBox, Framing, Photo, decode_photo, frame, read_file
 from chiaroscuro.results import LeftOut
@@ -57,7 +57,7 @@ def read_batches(
     blocks = _blocks(images, size, count(start) if numbers is None else numbers)
     with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="decode") as pool:
         waiting: deque[tuple[int, list[ImageRow], list[Future[list[_Decoded]]]]] = deque()
-        decode = partial(_decode_all, framing=framing, channels=channels, rgb_only=rgb_only)
+        decode = partial(_decode, framing=framing, channels=channels, rgb_only=rgb_only)
         try:
             while True:
                 while len(waiting) <= _AHEAD and (block := next(blocks, None)):
@@ -72,23 +72,12 @@ def read_batches(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def read_batch(
-    images: ImageSet,
-    framing: Framing,
-    size: int,
-    number: int,
-    *,
-    channels: int = 3,
-    rgb_only: bool = False,
-) -> Batch:
-    """One batch, equal to that of `read_batches`; of the source, only what it needs is read.
+def read_batch(images: ImageSet, framing: Framing, size: int, number: int, **options: Any) -> Batch:
+    """One batch, equal to that of `read_batches` with its options; no more than it is read.
 
     Raises `InputError` for a number past the end.
     """
-    batches = read_batches(
-        images, framing, size, channels=channels, numbers=[number], rgb_only=rgb_only
-    )
-    for batch in batches:
+    for batch in read_batches(images, framing, size, numbers=[number], **options):
         return batch
     raise InputError(f"{images.source}: no batch {number} of {size} images")
 
@@ -123,20 +112,19 @@ def _blocks(
 _Decoded = NDArray[np.float32] | LeftOut
 
 
-def _decode_all(
+def _decode(
     rows: list[ImageRow], framing: Framing, channels: int, rgb_only: bool
 ) -> list[_Decoded]:
-    return [_decode(row, framing, channels, rgb_only) for row in rows]
-
-
-def _decode(row: ImageRow, framing: Framing, channels: int, rgb_only: bool) -> _Decoded:
-    try:
-        photo, pixels, _ = read_row(row, framing, channels)
-    except ImageError as error:
-        return LeftOut(row.id, str(error).removeprefix(f"{row.id}: "))
-    if rgb_only and photo.mode != "RGB":
-        return LeftOut(row.id, f"left out: mode {photo.mode}, not RGB")
-    return pixels
+    done: list[_Decoded] = []
+    for row in rows:
+        try:
+            photo, pixels, _ = read_row(row, framing, channels)
+            if rgb_only and photo.mode != "RGB":
+                raise ImageError(f"left out: mode {photo.mode}, not RGB")
+            done.append(pixels)
+        except ImageError as error:
+            done.append(LeftOut(row.id, str(error).removeprefix(f"{row.id}: ")))
+    return done
 
 
 def _collect(number: int, block: list[ImageRow], decoded: list[_Decoded]) -> Batch:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from chiaroscuro.data.rows import ImageRow, Split
+from chiaroscuro.data.images import ImageRow, ImageSet
 from chiaroscuro.errors import ChoiceError, InputError, printable
 from chiaroscuro.images import search_folder
 
@@ -46,7 +46,7 @@ def pick_split(split: str | None, known: Iterable[str], source: str) -> str:
     raise ChoiceError(f"{source} has no split {split!r}: known are {listed}")
 
 
-def open_folder(folder: Path, split: str | None) -> Split:
+def open_folder(folder: Path, split: str | None) -> ImageSet:
     """A folder of splits, of class folders, or of photos without classes.
 
     Raises `InputError` for one without photos, or whose folders are neither splits nor classes.
@@ -99,7 +99,7 @@ def _are_splits(base: Path, parts: dict[str, list[Path]]) -> bool:
     return len(set(roles.values())) > 1 or any(deep) or bool(roles and len(parts) == 1)
 
 
-def _open_classes(root: Path, files: Sequence[Path], split: str, notes: Sequence[str]) -> Split:
+def _open_classes(root: Path, files: Sequence[Path], split: str, notes: Sequence[str]) -> ImageSet:
     """Classes are the outermost folders with photos directly in them."""
     holders = {file.parent for file in files} - {root}
     outer = {
@@ -124,7 +124,8 @@ def _open_classes(root: Path, files: Sequence[Path], split: str, notes: Sequence
         for file in files
     )
     rows = FolderRows(root, tuple(files), labels)
-    return Split(rows, split, tuple(names) or None, len(files), rows.files, root, tuple(notes))
+    known = tuple(names) or None
+    return ImageSet(str(root), split, known, len(files), rows, tuple(notes), rows.files, root)
 
 
 @dataclass(frozen=True)

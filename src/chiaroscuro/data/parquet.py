@@ -10,15 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chiaroscuro.data.rows import (
-    Column,
-    Columns,
-    ImageRow,
-    Split,
-    choose_columns,
-    class_names,
-    describe_columns,
-)
+from chiaroscuro.data.columns import ChosenColumns, Column, Columns, choose_columns, class_names
+from chiaroscuro.data.images import ImageRow, ImageSet
 from chiaroscuro.errors import InputError, MissingFileError
 
 _ROWS_HELD = 256
@@ -46,9 +39,8 @@ def open_parquet(
     split: str,
     source: str,
     folder: Path,
-    image: str | None = None,
-    label: str | None = None,
-) -> Split:
+    chosen: ChosenColumns = (None, None),
+) -> ImageSet:
     """One split of Parquet files; paths in their cells lead no further than below `folder`.
 
     Class names are the Hugging Face metadata's, else the values in all splits. Raises `InputError`.
@@ -63,18 +55,16 @@ def open_parquet(
             counts.append(file.metadata.num_rows)
             schemas.append(file.schema_arrow)
     features = _features(schemas[0])
-    described = [_column(field, features) for field in schemas[0]]
-    image, label = choose_columns(described, source, image, label)
+    image, label = choose_columns([_column(f, features) for f in schemas[0]], source, chosen)
     for path, schema in zip(files[split], schemas, strict=True):
         if image not in schema.names:
             raise InputError(f"{path}: has no column {image!r}, as others of its split")
-    names = _names(features.get(label or ""))
+    names = _names(features.get(label)) if label else None
     if label and names is None:
         names = class_names(_values([path for paths in files.values() for path in paths], label))
     columns = Columns(image, label if names else None, names, folder)
     rows = ParquetRows(tuple(files[split]), tuple(counts), columns, split)
-    notes = (describe_columns(columns.image, columns.label),)
-    return Split(rows, split, names, sum(counts), rows.files, notes=notes)
+    return ImageSet(source, split, names, sum(counts), rows, (columns.note,), rows.files)
 
 
 @dataclass(frozen=True)
@@ -88,38 +78,32 @@ class ParquetRows:
 
     def read(self, first: int, wanted: Sequence[int] | None) -> Iterator[ImageRow]:
         """See `Rows`; a file without the column of classes has images without classes."""
+        from pyarrow.parquet import ParquetFile
+
         chosen = None if wanted is None else np.asarray(wanted, np.int64)
         before = 0
         for path, count in zip(self.files, self.counts, strict=True):
             if _within(before, count, first, chosen).size:
-                yield from self._read_file(path, before, first, chosen)
+                with ParquetFile(path) as file:
+                    yield from self._read_file(file, before, first, chosen)
             before += count
 
     def _read_file(
-        self, path: Path, before: int, first: int, chosen: Numbers | None
+        self, file: Any, before: int, first: int, chosen: Numbers | None
     ) -> Iterator[ImageRow]:
-        from pyarrow.parquet import ParquetFile
-
-        with ParquetFile(path) as file:
-            known = file.schema_arrow.names
-            present = [self.columns.image]
-            present += [label for label in [self.columns.label] if label and label in known]
-            for group in range(file.num_row_groups):
-                count = file.metadata.row_group(group).num_rows
-                if _within(before, count, first, chosen).size:
-                    yield from self._read_group(file, group, present, before, first, chosen)
+        wanted = (self.columns.image, self.columns.label)
+        known = [name for name in file.schema_arrow.names if name in wanted]
+        for group in range(file.num_row_groups):
+            count = file.metadata.row_group(group).num_rows
+            if not _within(before, count, first, chosen).size:
                 before += count
-
-    def _read_group(
-        self, file: Any, group: int, present: list[str], before: int, first: int,
-        chosen: Numbers | None,
-    ) -> Iterator[ImageRow]:  # fmt: skip
-        for batch in file.iter_batches(_ROWS_HELD, row_groups=[group], columns=present):
-            numbers = _within(before, batch.num_rows, first, chosen)
-            rows = batch.take(numbers - before).to_pylist()
-            for number, values in zip(numbers.tolist(), rows, strict=True):
-                yield self.columns.row(f"{self.split}#{number}", values)
-            before += batch.num_rows
+                continue
+            for batch in file.iter_batches(_ROWS_HELD, row_groups=[group], columns=known):
+                numbers = _within(before, batch.num_rows, first, chosen)
+                rows = batch.take(numbers - before).to_pylist()
+                for number, values in zip(numbers.tolist(), rows, strict=True):
+                    yield self.columns.row(f"{self.split}#{number}", values)
+                before += batch.num_rows
 
 
 def _within(before: int, count: int, first: int, wanted: Numbers | None) -> Numbers:
@@ -134,30 +118,28 @@ def _features(schema: Any) -> dict[str, Any]:
     """What the Hugging Face metadata of a schema say of its columns, if there are any."""
     try:
         about = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-        found = about["info"]["features"]
-    except (ValueError, KeyError, TypeError):
+        return {k: v for k, v in about["info"]["features"].items() if isinstance(v, dict)}
+    except (ValueError, KeyError, TypeError, AttributeError):
         return {}
-    return {k: v for k, v in found.items() if isinstance(v, dict)} if found else {}
+
+
+def _names(feature: Mapping[str, Any] | None) -> tuple[str, ...] | None:
+    names = (feature or {}).get("names") or ()
+    return tuple(map(str, names.values() if isinstance(names, dict) else names)) or None
 
 
 def _column(field: Any, features: Mapping[str, Any]) -> Column:
     from pyarrow import types
 
     kind = field.type
-    tag = features.get(field.name, {}).get("_type")
     if types.is_struct(kind):
         images = any(kind.get_field_index(part) >= 0 for part in ("bytes", "path"))
     else:
         images = types.is_binary(kind) or types.is_large_binary(kind)
     value = kind.value_type if types.is_dictionary(kind) else kind
-    checks = types.is_integer, types.is_floating, types.is_string, types.is_large_string
-    classes = types.is_boolean(value) or any(check(value) for check in checks)
-    return Column(field.name, images, classes, tag)
-
-
-def _names(feature: Mapping[str, Any] | None) -> tuple[str, ...] | None:
-    names = (feature or {}).get("names")
-    return tuple(map(str, names.values() if isinstance(names, dict) else names)) if names else None
+    checks = types.is_boolean, types.is_integer, types.is_floating, types.is_string
+    classes = types.is_large_string(value) or any(check(value) for check in checks)
+    return Column(field.name, images, classes, features.get(field.name, {}).get("_type"))
 
 
 def _values(files: Sequence[Path], column: str) -> set[Any]:

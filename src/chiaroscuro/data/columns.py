@@ -1,57 +1,22 @@
-"""Rows of undecoded images, and which columns of a table they are made of."""
+"""Which columns of a table are images and classes, and rows made of them."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import isnan
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from chiaroscuro.data.images import ImageRow
 from chiaroscuro.errors import ChoiceError, InputError, printable
 
+ChosenColumns = tuple[str | None, str | None]
+"""The columns of images and of classes, where they are named."""
 _IMAGE_WORDS = frozenset({"image", "images", "img", "picture", "photo", "pixels", "jpg", "png"})
 _NO_IMAGE_WORDS = frozenset({"mask", "masks", "segmentation", "annotation", "depth", "label"})
 _CLASS_WORDS = frozenset({"label", "labels", "class", "classes", "target", "category", "y"})
 _MOST_CLASSES = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class ImageRow:
-    """One image before decoding: its id, its bytes or file, and its class or None.
-
-    `fault` says why it cannot be used, where that is known already.
-    """
-
-    id: str
-    data: bytes | Path
-    label: int | None
-    fault: str | None = None
-
-
-class Rows(Protocol):
-    """The rows of one split, in a fixed order; picklable."""
-
-    def read(self, first: int, wanted: Sequence[int] | None) -> Iterator[ImageRow]:
-        """The rows from number `first` on, of the `wanted` ones (rising) if given."""
-        ...
-
-
-@dataclass(frozen=True)
-class Split:
-    """One split of a source: its rows, their number where it is known, and its class names.
-
-    `files` are those that are read, none where the hub is; their names in a fingerprint are
-    relative to `root`. `notes` say in words what was chosen or passed over.
-    """
-
-    rows: Rows
-    name: str
-    labels: tuple[str, ...] | None
-    count: int | None
-    files: tuple[Path, ...] = ()
-    root: Path | None = None
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,32 +35,33 @@ class Columns:
 
     image: str
     label: str | None
-    names: tuple[str, ...] | None = None
+    names: tuple[str, ...] | None
     folder: Path | None = None
+
+    @property
+    def note(self) -> str:
+        """Which columns are read, in words."""
+        classes = f"classes from {printable(self.label)}" if self.names else "no classes"
+        return f"images from column {printable(self.image)}, {classes}"
 
     def row(self, id_: str, values: Mapping[str, Any]) -> ImageRow:
         """A row of these values; an image is bytes, or a mapping of "bytes" and "path"."""
         cell = values[self.image] or {}
         data: bytes | Path | None = cell if isinstance(cell, bytes) else cell.get("bytes")
-        fault = None
-        if data is None:
-            data, fault = self._file(cell.get("path"))
-        label, wrong = self._class(values.get(self.label) if self.label else None)
-        return ImageRow(id_, data, label, fault or wrong)
+        label, fault = self._class(values.get(self.label) if self.label else None)
+        if data is None and (path := cell.get("path")):
+            data = self._file(path)
+            fault = fault if data else f"no bytes, and the path {printable(path)} leads elsewhere"
+        return ImageRow(id_, data or b"", label, fault)
 
-    def _file(self, path: str | None) -> tuple[bytes | Path, str | None]:
+    def _file(self, path: str) -> Path | None:
         """A file below the data's own folder; no table may name any other."""
-        if not path:
-            return b"", None
-        if self.folder is None:
-            return b"", f"no bytes, and the path {printable(path)} is none of this machine's"
         try:
-            file = (self.folder / path).resolve()
-            if file.is_relative_to(self.folder.resolve()):
-                return file, None
+            file = ((self.folder or Path()) / path).resolve()
+            inside = self.folder is not None and file.is_relative_to(self.folder.resolve())
         except (OSError, ValueError, RuntimeError):  # a null byte, links in a circle
-            pass
-        return b"", f"no bytes, and the path {printable(path)} leads out of the data's folder"
+            return None
+        return file if inside else None
 
     def _class(self, value: Any) -> tuple[int | None, str | None]:
         """A class number and what is wrong with it; negative ones are the hub's hidden labels."""
@@ -112,24 +78,21 @@ class Columns:
 
 
 def choose_columns(
-    columns: Sequence[Column], source: str, image: str | None, label: str | None
+    columns: Sequence[Column], source: str, chosen: ChosenColumns
 ) -> tuple[str, str | None]:
     """The columns of images and of classes: those named, else by metadata, name and type.
 
     Raises `InputError` where there is none of images or several alike, `ChoiceError` for a named
     one that cannot be.
     """
-    names = [column.name for column in columns]
-    listed = ", ".join(map(printable, names)) or "none"
+    listed = ", ".join(printable(column.name) for column in columns) or "none"
     able = [column for column in columns if column.images]
-    able = [column for column in able if column.tag == "Image"] or able
-    ranks = {column.name: _rank(column.name, _IMAGE_WORDS, _NO_IMAGE_WORDS) for column in able}
-    if image is not None:
-        if not any(column.images for column in columns if column.name == image):
-            raise ChoiceError(f"{source}: no images in column {image!r}; it has {listed}")
-    elif not ranks:
-        raise InputError(f"{source}: no column of images; it has {listed}")
-    else:
+    image = _named("images", chosen[0], able, source, listed)
+    if image is None:
+        able = [column for column in able if column.tag == "Image"] or able
+        ranks = {column.name: _rank(column.name, _IMAGE_WORDS, _NO_IMAGE_WORDS) for column in able}
+        if not ranks:
+            raise InputError(f"{source}: no column of images; it has {listed}")
         image = min(ranks, key=ranks.__getitem__)
         if ranks[image] > 1 and len(ranks) > 1:
             raise InputError(
@@ -137,20 +100,21 @@ def choose_columns(
                 "image_column (--image-column)"
             )
     able = [column for column in columns if column.classes and column.name != image]
-    if label is not None:
-        if label not in [column.name for column in able]:
-            raise ChoiceError(f"{source}: no classes in column {label!r}; it has {listed}")
-        return image, label
-    tagged = [column for column in able if column.tag == "ClassLabel"]
-    ranks = {column.name: _rank(column.name, _CLASS_WORDS) for column in tagged or able}
-    label = min(ranks, key=ranks.__getitem__, default=None)
-    return image, label if tagged or label is None or ranks[label] < 2 else None
+    label = _named("classes", chosen[1], able, source, listed)
+    if label is None:
+        tagged = [column for column in able if column.tag == "ClassLabel"]
+        ranks = {column.name: _rank(column.name, _CLASS_WORDS) for column in tagged or able}
+        if ranks and (tagged or min(ranks.values()) < 2):
+            label = min(ranks, key=ranks.__getitem__)
+    return image, label
 
 
-def describe_columns(image: str, label: str | None) -> str:
-    """Which columns are read, in words."""
-    classes = f"classes from {printable(label)}" if label else "no classes (--label-column)"
-    return f"images from column {printable(image)}, {classes}"
+def _named(
+    what: str, name: str | None, able: Sequence[Column], source: str, listed: str
+) -> str | None:
+    if name is not None and name not in [column.name for column in able]:
+        raise ChoiceError(f"{source}: no {what} in column {name!r}; it has {listed}")
+    return name
 
 
 def _rank(name: str, words: frozenset[str], wrong: frozenset[str] = frozenset()) -> int:
