@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from chiaroscuro import Classifier, ModelError, class_gradients, deletion_curve
-from chiaroscuro.guard import alone_if_free, as_found
+from chiaroscuro.guard import as_found, attributes_as_found, held
+from chiaroscuro.metrics.edited import Edit, predict_edits
 from tests.toys import random_pixels, small_cnn
 
 PATIENCE = 20
@@ -33,6 +34,24 @@ class Meeting(nn.Module):
         if float(x.flatten()[0]) == self.fails_on:
             raise RuntimeError("on purpose")
         return self.body(x)
+
+
+def together(*calls):
+    """The results of calls that run at the same time; an exception is a result too."""
+
+    def settle(call):
+        try:
+            return call()
+        except Exception as error:
+            return error
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return [job.result(PATIENCE) for job in [pool.submit(settle, call) for call in calls]]
+
+
+def gradients(classifier, pixels, **options):
+    found = class_gradients(classifier, pixels, **options)
+    return torch.cat([found.target_gradient, found.rival_max, found.rival_min])
 
 
 def found_state(net):
@@ -123,52 +142,6 @@ def test_modules_that_share_a_part():
     assert all(p.requires_grad for p in shared.parameters())
 
 
-def test_alone_waits_for_the_others_and_they_for_it():
-    net = small_cnn()
-    order: list[str] = []
-    inside, leave = threading.Event(), threading.Event()
-
-    def first():
-        with as_found(net, alone=True):
-            inside.set()
-            assert leave.wait(PATIENCE)
-            order.append("first leaves")
-
-    def second():
-        with as_found(net):
-            order.append("second is inside")
-
-    with ThreadPoolExecutor(2) as pool:
-        one = pool.submit(first)
-        assert inside.wait(PATIENCE)
-        two = pool.submit(second)
-        with pytest.raises(TimeoutError):
-            two.result(0.1)
-        leave.set()
-        one.result(), two.result()
-    assert order == ["first leaves", "second is inside"]
-
-
-def test_alone_if_free_never_waits():
-    net = small_cnn()
-    with as_found(net), alone_if_free(net) as mine:
-        assert mine
-    inside, leave = threading.Event(), threading.Event()
-
-    def other():
-        with as_found(net):
-            inside.set()
-            leave.wait(PATIENCE)
-
-    with ThreadPoolExecutor(1) as pool:
-        task = pool.submit(other)
-        assert inside.wait(PATIENCE)
-        with as_found(net), alone_if_free(net) as mine:
-            assert not mine
-        leave.set()
-        task.result()
-
-
 def test_random_state_is_as_found_when_calls_overlap():
     class Drawing(Meeting):
         def forward(self, x):
@@ -208,3 +181,123 @@ def test_gradients_and_predicted_edits_at_the_same_time(method):
     assert [type(layer).__name__ for layer in net][1:3] == ["ReLU", "MaxPool2d"]
     assert not net[1].inplace
     assert not net[1]._forward_hooks and not net[1]._backward_hooks
+
+
+class Counting(nn.Module):
+    """Its answer depends on how often it was called, which a buffer counts."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = small_cnn()
+        self.register_buffer("calls", torch.zeros((), dtype=torch.float64))
+        self.inside = 0
+        self.most = 0
+
+    def forward(self, x):
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        self.calls += 1
+        logits = self.body(x) + self.calls
+        threading.Event().wait(0.02)
+        self.inside -= 1
+        return logits
+
+
+def test_a_network_that_writes_its_buffers_is_asked_by_one_thread_at_a_time():
+    net = Counting().double()
+    classifier, pixels = Classifier(net), random_pixels(1, 3, 12, 12)
+    expected = classifier(pixels)
+    found = together(*[lambda: classifier(pixels)] * 4)
+    assert all(torch.equal(logits, expected) for logits in found)
+    assert (net.most, net.calls.item()) == (1, 0)
+
+
+@pytest.mark.parametrize("outer", [False, True])
+def test_attached_attributes_are_seen_by_no_other_thread(outer):
+    net = small_cnn().double()
+    classifier, pixels = Classifier(net), random_pixels(1, 3, 12, 12)
+    expected = classifier(pixels)
+    inside = threading.Barrier(2)
+
+    def attach():
+        with as_found(net if outer else nn.Identity()):
+            inside.wait(PATIENCE)
+            with attributes_as_found(net):
+                net[0].register_forward_hook(lambda part, inputs, output: output + 1)
+                changed = classifier(pixels)
+                threading.Event().wait(0.05)
+            return changed
+
+    first, second = together(attach, attach)
+    assert torch.equal(first, second) and not torch.equal(first, expected)
+    assert not net[0]._forward_hooks
+    inside.reset()
+
+    def look():
+        inside.wait(PATIENCE)
+        return [classifier(pixels) for _ in range(20)]
+
+    _, seen = together(attach, look)
+    assert all(torch.equal(logits, expected) for logits in seen)
+    assert torch.equal(classifier(pixels), expected)
+
+
+def test_alone_waits_for_those_inside_and_keeps_others_out():
+    net, events, entered = small_cnn(), [], [threading.Event() for _ in range(3)]
+
+    def share():
+        with as_found(net):
+            entered[0].set()
+            threading.Event().wait(0.1)
+            events.append("first leaves")
+
+    def alone():
+        entered[0].wait(PATIENCE)
+        with as_found(net, alone=True):
+            events.append("alone enters")
+            entered[1].set()
+            threading.Event().wait(0.1)
+            events.append("alone leaves")
+
+    def late():
+        entered[1].wait(PATIENCE)
+        with as_found(net):
+            events.append("last enters")
+
+    together(share, alone, late)
+    assert events == ["first leaves", "alone enters", "alone leaves", "last enters"]
+
+
+def test_overwriting_activations_spare_the_gradients_of_another_thread():
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.SiLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(200, 4),
+    ).double()  # fmt: skip
+    classifier, pixels = Classifier(net), random_pixels(4, 3, 12, 12)
+    order = torch.arange(144).expand(4, -1)
+    edits = [Edit(order, torch.arange(0, 144, 8).expand(4, -1))]
+    filled = torch.zeros_like(pixels)
+
+    def predict():
+        return predict_edits(classifier, pixels, filled, edits)[1][0].logits
+
+    expected = gradients(classifier, pixels), predict()
+    found = together(*[lambda: gradients(classifier, pixels), predict] * 4)
+    assert all(torch.equal(result, expected[i % 2]) for i, result in enumerate(found))
+    assert [type(layer).__name__ for layer in net][3:5] == ["ReLU", "MaxPool2d"]
+    assert not net[1].inplace and not net[3].inplace
+
+
+def test_what_fails_to_be_restored_keeps_nothing_else():
+    undone = []
+
+    def fail():
+        raise RuntimeError("on purpose")
+
+    changes = {"a": lambda: fail, "b": lambda: lambda: undone.append("b")}
+    with pytest.raises(RuntimeError, match="on purpose"), held(changes):
+        pass
+    assert undone == ["b"]
+    with held({"a": lambda: lambda: undone.append("a")}):
+        pass
+    assert undone == ["b", "a"]

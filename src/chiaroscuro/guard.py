@@ -1,12 +1,16 @@
-"""The one place that prepares a network for being asked, and leaves it as it was found."""
+"""The one place that prepares a network for a pass, and leaves it as it was found.
+
+Threads may overlap on one network: what is changed is counted, so that the first holder saves and
+changes it and the last one restores it.
+"""
 
 import random
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -14,158 +18,149 @@ from torch import Tensor, nn
 
 from chiaroscuro.errors import ModelError
 
+Change = Callable[[], Callable[[], object]]
+"""Changes something, and returns what undoes it."""
+
 
 @contextmanager
 def as_found(module: nn.Module, *, alone: bool = False) -> Iterator[None]:
     """Eval mode and no parameter gradients inside; everything as before after, also on an error.
 
-    Kept: the training flag of every submodule, `requires_grad` of every parameter, the buffers
+    Restored: the training flag of every submodule, `requires_grad` of every parameter, the buffers
     and their values, and the random state of Python, NumPy, the CPU and the module's CUDA devices.
     Flags are set one by one, so a module's own `train()` is not called.
 
-    Threads may be inside at the same time, on one module or on modules that share parts: the first
-    one in saves and sets what a part holds, the last one out restores it. `alone`: wait until no
-    other thread is inside, and let no other in.
-    Raises `ModelError` for parameters or buffers made inside `torch.inference_mode()`.
+    Threads that overlap share one preparation; the last to leave restores. `alone`: no other thread
+    is inside, as for changes of the module itself. A module that was seen to write its buffers is
+    always held alone, since one call's values must not reach another.
+
+    Raises `ModelError` for parameters or buffers that no gradient can pass.
     """
-    refuse_inference_tensors(module)
-    held = _Held(module)
-    with _CHANGES:
-        _CHANGES.wait_for(lambda: held.is_free(alone=alone))
-        held.enter(alone=alone)
-    try:
+    check_tensors(module)
+    parts = list(module.modules())
+    changes: dict[Hashable, Change] = {id(part): partial(_to_eval, part) for part in parts}
+    changes |= {id(p): partial(_freeze, p) for p in module.parameters() if p.is_leaf}
+    writes = any(part in _WRITERS for part in parts)
+    with held(_random_states(module)), held(changes, alone=alone or writes):
         yield
-    finally:
-        with _CHANGES:
-            held.leave(alone=alone)
-            _CHANGES.notify_all()
+
+
+@dataclass(eq=False, slots=True)
+class _Holder:
+    """One block that holds something; it waits where it needs the others to leave."""
+
+    thread: int
+    alone: bool
+    waits: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    restore: Callable[[], object]
+    holders: list[_Holder]
+
+
+_HELD: dict[Hashable, _Held] = {}
+_CHANGED = threading.Condition()
+_WRITERS: WeakSet[nn.Module] = WeakSet()
+"""Modules that were seen to write a buffer of theirs in eval mode."""
 
 
 @contextmanager
-def alone_if_free(module: nn.Module) -> Iterator[bool]:
-    """Whether no other thread uses any part of a module; while true, others wait to come in.
+def held(changes: Mapping[Hashable, Change], *, alone: bool = False) -> Iterator[None]:
+    """Changed inside, whatever other threads hold it too; the last holder's exit undoes it.
 
-    For use inside `as_found`, by code that changes the module for a while.
+    `changes` by a key each. `alone`: waits until no other thread is inside, and keeps others out.
+    A thread that waits inside another hold of the same things counts as outside.
     """
-    held = _Held(module)
-    with _CHANGES:
-        free = held.is_free(alone=True)
-        if free:
-            held.enter(alone=True)
+    mine = _Holder(threading.get_ident(), alone)
     try:
-        yield free
+        with _CHANGED:
+            _wait(changes, mine)
+            for key, change in changes.items():
+                if key not in _HELD:
+                    _HELD[key] = _Held(change(), [])
+                _HELD[key].holders.append(mine)
+        yield
     finally:
-        if free:
-            with _CHANGES:
-                held.leave(alone=True)
-                _CHANGES.notify_all()
+        with _CHANGED, ExitStack() as stack:  # one that fails to be restored keeps no other
+            stack.callback(_CHANGED.notify_all)
+            for key in changes:
+                stack.callback(_release, key, mine)
 
 
-_CHANGES = threading.Condition()
-"""Held while somebody comes in or goes out, never while a network runs."""
+def _wait(changes: Mapping[Hashable, Change], mine: _Holder) -> None:
+    def holders() -> set[_Holder]:
+        return {h for key in changes if key in _HELD for h in _HELD[key].holders}
+
+    def is_free() -> bool:
+        others = (h for h in holders() if h.thread != mine.thread)
+        return not any(h.alone or (mine.alone and not h.waits) for h in others)
+
+    outer = [h for h in holders() if h.thread == mine.thread]
+    if outer and not mine.alone:
+        return
+    try:
+        for holder in outer:
+            holder.waits = True
+        _CHANGED.notify_all()
+        _CHANGED.wait_for(is_free)
+    finally:
+        for holder in outer:
+            holder.waits = False
 
 
-class _Saved:
-    """Something that threads use together, and what puts it back when the last one leaves."""
-
-    def __init__(self, restore: Callable[[], object]) -> None:
-        self.restore = restore
-        self.users: Counter[int] = Counter()
-        self.alone: Counter[int] = Counter()
-
-
-_SAVED: dict[Any, _Saved] = {}
-"""What is in use now, by `id` of module and parameter or by name; each entry keeps its owner."""
+def _release(key: Hashable, mine: _Holder) -> None:
+    entry = _HELD.get(key)
+    if entry is None or mine not in entry.holders:
+        return
+    entry.holders.remove(mine)
+    if not entry.holders:
+        del _HELD[key]
+        entry.restore()
 
 
-class _Held:
-    """One thread's use of a module's parts, parameters and buffers and of the random state."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.parts = list(module.modules())
-        self.parameters = [p for p in module.parameters() if p.is_leaf]
-        self.thread = threading.get_ident()
-        devices = {p.device.index for p in self.parameters if p.device.type == "cuda"}
-        self.random = ["cpu", *sorted(f"cuda:{d}" for d in devices if d is not None)]
-        self.keys = [*map(id, self.parts), *map(id, self.parameters), *self.random]
-
-    def is_free(self, *, alone: bool) -> bool:
-        """Whether this thread may come in: nobody else is alone there, or is there at all."""
-        for part in self.parts:
-            saved = _SAVED.get(id(part))
-            others = () if saved is None else (saved.users if alone else saved.alone)
-            if any(thread != self.thread for thread in others):
-                return False
-        return True
-
-    def enter(self, *, alone: bool) -> None:
-        """Save and set what nobody else has saved and set."""
-        fresh = [part for part in self.parts if id(part) not in _SAVED]
-        plain = [p for p in self.parameters if id(p) not in _SAVED]
-        for part in fresh:
-            _SAVED[id(part)] = _Saved(partial(_restore_part, part, _flag(part), _buffers(part)))
-        for parameter in plain:
-            required = parameter.requires_grad
-            _SAVED[id(parameter)] = _Saved(partial(parameter.requires_grad_, required))
-        for name in self.random:
-            if name not in _SAVED:
-                _SAVED[name] = _Saved(_random_state(name))
-        for key in self.keys:
-            _SAVED[key].users[self.thread] += 1
-            if alone:
-                _SAVED[key].alone[self.thread] += 1
-        for part in fresh:
-            if _flag(part) is not None:
-                mark_eval(part)
-        for parameter in plain:
-            parameter.requires_grad_(False)
-
-    def leave(self, *, alone: bool) -> None:
-        """Restore what nobody else uses."""
-        for key in self.keys:
-            saved = _SAVED[key]
-            for count in (saved.users, saved.alone) if alone else (saved.users,):
-                count[self.thread] -= 1
-                if not count[self.thread]:
-                    del count[self.thread]
-            if not saved.users:
-                del _SAVED[key]
-                saved.restore()
-
-
-def _flag(part: nn.Module) -> bool | None:
-    """Its training flag; a frozen scripted module has none."""
-    return getattr(part, "training", None)
-
-
-def _buffers(part: nn.Module) -> list["_Buffer"]:
-    return [_Buffer(part, name) for name in part._buffers.keys()]  # noqa: SIM118, a script's iterates otherwise
-
-
-def _restore_part(part: nn.Module, training: bool | None, buffers: "list[_Buffer]") -> None:
+def _to_eval(part: nn.Module) -> Callable[[], object]:
+    training = getattr(part, "training", None)  # a frozen TorchScript module has none
+    buffers = [_Buffer(part, name, tensor) for name, tensor in part._buffers.items()]
     if training is not None:
-        part.training = training
-    with torch.no_grad():
-        for buffer in buffers:
-            buffer.restore()
+        mark_eval(part)
+
+    def restore() -> None:
+        if training is not None:
+            part.training = training
+        with torch.no_grad():
+            written = [buffer.restore() for buffer in buffers]
+        if any(written):
+            _WRITERS.add(part)
+
+    return restore
+
+
+def _freeze(parameter: nn.Parameter) -> Callable[[], object]:
+    required = parameter.requires_grad
+    parameter.requires_grad_(False)
+    return lambda: parameter.requires_grad_(required)
 
 
 @contextmanager
 def attributes_as_found(module: nn.Module) -> Iterator[None]:
-    """For libraries that hang things on a network: all of it is taken off after, also on an error.
+    """For libraries that attach things to a network: all of it is removed after, also on an error.
 
-    Kept for every submodule: its attributes, hooks among them, and the tensor behind each
-    parameter. Values that are written into a parameter in place are not.
+    Restored for every submodule: its attributes, hooks among them, and the tensor behind each
+    parameter. Values that are written into a parameter in place are not. No other thread asks the
+    network meanwhile.
     """
-    parts = [_Attributes(part) for part in module.modules()]
-    data = [(parameter, parameter.data) for parameter in module.parameters()]
-    try:
-        yield
-    finally:
-        for part in parts:
-            part.restore()
-        for parameter, values in data:
-            parameter.data = values
+    with as_found(module, alone=True):
+        parts = [_Attributes(part) for part in module.modules()]
+        data = [(parameter, parameter.data) for parameter in module.parameters()]
+        try:
+            yield
+        finally:
+            for part in parts:
+                part.restore()
+            for parameter, values in data:
+                parameter.data = values
 
 
 class _Attributes:
@@ -193,18 +188,20 @@ def mark_eval(part: nn.Module) -> None:
 class _Buffer:
     """A buffer as it was: the tensor that held the place, and its values."""
 
-    def __init__(self, owner: nn.Module, name: str) -> None:
-        self.owner, self.name = owner, name
-        self.tensor = owner._buffers[name]
-        self.values = None if self.tensor is None else self.tensor.detach().clone()
-        self.version = None if self.tensor is None else self.tensor._version
+    def __init__(self, owner: nn.Module, name: str, tensor: Tensor | None) -> None:
+        self.owner, self.name, self.tensor = owner, name, tensor
+        self.values = None if tensor is None else tensor.detach().clone()
+        self.version = None if tensor is None else tensor._version
 
-    def restore(self) -> None:
-        """Put the tensor back in its place, with its values where they were written to."""
-        self.owner._buffers[self.name] = self.tensor
+    def restore(self) -> bool:
+        """Put the tensor back in its place, with its values; whether anything had changed."""
+        replaced = self.owner._buffers[self.name] is not self.tensor
+        if replaced:
+            self.owner._buffers[self.name] = self.tensor
         if self.tensor is None or self.values is None or self.tensor._version == self.version:
-            return
+            return replaced
         self.tensor.copy_(self.values)
+        return True
 
 
 @contextmanager
@@ -214,8 +211,8 @@ def gradients_on() -> Iterator[None]:
         yield
 
 
-def refuse_inference_tensors(module: nn.Module) -> None:
-    """Raise `ModelError` naming the first parameter or buffer that autograd cannot use."""
+def check_tensors(module: nn.Module) -> None:
+    """Raise `ModelError` naming the first parameter or buffer that no gradient can pass."""
     named: list[tuple[str, Tensor]] = [*module.named_parameters(), *module.named_buffers()]
     for name, tensor in named:
         if tensor.is_inference():
@@ -223,17 +220,40 @@ def refuse_inference_tensors(module: nn.Module) -> None:
                 f"the module's {name} was created inside torch.inference_mode(), where autograd "
                 "cannot follow: create or load the module outside of it"
             )
+        if tensor.is_meta:
+            raise ModelError(
+                f"the module's {name} is on the meta device, which holds no values: build the "
+                "module on a real device, or load its weights with load_state_dict(assign=True)"
+            )
+        if tensor.is_mkldnn:
+            raise ModelError(
+                f"the module's {name} is in MKL-DNN layout, where autograd cannot follow: give the "
+                "module as it was before to_mkldnn"
+            )
 
 
-def _random_state(device: str) -> Callable[[], object]:
-    """What puts back the random state: "cpu" with Python's and NumPy's, or a CUDA device's."""
-    if device != "cpu":
-        return partial(torch.cuda.set_rng_state, torch.cuda.get_rng_state(device), device)
-    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
+def _random_states(module: nn.Module) -> dict[Hashable, Change]:
+    devices = {p.device for p in module.parameters() if p.device.type == "cuda"}
+    return {
+        "random state of Python": _python_state,
+        "random state of torch": _cpu_state,
+        **{f"random state of {device}": partial(_cuda_state, device) for device in devices},
+    }
+
+
+def _python_state() -> Callable[[], object]:
+    python, numpy = random.getstate(), np.random.get_state()
 
     def restore() -> None:
         random.setstate(python)
         np.random.set_state(numpy)
-        torch.set_rng_state(cpu)
 
     return restore
+
+
+def _cpu_state() -> Callable[[], object]:
+    return partial(torch.set_rng_state, torch.get_rng_state())
+
+
+def _cuda_state(device: torch.device) -> Callable[[], object]:
+    return partial(torch.cuda.set_rng_state, torch.cuda.get_rng_state(device), device)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules import module as modules
 
-from chiaroscuro.guard import alone_if_free
+from chiaroscuro.guard import as_found
 
 _ACTIVATIONS = (
     nn.CELU, nn.ELU, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.LeakyReLU, nn.Mish, nn.ReLU,
@@ -30,9 +30,9 @@ def cheaper_activations(module: nn.Module) -> Iterator[None]:
 
     Both only where that is safe; after it everything is as before. For use without gradients.
     Safe is a network of PyTorch's own layers in `Sequential`s, which runs no code of anybody else,
-    where no hook looks on and no other thread is inside; activations overwrite the output of a
-    layer that makes a new one. Every other network stays as it is, since it may keep what an
-    activation is given. It saves passes over memory that is not in the cache. Numbers are the same
+    where no hook looks on; activations overwrite the output of a layer that makes a new one. Other
+    threads wait outside. Every other network stays as it is, since it may keep what an activation
+    is given. It saves passes over memory that is not in the cache. Numbers are the same
     to rounding: single pixels that keep another layout may meet another kernel in the next layer.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 3, 3), nn.ReLU(), nn.MaxPool2d(2))
@@ -47,32 +47,21 @@ def cheaper_activations(module: nn.Module) -> Iterator[None]:
     if watched or not all(map(_is_plain, parts)):
         yield
         return
-    with alone_if_free(module) as alone:
-        if alone:
-            with _changed(parts):
-                yield
-        else:
+    with as_found(module, alone=True):  # another thread's backward pass needs what is overwritten
+        orders = [(part, part._modules, _pooled_first(part._modules)) for part in parts]
+        overwriting: list[Any] = []
+        try:
+            for part, _, other in orders:
+                part._modules = other
+            overwriting = _overwriting(parts)
+            for activation in overwriting:
+                activation.inplace = True
             yield
-
-
-@contextmanager
-def _changed(parts: list[nn.Module]) -> Iterator[None]:
-    """Inside, the chains have other orders and activations overwrite what they are given."""
-    orders = [(part, part._modules, _pooled_first(part._modules)) for part in parts]
-    orders = [(part, order, other) for part, order, other in orders if list(other) != list(order)]
-    overwriting: list[Any] = []
-    try:
-        for part, _, other in orders:
-            part._modules = other
-        overwriting = _overwriting(parts)
-        for activation in overwriting:
-            activation.inplace = True
-        yield
-    finally:
-        for activation in overwriting:
-            activation.inplace = False
-        for part, order, _ in orders:
-            part._modules = order
+        finally:
+            for activation in overwriting:
+                activation.inplace = False
+            for part, order, _ in orders:
+                part._modules = order
 
 
 def _pooled_first(layers: Mapping[str, Any]) -> dict[str, Any]:
