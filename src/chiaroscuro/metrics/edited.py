@@ -52,12 +52,10 @@ def predict_edits(
     keys = torch.cat([untouched, *(key for key, _ in keyed)], dim=1)
     distinct = _Distinct.of(keys, edits)
     edited = _EditedImages(pixels, filled, edits)
-    module = classifier.module
+    module, chunks = classifier.module, distinct.chunks(pixels)
     with torch.no_grad(), as_found(module), shortcuts(module):
-        rows = (edited.rows(*chunk) for chunk in distinct.chunks(pixels))
-        parts = [classifier.logits(images, spare=True) for images in rows]
-    logits = torch.cat(parts)
-    logits = logits[distinct.row.to(logits.device)]
+        parts = [classifier.logits(edited.rows(*chunk), spare=True) for chunk in chunks]
+    logits = torch.cat(parts)[distinct.row.to(pixels.device)]
     by_edit = torch.split(logits[:, 1:], [edit.counts.shape[1] for edit in edits], dim=1)
     changed = [count for _, count in keyed]
     return logits[:, 0], list(map(EditedLogits, by_edit, changed))
@@ -100,8 +98,8 @@ class _EditedImages:
             for values in (pixels, filled.to(pixels.dtype))
         )
         self.differing = self.pixels ^ fill
-        ranks = torch.cat([pixel_rank(edit.order) for edit in edits])
-        self.ranks = ranks.to(torch.int32).repeat_interleave(channels, dim=1)
+        ranks = torch.cat([pixel_rank(edit.order).to(torch.int32) for edit in edits])
+        self.ranks = ranks.repeat_interleave(channels, dim=1)
 
     def rows(self, image: Tensor, edit: Tensor, count: Tensor) -> Tensor:
         """The images (D, C, H, W), each with the first `count` pixels of its edit filled."""
