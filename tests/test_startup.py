@@ -5,24 +5,35 @@ import subprocess
 import sys
 
 HEAVY = {"torch", "torchvision", "timm", "matplotlib", "PIL", "numpy", "jinja2", "safetensors"}
-HELP = """
+COMMANDS = """
 import contextlib, io, json, sys
 from chiaroscuro.cli.app import main
-said = io.StringIO()
+out, err = io.StringIO(), io.StringIO()
 codes = []
-for words in (
-    ["--help"], ["explain", "--help"], ["what-if", "--help"], ["train", "--help"],
-    ["models", "--help"], ["--version"],
-    ["check", "--help"], ["compare", "--help"], ["localize", "--help"],
-):
+for words in json.loads(sys.argv[1]):
     sys.argv = ["chiaroscuro", *words]
-    with contextlib.redirect_stdout(said):
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             main()
         except SystemExit as left:
             codes.append(left.code)
-print(json.dumps({"codes": codes, "said": said.getvalue(), "loaded": sorted(sys.modules)}))
+said = out.getvalue(), err.getvalue()
+print(json.dumps({"codes": codes, "said": said, "loaded": sorted(sys.modules)}))
 """
+HELP = [
+    ["--help"], ["models"], ["--version"], ["explain", "-h"], ["what-if", "-h"], ["train", "-h"],
+    ["check", "-h"], ["compare", "-h"], ["localize", "-h"], ["evaluate", "-h"], ["reproduce", "-h"],
+]  # fmt: skip
+WRONG = [
+    ["explain", "nowhere.jpg"], ["explain", "--model", "resnet"], ["explain", "--map", "activ"],
+    ["explain", "--rivals", "top:0", "--fit", "zoom"], ["explain", "--model", "gone.py:make"],
+    ["what-if", "nowhere.jpg"], ["compare", "nowhere.jpg", "--model", "cifar10-cnn"],
+    ["compare", "nowhere.jpg", "--model", "cifar10-cnn", "--model", "cifar10-cnn"],
+    ["evaluate", "nowhere"], ["evaluate", "cifar10", "--confidence", "7"],
+    ["check", "nowhere"], ["localize", "nowhere", "--regions", "x.csv"],
+    ["train", "nowhere", "--out", "x"], ["train", "cifar10", "--out", "x", "--precision", "8"],
+]  # fmt: skip
+"""Commands that can be seen to be wrong before torch is loaded."""
 IMPORT = """
 import json, sys
 import chiaroscuro
@@ -33,21 +44,31 @@ print(json.dumps({"names": names, "loaded": sorted(sys.modules)}))
 """
 
 
-def ask(code):
+def ask(code, *words):
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code, *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
 def test_help_loads_nothing_heavy():
-    found = ask(HELP)
-    assert found["codes"] == [0] * 9
-    assert "explain" in found["said"]
-    assert "--rivals" in found["said"]
-    assert "torch" not in found["loaded"]
+    found = ask(COMMANDS, json.dumps(HELP))
+    assert found["codes"] == [0] * len(HELP)
+    assert "explain" in found["said"][0] and "--rivals" in found["said"][0]
     assert not HEAVY & set(found["loaded"])
+
+
+def test_what_is_wrong_is_said_before_torch_is_loaded():
+    found = ask(COMMANDS, json.dumps(WRONG))
+    out, err = found["said"]
+    assert (found["codes"], out) == ([1] * len(WRONG), "")
+    assert [line.split(": ")[0] for line in err.splitlines()] == ["chiaroscuro"] * len(WRONG)
+    assert "torch" not in found["loaded"]
 
 
 def test_import_and_dir_load_nothing_heavy():

@@ -66,7 +66,7 @@ def localize(
 
     Raises `ChoiceError`, `InputError`, `ModelError`, or `ResultError` when `out` may not be used.
     """
-    images = load_images(settings.data, settings.split, settings.limit, settings.seed, data_root)
+    images = load_images(**settings.source, root=data_root)
     classes = _label_classes(classifier, settings, images)
     regions = load_regions(settings.regions, images.split)
     with staged_folder(out, MARKER, overwrite=overwrite) as stage:

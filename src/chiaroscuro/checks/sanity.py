@@ -56,7 +56,7 @@ def check(
     randomization); CASE, 2025 (overlap of the two best classes).
     """
     _check_rivals(classifier, settings.rivals)
-    images = load_images(settings.data, settings.split, settings.limit, settings.seed, data_root)
+    images = load_images(**settings.source, root=data_root)
     with staged_folder(out, MARKER, overwrite=overwrite) as stage:
         store = RunStore(stage)
         config = _describe(classifier, settings, images)

@@ -131,6 +131,14 @@ class ImageSetSettings(Seeded):
     )
     limit: int | None = option("So many images, drawn with the seed.", None, within=COUNT)
     rgb_only: bool = option("Leave files out that are not RGB.", False)
+    image_column: str | None = option("The column of a table that holds images.", None)
+    label_column: str | None = option("The column of a table that holds classes.", None)
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """The keyword arguments of `load_images`."""
+        names = ("split", "limit", "seed", "image_column", "label_column")
+        return {"source": self.data, **{name: getattr(self, name) for name in names}}
 
 
 @dataclass(frozen=True, kw_only=True)

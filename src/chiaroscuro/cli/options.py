@@ -62,12 +62,9 @@ class Command:
                 wrong.append(str(error))
         raise_together(wrong)
         module, _, function = self.runner.partition(":")
-        watch = Stopwatch()
         try:
-            with watch.stage("import"):
-                runner = getattr(import_module(f"chiaroscuro.cli.{module}"), function)
-            with watch.running():
-                runner(*made)
+            with Stopwatch().running():
+                getattr(import_module(f"chiaroscuro.cli.{module}"), function)(*made)
         except KeyboardInterrupt:
             say(f"interrupted: {self.kept}", err=True)
             raise typer.Exit(INTERRUPTED) from None

@@ -2,15 +2,13 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
-from chiaroscuro.changes import what_if as change_photo
-from chiaroscuro.changes.storage import describe as describe_what_if
 from chiaroscuro.choices import (
     MAPS,
     WHAT_IF_FILE,
@@ -20,21 +18,15 @@ from chiaroscuro.choices import (
     WhatIfSettings,
 )
 from chiaroscuro.choices.settings import PhotoSettings
-from chiaroscuro.cli.preparation import load, prepare, settled
 from chiaroscuro.cli.terminal import print_page, print_result, progress_bars, say
-from chiaroscuro.comparisons import beside_change
-from chiaroscuro.comparisons import compare as compare_photo
-from chiaroscuro.comparisons.storage import MARKER
-from chiaroscuro.comparisons.storage import describe as describe_comparison
-from chiaroscuro.explanations import Outcome, explain_again, explain_files
-from chiaroscuro.explanations.explanation import Explanation
-from chiaroscuro.images import find_photos, packaged_photo
-from chiaroscuro.report.what_if import sentences
+from chiaroscuro.errors import ImageError
+from chiaroscuro.images import find_photos, open_photo, packaged_photo
 from chiaroscuro.staging import check_free
 from chiaroscuro.stopwatch import Stopwatch, running, timed
 
 if TYPE_CHECKING:
     from chiaroscuro.cli.commands import CompareOptions, ExplainOptions, WhatIfOptions
+    from chiaroscuro.explanations import Outcome
 
 _DEMO_RIVALS = {"cat": "all", "coffee": "top:10"}
 
@@ -56,7 +48,9 @@ def explain(settings: ExplainSettings, run: "ExplainOptions") -> None:
         return
     options = {**_question(settings), "maps": settings.maps, "score": settings.score}
     if run.images:
-        jobs = [(path, options) for path in find_photos(run.images)]
+        paths = find_photos(run.images)
+        _check_photos(paths)
+        jobs = [(path, options) for path in paths]
     else:
         demo = settings.rivals == "all"
         rivals = ", cat.png against all classes, coffee.png against its top 10" if demo else ""
@@ -66,6 +60,9 @@ def explain(settings: ExplainSettings, run: "ExplainOptions") -> None:
             (packaged_photo(name), {**options, "rivals": word} if demo else options)
             for name, word in _DEMO_RIVALS.items()
         ]
+    with timed("import"):
+        from chiaroscuro.cli.preparation import load, prepare, settled
+        from chiaroscuro.explanations import explain_files
     prepare(run.threads, quiet=run.quiet)
     watch = running() if run.profile else None
     if watch is not None:
@@ -95,7 +92,19 @@ def explain(settings: ExplainSettings, run: "ExplainOptions") -> None:
         raise typer.Exit(1)
 
 
-def _report(outcome: Outcome, run: "ExplainOptions") -> None:
+def _check_photos(paths: Sequence[Path]) -> None:
+    """Say what is wrong and leave where there is no file to explain at all, before torch loads."""
+    if any(path.is_file() for path in paths):
+        return
+    for path in paths:
+        try:
+            open_photo(path)
+        except ImageError as error:
+            say(f"chiaroscuro: {error}", err=True)
+    raise typer.Exit(1)
+
+
+def _report(outcome: "Outcome", run: "ExplainOptions") -> None:
     if run.as_json:
         failure = {"source": str(outcome.source), "error": str(outcome.error)}
         found = {**outcome.about, "folder": str(outcome.folder)}
@@ -106,7 +115,7 @@ def _report(outcome: Outcome, run: "ExplainOptions") -> None:
         say(_line(outcome))
 
 
-def _line(outcome: Outcome) -> str:
+def _line(outcome: "Outcome") -> str:
     target = outcome.about["target"]
     support = ", ".join(
         f"{name} {100 * facts['support_pixels']:.1f} %"
@@ -131,6 +140,10 @@ def _print_times(watch: Stopwatch) -> None:
 
 def _replay(folder: Path, run: "ExplainOptions") -> None:
     """Repeat a saved explanation and print how it differs; exit status 1 when it does."""
+    from chiaroscuro.cli.preparation import load, prepare
+    from chiaroscuro.explanations import explain_again
+    from chiaroscuro.explanations.explanation import Explanation
+
     prepare(run.threads, quiet=run.quiet)
     with progress_bars(quiet=run.quiet) as bars:
         name = Explanation.load(folder).model["name"]
@@ -161,9 +174,14 @@ def _gap(size: float | None) -> str:
 
 def what_if(settings: WhatIfSettings, run: "WhatIfOptions") -> None:
     """Change the photo, save what it did, and print it in a few lines."""
-    prepare(run.threads, quiet=run.quiet)
     folder = run.out / what_if_name(settings, run.image, run.model)
     check_free(folder, WHAT_IF_FILE, overwrite=run.force)
+    _check_photos([run.image])
+    from chiaroscuro.changes import what_if as change_photo
+    from chiaroscuro.changes.storage import describe
+    from chiaroscuro.cli.preparation import load, prepare
+
+    prepare(run.threads, quiet=run.quiet)
     with progress_bars(quiet=run.quiet) as bars:
         found = change_photo(
             load(run.model, run.device),
@@ -177,7 +195,7 @@ def what_if(settings: WhatIfSettings, run: "WhatIfOptions") -> None:
             progress=lambda at, total: bars.show("class gradients", at, total),
         )
         found.save(folder, overwrite=run.force)
-    about = describe_what_if(found)
+    about = describe(found)
     print_result(
         {**about, "folder": str(folder)},
         _what_if_lines(run.image, about),
@@ -199,6 +217,8 @@ def what_if_name(settings: WhatIfSettings, image: Path, model: str) -> str:
 
 
 def _what_if_lines(path: Path, about: Mapping[str, Any]) -> Iterator[str]:
+    from chiaroscuro.report.what_if import sentences
+
     pixels = about["pixels"]
     yield f"{path.name}: {pixels['changed']:,} of {pixels['all']:,} pixels changed"
     yield from sentences(about)
@@ -209,8 +229,14 @@ def _what_if_lines(path: Path, about: Mapping[str, Any]) -> Iterator[str]:
 
 def compare(settings: CompareSettings, run: "CompareOptions") -> None:
     """Compare, show progress, print what each model says, and the page's path."""
-    prepare(run.threads, quiet=run.quiet)
+    _check_photos([run.image])
+    from chiaroscuro.cli.preparation import load, prepare
+    from chiaroscuro.comparisons import beside_change
+    from chiaroscuro.comparisons import compare as compare_photo
+    from chiaroscuro.comparisons.storage import MARKER, describe
+
     check_free(run.out, MARKER, overwrite=run.force)
+    prepare(run.threads, quiet=run.quiet)
     change = None
     if settings.fill is not None:
         change = beside_change(
@@ -227,7 +253,7 @@ def compare(settings: CompareSettings, run: "CompareOptions") -> None:
             progress=lambda place, *counts: bars.show(f"classes of model {place + 1}", *counts),
         )
         found.save(run.out, overwrite=run.force)
-    about = describe_comparison(found)
+    about = describe(found)
     print_result(about, _comparison_lines(about), run.out, as_json=run.as_json, quiet=run.quiet)
 
 

@@ -1,6 +1,7 @@
 """What the commands over an image set compute and print."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,8 @@ from chiaroscuro.choices import (
     LocalizationSettings,
     TrainingSettings,
 )
-from chiaroscuro.cli.preparation import load, prepare, usable_device
 from chiaroscuro.cli.terminal import Bars, print_page, print_result, progress_bars, say
+from chiaroscuro.data import locate
 
 if TYPE_CHECKING:
     from chiaroscuro.cli.commands import (
@@ -37,6 +38,8 @@ def _run_set(
     **options: Any,
 ) -> None:
     """Measure a set of images into a folder, show progress, print the summary."""
+    from chiaroscuro.cli.preparation import load, prepare
+
     prepare(settings.threads, quiet=run.quiet)
     with progress_bars(quiet=run.quiet) as bars:
         summary = measure(
@@ -53,6 +56,7 @@ def _run_set(
 
 def evaluate(settings: EvaluationSettings, run: "EvaluateOptions") -> None:
     """Evaluate, show progress, print the areas and the page's path."""
+    locate(settings.data, run.data_root)
     from chiaroscuro.runs import evaluate as measure
 
     _run_set(measure, settings, run, _evaluation_lines, resume=run.resume, check=run.check)
@@ -84,6 +88,7 @@ def _evaluation_lines(summary: Summary) -> Iterator[str]:
 
 def check(settings: CheckSettings, run: "CheckOptions") -> None:
     """Check, show progress, print the verdicts and the page's path."""
+    locate(settings.data, run.data_root)
     from chiaroscuro.checks import check as measure
 
     _run_set(measure, settings, run, _check_lines)
@@ -104,6 +109,7 @@ def _check_lines(summary: Summary) -> Iterator[str]:
 
 def localize(settings: LocalizationSettings, run: "LocalizeOptions") -> None:
     """Localize, show progress, print the figures and the page's path."""
+    locate(settings.data, run.data_root)
     from chiaroscuro.checks import localize as measure
 
     _run_set(measure, settings, run, _localization_lines)
@@ -132,8 +138,8 @@ def _localization_lines(summary: Summary) -> Iterator[str]:
 
 def train(settings: TrainingSettings, run: "TrainOptions") -> None:
     """Train, show progress, print the last epoch's figures and the folder."""
-    from dataclasses import asdict
-
+    locate(settings.data, run.data_root)
+    from chiaroscuro.cli.preparation import prepare, usable_device
     from chiaroscuro.training import train as train_network
     from chiaroscuro.training.log import LOG, read_log
 
@@ -183,6 +189,7 @@ def epoch_line(row: "EpochRow") -> str:
 
 def reproduce(run: "ReproduceOptions") -> None:
     """Reproduce, show progress, print the page's path; exit status 1 if a cell could not be run."""
+    from chiaroscuro.cli.preparation import prepare
     from chiaroscuro.paper import Cell, PaperSettings
     from chiaroscuro.paper import reproduce as recompute
     from chiaroscuro.paper.reproduction import PaperWatcher

@@ -69,8 +69,10 @@ def _status(run: Callable[[], object]) -> int:
     except ChiaroscuroError as error:
         _complain(f"chiaroscuro: {error}")
         return 1
+    except BrokenPipeError:
+        return PIPE_CLOSED
     except OSError as error:
-        _complain(f"chiaroscuro: {error.strerror or error}")
+        _complain(f"chiaroscuro: {error}")
         return 1
     return 0
 

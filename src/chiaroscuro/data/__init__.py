@@ -2,7 +2,7 @@
 
 from chiaroscuro.data.batches import Batch, read_batch, read_batches, read_row
 from chiaroscuro.data.images import ImageRow, ImageSet
-from chiaroscuro.data.loading import load_images
+from chiaroscuro.data.loading import load_images, locate
 from chiaroscuro.data.named import DATASETS, DatasetChoice
 from chiaroscuro.results import LeftOut
 
@@ -14,6 +14,7 @@ __all__ = [
     "ImageSet",
     "LeftOut",
     "load_images",
+    "locate",
     "read_batch",
     "read_batches",
     "read_row",

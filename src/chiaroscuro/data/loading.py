@@ -10,7 +10,7 @@ from chiaroscuro.choices import as_int
 from chiaroscuro.data.columns import ChosenColumns
 from chiaroscuro.data.folders import open_folder, pick_split
 from chiaroscuro.data.images import ImageSet
-from chiaroscuro.data.named import open_name
+from chiaroscuro.data.named import DATASETS, open_name
 from chiaroscuro.data.parquet import open_parquet, parquet_splits
 from chiaroscuro.errors import (
     ChiaroscuroError,
@@ -51,16 +51,35 @@ def load_images(
     """
     if limit is not None and (limit := as_int("limit", limit)) < 1:
         raise ChoiceError(f"limit is {limit}: expected a number of images above 0")
-    place = str(source) if root is None else str(Path(root) / source)
-    if root is not None and not Path(place).exists():
-        raise MissingFileError(f"{place}: no such folder or file (data root {root})")
-    images = replace(_open(place, split, (image_column, label_column)), source=str(source))
+    images = replace(
+        _open(locate(source, root), split, (image_column, label_column)), source=str(source)
+    )
     if limit is None:
         return images
     if seed is None:
         count = None if images.count is None else min(limit, images.count)
         return replace(images, count=count, limit=limit)
     return _draw(images, limit, np.random.default_rng(seed))
+
+
+def locate(source: str | Path, root: str | Path | None = None) -> str:
+    """Where `load_images` finds a source; nothing of it is read.
+
+    Raises `MissingFileError` for a folder, file or name that does not exist.
+    """
+    place = str(source) if root is None else str(Path(root) / source)
+    if Path(place).exists():
+        return place
+    if root is not None:
+        raise MissingFileError(f"{place}: no such folder or file (data root {root})")
+    if Path(place).suffix == ".parquet":
+        raise MissingFileError(f"{place}: no such file")
+    if place not in DATASETS and ("/" not in place or place.startswith((".", "/"))):
+        raise MissingFileError(
+            f"data {place!r}: no such folder or file; known names are {', '.join(DATASETS)}, "
+            "or OWNER/NAME of the Hugging Face hub"
+        )
+    return place
 
 
 def _open(source: str, split: str | None, columns: ChosenColumns) -> ImageSet:

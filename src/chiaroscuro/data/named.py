@@ -7,7 +7,7 @@ from typing import Any
 from chiaroscuro.data.columns import ChosenColumns, Column, Columns, choose_columns
 from chiaroscuro.data.folders import pick_split
 from chiaroscuro.data.images import ImageRow, ImageSet
-from chiaroscuro.errors import InputError, MissingFileError, first_line
+from chiaroscuro.errors import InputError, first_line
 from chiaroscuro.hub import hub_if_reachable
 
 
@@ -53,11 +53,6 @@ def open_name(source: str, split: str | None, chosen: ChosenColumns) -> ImageSet
         options = {name: value for name, value in where.items() if value}
         stream = _ask(choice.hub, "load_dataset", split=split, streaming=True, **options)
         return _open_stream(stream, split, choice.rows[split], source, chosen, choice.labels)
-    if "/" not in source or source.startswith((".", "/")):
-        raise MissingFileError(
-            f"data {source!r}: no such folder or file; known names are {', '.join(DATASETS)}, "
-            "or OWNER/NAME of the Hugging Face hub"
-        )
     split = pick_split(split, _ask(source, "get_dataset_split_names"), source)
     stream = _ask(source, "load_dataset", split=split, streaming=True)
     about = (stream.info.splits or {}).get(split)

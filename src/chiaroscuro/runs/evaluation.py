@@ -74,7 +74,7 @@ def evaluate(
     """
     rival_rule(classifier, settings.rivals)
     sanity = None if check is None else read_check(Path(check), Path(out))
-    images = load_images(settings.data, settings.split, settings.limit, settings.seed, data_root)
+    images = load_images(**settings.source, root=data_root)
     config = describe_run(settings, classifier, images)
     store = RunStore(Path(out), what_if=settings.what_if is not None)
     config = _open(store, config, settings, resume=resume, overwrite=overwrite)

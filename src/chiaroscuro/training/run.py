@@ -168,7 +168,7 @@ def _learner(
 
 def _training_images(settings: TrainingSettings, root: str | Path | None) -> ImageSet:
     split = settings.split or _training_split(settings, root)
-    images = load_images(settings.data, split, settings.limit, settings.seed, root)
+    images = load_images(**{**settings.source, "split": split}, root=root)
     if images.labels is None:
         raise InputError(f"{settings.data}: its images have no classes to learn")
     return images
@@ -177,7 +177,7 @@ def _training_images(settings: TrainingSettings, root: str | Path | None) -> Ima
 def _training_split(settings: TrainingSettings, root: str | Path | None) -> str | None:
     """The training split where there is one; a source of one split is taken as it is."""
     try:
-        return load_images(settings.data, "train", root=root).split
+        return load_images(**{**settings.source, "split": "train", "limit": None}, root=root).split
     except ChoiceError:
         return None
 
@@ -186,7 +186,8 @@ def _test_images(
     settings: TrainingSettings, images: ImageSet, root: str | Path | None
 ) -> ImageSet | None:
     """The test images: the split named, else the data set's own where it has one."""
-    found = load_images(settings.data, settings.test_split, root=root)
+    chosen = {**settings.source, "split": settings.test_split, "limit": None}
+    found = load_images(**chosen, root=root)
     if settings.test_split is None and found.split == images.split:
         return None
     if found.labels != images.labels:

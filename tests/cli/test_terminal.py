@@ -1,0 +1,87 @@
+"""How commands end when standard output cannot be written, on Ctrl+C, and on poor terminals."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from chiaroscuro.cli.terminal import Bars
+
+SAY = "from chiaroscuro.cli.terminal import guarded, say\n"
+INTERRUPT = "import os, signal; interrupt = lambda: os.kill(os.getpid(), signal.SIGINT)\n"
+
+
+def python(code, **options):
+    """A fresh process: (exit status, standard output, standard error)."""
+    options = {"stdout": subprocess.PIPE, "encoding": "utf-8", **options}
+    done = subprocess.run(
+        [sys.executable, "-c", code], stderr=subprocess.PIPE, timeout=60, check=False, **options
+    )
+    return done.returncode, done.stdout or "", done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a file that is always full")
+def test_a_full_disk_behind_standard_output_is_one_line():
+    models = "import sys; sys.argv = ['x', 'models']; from chiaroscuro.cli import main; main()"
+    with Path("/dev/full").open("wb") as full:
+        code, _, err = python(models, stdout=full)
+    assert (code, err) == (1, "chiaroscuro: [Errno 28] No space left on device\n")
+
+
+def test_a_closed_pipe_ends_quietly():
+    reading, writing = os.pipe()
+    os.close(reading)
+    code, _, err = python(
+        SAY + "guarded(lambda: [say('x' * 999) for _ in range(9)])", stdout=writing
+    )
+    os.close(writing)
+    assert (code, err) == (141, "")
+
+
+def test_names_that_a_terminal_cannot_show_or_must_not_obey_are_escaped():
+    code = SAY + "guarded(lambda: say('\\u732b caf\\u00e9 \\x1b[2J'))"
+    for encoding, cat in (("cp1252", "\\u732b"), ("ascii", "\u732b")):  # ASCII is taken for UTF-8
+        poor = {**os.environ, "PYTHONIOENCODING": encoding}
+        read = "utf-8" if encoding == "ascii" else encoding
+        assert python(code, env=poor, encoding=read) == (0, f"{cat} caf\xe9 \\x1b[2J\n", "")
+
+
+def test_one_interruption_is_a_line_and_a_second_one_ends_at_once():
+    one = SAY + INTERRUPT + "guarded(interrupt)"
+    assert python(one) == (130, "", "interrupted\n")
+    two = "def run():\n  try: interrupt()\n  finally: interrupt(); say('cleaned up')\n"
+    assert python(SAY + INTERRUPT + two + "guarded(run)") == (130, "", "interrupted\n")
+
+
+def test_other_system_errors_and_statuses_are_kept():
+    assert python(SAY + "guarded(lambda: open('nowhere.txt'))")[::2] == (
+        1, "chiaroscuro: [Errno 2] No such file or directory: 'nowhere.txt'\n",
+    )  # fmt: skip
+
+
+class Recorder:
+    """A stand-in for rich's progress."""
+
+    def __init__(self):
+        self.shown = {}
+
+    def add_task(self, what, **_):
+        return what
+
+    def remove_task(self, what):
+        self.shown.pop(what, None)
+
+    def update(self, what, **values):
+        self.shown[what] = values
+
+
+def test_a_bar_shows_counts_and_the_rate_of_this_session():
+    progress = Recorder()
+    bars = Bars(progress)
+    bars.show("images", 10, 40, 10)
+    assert progress.shown == {"images": {"completed": 10, "total": 40, "rate": ""}}
+    bars.show("images", 20, 40, 10)
+    assert progress.shown["images"]["completed"] == 20
+    assert progress.shown["images"]["rate"].endswith("/s")
