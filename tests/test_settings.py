@@ -141,6 +141,11 @@ def test_methods_have_their_own_settings():
         assert made.method_options.name == name
 
 
+def test_a_map_that_is_added_at_run_time_is_known(monkeypatch):
+    monkeypatch.setitem(choices.MAPS, "mine", choices.MapChoice("mine", "what it says"))
+    assert ExplainSettings(maps="mine").maps == ("mine",)
+
+
 @takes(EvaluationSettings)
 def measure(classifier, data, *, settings=None, **options):
     """Measure."""

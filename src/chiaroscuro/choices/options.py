@@ -7,7 +7,7 @@ line and its reference are made from it.
 import inspect
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, ClassVar, TypeVar, get_args, get_type_hints
 
@@ -27,7 +27,7 @@ class Option:
 
     help: str
     panel: str = ""
-    names: tuple[str, ...] = ()
+    names: Collection[str] = ()
     within: str = ""
     read: Callable[[Any], Any] | None = None
     flag: str | None = None
@@ -36,7 +36,7 @@ class Option:
 def option(
     help: str,
     default: Any = MISSING,
-    names: Iterable[str] = (),
+    names: Collection[str] = (),
     *,
     panel: str = "",
     within: str = "",
@@ -47,9 +47,8 @@ def option(
 
     Help that ends in ":" goes on with the names.
     """
-    table = tuple(names)
-    words = f"{help} {', '.join(table)}." if help.endswith(":") else help
-    about = Option(words, panel, table, within, read, flag)
+    words = f"{help} {', '.join(names)}." if help.endswith(":") else help
+    about = Option(words, panel, names, within, read, flag)
     return field(default=default, metadata={"option": about})
 
 

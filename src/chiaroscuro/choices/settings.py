@@ -3,7 +3,7 @@
 The network and the device are no settings: they are read off the classifier.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,7 +104,7 @@ def _size(value: Any) -> tuple[int, int]:
     return height, width
 
 
-def _maps(help: str, default: tuple[str, ...], names: Iterable[str]) -> Any:
+def _maps(help: str, default: tuple[str, ...], names: Collection[str]) -> Any:
     return option(help, default, names, flag="map", panel=QUESTION)
 
 
