@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 import chiaroscuro
-from chiaroscuro import choices, maps
+from chiaroscuro import choices, edits, gradients, maps
 from chiaroscuro.cli.app import app
 from chiaroscuro.images import packaged_photo
 from tests.toys import all_class_gradients, random_pixels
@@ -137,6 +138,28 @@ def test_the_how_to_of_a_map_works(toy, monkeypatch):
         support = np.mean(np.greater(expected, 0))
         assert made.support["runner"].pixels.item() == pytest.approx(support, abs=1e-6)
     assert 0 < support < 1
+
+
+def test_the_how_to_of_a_method_works(toy, monkeypatch):
+    for table in (choices.METHODS, gradients.METHODS):
+        monkeypatch.setitem(table, "dimmed", None)
+    (snippet,) = snippets("docs/how-to/add-a-method.md", "python")
+    exec(snippet, {})
+    pixels = random_pixels(1, 3, 12, 12)
+    made = chiaroscuro.class_gradients(toy, pixels, 2, method=gradients.Method("dimmed", points=2))
+    expected = sum(all_class_gradients(toy, pixels * step)[0, 2] for step in (0.5, 1.0)) / 2
+    torch.testing.assert_close(made.target_gradient[0], expected)
+    assert choices.ExplainSettings(method="dimmed", points=3).method_options.points == 3
+
+
+def test_the_how_to_of_a_fill_works(monkeypatch):
+    for table in (choices.FILLS, edits.FILLS):
+        monkeypatch.setitem(table, "negative", None)
+    (snippet,) = snippets("docs/how-to/add-a-fill.md", "python")
+    exec(snippet, {})
+    pixels = random_pixels(1, 3, 4, 4)
+    torch.testing.assert_close(edits.filled(pixels, "negative"), 1 - pixels)
+    assert choices.EvaluationSettings(data="x", fills="negative:0.5").fills == ("negative:0.5",)
 
 
 def test_the_how_to_of_methods_runs(capsys):

@@ -1,7 +1,6 @@
 """Commands whose command-line options are the fields of settings."""
 
 import inspect
-from collections.abc import Iterator
 from dataclasses import MISSING, Field, dataclass, fields
 from importlib import import_module
 from pathlib import Path
@@ -38,14 +37,13 @@ class Command:
 
     def add_to(self, app: typer.Typer) -> None:
         """Let the application have it."""
-        found = [each for cls in self.groups for each in _parameters(cls)]
 
         def run(**typed: Any) -> None:
             self.run({name: value for name, value in typed.items() if value not in (None, [])})
 
         run.__annotations__ = {}
         run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [parameter for _, parameter in sorted(found, key=lambda pair: pair[0])]
+            [option.parameter for option in shell_options(self)]
         )
         lines = ["Examples:", *(f"  chiaroscuro {self.name} {words}" for words in self.examples)]
         app.command(self.name, help=self.help, epilog="\n\n".join(lines))(run)
@@ -72,33 +70,42 @@ class Command:
             raise typer.Exit(PIPE_CLOSED) from None
 
 
-def _parameters(cls: type[Settings]) -> Iterator[tuple[int, inspect.Parameter]]:
-    """A parameter for each field, with the place of its heading; positional ones come first."""
-    kinds = get_type_hints(cls)
-    for described in fields(cls):
-        about, panel = option_of(described), panel_of(cls, described.name)
-        kind = _shell_type(kinds[described.name])
-        required = described.default is MISSING
-        positional = about.flag == ""
-        info: Any
-        if positional:
-            info = typer.Argument(help=about.help, metavar=described.name.upper().rstrip("S"))
-        else:
-            info = typer.Option(
-                *_flags(described),
-                help=about.help
-                + (" Repeatable." if "list" in str(kind) else "")
-                + _default(described),
-                rich_help_panel=panel,
-                show_default=False,
-            )
-        parameter = inspect.Parameter(
-            described.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if required else None,
-            annotation=Annotated[kind if required else kind | None, info],
-        )
-        yield (-1 if positional else PANELS.index(panel)), parameter
+@dataclass(frozen=True)
+class ShellOption:
+    """A field as a shell has it: its names, words and heading ("" for a place on the line)."""
+
+    name: str
+    help: str
+    panel: str
+    is_required: bool
+    parameter: inspect.Parameter
+
+
+def shell_options(command: Command) -> list[ShellOption]:
+    """What a command takes, places first, then options by their headings."""
+    found = [_shell_option(cls, described) for cls in command.groups for described in fields(cls)]
+    return sorted(found, key=lambda option: ("", *PANELS).index(option.panel))
+
+
+def _shell_option(cls: type[Settings], described: "Field[Any]") -> ShellOption:
+    about, required = option_of(described), described.default is MISSING
+    kind = _shell_type(get_type_hints(cls)[described.name])
+    words = about.help + (" Repeatable." if "list" in str(kind) else "") + _default(described)
+    info: Any
+    if about.flag == "":
+        name, panel = described.name.upper().rstrip("S"), ""
+        info = typer.Argument(help=words, metavar=name)
+    else:
+        flags, panel = _flags(described), panel_of(cls, described.name)
+        name = ", ".join(flags)
+        info = typer.Option(*flags, help=words, rich_help_panel=panel, show_default=False)
+    parameter = inspect.Parameter(
+        described.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if required else None,
+        annotation=Annotated[kind if required else kind | None, info],
+    )
+    return ShellOption(name, words, panel, required, parameter)
 
 
 def _flags(described: "Field[Any]") -> list[str]:
