@@ -109,7 +109,9 @@ def test_two_splits_of_one_role_ask_for_a_choice(tmp_path):
 
 def test_folders_that_look_like_splits_but_are_none_are_an_error(tmp_path):
     spread(tmp_path, "first/cat/1.png", "first/dog/1.png", "second/cat/2.png")
-    with pytest.raises(InputError, match="class cat in first/cat and second/cat: name the folders"):
+    with pytest.raises(
+        InputError, match="class cat has two folders, first/cat and second/cat: name"
+    ):
         load_images(tmp_path)
 
 
@@ -152,7 +154,7 @@ def test_the_class_is_the_outermost_folder_with_photos(tmp_path):
         ("animals/cat/1.png", 0), ("animals/cat/more/2.png", 0), ("cars/van/3.png", 1),
         ("top.png", None),
     ]  # fmt: skip
-    assert found.notes == ("1 photos lie outside of the class folders: they have no class",)
+    assert found.notes == (f"photos directly in {tmp_path} have no class",)
 
 
 def test_what_is_listed_is_read_or_left_out_and_the_rest_is_counted(tmp_path, monkeypatch):
@@ -182,6 +184,25 @@ def test_what_is_listed_is_read_or_left_out_and_the_rest_is_counted(tmp_path, mo
     assert images.count == len(batch.ids) + len(batch.left_out)
     assert images.notes == ("3 files are no photos by suffix (.heic, .txt)",)
     assert images.fingerprint() is not None
+
+
+def test_an_unreadable_folder_is_no_class_and_makes_none(tmp_path, monkeypatch):
+    spread(tmp_path, "animals/cat/1.png", "animals/dog/2.png", "cars/van/3.png")
+    (tmp_path / "animals/locked").mkdir()
+    plain = os.scandir
+
+    def refuse(place):
+        if Path(place).name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return plain(place)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    images = load_images(tmp_path)
+    assert images.labels == ("cat", "dog", "van")
+    (batch,) = batches(images)
+    assert (batch.labels, len(batch.left_out)) == ((0, 1, 2), 1)
+    (batch,) = batches(load_images(tmp_path / "animals/locked"))
+    assert batch.left_out[0].reason == "cannot be read (Permission denied)"
 
 
 def test_names_that_are_no_utf8_have_ids_in_text(tmp_path):

@@ -265,11 +265,15 @@ def with_chunks(*chunks, exif=None):
     ],
     ids=["zTXt", "iTXt", "iCCP", "method", "pHYs", "tEXt"],
 )
-def test_metadata_does_not_decide_whether_a_png_is_read(extra):
+@pytest.mark.parametrize("last", [False, True])
+def test_metadata_does_not_decide_whether_a_png_is_read(extra, last):
     before = PngImagePlugin.MAX_TEXT_CHUNK, ImageFile.LOAD_TRUNCATED_IMAGES
     exif = Image.Exif()
     exif[0x0112] = 6
     data = with_chunks(extra, exif=exif)
+    if last:
+        data = encoded(noise(4, 6), "PNG", exif=exif)
+        data = data[:-12] + chunk(*extra) + data[-12:]
     photo = decode_photo(data, "x")
     assert np.array_equal(np.asarray(photo.image), np.rot90(np.asarray(noise(4, 6)), -1))
     assert photo.notes == ("turned upright by its EXIF mark",)

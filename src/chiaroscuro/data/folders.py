@@ -60,72 +60,67 @@ def open_folder(folder: Path, split: str | None) -> ImageSet:
     if search.skipped:
         kinds = ", ".join(printable(kind or "none") for kind in sorted(search.skipped)[:5])
         notes.append(f"{sum(search.skipped.values())} files are no photos by suffix ({kinds})")
-    base = _without_wrappers(folder, search.photos)
-    parts: dict[str, list[Path]] = {}
-    for file in search.photos:
-        inner = file.relative_to(base).parts
-        parts.setdefault(inner[0] if len(inner) > 1 else "", []).append(file)
-    outside = len(parts.pop("", ()))
-    if _are_splits(base, parts):
-        chosen = pick_split(split, parts, str(folder))
-        if outside:
-            notes.append(f"{outside} photos lie outside of the splits")
-        root = base / chosen
-        return _open_classes(root, [f for f in files if f.is_relative_to(root)], chosen, notes)
-    if split is not None:
+    holders = {file.parent for file in search.photos}
+    base = _without_wrappers(folder, holders)
+    inner = sorted({holder.relative_to(base).parts[0] for holder in holders - {base}})
+    root, name = folder, printable(folder.resolve().name)
+    if _are_splits(base, inner, holders):
+        name = pick_split(split, inner, str(folder))
+        root = base / name
+        holders = {holder for holder in holders if root in (holder, *holder.parents)}
+        files = [file for file in files if file.parent in holders or root in file.parents]
+    elif split is not None:
         raise ChoiceError(f"{folder} has no split {split!r}: it is one folder of images")
-    if parts and outside:
-        notes.append(f"{outside} photos lie outside of the class folders: they have no class")
-    return _open_classes(folder, files, printable(folder.resolve().name), notes)
+    if inner and base in holders:
+        notes.append(f"photos directly in {printable(base)} have no class")
+    classes = _class_folders(root, {holder for holder in holders if root in holder.parents})
+    labels = sorted(set(classes.values()))
+    numbers = {holder: labels.index(label) for holder, label in classes.items()}
+    rows = FolderRows(root, tuple(files), tuple(numbers.get(file.parent) for file in files))
+    known = tuple(labels) or None
+    return ImageSet(str(folder), name, known, len(files), rows, tuple(notes), rows.files, root)
 
 
-def _without_wrappers(folder: Path, photos: Sequence[Path]) -> Path:
+def _without_wrappers(folder: Path, holders: set[Path]) -> Path:
     """The folder below which paths fork: one that holds nothing but one other says nothing."""
-    while True:
-        inner = [file.relative_to(folder).parts for file in photos]
-        heads = {parts[0] for parts in inner}
-        if len(heads) != 1 or min(map(len, inner)) < 3 or split_role(head := heads.pop()):
-            return folder
-        folder /= head
+    while holders and folder not in holders:
+        heads = {holder.relative_to(folder).parts[0] for holder in holders}
+        head = folder / heads.pop()
+        if heads or head in holders or split_role(head.name):
+            break
+        folder = head
+    return folder
 
 
-def _are_splits(base: Path, parts: dict[str, list[Path]]) -> bool:
+def _are_splits(base: Path, names: Sequence[str], holders: set[Path]) -> bool:
     """Whether folders are splits: two roles, or one with folders of classes inside or alone.
 
     A folder "train" of photos next to others may be a class.
     """
-    roles = {name: role for name in parts if (role := split_role(name))}
-    deep = [all(file.parent != base / name for file in parts[name]) for name in roles]
-    return len(set(roles.values())) > 1 or any(deep) or bool(roles and len(parts) == 1)
+    roles = {name: role for name in names if (role := split_role(name))}
+    deep = any(base / name not in holders for name in roles)
+    return len(set(roles.values())) > 1 or deep or bool(roles and len(names) == 1)
 
 
-def _open_classes(root: Path, files: Sequence[Path], split: str, notes: Sequence[str]) -> ImageSet:
-    """Classes are the outermost folders with photos directly in them."""
-    holders = {file.parent for file in files} - {root}
+def _class_folders(root: Path, holders: set[Path]) -> dict[Path, str]:
+    """The class of each folder with photos: the outermost such folder around it.
+
+    Raises `InputError` where two classes have one name.
+    """
     outer = {
-        holder: next(p for p in (*reversed(holder.parents), holder) if p in holders)
+        holder: next(place for place in (*reversed(holder.parents), holder) if place in holders)
         for holder in holders
     }
     places: dict[str, Path] = {}
     for place in sorted(set(outer.values())):
-        name = printable(place.name)
-        if name in places:
-            first = places[name].relative_to(root), place.relative_to(root)
+        first = places.setdefault(printable(place.name), place)
+        if first != place:
+            found = [printable(one.relative_to(root)) for one in (first, place)]
             raise InputError(
-                f"{root}: folders of class {name} in {printable(first[0])} and "
-                f"{printable(first[1])}: name the folders of splits train, validation and test, "
-                "or give one of them as data"
+                f"{root}: class {printable(place.name)} has two folders, {' and '.join(found)}: "
+                "name the folders of splits train, validation and test, or give one as data"
             )
-        places[name] = place
-    names = sorted(places)
-    numbers = {places[name]: number for number, name in enumerate(names)}
-    labels = tuple(
-        None if file.parent == root or file.is_dir() else numbers[outer[file.parent]]
-        for file in files
-    )
-    rows = FolderRows(root, tuple(files), labels)
-    known = tuple(names) or None
-    return ImageSet(str(root), split, known, len(files), rows, tuple(notes), rows.files, root)
+    return {holder: printable(place.name) for holder, place in outer.items()}
 
 
 @dataclass(frozen=True)
