@@ -10,6 +10,7 @@ import torchvision
 from PIL import Image
 from torch import nn
 from torch.testing import assert_close
+from torch.utils.mkldnn import to_mkldnn
 
 from chiaroscuro import ChoiceError, Classifier, ImageError, ModelError, class_gradients
 from chiaroscuro.images import Framing, frame, open_photo
@@ -410,6 +411,7 @@ FEATURES = torch.rand(2, 8)
         ((FEATURES, SCORES), "abc"),
         ((torch.rand(2, 4, 5, 5), SCORES), None),
         ((torch.tensor(0.3), SCORES), None),
+        ((SCORES, SCORES + 1), "abc"),
         ({"scores": SCORES, "features": torch.rand(2, 4, 5)}, None),
     ],
     ids=[
@@ -419,6 +421,7 @@ FEATURES = torch.rand(2, 8)
         "features first",
         "a map first",
         "a loss first",
+        "an auxiliary head after",
         "one in dict",
     ],
 )
@@ -437,11 +440,14 @@ def test_several_tensors_that_could_be_logits_are_refused_with_their_shapes():
 
 def test_labels_may_be_names_by_index():
     assert Classifier(Fixed(SCORES), labels={1: "b", 0: "a", 2: "c"}).labels == ("a", "b", "c")
-    with pytest.raises(
-        ChoiceError, match=r"labels has keys \[0, 2\].*: expected every class index"
-    ):
+    with pytest.raises(ChoiceError, match=r"labels has keys \[0, 2\]: expected every class index"):
         Classifier(Fixed(SCORES), labels={0: "a", 2: "c"})
-    for wrong in ("abc", 3):
+    assert Classifier(Fixed(SCORES), labels={"1": "b", "0": "a"}).labels == ("a", "b")  # of JSON
+    with pytest.raises(ChoiceError, match=r"labels has keys \['a'\]: expected every class index"):
+        Classifier(Fixed(SCORES), labels={"a": 0})
+    with pytest.raises(ChoiceError, match="labels is empty"):
+        Classifier(Fixed(SCORES), labels=[])
+    for wrong in ("abc", 3, {"a", "b"}):
         with pytest.raises(ChoiceError, match="expected a list with a name for each class"):
             Classifier(Fixed(SCORES), labels=wrong)
 
@@ -497,7 +503,9 @@ def test_it_says_what_it_is_in_a_line():
 def test_a_module_without_values_is_refused():
     with torch.device("meta"):
         net = nn.Linear(3, 2)
-    with pytest.raises(ModelError, match="Linear has parameters on the meta device"):
+    with pytest.raises(
+        ModelError, match="the module's weight is on the meta device, which holds no v"
+    ):
         Classifier(net)
 
 
@@ -572,3 +580,98 @@ def test_a_map_goes_back_to_the_photos_pixels():
     np.testing.assert_array_equal(drawn[:, 4:12], np.kron(values.numpy(), np.ones((2, 2))))
     with pytest.raises(ImageError, match=r"values have shape \(3, 4\): the network sees \(4, 4\)"):
         classifier.to_photo(values[:3], picture)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.uint8, torch.Tensor])
+def test_an_array_of_the_classifiers_size_is_taken_as_it_is(kind):
+    classifier = Classifier(small_cnn().double(), framing=Framing((12, 12), (16, 16)))
+    values = np.random.default_rng(0).integers(0, 256, (2, 12, 12, 3), np.uint8)
+    given = values if kind is np.uint8 else (values / 255).astype(np.float32)
+    expected = torch.from_numpy(values / 255).permute(0, 3, 1, 2)
+    if kind is torch.Tensor:
+        given = torch.from_numpy(given).permute(0, 3, 1, 2)
+    for pictures in (given, list(given)):
+        assert_close(classifier.preprocess(pictures), expected, rtol=0, atol=1e-7)
+    assert_close(classifier.preprocess(given[1]), expected[1:], rtol=0, atol=1e-7)
+    values = torch.arange(144.0).view(12, 12)
+    np.testing.assert_array_equal(classifier.to_photo(values, given[0]), values.numpy())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": (8,)}, r"size is \(8,\): expected one number, or \(height, width\)"),
+        ({"size": "8"}, "size is '8': expected a number"),
+        ({"size": 0}, r"size is \(0, 0\): expected"),
+        ({"channels": 4}, "channels is 4: expected 3, or 1 for gray input"),
+        ({"mean": float("nan")}, "mean is .*: expected finite numbers"),
+        ({"std": float("inf")}, "std is .*: expected finite numbers"),
+        ({"mean": "0.5"}, "mean is '0.5': expected a number"),
+        ({"mean": (123.7, 116.8, 103.9)}, "mean is .* for pixels of 0 to 255: divide it by 255"),
+    ],
+)
+def test_numbers_that_cannot_be_meant_are_refused(options, message):
+    with pytest.raises(ChoiceError, match=message):
+        Classifier(nn.Flatten(), **options)
+
+
+def test_numbers_of_numpy_and_torch_are_numbers():
+    classifier = Classifier(
+        nn.Flatten(), mean=np.float32(0.5), std=torch.full((3,), 0.25), size=np.int64(8)
+    )
+    assert (classifier.mean, classifier.std) == ((0.5,) * 3, (0.25,) * 3)
+    assert classifier.size == Classifier(nn.Flatten(), size=np.array([8, 8])).size == (8, 8)
+
+
+def test_modules_that_are_not_of_the_library_are_refused():
+    weights = torchvision.models.ResNet18_Weights
+    for wrong in (weights, "IMAGENET1K_V1", None):
+        with pytest.raises(ModelError, match="is no member of weights for classification"):
+            Classifier.from_torchvision(nn.Flatten(), wrong)
+    with pytest.raises(ModelError, match="Flatten is no classifier of timm"):
+        Classifier.from_timm(nn.Flatten())
+    with pytest.raises(ModelError, match="Flatten with NoneType is no classifier with an image pr"):
+        Classifier.from_huggingface(nn.Flatten(), None)
+
+
+# Modules that are not plain
+
+
+def scripted(form, net):
+    if form == "traced":
+        return torch.jit.trace(net, pixels(1, 3, 12, 12))
+    module = torch.jit.script(net)
+    return torch.jit.freeze(module) if form == "frozen" else module
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning")
+@pytest.mark.parametrize("form", ["scripted", "frozen", "traced"])
+def test_torchscript_gives_the_same_gradients(form):
+    net = small_cnn().double().eval()
+    x = pixels(2, 3, 12, 12)
+    expected = class_gradients(Classifier(net), x)
+    module = scripted(form, net)
+    if form != "frozen":
+        module.train()
+    found = class_gradients(Classifier(module), x)
+    assert getattr(module, "training", True)
+    assert_close(found.logits, expected.logits, rtol=1e-9, atol=1e-9)
+    assert_close(found.rival_max, expected.rival_max, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning")
+def test_tensors_that_gradients_do_not_pass_are_refused_by_name():
+    with pytest.raises(ModelError, match=r"the module's 0\.bias is in MKL-DNN layout"):
+        Classifier(to_mkldnn(small_cnn().eval()))
+    net = small_cnn()
+    net.register_buffer("empty", torch.zeros(3, device="meta"))
+    with pytest.raises(ModelError, match="the module's empty is on the meta device"):
+        Classifier(net)
+
+
+def test_a_module_with_a_sparse_buffer_has_a_digest():
+    net = small_cnn()
+    net.register_buffer("graph", torch.eye(3).to_sparse())
+    digest = Classifier(net).facts(digest=True).sha256
+    net.graph = (2 * torch.eye(3)).to_sparse()
+    assert Classifier(net).facts(digest=True).sha256 != digest

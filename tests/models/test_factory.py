@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+import torch
 from torch import nn
 
 from chiaroscuro import ChoiceError, ModelError, load_classifier
@@ -123,3 +124,41 @@ def test_an_empty_checkpoint_is_said(tmp_path):
     )
     with pytest.raises(ModelError, match=r"EOFError: .*\(an empty or cut file\?\)"):
         load_classifier(f"{tmp_path / 'model.py'}:make")
+
+
+def test_the_keys_of_a_checkpoint_that_does_not_fit_are_listed_briefly(tmp_path):
+    net = nn.Sequential(*[nn.Linear(2, 2) for _ in range(5)])
+    torch.save({f"module.{k}": v for k, v in net.state_dict().items()}, tmp_path / "p.pt")
+    spec = written(
+        tmp_path / "own.py",
+        "import torch\nfrom torch import nn\n"
+        "def make():\n    net = nn.Sequential(*[nn.Linear(2, 2) for _ in range(5)])\n"
+        f"    net.load_state_dict(torch.load({str(tmp_path / 'p.pt')!r}))\n",
+    )
+    message = (
+        r'Missing key\(s\) in state_dict: "0.weight", "0.bias", "1.weight", "1.bias" and 6 more. '
+        r'Unexpected .*"module.1.bias" and 6 more. \(take the prefix "module." off'
+    )
+    with pytest.raises(ModelError, match=message):
+        load_classifier(spec)
+
+
+@pytest.mark.parametrize("text", ["raise SystemExit(3)", "def make():\n    exit(3)"])
+def test_a_factory_that_ends_the_program_is_an_error(tmp_path, text):
+    with pytest.raises(ModelError, match="raised SystemExit: 3$"):
+        load_classifier(written(tmp_path / "own.py", text + "\n"))
+
+
+def test_a_file_that_is_not_trusted_is_not_run(tmp_path):
+    spec = written(tmp_path / "own.py", f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    with pytest.raises(ModelError, match="is a Python file, which a saved result does not run"):
+        load_classifier(spec, trusted=False)
+    assert not (tmp_path / "ran").exists()
+    assert load_classifier("cifar10-cnn", trusted=False).name == "cifar10-cnn"
+
+
+@pytest.mark.parametrize("name", ["own.py", "weights.pt"])
+def test_a_file_without_a_factory_says_what_to_give(tmp_path, name):
+    written(tmp_path / name, "")
+    with pytest.raises(ChoiceError, match="is a file: give FILE.py:FACTORY"):
+        load_classifier(tmp_path / name)

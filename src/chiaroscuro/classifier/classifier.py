@@ -1,8 +1,9 @@
 """An image classifier: a network with what it needs to be asked."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,7 +21,7 @@ from chiaroscuro.classifier.libraries import (
 )
 from chiaroscuro.classifier.outputs import read_logits
 from chiaroscuro.errors import ChoiceError, ImageError, ModelError, first_line, unknown
-from chiaroscuro.guard import as_found
+from chiaroscuro.guard import as_found, check_tensors
 from chiaroscuro.images import (
     Framing,
     Photo,
@@ -31,12 +32,12 @@ from chiaroscuro.images import (
     photo_from_image,
 )
 from chiaroscuro.images.arrays import check_range
-from chiaroscuro.results import ModelFacts
+from chiaroscuro.results import CropBox, ModelFacts
 
 _LARGEST = 10.0
 """Means and deviations above it are those of pixels from 0 to 255."""
-Picture = str | Path | Photo | Image.Image | NDArray[Any]
-"""What becomes pixels of a classifier's size: a file, a Pillow image, an array (H, W, C)."""
+Picture = str | Path | Photo | Image.Image | NDArray[Any] | Tensor
+"""A file, a Pillow image, an array (H, W, C) or a tensor (C, H, W)."""
 
 
 class Classifier:
@@ -50,9 +51,9 @@ class Classifier:
     license) are written into saved results. A compiled module is used as it was before it was
     compiled; `notes` say so.
 
-    Raises `ModelError` for what is no module or has no values (meta device), `ChoiceError` for a
-    std of 0, mean and std that do not fit `channels` or are for pixels of 0 to 255, and for labels
-    that are no list of names.
+    Raises `ModelError` for what is no module, or one whose tensors autograd cannot follow (on the
+    meta device, in MKL-DNN layout, created in inference mode); `ChoiceError` for a std of 0, mean
+    and std that do not fit `channels` or are for pixels of 0 to 255, and labels that are no names.
 
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
     >>> Classifier(net, size=2, labels=["a", "b", "c"])(torch.zeros(5, 3, 2, 2)).shape
@@ -76,6 +77,7 @@ class Classifier:
         if not isinstance(module, nn.Module):
             raise ModelError(f"module is a {type(module).__name__}: expected an nn.Module")
         self.module, self.notes = _uncompiled(module)
+        check_tensors(self.module)
         self.channels = as_int("channels", channels)
         self.mean = _per_channel("mean", mean, self.channels)
         self.std = _per_channel("std", std, self.channels)
@@ -87,11 +89,8 @@ class Classifier:
         self._classes = None if self.labels is None else len(self.labels)
         if self.std is not None and min(self.std) <= 0:
             raise ChoiceError(f"std is {self.std}: expected numbers above 0")
-        if any(parameter.is_meta for parameter in self.module.parameters()):
-            raise ModelError(
-                f"{self.name} has parameters on the meta device, which hold no values: build it "
-                "outside torch.device('meta') or set_default_device('meta'), and load its weights"
-            )
+        if self.channels not in (1, 3):
+            raise ChoiceError(f"channels is {channels}: expected 3, or 1 for gray input")
 
     @classmethod
     def from_torchvision(cls, module: nn.Module, weights: Any, *, name: str = "") -> Self:
@@ -239,18 +238,18 @@ class Classifier:
     def preprocess(self, pictures: Picture | Iterable[Picture], fit: Fit | None = None) -> Tensor:
         """Pixels (B, C, H, W) in [0, 1] of one picture or several, on the module's device.
 
-        A file or Pillow image is brought to the classifier's size by `fit` (default its own), an
-        array (H, W, C) of floats in [0, 1] or of bytes too. Raises `ImageError` for a picture that
-        cannot be read, or pictures of several sizes where the classifier has none.
+        A file or Pillow image is brought to the classifier's size by `fit` (default its own); so is
+        an array (H, W, C) or tensor (C, H, W) of floats in [0, 1] or of bytes, but for one that has
+        the size already, which is taken as it is. Raises `ImageError` for a picture that cannot be
+        read, or pictures of several sizes where the classifier has none.
 
         >>> net = nn.Sequential(nn.Flatten(), nn.Linear(192, 5))
         >>> Classifier(net, size=8).preprocess(Image.new("RGB", (40, 20))).shape
         torch.Size([1, 3, 8, 8])
         """
-        one = isinstance(pictures, str | Path | Photo | Image.Image | np.ndarray)
-        several: Any = [pictures] if one else pictures
-        framing = self.framing.with_fit(fit)
-        pixels = [frame(_as_photo(picture), framing, self.channels)[0] for picture in several]
+        one = isinstance(pictures, str) or not isinstance(pictures, Iterable)
+        several: Any = [pictures] if one or getattr(pictures, "ndim", 4) < 4 else pictures
+        pixels = [self._framed(picture, fit)[0] for picture in several]
         shapes = sorted({image.shape for image in pixels})
         if len(shapes) != 1:
             raise ImageError(
@@ -267,13 +266,23 @@ class Classifier:
         Each pixel of the upright photo takes the value of the network's pixel that covers its
         middle; nothing is interpolated.
         """
-        seen, crop = frame(_as_photo(picture), self.framing.with_fit(fit), self.channels)
+        seen, crop = self._framed(picture, fit)
         drawn = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
         if drawn.shape != seen.shape[1:]:
             raise ImageError(
                 f"values have shape {drawn.shape}: the network sees {seen.shape[1:]} of the picture"
             )
         return on_photo(drawn, crop)
+
+    def _framed(self, picture: Picture, fit: Fit | None) -> tuple[NDArray[np.float32], CropBox]:
+        if isinstance(picture, Tensor):
+            picture = picture.detach().cpu().movedim(0, -1).numpy()
+        if isinstance(picture, np.ndarray) and self.size in (None, picture.shape[:2]):
+            scale = np.float32(255) if picture.dtype == np.uint8 else np.float32(1)
+            pixels = check_array(picture / scale, "picture")
+            height, width = pixels.shape[1:]
+            return pixels, CropBox(0, 0, width, height, width, height)
+        return frame(_as_photo(picture), self.framing.with_fit(fit), self.channels)
 
     def facts(self, *, digest: bool = False) -> ModelFacts:
         """What a saved result says of it; with `digest`, the SHA-256 of parameters and buffers."""
@@ -351,8 +360,11 @@ def weights_digest(module: nn.Module) -> str:
     """SHA-256 of every parameter and buffer, with their names."""
     digest = hashlib.sha256()
     for name, tensor in module.state_dict().items():
+        if not isinstance(tensor, Tensor) or tensor.is_quantized:
+            digest.update(f"{name} {tensor!r}".encode())
+            continue
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        values = tensor.detach().cpu().contiguous().flatten()
+        values = tensor.detach().cpu().to_dense().contiguous().flatten()
         digest.update(values.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
@@ -389,25 +401,32 @@ def _as_photo(picture: Picture) -> Photo:
 def _sides(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     if size is None:
         return None
-    if isinstance(size, Sequence | np.ndarray):
-        height, width = (as_int("size", side) for side in size)
-        return height, width
-    return (as_int("size", size),) * 2
+    several = isinstance(size, Sequence) or getattr(size, "ndim", 0) == 1
+    sides: Any = size if several and not isinstance(size, str) else (size, size)
+    if len(sides) != 2:
+        raise ChoiceError(f"size is {size!r}: expected one number, or (height, width)")
+    return as_int("size", sides[0]), as_int("size", sides[1])
 
 
 def _checked_labels(labels: Sequence[str] | Mapping[int, str]) -> tuple[str, ...]:
-    """One name a class; a mapping's keys must be all indices from 0 on."""
-    if isinstance(labels, str) or not isinstance(labels, Mapping | Iterable):
+    """One name a class; the keys of a mapping, numbers or digits, must be all indices from 0 on."""
+    if isinstance(labels, str | Set) or not isinstance(labels, Iterable):
         raise ChoiceError(f"labels is {labels!r}: expected a list with a name for each class")
-    if not isinstance(labels, Mapping):
-        return tuple(map(str, labels))
-    by_index = {as_int("a key of labels", key): str(name) for key, name in labels.items()}
-    if sorted(by_index) != list(range(len(by_index))):
-        raise ChoiceError(
-            f"labels has keys {sorted(by_index)[:5]}...: expected every class index from 0 to "
-            f"{len(by_index) - 1}"
-        )
-    return tuple(by_index[index] for index in range(len(by_index)))
+    if isinstance(labels, Mapping):
+        try:
+            by_index = {int(index): name for index, name in labels.items()}
+        except (TypeError, ValueError):
+            by_index = {}
+        if sorted(by_index) != list(range(len(labels))):
+            raise ChoiceError(
+                f"labels has keys {list(labels)[:5]}: expected every class index from 0 to "
+                f"{len(labels) - 1}, with the class's name as value"
+            )
+        labels = [by_index[index] for index in range(len(by_index))]
+    names = tuple(map(str, labels))
+    if not names:
+        raise ChoiceError("labels is empty: expected a name for each class, or None")
+    return names
 
 
 def _per_channel(
@@ -416,10 +435,12 @@ def _per_channel(
     if value is None:
         return None
     several = isinstance(value, Sequence) or getattr(value, "ndim", 0) == 1
-    given = list(value) if several else [value] * channels  # type: ignore[arg-type]
-    values = tuple(as_float(name, number) for number in given)
+    numbers: Any = value if several and not isinstance(value, str) else (value,) * channels
+    values = tuple(as_float(name, number) for number in numbers)
     if len(values) != channels:
         raise ChoiceError(f"{name} has {len(values)} numbers: expected {channels}")
+    if not all(map(isfinite, values)):
+        raise ChoiceError(f"{name} is {values}: expected finite numbers")
     if max(map(abs, values)) > _LARGEST:
         raise ChoiceError(
             f"{name} is {values}, for pixels of 0 to 255: divide it by 255, pixels here are in "

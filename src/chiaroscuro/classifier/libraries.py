@@ -1,7 +1,8 @@
 """What torchvision, timm and transformers say of a loaded module: size, normalization, names."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 from chiaroscuro.choices import Fit
-from chiaroscuro.errors import ModelError
+from chiaroscuro.errors import ModelError, first_line
 from chiaroscuro.images import Framing, frame, photo_from_image
 
 if TYPE_CHECKING:
@@ -35,8 +36,22 @@ class Preparation:
     multi_label: bool = False
 
 
+@contextmanager
+def _reading(what: str) -> Iterator[None]:
+    """Turn what is missing in a library's description into a `ModelError`."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, IndexError) as error:
+        raise ModelError(f"{what}: {first_line(error)}") from error
+
+
 def torchvision_preparation(weights: "WeightsEnum", name: str = "") -> Preparation:
     """What a member of one of torchvision's enumerations of weights says."""
+    with _reading(f"{weights} is no member of weights for classification, such as DEFAULT"):
+        return _torchvision_preparation(weights, name)
+
+
+def _torchvision_preparation(weights: "WeightsEnum", name: str) -> Preparation:
     model = weights.meta.get("architecture") or type(weights).__name__.removesuffix("_Weights")
     preset = weights.transforms()
     resize, crop = preset.resize_size[0], preset.crop_size[0]
@@ -56,6 +71,11 @@ def torchvision_preparation(weights: "WeightsEnum", name: str = "") -> Preparati
 
 def timm_preparation(module: nn.Module, name: str = "") -> Preparation:
     """What a timm module's own configuration says."""
+    with _reading(f"{type(module).__name__} is no classifier of timm"):
+        return _timm_preparation(module, name)
+
+
+def _timm_preparation(module: nn.Module, name: str) -> Preparation:
     from timm.data import resolve_model_data_config
 
     data = resolve_model_data_config(module)
@@ -105,9 +125,17 @@ def huggingface_preparation(module: nn.Module, processor: Any, name: str = "") -
 
     Raises `ModelError` for a processor that does what size, mean and std do not express.
     """
+    what = f"{type(module).__name__} with {type(processor).__name__} is no classifier with an image"
+    with _reading(f"{what} processor"):
+        preparation = _huggingface_preparation(module, processor, name)
+        _check_processor(preparation, processor)
+    return preparation
+
+
+def _huggingface_preparation(module: nn.Module, processor: Any, name: str) -> Preparation:
     config = cast(Any, module).config
     mean, std = _normalization(processor)
-    preparation = Preparation(
+    return Preparation(
         name=name or str(getattr(config, "name_or_path", "")) or type(module).__name__,
         mean=mean,
         std=std,
@@ -121,8 +149,6 @@ def huggingface_preparation(module: nn.Module, processor: Any, name: str = "") -
             "license": "see the model's card",
         },
     )
-    _check_processor(preparation, processor)
-    return preparation
 
 
 def _normalization(processor: Any) -> tuple[list[float] | None, list[float] | None]:

@@ -15,8 +15,8 @@ def read_logits(output: Any, batch: int, name: str, classes: int | None) -> Tens
     """The logits (B, K) in a network's output: a tensor, its part `logits` or `out`, or the one
     tensor (B, K) of a tuple.
 
-    (B, K, 1, 1) is read as (B, K). `classes`: K where it is known, which tells logits from
-    features. Raises `ModelError` where no tensor or several could be the logits.
+    (B, K, 1, 1) is read as (B, K). `classes`: K where it is known; the first tensor (B, K) is the
+    logits then. Raises `ModelError` where no tensor or several could be the logits.
     """
     if isinstance(output, Tensor):
         logits = _squeezed(output)
@@ -40,7 +40,8 @@ def read_logits(output: Any, batch: int, name: str, classes: int | None) -> Tens
     tensors = [part for part in parts if isinstance(part, Tensor)]
     fitting = [t for t in map(_squeezed, tensors) if t.ndim == 2 and t.shape[0] == batch]
     if len(fitting) > 1 and classes is not None:
-        fitting = [t for t in fitting if t.shape[1] in (classes, 1 if classes == 2 else classes)]
+        widths = (1, 2) if classes == 2 else (classes,)
+        fitting = [t for t in fitting if t.shape[1] in widths][:1]  # auxiliary heads come after
     if len(fitting) == 1:
         return read_logits(fitting[0], batch, name, classes)
     shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors) or "no tensors"

@@ -28,11 +28,8 @@ def load(path: str, function: str) -> Classifier:
             made = make()
         except ChiaroscuroError:
             raise
-        except Exception as error:
-            cut = " (an empty or cut file?)" if isinstance(error, EOFError) else ""
-            raise ModelError(
-                f"{spec}: the factory raised {type(error).__name__}: {first_line(error)}{cut}"
-            ) from error
+        except (Exception, SystemExit) as error:
+            raise ModelError(f"{spec}: the factory raised {_told(error)}") from error
     if isinstance(made, nn.Module):
         made = Classifier(made)
     if not isinstance(made, Classifier):
@@ -55,12 +52,40 @@ def _run(source: Path, spec: str) -> ModuleType:
     sys.modules[name] = module
     try:
         found.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise ModelError(
-            f"{spec}: {source} raised {type(error).__name__}: {first_line(error)}"
-        ) from error
+        raise ModelError(f"{spec}: {source} raised {_told(error)}") from error
     return module
+
+
+def _told(error: BaseException) -> str:
+    """An error's type and message, and what to do about the usual ones of checkpoints."""
+    kind, text = type(error).__name__, str(error)
+    if isinstance(error, EOFError):
+        return f"{kind}: {first_line(error)} (an empty or cut file?)"
+    if not text.startswith("Error(s) in loading state_dict"):
+        return f"{kind}: {first_line(error)}"
+    head, *lines = (line.strip() for line in text.splitlines())
+    listed = [_listed(line) for line in lines[:_MOST]]
+    more = [f"and {len(lines) - _MOST} more"] if len(lines) > _MOST else []
+    advice = ""
+    if '"state_dict"' in text:
+        advice = ' (take the checkpoint\'s ["state_dict"])'
+    elif ' "module.' in text:
+        advice = ' (take the prefix "module." off the checkpoint\'s keys)'
+    return f"{kind}: {' '.join([head, *listed, *more])}{advice}"
+
+
+_MOST = 4
+"""So many keys are listed, the others counted."""
+
+
+def _listed(line: str) -> str:
+    """A line of a state dict's error with its first keys."""
+    keys = line.split('", "')
+    if len(keys) <= _MOST:
+        return line
+    return '", "'.join(keys[:_MOST]) + f'" and {len(keys) - _MOST} more.'
 
 
 @contextmanager

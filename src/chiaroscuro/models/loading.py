@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.errors import unknown
+from chiaroscuro.errors import ChoiceError, ModelError, unknown
 from chiaroscuro.models import factory, folder, libraries, packaged
 
 PACKAGED: dict[str, Callable[[], Classifier]] = {
@@ -30,16 +30,17 @@ def runs_code(spec: str | Path) -> bool:
     return str(spec).rpartition(":")[0].endswith(".py")
 
 
-def load_classifier(spec: str | Path) -> Classifier:
+def load_classifier(spec: str | Path, *, trusted: bool = True) -> Classifier:
     """The classifier that a spec names, with its own normalization, size and class names.
 
     `efficientnet-lite0` or `cifar10-cnn` (packaged, offline), `torchvision:NAME`, `timm:NAME` or
     `timm:FOLDER`, `hf:NAME` or `hf:FOLDER`, `path/to/file.py:factory` (runs that file), or a folder
     that training or `save_classifier` wrote. Weights are read as data only: a checkpoint that
-    would run code is refused.
+    would run code is refused. `trusted`: whether the spec is your own; one out of a saved result is
+    not, and its Python file is not run.
 
-    Raises `ChoiceError` for an unknown spec, `ModelError` for weights that cannot be had,
-    `MissingExtraError` for a library that is not installed.
+    Raises `ChoiceError` for an unknown spec, `ModelError` for weights that cannot be had or a file
+    that is not trusted, `MissingExtraError` for a library that is not installed.
 
     >>> load_classifier("efficientnet-lite0").size
     (224, 224)
@@ -51,9 +52,19 @@ def load_classifier(spec: str | Path) -> Classifier:
     if colon and library in LIBRARIES and name:
         return LIBRARIES[library](name)
     if runs_code(text):
+        if not trusted:
+            raise ModelError(
+                f"the model {text!r} is a Python file, which a saved result does not run: if you "
+                "trust the file, name it yourself (--model), or hand the classifier in"
+            )
         path, _, function = text.rpartition(":")
         return factory.load(path, function)
     if Path(text).is_dir():
         return folder.load(Path(text))
+    if Path(text).is_file():
+        raise ChoiceError(
+            f"model {text!r} is a file: give FILE.py:FACTORY, a function in a Python file that "
+            "builds the network and loads its weights"
+        )
     known = [*PACKAGED, *(f"{name}:NAME" for name in LIBRARIES), "FILE.py:FACTORY", "FOLDER"]
     raise unknown("model", text, known)
