@@ -10,7 +10,6 @@ import torchvision
 from PIL import Image
 from torch import nn
 from torch.testing import assert_close
-from torch.utils.mkldnn import to_mkldnn
 
 from chiaroscuro import ChoiceError, Classifier, ImageError, ModelError, class_gradients
 from chiaroscuro.images import Framing, frame, open_photo
@@ -661,6 +660,8 @@ def test_torchscript_gives_the_same_gradients(form):
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning")
 def test_tensors_that_gradients_do_not_pass_are_refused_by_name():
+    from torch.utils.mkldnn import to_mkldnn  # warns when it is imported
+
     with pytest.raises(ModelError, match=r"the module's 0\.bias is in MKL-DNN layout"):
         Classifier(to_mkldnn(small_cnn().eval()))
     net = small_cnn()
