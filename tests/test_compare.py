@@ -1,17 +1,16 @@
 """Two checkpoints on one photo: the same class, differences by hand, and the folder."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from chiaroscuro import Classifier, Explanation
-from chiaroscuro.comparisons import Beside, beside_change, compare
-from chiaroscuro.comparisons.sheet import make_sheet
+from chiaroscuro import Classifier, Comparison, Explanation, compare
 from chiaroscuro.errors import ChoiceError, ResultError
+from chiaroscuro.explanations import what_if_detail
 from chiaroscuro.render.colors import difference
+from chiaroscuro.report.comparison import comparison_spec
+from chiaroscuro.results import Detail, facts_of
 from tests.toys import Linear
 
 LABELS = ["crane, bird", "crane, machine", "cat, tabby"]
@@ -73,7 +72,7 @@ def test_the_class_is_found_by_name(photo):
 def test_other_pixels_have_no_difference(photo, tmp_path):
     found = compare([linear(1), linear(2, side=2)], photo)
     assert found.pairs[0].maps == {}
-    assert found.pairs[0].note == "they see different pixels (4 x 4 and 2 x 2)"
+    assert found.pairs[0].note == "the networks see different pixels (4 x 4 and 2 x 2)"
     found.save(tmp_path / "out")
     assert "no differences to show" in (tmp_path / "out" / "index.html").read_text()
 
@@ -81,56 +80,57 @@ def test_other_pixels_have_no_difference(photo, tmp_path):
 def test_the_folder_holds_everything(photo, tmp_path):
     told = []
 
-    def beside(classifier, explanation):
+    def detail(classifier, explanation):
         told.append((classifier.name, explanation.target.label))
         picture = np.zeros((4, 4, 3), np.uint8)
-        return Beside("what if its top 5 % become black", ("the logit falls by 2.0",), picture)
+        return Detail("what if its top 5 % become black", ("the logit falls by 2.0",), picture)
 
     classifiers = [linear(1), linear(2)]
-    found = compare(classifiers, photo, rivals="top:1", beside=beside)
+    found = compare(classifiers, photo, rivals="top:1", details=detail)
     assert [name for name, _ in told] == ["net1", "net2"]
     found.save(tmp_path / "out")
     assert {file.name for file in (tmp_path / "out").iterdir()} == {
-        "1", "2", "comparison.json", "differences.npz", "figure.png", "index.html",
+        "1", "2", "arrays.npz", "chiaroscuro-comparison.json", "figure.png", "index.html",
     }  # fmt: skip
-    about = json.loads((tmp_path / "out" / "comparison.json").read_text())
-    assert [model["name"] for model in about["models"]] == ["1 net1", "2 net2"]
-    assert about["beside"][0]["lines"] == ["the logit falls by 2.0"]
+    whole = Comparison.load(tmp_path / "out")
+    assert facts_of(whole) == facts_of(found)
+    assert np.array_equal(whole.details[0].picture, found.details[0].picture)
     page = (tmp_path / "out" / "index.html").read_text()
     assert "2 net2: what if its top 5 % become black" in page
     assert 'href="2/index.html"' in page
     loaded = Explanation.load(tmp_path / "out" / "2")
     assert np.array_equal(loaded.maps["active"], found.explanations[1].maps["active"])
-    with np.load(tmp_path / "out" / "differences.npz") as arrays:
-        assert np.array_equal(arrays["2_active"], found.pairs[0].maps["active"].difference)
+    assert np.array_equal(
+        whole.pairs[0].maps["active"].difference, found.pairs[0].maps["active"].difference
+    )
     with pytest.raises(ResultError, match="exists already"):
         found.save(tmp_path / "out")
     found.save(tmp_path / "out", overwrite=True)
 
 
 def test_a_change_is_asked_of_each_by_its_own_map(photo, tmp_path):
-    """Linear networks keep every promise: what came is what was foretold, to the end of the way."""
-    ask = beside_change(photo, "black", fraction=0.25, map="positive")
-    found = compare([linear(1), linear(2)], photo, beside=ask)
-    for one, made in zip(found.beside, found.explanations, strict=True):
+    """On linear networks the actual change is the predicted one, up to the whole step."""
+    detail = what_if_detail(photo, "black", fraction=0.25, map="positive")
+    found = compare([linear(1), linear(2)], photo, details=detail)
+    for one, made in zip(found.details, found.explanations, strict=True):
         assert one.title == "what if the top 25 % of its positive map become black?"
         order = np.argsort(-made.maps["positive"].ravel(), kind="stable")[:4]
-        weights = linear(int(made.model["name"][-1])).module.weights[made.target.index]
+        weights = linear(int(made.model.name[-1])).module.weights[made.target.index]
         lost = (weights.detach().numpy() * made.pixels).sum(axis=0).ravel()[order].sum()
-        assert one.lines[0].endswith(f"foretold {-lost:+.2f}, came {-lost:+.2f}")
-        assert one.lines[2] == "the promise holds for 100 % of the way"
+        assert one.lines[0].endswith(f"predicted {-lost:+.2f}, actual {-lost:+.2f}")
+        assert one.lines[2] == "first order is valid up to a step of 1"
     found.save(tmp_path / "out")
     assert "become black" in (tmp_path / "out" / "index.html").read_text()
     with pytest.raises(ChoiceError, match="unknown fill"):
-        beside_change(photo, "gray")
+        what_if_detail(photo, "gray")
 
 
 def test_the_sheet_has_a_row_a_network_and_one_a_difference(photo):
-    sheet = make_sheet(compare([linear(1), linear(2)], photo, maps=["original", "active"]))
-    assert [row.name for row in sheet.rows] == ["1 net1", "2 net2", "2 minus 1"]
-    assert sheet.columns == ("original", "active")
-    assert all(len(row.pictures) == 2 for row in sheet.rows)
-    assert sheet.rows[2].notes[0].startswith("rank correlation ")
+    spec = comparison_spec(compare([linear(1), linear(2)], photo, maps=["original", "active"]))
+    assert [row.name for row in spec.rows] == ["1 net1", "2 net2", "2 minus 1"]
+    assert spec.columns == ("original", "active")
+    assert all(len(row.pictures) == 2 for row in spec.rows)
+    assert spec.rows[2].notes[0].startswith("rank correlation ")
 
 
 def test_difference_colors_have_a_dark_zero_and_two_hues():

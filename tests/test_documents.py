@@ -31,7 +31,7 @@ def test_the_readme_python_runs(tmp_path, monkeypatch, capsys):
     exec(snippet, scope)
     assert capsys.readouterr().out.startswith("espresso 0.")
     assert {file.name for file in (tmp_path / "why").iterdir()} == {
-        "explanation.json", "figure.png", "index.html", "maps.npz",
+        "arrays.npz", "chiaroscuro-explanation.json", "figure.png", "index.html",
     }  # fmt: skip
     assert scope["maps"]["active"].shape == (16, 32, 32)
 
@@ -85,7 +85,7 @@ def test_the_how_to_of_a_change_runs(tmp_path, monkeypatch, capsys):
     exec(snippet, {})
     assert "torch.Size([8, 10])" in capsys.readouterr().out
     assert {file.name for file in (tmp_path / "brighter").iterdir()} == {
-        "figure.png", "index.html", "what-if.json",
+        "arrays.npz", "chiaroscuro-what-if.json", "figure.png", "index.html",
     }  # fmt: skip
 
 
@@ -100,7 +100,7 @@ def test_the_how_to_of_comparing_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(snippet, {})
     assert "'active': " in capsys.readouterr().out
-    assert (tmp_path / "both" / "2" / "explanation.json").is_file()
+    assert (tmp_path / "both" / "2" / "chiaroscuro-explanation.json").is_file()
 
 
 def test_the_how_to_of_checking_runs(tmp_path, monkeypatch):

@@ -680,7 +680,7 @@ def test_figures_of_saved_explanations_are_no_photos(tmp_path):
     for name in ("photo.png", "out/photo/figure.png", "other/figure.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (4, 4)).save(tmp_path / name)
-    (tmp_path / "out/photo/explanation.json").write_text("{}")
+    saved(tmp_path, "out/photo/chiaroscuro-model.json", b'{"schema": "chiaroscuro-model/1"}')
     assert find_photos([tmp_path]) == [tmp_path / "other/figure.png", tmp_path / "photo.png"]
 
 

@@ -24,8 +24,6 @@ LAYERS = [
     ["maps"],
     ["metrics"],
     ["explanations", "adapters"],
-    ["changes"],
-    ["comparisons"],
     ["runs"],
     ["checks"],
     ["paper"],

@@ -7,7 +7,7 @@ from PIL import Image
 from chiaroscuro.images import to_uint8
 from chiaroscuro.render import (
     Bar,
-    FigureSheet,
+    FigureSpec,
     Frame,
     Panel,
     class_colors,
@@ -246,11 +246,11 @@ def sheet(panels=(), seen=None, frame=None, **words):
     bars = words.pop("bars", [Bar("cat", 0.9, True), Bar("dog", 0.0004, False)])
     seen = photo(12, 12) if seen is None else seen
     frame = Frame(photo(), 2, 0, 14, 12) if frame is None else frame
-    return FigureSheet(frame=frame, seen=seen, bars=bars, panels=panels, **(texts | words))
+    return FigureSpec(frame=frame, seen=seen, bars=bars, panels=panels, **(texts | words))
 
 
-def draw(figure_sheet, path):
-    draw_figure(figure_sheet, path)
+def draw(figure_spec, path):
+    draw_figure(figure_spec, path)
     with Image.open(path) as picture:
         assert picture.format == "PNG"
         return np.asarray(picture.convert("RGB"))

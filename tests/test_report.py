@@ -8,11 +8,14 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torch import nn
 
-from chiaroscuro import choices, explain
-from chiaroscuro.explanations.sheet import make_sheet
-from chiaroscuro.explanations.storage import describe
-from chiaroscuro.report import GalleryEntry, explanation_page, gallery_page
+from chiaroscuro import Classifier, choices, explain
+from chiaroscuro.report import explanation as view
+from chiaroscuro.report.explanation import color_limits, figure_spec, write, write_gallery
+from chiaroscuro.results import Gallery, GalleryEntry, ImageFacts
+from tests.toys import small_cnn
 
 NASTY = "<script>alert(\"x\")</script> & 'co'"
 LOADING = {"src", "href", "srcset", "action", "formaction", "data", "poster", "background", "ping"}
@@ -61,16 +64,39 @@ def assert_stands_alone(reader):
     assert any("default-src 'none'" in value for value in reader.values("content"))
 
 
-def parts(classifier, **options):
-    image = np.random.default_rng(3).random((12, 12, 3))
-    found = explain(classifier, image, **options)
-    about = describe(found)
-    about["display"] = {
-        "scale": "image",
-        "limits": dict(found.color_limits()),
-        "smoothing": "smoothed",
-    }
-    return found, make_sheet(found), about
+class Page:
+    """An explanation with its figure's contents and its page, as saving makes them."""
+
+    def __init__(self, folder, explanation):
+        write(explanation, folder)
+        self.found, self.spec = explanation, figure_spec(explanation)
+        self.html = (folder / "index.html").read_text(encoding="utf-8")
+        self.reader = Reader(self.html)
+
+
+@pytest.fixture
+def page_of(tmp_path, monkeypatch):
+    """The page of an explanation of an array, drawn without its figure."""
+    monkeypatch.setattr(view, "draw_figure", lambda spec, path: None)
+
+    def make(classifier, changes=None, **options):
+        image = np.random.default_rng(3).random((12, 12, 3))
+        found = explain(classifier, image, **options)
+        return Page(tmp_path, dataclasses.replace(found, **(changes or {})))
+
+    return make
+
+
+def gallery(tmp_path, *entries):
+    write_gallery(Gallery(tuple(entries)), tmp_path)
+    return Reader((tmp_path / "index.html").read_text(encoding="utf-8"))
+
+
+def entry(explanation, folder="one", source=None):
+    return GalleryEntry(
+        folder, source or explanation.image.source, explanation.target, explanation.model.name,
+        explanation.choices.rivals, shared_scale=False,
+    )  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -83,69 +109,81 @@ def one_thread():
 
 
 @pytest.fixture
-def everything(toy):
-    return parts(toy, maps=choices.MAPS)
+def everything(toy, page_of):
+    return page_of(toy, maps=choices.MAPS)
 
 
 def test_an_explanation_page_asks_nothing_of_the_network(everything):
-    _, sheet, about = everything
-    reader = Reader(explanation_page(sheet, about))
-    assert_stands_alone(reader)
-    sources = reader.values("src")
+    assert_stands_alone(everything.reader)
+    sources = everything.reader.values("src")
     assert all(source.startswith("data:image/png;base64,iVBOR") for source in sources)
     assert len(sources) == 2 + 2 * (len(choices.MAPS) - 1) + 1, "photo, seen, maps twice, winner"
 
 
 def test_it_names_every_map_with_its_reading_and_its_support(everything):
-    found, sheet, about = everything
-    text = Reader(explanation_page(sheet, about)).text
-    for name, facts in found.facts.items():
+    facts, text = everything.found.facts, everything.reader.text
+    for name, one in facts.items():
         assert re.search(rf"^\s*{re.escape(name)}\s*$", text, re.MULTILINE), name
         assert choices.MAPS[name].reads in text
-        note = f"{facts.reads}; support\xa0{100 * facts.support_pixels:.1f}\xa0%"
-        assert note in text
-    assert len({facts.support_pixels for facts in found.facts.values()}) > 3
+        assert f"{one.reads}; support\xa0{100 * one.support_pixels:.1f}\xa0%" in text
+    assert len({one.support_pixels for one in facts.values()}) > 3
 
 
-def test_only_printed_forms_are_marked_as_such(everything):
-    _, sheet, about = everything
-    text = Reader(explanation_page(sheet, about)).text
-    assert text.count("(the equation as printed, for comparison only)") == 2
-    sheet.panels[:] = [p for p in sheet.panels if not p.name.endswith("-printed")]
-    assert "as printed, for comparison" not in Reader(explanation_page(sheet, about)).text
+def test_only_printed_forms_are_marked_as_such(everything, page_of, toy):
+    words = "(the equation as printed, for comparison only)"
+    assert everything.reader.text.count(words) == 2
+    assert words not in page_of(toy).reader.text
 
 
 def test_every_image_has_a_text_beside_it(everything):
-    _, sheet, about = everything
-    reader = Reader(explanation_page(sheet, about))
+    reader = everything.reader
     assert reader.tags.count("img") == len([alt for alt in reader.values("alt") if alt])
     assert "lang" in {name for tag, name, _ in reader.attributes if tag == "html"}
 
 
 def test_it_says_classes_choices_and_versions(everything):
-    found, sheet, about = everything
-    text = Reader(explanation_page(sheet, about)).text
+    found, text = everything.found, everything.reader.text
     for prediction in found.predictions:
         assert prediction.label in text
         assert f"{100 * prediction.probability:.1f} %" in text
-    for word in (
-        found.image.sha256,
-        "gradient",
-        "logit",
-        "all",
-        f"torch {found.versions['torch']}",
-    ):
-        assert word in text
-    for name, (fine, soft) in found.color_limits().items():
+    words = (found.image.sha256, "gradient", "logit", "all", f"torch {found.versions['torch']}")
+    assert all(word in text for word in (*words, "cpu, float64, 1 CPU threads"))
+    for name, (fine, soft) in color_limits(found).items():
         assert f"{name} {fine:.3g} (smoothed {soft:.3g})" in text
 
 
+def test_notes_and_chosen_rivals_are_shown(toy, page_of):
+    """Eight classes, so that the worst one is not among the five best."""
+    many = Classifier(small_cnn(8).double(), mean=0.5, std=0.25, size=12, name="eight")
+    found = page_of(many, rivals="top:99").found
+    worst = int(found.logits.argmin())
+    page = page_of(many, rivals=[worst])
+    assert [p.index for p in page.found.predictions][5:] == [worst]
+    assert f"compared with class {worst} ·" in page.reader.text
+    assert f"why class {found.target.index} and not class {worst}?" in page.reader.text
+    assert (
+        "Note: rivals top:99: only 7 other classes." in page_of(many, rivals="top:99").reader.text
+    )
+    assert "Note:" not in page_of(many).reader.text
+
+
+def test_gradients_of_zero_are_noted(page_of):
+    class Steps(nn.Module):
+        def forward(self, x):
+            return (x * 255).round().flatten(1)[:, :3] / 255
+
+    page = page_of(Classifier(Steps(), mean=0.0, std=1.0, size=12))
+    assert "gradients are zero everywhere" in page.reader.text
+    plain = explain(Steps(), Image.new("RGB", (403, 288)))
+    assert plain.notes[0].endswith("the photo at its own 403 x 288 px, in [0, 1] as it is")
+
+
 def details(page):
-    """The rows that say what it takes to make an explanation again."""
+    """The rows that say what it takes to reproduce an explanation."""
     return dict(re.findall(r"<tr><td>(.*?)</td><td>(.*?)</td></tr>", page, re.DOTALL))
 
 
-def test_a_models_training_is_rows_of_plain_words(toy):
+def test_a_models_training_is_rows_of_plain_words(toy, page_of):
     toy.origin = {
         "weights": "trained on photos",
         "training": {
@@ -153,9 +191,8 @@ def test_a_models_training_is_rows_of_plain_words(toy):
             "versions": {"python": "3.11.7", "torch": "2.14.1"},
         },
     }  # fmt: skip
-    _, sheet, about = parts(toy)
-    page = explanation_page(sheet, about)
-    rows = details(page)
+    page = page_of(toy)
+    rows = details(page.html)
     assert rows["model weights"] == "trained on photos"
     assert {name: value for name, value in rows.items() if name.startswith("training")} == {
         "training epochs": "50",
@@ -163,29 +200,28 @@ def test_a_models_training_is_rows_of_plain_words(toy):
         "training test accuracy": "0.6224",
         "training versions": "python 3.11.7, torch 2.14.1",
     }
-    assert "{" not in Reader(page).text
+    assert "{" not in page.reader.text
 
 
 def test_the_legend_names_the_winning_classes(everything):
-    found, sheet, about = everything
-    page = explanation_page(sheet, about)
-    winner = next(panel for panel in sheet.panels if panel.name == "winner")
+    found = everything.found
+    winner = next(panel for panel in everything.spec.panels if panel.name == "winner")
     assert winner.legend
     names = {**found.labels, -1: "a tie"}
     for label, color in winner.legend:
-        assert label in Reader(page).text
-        assert f"background: rgb{color}" in page
+        assert label in everything.reader.text
+        assert f"background: rgb{color}" in everything.html
         index = next(k for k, name in names.items() if label.startswith(f"{name} "))
         assert label.endswith(f" {100 * (found.maps['winner'] == index).mean():.0f} %")
 
 
 def test_the_legend_names_every_color_of_a_class_map(toy):
     """Nine classes of 9, 8, ..., 1 pixels and 19 ties: seven have a color, two share the gray."""
-    found, _, _ = parts(toy, maps=["winner"])
+    found = explain(toy, np.zeros((12, 12, 3)), maps=["winner"])
     classes = np.repeat([*range(9), -1], [*range(9, 0, -1), 19]).reshape(8, 8)
     labels = {k: f"name {k}" for k in range(9)}
     found = dataclasses.replace(found, maps={"winner": classes}, labels=labels)
-    (panel,) = make_sheet(found).panels
+    (panel,) = figure_spec(found).panels
     shares = ["14", "12", "11", "9", "8", "6", "5"]
     assert [label for label, _ in panel.legend] == [
         *(f"name {k} {share} %" for k, share in enumerate(shares)),
@@ -197,33 +233,30 @@ def test_the_legend_names_every_color_of_a_class_map(toy):
         assert label.endswith(f" {share:.0f} %")
 
 
-def test_labels_and_names_are_escaped(toy):
+def test_labels_and_names_are_escaped(toy, page_of, tmp_path):
     toy.labels = (NASTY,) * 5
     toy.name = f"{NASTY} model"
     toy.origin = {"weights": NASTY}
-    _, sheet, about = parts(toy, maps=choices.MAPS)
-    about["image"]["source"] = f"/tmp/{NASTY}.png"
-    about["image"]["notes"] = [NASTY]
-    page = explanation_page(sheet, about)
-    reader = Reader(page)
-    assert_stands_alone(reader)
-    assert "<script" not in page
-    assert reader.text.count(NASTY) > 7
-    gallery = gallery_page([GalleryEntry("one", about)])
-    assert "<script" not in gallery
-    assert_stands_alone(Reader(gallery))
+    image = ImageFacts(f"/tmp/{NASTY}.png", "0", is_file=True, notes=(NASTY,))
+    page = page_of(toy, {"image": image, "notes": (NASTY,)}, maps=choices.MAPS)
+    assert_stands_alone(page.reader)
+    assert "<script" not in page.html
+    assert page.reader.text.count(NASTY) > 7
+    listed = gallery(tmp_path, entry(page.found))
+    assert "script" not in listed.tags
+    assert_stands_alone(listed)
 
 
-def test_the_frame_lies_where_the_network_looked(toy, tmp_path):
-    _, sheet, about = parts(toy)
-    frame = "left:0.00%;top:0.00%;width:100.00%;height:100.00%"
-    assert frame in explanation_page(sheet, about)
+def test_the_frame_lies_where_the_network_looked(toy, page_of):
+    assert "left:0.00%;top:0.00%;width:100.00%;height:100.00%" in page_of(toy).html
 
 
-def test_gallery_links_are_relative_and_quoted(toy):
-    _, _, about = parts(toy)
-    folders = ["cat", "two words", "no #1", "100%", "a?b=c&d", 'quo"te', "http: x", "ümlaut"]
-    reader = Reader(gallery_page([GalleryEntry(folder, about) for folder in folders]))
+def test_gallery_links_are_relative_and_quoted(toy, tmp_path):
+    found = explain(toy, np.zeros((12, 12, 3)))
+    folders = [
+        "cat", "two words", "no #1", "100%", "a?b=c&d", 'quo"te', "http: x", "ümlaut", "tench/a",
+    ]  # fmt: skip
+    reader = gallery(tmp_path, *(entry(found, folder) for folder in folders))
     assert_stands_alone(reader)
     links = reader.values("href")
     assert [unquote(link) for link in links] == [f"{folder}/index.html" for folder in folders]
@@ -233,18 +266,17 @@ def test_gallery_links_are_relative_and_quoted(toy):
         assert urlsplit(link).path == link
 
 
-def test_a_gallery_says_what_each_folder_explains(toy):
-    _, _, about = parts(toy, target="dog", rivals="top:2")
-    about["image"]["source"] = "/home/me/a photo.jpg"
-    reader = Reader(gallery_page([GalleryEntry("a photo", about)]))
+def test_a_gallery_says_what_each_folder_explains(toy, tmp_path):
+    found = explain(toy, np.zeros((12, 12, 3)), target="dog", rivals="top:2")
+    reader = gallery(tmp_path, entry(found, "a photo", "/home/me/a photo.jpg"))
     assert "a photo.jpg: why dog?" in reader.text
-    assert f"{100 * about['target']['probability']:.1f} %" in reader.text
+    assert f"{100 * found.target.probability:.1f} %" in reader.text
     assert "rivals top:2" in reader.text
     assert "1 explanation\n" in reader.text
     assert "/home/me" not in reader.text
 
 
-def test_a_gallery_without_entries_is_a_page():
-    reader = Reader(gallery_page([]))
+def test_a_gallery_without_entries_is_a_page(tmp_path):
+    reader = gallery(tmp_path)
     assert_stands_alone(reader)
     assert "0 explanations" in reader.text

@@ -66,13 +66,13 @@ def test_rows_are_what_single_calls_give(data, tmp_path):
                 row = by_key[batch.ids[b], name, fill]
                 found = what_if(toy, pixels, name, 0.1, fill, seed=3)
                 assert row["explained"] == found.target.index
-                assert row["foretold"] == pytest.approx(found.promise, rel=1e-3, abs=1e-5)
-                assert row["real"][-1] == pytest.approx(found.outcome, rel=1e-3, abs=1e-5)
-                half = found.way[found.steps.index(0.5)]
+                assert row["foretold"] == pytest.approx(found.predicted, rel=1e-3, abs=1e-5)
+                assert row["real"][-1] == pytest.approx(found.actual, rel=1e-3, abs=1e-5)
+                half = found.path[found.steps.index(0.5)]
                 assert row["real"][2] == pytest.approx(half, rel=1e-3, abs=1e-5)
                 assert row["changed"] == found.changed.sum()
                 assert row["flipped"][-1] == found.flipped
-                assert row["flip_foretold"][-1] == found.flip_foretold
+                assert row["flip_foretold"][-1] == found.flip_predicted
 
 
 def test_the_foretold_change_is_the_gradient_times_the_change(data, tmp_path):

@@ -9,12 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from chiaroscuro.allocator import tune_allocator as tune_allocator
-    from chiaroscuro.changes import WhatIf as WhatIf
-    from chiaroscuro.changes import what_if as what_if
     from chiaroscuro.choices import PAPER_MAPS as PAPER_MAPS
     from chiaroscuro.classifier import Classifier as Classifier
-    from chiaroscuro.comparisons import Comparison as Comparison
-    from chiaroscuro.comparisons import compare as compare
     from chiaroscuro.data import load_images as load_images
     from chiaroscuro.errors import ChiaroscuroError as ChiaroscuroError
     from chiaroscuro.errors import ChoiceError as ChoiceError
@@ -23,8 +19,9 @@ if TYPE_CHECKING:
     from chiaroscuro.errors import MissingExtraError as MissingExtraError
     from chiaroscuro.errors import ModelError as ModelError
     from chiaroscuro.errors import ResultError as ResultError
-    from chiaroscuro.explanations import Explanation as Explanation
+    from chiaroscuro.explanations import compare as compare
     from chiaroscuro.explanations import explain as explain
+    from chiaroscuro.explanations import what_if as what_if
     from chiaroscuro.gradients import ClassGradients as ClassGradients
     from chiaroscuro.gradients import class_gradients as class_gradients
     from chiaroscuro.gradients import logit_change as logit_change
@@ -38,12 +35,15 @@ if TYPE_CHECKING:
     from chiaroscuro.metrics.localization import localization as localization
     from chiaroscuro.models import load_classifier as load_classifier
     from chiaroscuro.models import save_classifier as save_classifier
+    from chiaroscuro.results import Comparison as Comparison
+    from chiaroscuro.results import Explanation as Explanation
+    from chiaroscuro.results import WhatIf as WhatIf
 
 _HOME = {
     "PAPER_MAPS": "choices",
     "Classifier": "classifier",
-    "Comparison": "comparisons",
-    "compare": "comparisons",
+    "Comparison": "results",
+    "compare": "explanations",
     "load_images": "data",
     "EDIT_MAPS": "maps",
     "edit_map": "maps",
@@ -54,7 +54,7 @@ _HOME = {
     "MissingExtraError": "errors",
     "ModelError": "errors",
     "ResultError": "errors",
-    "Explanation": "explanations",
+    "Explanation": "results",
     "explain": "explanations",
     "ClassGradients": "gradients",
     "class_gradients": "gradients",
@@ -68,8 +68,8 @@ _HOME = {
     "load_classifier": "models",
     "save_classifier": "models",
     "tune_allocator": "allocator",
-    "WhatIf": "changes",
-    "what_if": "changes",
+    "WhatIf": "results",
+    "what_if": "explanations",
 }
 
 __all__ = [

@@ -2,6 +2,8 @@
 
 import json
 
+from chiaroscuro.results import KINDS, Explanation, facts_of, kind_in
+
 SPEC = """
 import torch
 from torch import nn
@@ -27,11 +29,18 @@ def write_spec(tmp_path, factor=1.0, classes=5):
 
 
 def entries(folder):
-    return sorted(entry.name for entry in folder.iterdir())
+    ours = KINDS["gallery"].marker
+    return sorted(entry.name for entry in folder.glob("[!.]*") if entry.name != ours)
 
 
 def about(folder):
-    return json.loads((folder / "explanation.json").read_text())
+    kind = kind_in(folder)
+    return json.loads((folder / kind.marker).read_text())["result"]
+
+
+def facts(folder):
+    """What --json prints of a saved explanation."""
+    return json.loads(json.dumps(facts_of(Explanation.load(folder))))
 
 
 def strict(line):

@@ -124,11 +124,11 @@ def test_compare_prints_what_each_says(model, tmp_path):
     done = run("compare", *words, "--out", tmp_path / "both")
     assert done.exit_code == 0, done.stderr
     one, two, pair, page = done.stdout.splitlines()
-    assert one.startswith("1 ") and two.startswith("2 ") and "explained: " in two
+    assert one.startswith("1 ") and two.startswith("2 ") and "target class: " in two
     assert " against 1 " in pair and "positive " in pair
     assert page == f"page: {tmp_path / 'both' / 'index.html'}"
     told = json.loads(run("compare", *words, "--out", tmp_path / "json", "--json").stdout)
-    assert len(told["models"]) == 2
+    assert len(told["explanations"]) == 2
 
 
 @pytest.mark.parametrize(

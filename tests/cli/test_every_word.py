@@ -66,10 +66,10 @@ def place(tmp_path_factory):
 def without_figures(monkeypatch):
     """Stand-ins for pages and figures, whose drawing takes most of the time."""
     for name in (
-        "chiaroscuro.explanations.storage.draw_figure", "chiaroscuro.changes.storage.draw_figure",
-        "chiaroscuro.comparisons.storage.draw_figure",
+        "chiaroscuro.report.explanation.draw_figure", "chiaroscuro.report.what_if.draw_change",
+        "chiaroscuro.report.comparison.draw_comparison",
     ):  # fmt: skip
-        monkeypatch.setattr(name, lambda *_args, **_options: None, raising=False)
+        monkeypatch.setattr(name, lambda *_args, **_options: None)
     monkeypatch.setattr("chiaroscuro.runs.evaluation.write_page", lambda *_: None, raising=False)
     monkeypatch.setattr("chiaroscuro.checks.sanity._write_page", lambda *_: None, raising=False)
     monkeypatch.setattr("chiaroscuro.checks.pointing._write_page", lambda *_: None, raising=False)

@@ -26,7 +26,7 @@ def test_one_photo(explain, photos, tmp_path):
     assert page == f"page: {(tmp_path / 'out' / 'index.html').resolve()}"
     assert entries(tmp_path / "out") == ["a", "index.html"]
     assert entries(tmp_path / "out" / "a") == [
-        "explanation.json", "figure.png", "index.html", "maps.npz",
+        "arrays.npz", "chiaroscuro-explanation.json", "figure.png", "index.html",
     ]  # fmt: skip
 
 
@@ -112,9 +112,9 @@ def test_fit_and_score(explain, photos, tmp_path):
 
 def test_a_shared_scale(explain, photos, tmp_path):
     assert explain(photos, "--scale", "shared")[0] == 0
-    shown = [about(tmp_path / "out" / name)["display"] for name in "ab"]
+    shown = [about(tmp_path / "out" / name)["color_limits"] for name in "ab"]
     assert shown[0] == shown[1]
-    assert shown[0]["scale"] == "shared"
+    assert shown[0].keys() == {"active"}
 
 
 def test_threads(explain, photos):

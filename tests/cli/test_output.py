@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import chiaroscuro
 from chiaroscuro.cli.app import app
-from tests.cli.results import about, assert_one_line, entries, strict
+from tests.cli.results import about, assert_one_line, entries, facts, strict
 
 
 def test_json_is_one_object_per_image(explain, photos, tmp_path):
@@ -20,7 +20,7 @@ def test_json_is_one_object_per_image(explain, photos, tmp_path):
     one, two, three = map(strict, out.splitlines())
     for found, name in ((one, "a"), (two, "b")):
         assert found.pop("folder") == f"out/{name}"
-        assert found == about(tmp_path / "out" / name)
+        assert found == facts(tmp_path / "out" / name)
     assert set(three) == {"source", "error"}
     assert three["source"] == str(photos / "c.png")
     assert "not a picture" in three["error"]
@@ -44,7 +44,7 @@ def test_json_with_a_shared_scale_says_what_was_saved(explain, photos, tmp_path)
     code, out, _ = explain(photos, "--json", "--scale", "shared")
     assert code == 0
     for found, name in zip(map(strict, out.splitlines()), "ab", strict=True):
-        assert found["display"] == about(tmp_path / "out" / name)["display"]
+        assert found["color_limits"] == about(tmp_path / "out" / name)["color_limits"]
 
 
 class Terminal(StringIO):

@@ -5,6 +5,14 @@ import pytest
 from tests.cli.results import about, assert_one_line, entries, strict, write_spec
 
 
+@pytest.fixture
+def replay(run, tmp_path):
+    """Repeat out/a with the network named once more."""
+    return lambda *words: run(
+        "explain", "--replay", "out/a", "--model", f"{tmp_path / 'net.py'}:make", *words
+    )
+
+
 def test_existing_results_need_force(explain, photos, tmp_path):
     assert explain(photos / "a.png", "--target", "3")[0] == 0
     code, out, err = explain(photos, "--target", "4")
@@ -23,51 +31,66 @@ def test_force_never_replaces_what_is_not_ours(explain, photos, tmp_path):
     (tmp_path / "out" / "a" / "thesis.txt").write_text("years of work")
     code, _, err = explain(photos / "a.png", "--force")
     assert code == 1
-    assert_one_line(err, "holds no explanation.json: not one of ours")
+    assert_one_line(err, "out/a is not a chiaroscuro result, so no explanation is written there")
     assert entries(tmp_path / "out" / "a") == ["thesis.txt"]
 
 
-def test_a_method_is_kept_and_repeated(explain, run, photos, tmp_path):
+def test_a_method_is_kept_and_repeated(explain, replay, photos, tmp_path):
     words = ("--method", "smoothgrad", "--points", "3", "--sigma", "0.2", "--rivals", "softmax")
     assert explain(photos / "a.png", *words, maps=["active", "margin"])[0] == 0
     kept = about(tmp_path / "out" / "a")["choices"]
-    assert (kept["method"], kept["rivals"]) == ("smoothgrad", "softmax")
-    assert kept["method_settings"] == {"points": 3, "sigma": 0.2, "seed": 0}
-    code, out, err = run("explain", "--replay", "out/a")
+    method = {name: value for name, value in kept["method"].items() if value is not None}
+    assert method == {"name": "smoothgrad", "points": 3, "sigma": 0.2, "seed": 0}
+    assert kept["rivals"] == "softmax"
+    code, out, err = replay()
     assert (code, err) == (0, "")
     assert out.splitlines()[0] == "out/a: the same"
 
 
-def test_expected_gradients_read_a_folder(explain, run, photos, tmp_path):
+def test_expected_gradients_read_a_folder(explain, replay, photos, tmp_path):
     words = ("--method", "expected-gradients", "--points", "2", "--background", photos)
     assert explain(photos / "a.png", *words)[0] == 0
-    kept = about(tmp_path / "out" / "a")["choices"]["method_settings"]
+    kept = about(tmp_path / "out" / "a")["choices"]["method"]
     assert kept["background_images"] == 2 and kept["background"] == str(photos)
-    assert run("explain", "--replay", "out/a", "-q")[0] == 0
+    code, _, err = replay("-q")
+    assert code == 1
+    assert_one_line(err, "2 background images", "hand them in (background=..., --background)")
+    words = ("--method", "expected-gradients", "--background", photos)
+    assert replay(*words, "-q")[0] == 0
 
 
-def test_replay_the_same(explain, run, photos, tmp_path):
-    assert explain(photos / "a.png", "--target", "dog", maps=["active", "winner"])[0] == 0
+def test_a_saved_result_runs_no_code(explain, run, photos, tmp_path):
+    assert explain(photos / "a.png")[0] == 0
+    (tmp_path / "net.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     code, out, err = run("explain", "--replay", "out/a")
+    assert (code, out) == (1, "")
+    assert_one_line(err, "a saved result does not run code", "(--model)")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_replay_the_same(explain, replay, photos, tmp_path):
+    assert explain(photos / "a.png", "--target", "dog", maps=["active", "winner"])[0] == 0
+    code, out, err = replay()
     assert (code, err) == (0, "")
     assert out.splitlines()[0] == "out/a: the same"
     assert "logits: differ by 0 of their size" in out
     assert "active: differ by 0 of their size" in out
-    assert run("explain", "--replay", "out/a", "--quiet") == (0, "", "")
-    code, out, err = run("explain", "--replay", "out/a", "--json")
+    assert replay("--quiet") == (0, "", "")
+    code, out, err = replay("--json")
     assert (code, err) == (0, "")
     assert strict(out) == {
-        "maps": {"active": 0.0, "winner": 0.0}, "logits": 0.0, "facts": [], "same": True,
+        "maps": {"active": 0.0, "winner": 0.0}, "logits": 0.0, "changes": [], "why": [],
+        "tolerance": 0.001, "same": True,
     }  # fmt: skip
 
 
-def test_replay_different(explain, run, photos, tmp_path):
+def test_replay_different(explain, replay, photos, tmp_path):
     assert explain(photos / "a.png", "--target", "dog")[0] == 0
     write_spec(tmp_path, factor=1.25)
-    code, out, err = run("explain", "--replay", "out/a")
+    code, out, err = replay()
     assert (code, err) == (1, "")
     assert out.splitlines()[0] == "out/a: different"
-    code, out, err = run("explain", "--replay", "out/a", "--json")
+    code, out, err = replay("--json")
     assert (code, err) == (1, "")
     found = strict(out)
     assert found["same"] is False
@@ -75,19 +98,19 @@ def test_replay_different(explain, run, photos, tmp_path):
     assert found["maps"]["active"] == pytest.approx(0.25, abs=0.01)
 
 
-def test_replay_says_what_changed(explain, run, photos):
+def test_replay_says_what_changed(explain, replay, photos):
     assert explain(photos / "a.png")[0] == 0
     (photos / "a.png").unlink()
-    _, out, _ = run("explain", "--replay", "out/a")
-    assert "a.png is gone: the saved pixels were explained" in out
+    _, out, _ = replay()
+    assert "a.png is gone: saved pixels are explained" in out
 
 
-def test_replay_json_with_another_number_of_classes_is_json(explain, run, photos, tmp_path):
+def test_replay_json_with_another_number_of_classes_is_json(explain, replay, photos, tmp_path):
     assert explain(photos / "a.png", "--target", "dog")[0] == 0
     write_spec(tmp_path, classes=4)
-    code, out, _ = run("explain", "--replay", "out/a", "--json")
+    code, out, _ = replay("--json")
     assert code == 1
-    assert "classes: 5 then, 4 now" in strict(out)["facts"]
+    assert "classes were 5, now 4" in strict(out)["changes"]
 
 
 def test_replay_without_an_explanation(run, tmp_path):

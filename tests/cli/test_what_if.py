@@ -6,7 +6,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from chiaroscuro import Classifier, save_classifier
+from chiaroscuro import Classifier, WhatIf, save_classifier
 from chiaroscuro.cli.app import app
 from chiaroscuro.models.architectures import basic_cnn
 from tests.pictures import picture
@@ -31,17 +31,17 @@ def run(*words):
     return CliRunner().invoke(app, ["what-if", *words])
 
 
-def test_it_prints_what_was_foretold_and_came(photo, model, tmp_path):
+def test_it_prints_predicted_and_actual_change(photo, model, tmp_path):
     done = run(photo, "--model", model, "--out", str(tmp_path / "out"))
     assert done.exit_code == 0, done.stderr
     lines = done.stdout.splitlines()
     folder = tmp_path / "out" / "tower-net-active-0.05-black"
-    about = json.loads((folder / "what-if.json").read_text())
-    assert lines[0] == f"tower.png: {about['pixels']['changed']} of 1,024 pixels changed"
-    assert f"moves by {about['foretold']:+.2f}; it moved the" in lines[1]
-    assert lines[1].endswith(f"way, by {about['real']:+.2f}.")
-    assert lines[-3].startswith(f"before: {about['before'][0]['label']} ")
-    assert lines[-2].startswith(f"after: {about['after'][0]['label']} ")
+    result = WhatIf.load(folder)
+    assert lines[0] == f"tower.png: {result.changed.sum()} of 1,024 pixels changed"
+    assert f"changes by {result.predicted:+.2f}; it changes in the" in lines[1]
+    assert lines[1].endswith(f"direction, by {result.actual:+.2f}.")
+    assert any(line.startswith(f"before: {result.before[0].label} ") for line in lines)
+    assert any(line.startswith(f"after: {result.after[0].label} ") for line in lines)
     assert lines[-1] == f"page: {folder / 'index.html'}"
 
 
@@ -50,7 +50,7 @@ def test_a_method_is_part_of_the_result_and_of_its_name(photo, model, tmp_path):
     done = run(photo, "--model", model, "--out", str(tmp_path / "out"), *words)
     assert done.exit_code == 0, done.stderr
     folder = tmp_path / "out" / "tower-net-smoothgrad-positive-0.05-black"
-    assert json.loads((folder / "what-if.json").read_text())["choices"]["method"] == "smoothgrad"
+    assert WhatIf.load(folder).choices.method.name == "smoothgrad"
     assert run(photo, "--model", model, "--out", str(tmp_path / "out")).exit_code == 0
 
 
@@ -61,12 +61,12 @@ def test_choices_reach_the_result_and_json_is_all_that_is_printed(photo, model, 
     about = json.loads(done.stdout)
     assert about["folder"] == str(tmp_path / "out" / "tower-net-owl-random-0.2-darker-0.1")
     assert about["target"]["label"] == "owl"
-    chosen = {k: about["choices"][k] for k in ("map", "fraction", "change", "rivals", "seed")}
+    chosen = {k: about["choices"][k] for k in ("map", "fraction", "fill", "rivals", "seed")}
     assert chosen == {
-        "map": "random", "fraction": 0.2, "change": "darker:0.1", "rivals": "top:1", "seed": 7,
+        "map": "random", "fraction": 0.2, "fill": "darker:0.1", "rivals": "top:1", "seed": 7,
     }  # fmt: skip
     assert (about["choices"]["tolerance"], about["choices"]["fit"]) == (0.5, "pad")
-    assert about["pixels"]["taken"] == 205
+    assert about["selected"] == 205
 
 
 def test_a_second_time_needs_force(photo, model, tmp_path):

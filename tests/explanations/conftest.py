@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from chiaroscuro import load_classifier
-from chiaroscuro.explanations import storage
+from chiaroscuro.report import explanation as view
 from tests.explanations.inputs import picture
 
 SPEC = """
@@ -20,8 +20,8 @@ def make():
 """
 
 
-def quick_figure(sheet, path):
-    Image.fromarray(sheet.seen).save(path, "PNG")
+def quick_figure(spec, path):
+    Image.fromarray(spec.seen).save(path, "PNG")
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def one_thread():
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """A stand-in for the figure, which takes most of a second; tests/test_render.py draws it."""
-    monkeypatch.setattr(storage, "draw_figure", quick_figure)
+    monkeypatch.setattr(view, "draw_figure", quick_figure)
 
 
 @pytest.fixture

@@ -1,10 +1,12 @@
 """Pictures to explain, and a network that fails."""
 
-import json
+import dataclasses
 
 import numpy as np
 from PIL import Image
 from torch import nn
+
+from chiaroscuro import Explanation
 
 
 def picture(width=12, height=12, seed=0):
@@ -20,12 +22,9 @@ def snapshot(folder):
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
-def changed(**parts):
-    def change(folder):
-        about = json.loads((folder / "explanation.json").read_text())
-        (folder / "explanation.json").write_text(json.dumps(about | parts))
-
-    return change
+def resaved(folder, **parts):
+    """Save an explanation once more with other fields."""
+    dataclasses.replace(Explanation.load(folder), **parts).save(folder, overwrite=True)
 
 
 class Broken(nn.Module):

@@ -21,7 +21,7 @@ from chiaroscuro import (
     class_gradients,
     explain,
 )
-from chiaroscuro.explanations import explain_again
+from chiaroscuro.explanations import replay
 from chiaroscuro.images import open_photo
 from tests.explanations.inputs import Broken, array, picture
 from tests.toys import Linear, random_pixels, small_cnn
@@ -64,9 +64,9 @@ def test_a_photo_is_brought_to_the_classifiers_size_and_the_crop_says_where(toy,
     assert found.photo.shape == (14, 20, 3)
     assert (found.crop.photo_width, found.crop.photo_height) == (20, 14)
     assert found.crop.right - found.crop.left == pytest.approx(14, abs=0.2)
-    assert found.choices["fit"] == "crop"
+    assert found.choices.fit == "crop"
     stretched = explain(toy, photo, fit="stretch")
-    assert stretched.choices["fit"] == "stretch"
+    assert stretched.choices.fit == "stretch"
     assert (stretched.crop.left, stretched.crop.right) == (0, 20)
 
 
@@ -83,7 +83,7 @@ def test_predicted_and_named_target(toy):
     best = int(logits.argmax())
     assert found.target.index == best
     assert found.target == found.predictions[0]
-    assert found.choices["target"] == "predicted"
+    assert found.choices.target == "predicted"
     order = logits.sort(descending=True).indices.tolist()
     assert [prediction.index for prediction in found.predictions] == order
     chances = logits.softmax(0)
@@ -118,7 +118,7 @@ def test_a_numpy_integer_as_target_can_be_saved(toy, tmp_path):
 def test_rivals(toy, rivals, listed, rule):
     found = explain(toy, array(), target="tabby", rivals=rivals)
     assert found.rivals == listed
-    assert found.choices["rivals"] == rule
+    assert found.choices.rivals == rule
 
 
 def test_top_rivals_are_the_best_other_classes(toy):
@@ -156,16 +156,18 @@ def test_wrong_choices_are_refused(toy, options, error, message):
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (np.zeros((12, 12, 3), np.uint8), "image holds uint8: expected floats in"),
+        (np.zeros((12, 12, 3), np.int16), "image holds int16: expected floats in"),
         (np.full((12, 12, 3), 2.0), r"image has values from 2 to 2: expected floats in \[0, 1\]"),
         (np.full((12, 12, 3), np.nan), "image holds NaN or infinite values"),
         (np.zeros((12, 12, 4)), r"image has shape \(12, 12, 4\): expected"),
         (np.zeros((12, 12)), "pixels have 1 channels"),
-        (torch.zeros(1, 3, 12, 12), r"image is a tensor of shape \(1, 3, 12, 12\): expected \(C,"),
-        (torch.zeros(3, 12, 12, dtype=torch.uint8), "image holds uint8: expected floats"),
+        (torch.zeros(12, 12), r"image is a tensor of shape \(12, 12\): expected \(C,"),
+        (torch.zeros(0, 3, 12, 12), r"image has shape \(0, 3, 12, 12\): it holds no images"),
+        (torch.zeros(3, 12, 12, dtype=torch.int64), "image holds int64: expected floats"),
         ("nothing.png", "nothing.png: no such file"),
         (None, r"^image is a NoneType: expected a path, a Pillow image, an array \(H, W, C\)"),
-        ([[0.5]], "^image is a list: expected a path"),
+        ([[0.5]], "^image is a list of 1: expected images in it"),
+        ([], "^image is a list of 0: expected images in it"),
         (b"\xff\xd8", "^image is a bytes: expected a path"),
         (Image.new("RGB", (1, 5)), "image: 1x5 pixels, too small to explain"),
     ],
@@ -175,7 +177,7 @@ def test_wrong_images_are_refused(toy, image, message):
         explain(toy, image)
 
 
-@pytest.mark.parametrize("given", [nn.Flatten(), "efficientnet-lite0"], ids=["module", "spec"])
+@pytest.mark.parametrize("given", [nn.Flatten, "efficientnet-lite0"], ids=["class", "spec"])
 def test_something_other_than_a_classifier_is_refused(given):
     message = rf"^classifier is a {type(given).__name__}: expected a Classifier, as load_classif"
     with pytest.raises(ModelError, match=message):
@@ -225,7 +227,7 @@ def test_every_map_with_facts_by_hand(toy):
 def test_chosen_maps_come_in_the_given_order_once(toy):
     found = explain(toy, array(), maps=["winner", "active", "winner"])
     assert list(found.maps) == ["winner", "active"]
-    assert found.choices["maps"] == ["winner", "active"]
+    assert found.choices.maps == ("winner", "active")
 
 
 def test_progress_counts_every_class(toy):
@@ -238,7 +240,7 @@ def test_progress_counts_every_class(toy):
 def test_the_score_changes_the_gradients(toy):
     logit = explain(toy, array(), target=0)
     chance = explain(toy, array(), target=0, score="log-probability")
-    assert chance.choices["score"] == "log-probability"
+    assert chance.choices.score == "log-probability"
     assert not np.allclose(logit.maps["original"], chance.maps["original"])
 
 
@@ -289,7 +291,7 @@ def test_half_precision(tmp_path):
     found.save(tmp_path / "half")
     loaded = Explanation.load(tmp_path / "half")
     assert np.array_equal(loaded.maps["winner"], found.maps["winner"])
-    _, differences = explain_again(tmp_path / "half", half)
+    _, differences = replay(tmp_path / "half", half)
     assert differences.same
     assert differences.logits == 0
 

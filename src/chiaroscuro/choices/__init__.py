@@ -53,7 +53,7 @@ from chiaroscuro.choices.protocols import (
     WHAT_IF_TOLERANCE,
     Protocol,
 )
-from chiaroscuro.choices.results import DEFAULT_MODEL, DEFAULT_OUT, EXPLANATION_FILE, WHAT_IF_FILE
+from chiaroscuro.choices.results import DEFAULT_MODEL, DEFAULT_OUT
 from chiaroscuro.choices.rivals import RIVAL_WORDS, Class, RivalRule, Rivals, parse_rivals
 from chiaroscuro.choices.settings import (
     CHECKPOINT,
@@ -76,7 +76,6 @@ __all__ = [
     "DEFAULT_OUT",
     "EDIT_MAPS",
     "EXPLAIN_MAPS",
-    "EXPLANATION_FILE",
     "FILLS",
     "FITS",
     "INTERPOLATIONS",
@@ -98,7 +97,6 @@ __all__ = [
     "SCORES",
     "SMOOTHING",
     "TARGETS",
-    "WHAT_IF_FILE",
     "WHAT_IF_FRACTION",
     "WHAT_IF_STEPS",
     "WHAT_IF_TOLERANCE",

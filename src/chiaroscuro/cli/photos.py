@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 import typer
 
 from chiaroscuro.choices import (
+    DEFAULT_MODEL,
     MAPS,
-    WHAT_IF_FILE,
     CompareSettings,
     ExplainSettings,
     Scale,
@@ -19,9 +19,9 @@ from chiaroscuro.choices import (
 )
 from chiaroscuro.choices.settings import PhotoSettings
 from chiaroscuro.cli.terminal import print_page, print_result, progress_bars, say
-from chiaroscuro.errors import ImageError
-from chiaroscuro.images import find_photos, open_photo, packaged_photo
-from chiaroscuro.staging import check_free
+from chiaroscuro.errors import ImageError, printable
+from chiaroscuro.images import open_photo, packaged_photo, photo_folders
+from chiaroscuro.results import KINDS, Comparison, Explanation, WhatIf, check_free, facts_of
 from chiaroscuro.stopwatch import Stopwatch, running, timed
 
 if TYPE_CHECKING:
@@ -44,25 +44,23 @@ def _question(settings: PhotoSettings) -> dict[str, Any]:
 def explain(settings: ExplainSettings, run: "ExplainOptions") -> None:
     """Explain every photo, print a line or an object for each; exit status 1 if one failed."""
     if run.replay is not None:
-        _replay(run.replay, run)
+        _replay(run.replay, settings, run)
         return
     options = {**_question(settings), "maps": settings.maps, "score": settings.score}
+    folders, rivals = photo_folders(run.images or ()), {}
     if run.images:
-        paths = find_photos(run.images)
-        _check_photos(paths)
-        jobs = [(path, options) for path in paths]
+        _check_photos(folders)
     else:
         demo = settings.rivals == "all"
-        rivals = ", cat.png against all classes, coffee.png against its top 10" if demo else ""
+        words = ", cat.png against all classes, coffee.png against its top 10" if demo else ""
         if not run.quiet:
-            say(f"no image given: two packaged photos{rivals}", err=True)
-        jobs = [
-            (packaged_photo(name), {**options, "rivals": word} if demo else options)
-            for name, word in _DEMO_RIVALS.items()
-        ]
+            say(f"no image given: two packaged photos{words}", err=True)
+        folders = {packaged_photo(name): Path(name) for name in _DEMO_RIVALS}
+        rivals = {Path(name): {"rivals": _DEMO_RIVALS[name]} for name in _DEMO_RIVALS if demo}
     with timed("import"):
         from chiaroscuro.cli.preparation import load, prepare, settled
-        from chiaroscuro.explanations import explain_files
+        from chiaroscuro.explanations import PhotoJob, explain_files
+    jobs = [PhotoJob(p, f, {**options, **rivals.get(f, {})}) for p, f in folders.items()]
     prepare(run.threads, quiet=run.quiet)
     watch = running() if run.profile else None
     if watch is not None:
@@ -92,7 +90,7 @@ def explain(settings: ExplainSettings, run: "ExplainOptions") -> None:
         raise typer.Exit(1)
 
 
-def _check_photos(paths: Sequence[Path]) -> None:
+def _check_photos(paths: Iterable[Path]) -> None:
     """Say what is wrong and leave where there is no file to explain at all, before torch loads."""
     if any(path.is_file() for path in paths):
         return
@@ -105,26 +103,27 @@ def _check_photos(paths: Sequence[Path]) -> None:
 
 
 def _report(outcome: "Outcome", run: "ExplainOptions") -> None:
-    if run.as_json:
-        failure = {"source": str(outcome.source), "error": str(outcome.error)}
-        found = {**outcome.about, "folder": str(outcome.folder)}
-        typer.echo(json.dumps(failure if outcome.error else found))
-    if outcome.error is not None:
+    if outcome.explanation is None:
+        if run.as_json:
+            failure = {"source": printable(outcome.source), "error": str(outcome.error)}
+            typer.echo(json.dumps(failure))
         say(f"chiaroscuro: {outcome.error}", err=True)
-    elif not run.as_json and not run.quiet:
-        say(_line(outcome))
+    elif run.as_json:
+        typer.echo(json.dumps({**facts_of(outcome.explanation), "folder": str(outcome.folder)}))
+    elif not run.quiet:
+        say(_line(outcome, outcome.explanation))
 
 
-def _line(outcome: "Outcome") -> str:
-    target = outcome.about["target"]
+def _line(outcome: "Outcome", explanation: Explanation) -> str:
+    target = explanation.target
     support = ", ".join(
-        f"{name} {100 * facts['support_pixels']:.1f} %"
-        for name, facts in outcome.about["maps"].items()
+        f"{name} {100 * facts.support_pixels:.1f} %"
+        for name, facts in explanation.facts.items()
         if MAPS[name].helps != "either"
     )
-    notes = "; ".join(outcome.about["image"]["notes"])
+    notes = "; ".join((*explanation.image.notes, *explanation.notes))
     return (
-        f"{outcome.source.name}: {target['label']} {100 * target['probability']:.1f} %"
+        f"{outcome.source.name}: {target.label} {100 * target.probability:.1f} %"
         + (f" | pixels in {support}" if support else "")
         + (f" | {notes}" if notes else "")
         + f" -> {outcome.folder}"
@@ -138,19 +137,24 @@ def _print_times(watch: Stopwatch) -> None:
         say(f"  {name:<9} {seconds:7.2f} s  {100 * seconds / total:3.0f} %", err=True)
 
 
-def _replay(folder: Path, run: "ExplainOptions") -> None:
-    """Repeat a saved explanation and print how it differs; exit status 1 when it does."""
-    from chiaroscuro.cli.preparation import load, prepare
-    from chiaroscuro.explanations import explain_again
-    from chiaroscuro.explanations.explanation import Explanation
+def _replay(folder: Path, settings: ExplainSettings, run: "ExplainOptions") -> None:
+    """Recompute a saved explanation and print how it differs; exit status 1 when it does."""
+    saved = Explanation.load(folder)
+    from chiaroscuro.cli.preparation import load, on_device, prepare
+    from chiaroscuro.explanations import replay
+    from chiaroscuro.explanations.recompute import load_named
 
     prepare(run.threads, quiet=run.quiet)
     with progress_bars(quiet=run.quiet) as bars:
-        name = Explanation.load(folder).model["name"]
-        _, differences = explain_again(
+        if run.model == DEFAULT_MODEL:
+            classifier = load_named(saved.model.name)
+        else:
+            classifier = load(run.model, "cpu")
+        _, differences = replay(
             folder,
-            load(name, run.device),
-            lambda at, total: bars.show("class gradients", at, total),
+            on_device(classifier, run.device),
+            background=settings.background,
+            progress=lambda at, total: bars.show("class gradients", at, total),
         )
     sizes = {"logits": differences.logits, **differences.maps}
     print_result(
@@ -158,7 +162,7 @@ def _replay(folder: Path, run: "ExplainOptions") -> None:
         [
             f"{folder}: {'the same' if differences.same else 'different'}",
             *(f"  {name}: {_gap(size)}" for name, size in sizes.items()),
-            *(f"  {fact}" for fact in differences.facts),
+            *(f"  {line}" for line in (*differences.changes, *differences.why)),
         ],
         None,
         as_json=run.as_json,
@@ -173,17 +177,16 @@ def _gap(size: float | None) -> str:
 
 
 def what_if(settings: WhatIfSettings, run: "WhatIfOptions") -> None:
-    """Change the photo, save what it did, and print it in a few lines."""
+    """Change the photo, save the result, and print it in a few lines."""
     folder = run.out / what_if_name(settings, run.image, run.model)
-    check_free(folder, WHAT_IF_FILE, overwrite=run.force)
+    check_free(folder, KINDS["what-if"], overwrite=run.force)
     _check_photos([run.image])
-    from chiaroscuro.changes import what_if as change_photo
-    from chiaroscuro.changes.storage import describe
+    from chiaroscuro import explanations
     from chiaroscuro.cli.preparation import load, prepare
 
     prepare(run.threads, quiet=run.quiet)
     with progress_bars(quiet=run.quiet) as bars:
-        found = change_photo(
+        result = explanations.what_if(
             load(run.model, run.device),
             run.image,
             settings.map,
@@ -194,15 +197,16 @@ def what_if(settings: WhatIfSettings, run: "WhatIfOptions") -> None:
             seed=settings.seed,
             progress=lambda at, total: bars.show("class gradients", at, total),
         )
-        found.save(folder, overwrite=run.force)
-    about = describe(found)
-    print_result(
-        {**about, "folder": str(folder)},
-        _what_if_lines(run.image, about),
-        folder,
-        as_json=run.as_json,
-        quiet=run.quiet,
-    )
+        result.save(folder, overwrite=run.force)
+    facts = {
+        **facts_of(result),
+        "predicted": result.predicted,
+        "actual": result.actual,
+        "changed_pixels": int(result.changed.sum()),
+        "folder": str(folder),
+    }
+    lines = _what_if_lines(run.image, result)
+    print_result(facts, lines, folder, as_json=run.as_json, quiet=run.quiet)
 
 
 def what_if_name(settings: WhatIfSettings, image: Path, model: str) -> str:
@@ -216,57 +220,57 @@ def what_if_name(settings: WhatIfSettings, image: Path, model: str) -> str:
     return "-".join(re.sub(r"[^\w.+]+", "-", str(part)).strip("-") for part in parts)
 
 
-def _what_if_lines(path: Path, about: Mapping[str, Any]) -> Iterator[str]:
+def _what_if_lines(path: Path, result: WhatIf) -> Iterator[str]:
     from chiaroscuro.report.what_if import sentences
 
-    pixels = about["pixels"]
-    yield f"{path.name}: {pixels['changed']:,} of {pixels['all']:,} pixels changed"
-    yield from sentences(about)
-    for when in ("before", "after"):
-        best = ", ".join(f"{p['label']} {100 * p['probability']:.1f} %" for p in about[when])
+    changed = result.changed
+    yield f"{path.name}: {int(changed.sum()):,} of {changed.size:,} pixels changed"
+    yield from sentences(result)
+    for when, predictions in (("before", result.before), ("after", result.after)):
+        best = ", ".join(f"{p.label} {100 * p.probability:.1f} %" for p in predictions)
         yield f"{when}: {best}"
+    yield from (f"note: {note}" for note in result.notes)
 
 
 def compare(settings: CompareSettings, run: "CompareOptions") -> None:
     """Compare, show progress, print what each model says, and the page's path."""
     _check_photos([run.image])
+    check_free(run.out, KINDS["comparison"], overwrite=run.force)
+    from chiaroscuro import explanations
     from chiaroscuro.cli.preparation import load, prepare
-    from chiaroscuro.comparisons import beside_change
-    from chiaroscuro.comparisons import compare as compare_photo
-    from chiaroscuro.comparisons.storage import MARKER, describe
 
-    check_free(run.out, MARKER, overwrite=run.force)
     prepare(run.threads, quiet=run.quiet)
-    change = None
+    details = None
     if settings.fill is not None:
-        change = beside_change(
+        details = explanations.what_if_detail(
             run.image, settings.fill, settings.fraction, settings.by, settings.fit
         )
     with progress_bars(quiet=run.quiet) as bars:
-        found = compare_photo(
+        comparison = explanations.compare(
             [load(model, run.device) for model in run.models],
             run.image,
             **_question(settings),
             maps=settings.maps,
             score=settings.score,
-            beside=change,
+            details=details,
             progress=lambda place, *counts: bars.show(f"classes of model {place + 1}", *counts),
         )
-        found.save(run.out, overwrite=run.force)
-    about = describe(found)
-    print_result(about, _comparison_lines(about), run.out, as_json=run.as_json, quiet=run.quiet)
+        comparison.save(run.out, overwrite=run.force)
+    facts, lines = facts_of(comparison), _comparison_lines(comparison)
+    print_result(facts, lines, run.out, as_json=run.as_json, quiet=run.quiet)
 
 
-def _comparison_lines(about: Mapping[str, Any]) -> Iterator[str]:
-    """What a terminal shows: each model's word, and how similar the maps of each pair are."""
-    for model in about["models"]:
-        best, share = model["predictions"][0]
+def _comparison_lines(comparison: Comparison) -> Iterator[str]:
+    """What a terminal shows: each model's prediction, and how similar the maps of each pair are."""
+    names = comparison.names
+    for name, explanation in zip(names, comparison.explanations, strict=True):
+        best, target = explanation.predictions[0], explanation.target
         yield (
-            f"{model['name']}: {best} {100 * share:.1f} %; explained: {model['target']} "
-            f"{100 * model['probability']:.1f} %"
+            f"{name}: {best.label} {100 * best.probability:.1f} %; target class: {target.label} "
+            f"{100 * target.probability:.1f} %"
         )
-    for model, beside in zip(about["models"], about["beside"], strict=False):
-        yield f"{model['name']}: {beside['title']} {'; '.join(beside['lines'])}"
-    for pair in about["pairs"]:
-        found = ", ".join(f"{name} {one['correlation']:.2f}" for name, one in pair["maps"].items())
-        yield f"{pair['other']} against {pair['first']}: {found or pair['note']}"
+    for name, detail in zip(names, comparison.details, strict=False):
+        yield f"{name}: {detail.title} {'; '.join(detail.lines)}"
+    for pair in comparison.pairs:
+        maps = ", ".join(f"{name} {one.correlation:.2f}" for name, one in pair.maps.items())
+        yield f"{names[pair.other]} against {names[0]}: {maps or pair.note}"

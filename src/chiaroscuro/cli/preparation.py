@@ -22,8 +22,12 @@ def prepare(threads: int | None, *, quiet: bool) -> None:
 
 def load(model: str, device: str) -> Classifier:
     """The classifier of a spec on a device; raises `ChoiceError` for a device that is not here."""
+    return on_device(load_classifier(model), device)
+
+
+def on_device(classifier: Classifier, device: str) -> Classifier:
+    """The classifier on a device; raises `ChoiceError` for a device that is not here."""
     device = usable_device(device)
-    classifier = load_classifier(model)
     return classifier if device == "cpu" else classifier.to(torch.device(device))
 
 

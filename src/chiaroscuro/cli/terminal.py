@@ -41,7 +41,9 @@ def print_result(
 
 def print_page(folder: Path) -> None:
     """Print where the page of a folder is."""
-    say(f"page: {(folder / 'index.html').resolve()}")
+    from chiaroscuro.results.kinds import PAGE
+
+    say(f"page: {(folder / PAGE).resolve()}")
 
 
 def guarded(run: Callable[[], object]) -> None:

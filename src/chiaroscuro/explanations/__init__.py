@@ -1,23 +1,19 @@
-"""The short path: an image and a classifier to a saved, repeatable explanation."""
+"""One image and one classifier or several: explain, change, compare, replay; and whole folders."""
 
-from chiaroscuro.explanations.again import Differences, explain_again
-from chiaroscuro.explanations.batch import Outcome, explain_files
-from chiaroscuro.explanations.explanation import (
-    Explanation,
-    ImageFacts,
-    MapFacts,
-    Prediction,
-)
+from chiaroscuro.explanations.change import what_if
+from chiaroscuro.explanations.comparison import compare, what_if_detail
+from chiaroscuro.explanations.folder import Outcome, PhotoJob, explain_files, plan_photos
+from chiaroscuro.explanations.recompute import replay
 from chiaroscuro.explanations.single import explain
 
 __all__ = [
-    "Differences",
-    "Explanation",
-    "ImageFacts",
-    "MapFacts",
     "Outcome",
-    "Prediction",
+    "PhotoJob",
+    "compare",
     "explain",
-    "explain_again",
     "explain_files",
+    "plan_photos",
+    "replay",
+    "what_if",
+    "what_if_detail",
 ]

@@ -1,6 +1,8 @@
-"""What a caller hands in as an image, as pixels that a classifier takes."""
+"""What a caller hands in, as pixels for a classifier; and what a result says of both."""
 
 import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,33 +10,65 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
-from chiaroscuro.choices import Fit
+from chiaroscuro.choices import Fit, as_int
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.errors import ImageError, ModelError
-from chiaroscuro.explanations.explanation import ImageFacts
+from chiaroscuro.errors import ChoiceError, ImageError, ModelError, printable
 from chiaroscuro.images import CropBox, Photo, check_array, frame, open_photo, to_uint8
 from chiaroscuro.images.photos import photo_from_image
+from chiaroscuro.results import ImageFacts, ModelFacts, Prediction
 
 PHOTO_SIDE = 640
+TOP = 5
 
 ImageLike = str | Path | Photo | Image.Image | NDArray[Any] | Tensor
+Target = int | str | Tensor | np.integer[Any]
 
 
-def check_classifier(given: object) -> None:
-    """Raise `ModelError` for anything but a `Classifier`."""
+@dataclass(frozen=True, eq=False)
+class ReadImage:
+    """Pixels (C, H, W) in [0, 1], where they lie on the photo, the photo to show, and its facts."""
+
+    pixels: NDArray[np.float32]
+    crop: CropBox
+    photo: NDArray[np.uint8]
+    facts: ImageFacts
+    notes: tuple[str, ...] = ()
+
+
+def as_classifier(given: object) -> Classifier:
+    """A classifier, or a module as one that gets pixels in [0, 1] as they are.
+
+    Raises `ModelError` for anything else.
+    """
+    if isinstance(given, nn.Module):
+        return Classifier(given)
     if not isinstance(given, Classifier):
         raise ModelError(
             f"classifier is a {type(given).__name__}: expected a Classifier, as load_classifier "
             "gives, or Classifier(module, mean=..., std=..., size=...)"
         )
+    return given
 
 
-def read_image(
-    classifier: Classifier, image: ImageLike, fit: Fit | None
-) -> tuple[NDArray[np.float32], CropBox, NDArray[np.uint8], ImageFacts]:
-    """Pixels (C, H, W), crop box, the photo to show, and where they came from.
+def split_images(image: object) -> tuple[list[Any], bool]:
+    """The images of a list or of a batch (B, C, H, W), and whether there are several."""
+    if isinstance(image, list | tuple):
+        if image and not any(isinstance(part, int | float | list) for part in image):
+            return list(image), True
+        raise ImageError(
+            f"image is a {type(image).__name__} of {len(image)}: expected images in it"
+        )
+    if isinstance(image, Tensor | np.ndarray) and image.ndim == 4:
+        if not len(image):
+            raise ImageError(f"image has shape {tuple(image.shape)}: it holds no images")
+        return list(image), len(image) > 1
+    return [image], False
+
+
+def read_image(classifier: Classifier, image: ImageLike, fit: Fit | None) -> ReadImage:
+    """Any form of an image as pixels.
 
     A path or a Pillow image is brought to the classifier's size by `fit`, an array (H, W, C) or
     tensor (C, H, W) is taken as it is. Raises `ImageError`.
@@ -42,11 +76,11 @@ def read_image(
     if isinstance(image, Tensor):
         image = _array_of(image)
     if isinstance(image, np.ndarray):
-        pixels = check_array(image)
+        pixels = check_array(image / np.float32(255) if image.dtype == np.uint8 else image)
         height, width = pixels.shape[1:]
         digest = hashlib.sha256(pixels.tobytes()).hexdigest()
         box = CropBox(0, 0, width, height, width, height)
-        return pixels, box, to_uint8(pixels), ImageFacts("array", digest, is_file=False)
+        return ReadImage(pixels, box, to_uint8(pixels), ImageFacts("array", digest, is_file=False))
     if isinstance(image, Image.Image):
         image = photo_from_image(image)
     if not isinstance(image, str | Path | Photo):
@@ -57,8 +91,19 @@ def read_image(
     is_file = isinstance(image, str | Path) or image.is_file
     photo = image if isinstance(image, Photo) else open_photo(image)
     pixels, box = frame(photo, classifier.framing.with_fit(fit), classifier.channels)
-    facts = ImageFacts(photo.source, photo.sha256, is_file, photo.notes)
-    return pixels, box, _shown(photo), facts
+    facts = ImageFacts(printable(photo.source), photo.sha256, is_file, photo.notes)
+    return ReadImage(pixels, box, _shown(photo), facts, _preparation_notes(classifier, pixels))
+
+
+def _preparation_notes(classifier: Classifier, pixels: NDArray[Any]) -> tuple[str, ...]:
+    """What a photo for a module that nothing is known of may be missing."""
+    if (classifier.size, classifier.mean, classifier.std) != (None, None, None):
+        return ()
+    height, width = pixels.shape[1:]
+    return (
+        f"the classifier has no size, mean and std: the module gets the photo at its own {width} x "
+        f"{height} px, in [0, 1] as it is",
+    )
 
 
 def _array_of(image: Tensor) -> NDArray[Any]:
@@ -85,8 +130,71 @@ def _shown(photo: Photo) -> NDArray[np.uint8]:
     return np.asarray(image)
 
 
-def as_batch(classifier: Classifier, pixels: NDArray[np.floating[Any]]) -> Tensor:
-    """Pixels (C, H, W) as a batch of one, where the classifier's module lies and in its dtype."""
+def as_batch(classifier: Classifier, images: Iterable[NDArray[np.floating[Any]]]) -> Tensor:
+    """Images (C, H, W) of one size as a batch, where the module lies and in its dtype."""
     weight = next(classifier.module.parameters(), torch.zeros(()))
     dtype = weight.dtype if weight.is_floating_point() else torch.float32
-    return torch.from_numpy(pixels)[None].to(device=weight.device, dtype=dtype)
+    return torch.from_numpy(np.stack(list(images))).to(device=weight.device, dtype=dtype)
+
+
+def class_index(classifier: Classifier, target: object) -> int | None:
+    """A class by index or name, None for the predicted one; raises `ChoiceError`."""
+    if target is None or isinstance(target, str):
+        return None if target is None else classifier.class_index(target)
+    return classifier.class_index(as_int("target", target))
+
+
+def as_given(target: object) -> int | str:
+    """A target in the form that a result keeps."""
+    if target is None:
+        return "predicted"
+    return target if isinstance(target, str) else as_int("target", target)
+
+
+def targets_of(target: object, count: int) -> list[object]:
+    """One target an image; raises `ChoiceError` for another number of them."""
+    several = isinstance(target, list | tuple) or (
+        isinstance(target, Tensor | np.ndarray) and target.ndim == 1
+    )
+    if not several:
+        return [target] * count
+    targets: list[object] = list(target)  # type: ignore[call-overload]
+    if len(targets) != count:
+        raise ChoiceError(f"target has {len(targets)} classes for {count} images")
+    return targets
+
+
+# What a result says
+
+
+def model_facts(classifier: Classifier, batch: Tensor) -> ModelFacts:
+    """The classifier, and where and in which precision it computes."""
+    about = classifier.describe()
+    if isinstance(about, ModelFacts):
+        return about
+    return ModelFacts(
+        name=about["name"],
+        mean=classifier.mean,
+        std=classifier.std,
+        channels=classifier.channels,
+        multi_label=classifier.multi_label,
+        framing=classifier.framing,
+        origin=about["origin"],
+        device=str(batch.device),
+        dtype=str(batch.dtype).removeprefix("torch."),
+    )
+
+
+def top_predictions(
+    classifier: Classifier, logits: Tensor, count: int = TOP
+) -> tuple[Prediction, ...]:
+    """The classes with the highest logits (K,), best first; ties in the order of the classes."""
+    best = logits.sort(descending=True, stable=True).indices[:count].tolist()
+    return tuple(prediction(classifier, logits, index) for index in best)
+
+
+def prediction(classifier: Classifier, logits: Tensor, index: int) -> Prediction:
+    """One class of logits (K,)."""
+    exact = logits.detach().cpu().double()
+    chance = classifier.probabilities(exact)
+    return Prediction(index, classifier.label(index), float(exact[index]), float(chance[index]))

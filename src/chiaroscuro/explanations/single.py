@@ -1,45 +1,86 @@
-"""One image through a classifier, its gradients and its maps."""
+"""Images through a classifier, its gradients and its maps."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, overload
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from chiaroscuro.catalog import versions
 from chiaroscuro.choices import (
     EXPLAIN_MAPS,
     MAPS,
+    ExplainSettings,
     Fit,
     MethodOptions,
+    RivalRule,
     Rivals,
     Score,
-    check_names,
-    parse_rivals,
 )
+from chiaroscuro.choices.options import settings_from
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.explanations.explanation import Explanation, MapFacts
-from chiaroscuro.explanations.methods import make_method
-from chiaroscuro.explanations.predictions import prediction, top_predictions
+from chiaroscuro.explanations.methods import make_method, method_facts
 from chiaroscuro.explanations.reading import (
     ImageLike,
+    ReadImage,
+    Target,
     as_batch,
-    check_classifier,
+    as_classifier,
+    as_given,
+    class_index,
+    model_facts,
+    prediction,
     read_image,
+    split_images,
+    targets_of,
     to_numpy,
+    top_predictions,
 )
 from chiaroscuro.gradients import ClassGradients, class_gradients
+from chiaroscuro.gradients.classes import resolve_target
 from chiaroscuro.gradients.stream import Progress
 from chiaroscuro.maps import SaliencyMaps, needs_classes, saliency_maps
+from chiaroscuro.results import MOST_NAMED, Explanation, ExplanationChoices, MapFacts, Prediction
 from chiaroscuro.stopwatch import timed
 
+MOST_LISTED = 5
+"""So many rivals that were chosen by name or index are listed among the classes."""
 
+
+@overload
 def explain(
-    classifier: Classifier,
+    classifier: Classifier | nn.Module,
     image: ImageLike,
     *,
-    target: int | str | None = None,
+    target: Target | None = ...,
+    maps: str | Iterable[str] = ...,
+    rivals: Rivals = ...,
+    score: Score = ...,
+    method: Any = ...,
+    fit: Fit | None = ...,
+    memory_budget: int | None = ...,
+    progress: Progress | None = ...,
+) -> Explanation: ...
+@overload
+def explain(
+    classifier: Classifier | nn.Module,
+    image: list[Any] | tuple[Any, ...],
+    *,
+    target: Target | Sequence[Target] | None = ...,
+    maps: str | Iterable[str] = ...,
+    rivals: Rivals = ...,
+    score: Score = ...,
+    method: Any = ...,
+    fit: Fit | None = ...,
+    memory_budget: int | None = ...,
+    progress: Progress | None = ...,
+) -> list[Explanation]: ...
+def explain(
+    classifier: Classifier | nn.Module,
+    image: ImageLike | list[Any] | tuple[Any, ...],
+    *,
+    target: Target | Sequence[Target] | None = None,
     maps: str | Iterable[str] = EXPLAIN_MAPS,
     rivals: Rivals = "all",
     score: Score = "logit",
@@ -47,111 +88,157 @@ def explain(
     fit: Fit | None = None,
     memory_budget: int | None = None,
     progress: Progress | None = None,
-) -> Explanation:
-    """Explain one image: what the classifier says, and which pixels speak for it how.
+) -> Explanation | list[Explanation]:
+    """Explain an image: the predicted classes, and which pixels raise or lower a class's score.
 
-    `image`: a path or a Pillow image (brought to the classifier's size by `fit`, default its own),
-    an array (H, W, C) or a tensor (C, H, W) of floats in [0, 1] (taken as it is). `target` and
-    `rivals` take class indices or names; None explains the predicted class. `method`: as
-    `class_gradients` takes it, or `MethodOptions`, whose background is read from its files.
+    `image`: a path or a Pillow image (brought to the classifier's size by `fit`, default its own);
+    an array (H, W, C) or a tensor (C, H, W), floats in [0, 1] or 8-bit values, taken as it is. A
+    list of images, or a batch (B, C, H, W) of two or more, gives a list of explanations; images of
+    one size go through the network together. A batch of one is one image. `classifier` may be a
+    module that needs no normalization.
+
+    `target` and `rivals` take class indices or names; None explains the predicted class; several
+    images may have a target each. `method`: as `class_gradients` takes it, or `MethodOptions`,
+    whose background is read from its files. `memory_budget`: bytes above the loaded model.
 
     Raises `ImageError`, `ChoiceError`, `InputError` or `ModelError`.
 
     >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 5))
-    >>> found = explain(Classifier(net, size=8), np.zeros((8, 8, 3)))
-    >>> found.maps["active"].shape, len(found.predictions)
+    >>> explanation = explain(Classifier(net, size=8), np.zeros((8, 8, 3)))
+    >>> explanation.maps["active"].shape, len(explanation.predictions)
     ((8, 8), 5)
     """
-    check_classifier(classifier)
-    names = check_names("map", maps, MAPS)
-    wanted = None if target is None else classifier.class_index(target)
-    rule = parse_rivals(rivals).resolve(classifier.class_index)
-    with timed("decode"):
-        pixels, crop, photo, facts = read_image(classifier, image, fit)
-    batch = as_batch(classifier, pixels)
-    found = class_gradients(
-        classifier,
-        batch,
-        wanted,
-        rule,
-        make_method(method, classifier) if isinstance(method, MethodOptions) else method,
-        score,
-        memory_budget,
-        progress,
-        argmax=needs_classes(names),
+    classifier = as_classifier(classifier)
+    images, several = split_images(image)
+    settings = settings_from(
+        ExplainSettings,
+        None,
+        {"maps": maps, "rivals": rivals, "score": score, "method": method, "fit": fit},
     )
-    with timed("maps"):
-        saliency = saliency_maps(found, names)
-    logits = found.logits[0]
-    predictions = top_predictions(classifier, logits)
-    chosen = int(found.target[0])
-    raw = {name: to_numpy(values[0]) for name, values in saliency.items()}
-    compared = tuple(sorted(set(found.rivals[0].tolist())))
-    listed = {chosen, *(p.index for p in predictions), *_classes_in(raw)}
-    if len(compared) == 1:
-        listed.update(compared)  # the figure's title names it
-    choices = {
-        "target": _as_given(target),
-        "rivals": str(found.choices.rivals),
-        "method": found.choices.method,
-        "method_settings": _settings(found, method),
-        "score": found.choices.score,
-        "maps": list(names),
-        "fit": fit or classifier.framing.fit,
-        "tie_rule": "a tie with a rival is neither active nor inactive",
-        "scaling": "maps are saved raw; pictures are clipped at the color limits",
-        "seed": found.choices.settings.get("seed"),  # None where nothing is random
-        "device": str(batch.device),
-        "dtype": str(batch.dtype).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
+    rule = settings.rival_rule.resolve(classifier.class_index)
+    targets = targets_of(target, len(images))
+    indices = [class_index(classifier, one) for one in targets]
+    made = make_method(method, classifier) if isinstance(method, MethodOptions) else method
+    with timed("decode"):
+        read = [read_image(classifier, one, settings.fit) for one in images]
+    results: dict[int, Explanation] = {}
+    for places in _by_size(read).values():
+        batch = as_batch(classifier, [read[n].pixels for n in places])
+        gradients = class_gradients(
+            classifier,
+            batch,
+            _targets(classifier, batch, [indices[n] for n in places]),
+            rule,
+            made,
+            score,
+            memory_budget,
+            progress,
+            argmax=needs_classes(settings.maps),
+        )
+        with timed("maps"):
+            saliency = saliency_maps(gradients, settings.maps)
+        for row, n in enumerate(places):
+            choices = ExplanationChoices(
+                target=as_given(targets[n]),
+                rivals=str(gradients.choices.rivals),
+                score=score,
+                method=method_facts(gradients.choices, method),
+                maps=settings.maps,
+                fit=settings.fit or classifier.framing.fit,
+            )
+            results[n] = _explanation(
+                classifier, read[n], batch, gradients, saliency, row, rule, choices
+            )
+    found = [results[n] for n in range(len(images))]
+    return found if several else found[0]
+
+
+def _by_size(images: Sequence[ReadImage]) -> dict[tuple[int, ...], list[int]]:
+    """The positions of images of one shape."""
+    places: dict[tuple[int, ...], list[int]] = {}
+    for n, image in enumerate(images):
+        places.setdefault(image.pixels.shape, []).append(n)
+    return places
+
+
+def _targets(
+    classifier: Classifier, batch: Tensor, indices: Sequence[int | None]
+) -> Sequence[int] | None:
+    """One class an image, or None where all are the predicted ones."""
+    chosen = [index for index in indices if index is not None]
+    if not chosen or len(chosen) == len(indices):
+        return chosen or None
+    with torch.no_grad():
+        logits = classifier(batch)
+    predicted = resolve_target(None, logits, multi_label=classifier.multi_label).tolist()
+    return [p if index is None else index for p, index in zip(predicted, indices, strict=True)]
+
+
+def _explanation(
+    classifier: Classifier,
+    image: ReadImage,
+    batch: Tensor,
+    gradients: ClassGradients,
+    saliency: SaliencyMaps,
+    row: int,
+    rule: RivalRule,
+    choices: ExplanationChoices,
+) -> Explanation:
+    """The explanation of one image of a batch."""
+    logits = gradients.logits[row]
+    target = prediction(classifier, logits, int(gradients.target[row]))
+    compared = tuple(sorted(set(gradients.rivals[row].tolist())))
+    predictions = _listed(classifier, logits, target.index, rule)
+    maps = {name: to_numpy(values[row]) for name, values in saliency.items()}
+    labeled = {p.index for p in predictions}
+    labeled |= {
+        int(k) for name in maps if MAPS[name].kind == "class" for k in np.unique(maps[name])
     }
+    labeled |= set(compared) if len(compared) <= MOST_NAMED else set()
     return Explanation(
-        image=facts,
-        crop=crop,
-        photo=photo,
-        pixels=to_numpy(batch[0]),
+        image=image.facts,
+        crop=image.crop,
+        photo=image.photo,
+        pixels=to_numpy(batch[row]),
         logits=to_numpy(logits),
-        target=prediction(classifier, logits, chosen),
+        target=target,
         predictions=predictions,
         rivals=compared,
-        maps=raw,
-        facts=_map_facts(saliency),
-        labels={index: classifier.label(index) for index in sorted(listed) if index >= 0},
+        maps=maps,
+        facts={
+            name: MapFacts(
+                MAPS[name].form,
+                MAPS[name].kind,
+                MAPS[name].reads,
+                float(support.pixels[row]),
+                float(support.entries[row]),
+            )
+            for name, support in saliency.support.items()
+        },
+        labels={index: classifier.label(index) for index in sorted(labeled) if index >= 0},
         choices=choices,
-        model=classifier.describe(),
+        model=model_facts(classifier, batch),
+        threads=torch.get_num_threads(),
         versions=versions(),
+        notes=(*image.notes, *_notes(gradients, row, rule)),
     )
 
 
-def _settings(found: ClassGradients, method: Any) -> dict[str, Any]:
-    """The method's settings, with the place of a background that was read from files."""
-    kept = {name: value for name, value in found.choices.settings.items() if name != "name"}
-    if isinstance(method, MethodOptions) and method.background is not None:
-        kept["background"] = method.background
-    return kept
+def _listed(
+    classifier: Classifier, logits: Tensor, target: int, rule: RivalRule
+) -> tuple[Prediction, ...]:
+    """The best classes, then the target and the chosen rivals where they are not among them."""
+    best = top_predictions(classifier, logits)
+    more = dict.fromkeys((target, *(rule.indices or ())[:MOST_LISTED]))
+    listed = {p.index for p in best}
+    return (*best, *(prediction(classifier, logits, k) for k in more if k not in listed))
 
 
-def _classes_in(maps: Mapping[str, NDArray[Any]]) -> list[int]:
-    """Classes that a class map shows."""
-    named = [values for name, values in maps.items() if MAPS[name].kind == "class"]
-    return [int(k) for values in named for k in np.unique(values)]
-
-
-def _map_facts(saliency: SaliencyMaps) -> dict[str, MapFacts]:
-    return {
-        name: MapFacts(
-            MAPS[name].form,
-            MAPS[name].kind,
-            MAPS[name].reads,
-            float(support.pixels[0]),
-            float(support.entries[0]),
-        )
-        for name, support in saliency.support.items()
-    }
-
-
-def _as_given(target: int | str | None) -> int | str:
-    """The target rule in a form that JSON keeps."""
-    if target is None:
-        return "predicted"
-    return target if isinstance(target, str) else int(target)
+def _notes(gradients: ClassGradients, row: int, rule: RivalRule) -> Iterator[str]:
+    """What is unusual about a result."""
+    others = gradients.logits.shape[1] - 1
+    if rule.count is not None and rule.count > others:
+        yield f"rivals {rule}: only {others} other classes"
+    images = (gradients.target_gradient, gradients.rival_max, gradients.rival_min)
+    if not any(bool(image[row].any()) for image in images):
+        yield "gradients are zero everywhere: small changes of pixels change no logit"

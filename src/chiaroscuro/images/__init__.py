@@ -4,6 +4,7 @@ from chiaroscuro.choices import MAX_PIXELS, Framing
 from chiaroscuro.images.arrays import check_array, gray, to_uint8
 from chiaroscuro.images.finding import Search, find_photos, search_folder
 from chiaroscuro.images.framing import frame, on_photo
+from chiaroscuro.images.naming import photo_folders
 from chiaroscuro.images.photos import (
     FORMATS,
     SUFFIXES,
@@ -36,6 +37,7 @@ __all__ = [
     "open_image",
     "open_photo",
     "packaged_photo",
+    "photo_folders",
     "photo_from_image",
     "read_file",
     "search_folder",

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chiaroscuro.choices import EXPLANATION_FILE, WHAT_IF_FILE
 from chiaroscuro.images.photos import SUFFIXES
 from chiaroscuro.results import is_result
 
@@ -40,7 +39,7 @@ def _matches(source: str | Path) -> list[Path]:
         return [Path(source)]
     found: list[Path] = []
     for match in sorted(map(Path, glob.glob(text, recursive=True))):
-        if "**" in text and any(map(_is_result, match.parents)):
+        if "**" in text and any(map(is_result, match.parents)):
             continue
         found += _in_folder(match) if _is_folder(match) else [match]
     return found or [Path(source)]
@@ -65,7 +64,7 @@ def search_folder(folder: Path) -> Search:
             search.unreadable.append(place)
             continue
         itself = about.st_dev, about.st_ino
-        if itself in above or _is_result(place):
+        if itself in above or is_result(place):
             continue
         for entry in entries:
             file = place / entry.name
@@ -86,8 +85,3 @@ def _is_folder(place: str | Path | os.DirEntry[str]) -> bool:
         return place.is_dir() if isinstance(place, os.DirEntry) else Path(place).is_dir()
     except OSError:  # a link to itself, or a folder that may not be entered
         return False
-
-
-def _is_result(folder: Path) -> bool:
-    old = (EXPLANATION_FILE, WHAT_IF_FILE)
-    return is_result(folder) or any((folder / marker).is_file() for marker in old)

@@ -1,4 +1,4 @@
-"""The figure of one change: the image before and after, its classes, and the promise on the way."""
+"""The figure of a what-if: the image before and after, its classes, predicted and actual change."""
 
 import textwrap
 import warnings
@@ -21,19 +21,19 @@ _BEFORE = "#b9bcc4"
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """One class before and after: probabilities, and the logit's foretold and real change."""
+    """One class before and after: probabilities, and the logit's predicted and actual change."""
 
     label: str
     before: float
     after: float
     logit: float
-    foretold: float
-    real: float
-    explained: bool
+    predicted: float
+    actual: float
+    is_target: bool
 
 
 @dataclass(frozen=True, eq=False)
-class ChangeSheet:
+class ChangeSpec:
     """Everything the figure shows; `outlined` is the image after, larger, its changes marked."""
 
     title: str
@@ -44,12 +44,12 @@ class ChangeSheet:
     notes: tuple[str, str, str]
     shifts: Sequence[Shift]
     curves: Sequence[Curve]
-    holds: float
+    valid_step: float
     footer: str
 
 
-def draw_change(sheet: ChangeSheet, path: Path) -> None:
-    """Write the figure as a PNG: three pictures, then classes and the way between the images."""
+def draw_change(spec: ChangeSpec, path: Path) -> None:
+    """Write the figure as a PNG: pictures, classes, and the target logit step by step."""
     height = 10.6
     figure = Figure(figsize=(15.5, height), dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
@@ -61,17 +61,17 @@ def draw_change(sheet: ChangeSheet, path: Path) -> None:
         width_ratios=[1, 0.92],
     )  # fmt: skip
     for y, text, size, color in (
-        (1 - 0.36 / height, sheet.title, 17, INK),
-        (1 - 0.68 / height, sheet.subtitle, 10.5, FAINT),
-        (0.22 / height, sheet.footer, 8.5, FAINT),
+        (1 - 0.36 / height, spec.title, 17, INK),
+        (1 - 0.68 / height, spec.subtitle, 10.5, FAINT),
+        (0.22 / height, spec.footer, 8.5, FAINT),
     ):
         figure.text(0.02, y, text, fontsize=size, color=color, va="center", parse_math=False)
     titles = ("before", "after", "after, changed pixels outlined")
-    shown = (sheet.before, sheet.after, sheet.outlined)
-    for column, (title, picture, note) in enumerate(zip(titles, shown, sheet.notes, strict=True)):
+    shown = (spec.before, spec.after, spec.outlined)
+    for column, (title, picture, note) in enumerate(zip(titles, shown, spec.notes, strict=True)):
         _picture(figure.add_subplot(pictures[0, column]), picture, title, note)
-    _draw_shifts(figure.add_subplot(lower[0, 0]), sheet.shifts)
-    _draw_way(figure.add_subplot(lower[0, 1]), sheet)
+    _draw_shifts(figure.add_subplot(lower[0, 0]), spec.shifts)
+    _draw_path(figure.add_subplot(lower[0, 1]), spec)
     with warnings.catch_warnings():
         # A script that the font lacks shows as boxes; the page beside the figure has the name.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
@@ -95,29 +95,29 @@ def _draw_shifts(axes: Axes, shifts: Sequence[Shift]) -> None:
     axes.barh(places + 0.2, [s.after for s in shifts], height=0.2, color=INK)
     for place, shift in zip(places, shifts, strict=True):
         label = textwrap.shorten(shift.label, 34, placeholder=" …")
-        weight = "bold" if shift.explained else "normal"
+        weight = "bold" if shift.is_target else "normal"
         axes.text(
             0, place - 0.16, f"{label}   {percent(shift.before)} → {percent(shift.after)}",
             fontsize=9.5, color=INK, weight=weight, va="bottom", parse_math=False,
         )  # fmt: skip
         axes.text(
-            1.0, place - 0.16, f"logit {shift.real:+.2f}, foretold {shift.foretold:+.2f}",
+            1.0, place - 0.16, f"logit {shift.actual:+.2f}, predicted {shift.predicted:+.2f}",
             fontsize=8.5, color=FAINT, ha="right", va="bottom", parse_math=False,
         )  # fmt: skip
     axes.set(xlim=(0, 1.0), ylim=(len(shifts) - 0.45, -0.75))
     axes.set_axis_off()
     axes.set_title(
-        "what it says, before (gray) and after (black); target class in bold", fontsize=11,
+        "classes before (gray) and after (black); target class in bold", fontsize=11,
         color=INK, pad=4, loc="left",
     )  # fmt: skip
 
 
-def _draw_way(axes: Axes, sheet: ChangeSheet) -> None:
-    """The target logit on the way: a straight promise, and what comes."""
-    if sheet.holds > 0:
-        axes.axvspan(0, 100 * sheet.holds, color="#f3efe6", linewidth=0)
+def _draw_path(axes: Axes, spec: ChangeSpec) -> None:
+    """The target logit's change against the share of the change: a straight line, and a curve."""
+    if spec.valid_step > 0:
+        axes.axvspan(0, 100 * spec.valid_step, color="#f3efe6", linewidth=0)
     axes.axhline(0, color="#b9bcc4", linewidth=0.8)
-    for curve in sheet.curves:
+    for curve in spec.curves:
         color, style = line_style(curve.name)
         x = 100 * np.asarray(curve.x)
         axes.plot(x, curve.y, color=color, linestyle=style, linewidth=1.9, label=curve.name)
@@ -129,14 +129,14 @@ def _draw_way(axes: Axes, sheet: ChangeSheet) -> None:
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color("#b9bcc4")
     axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc="best")
-    axes.set_xlabel("part of the change made (%)", fontsize=10, color=INK)
+    axes.set_xlabel("share of the change made (%)", fontsize=10, color=INK)
     axes.set_ylabel("change of the target logit", fontsize=10, color=INK)
-    axes.set_title(_holding(sheet.holds), fontsize=11, color=INK, pad=4, loc="left")
+    axes.set_title(_validity(spec.valid_step), fontsize=11, color=INK, pad=4, loc="left")
 
 
-def _holding(holds: float) -> str:
-    if holds >= 1:
-        return "first order holds all the way"
-    if holds <= 0:
-        return "first order fails from the first step on"
-    return f"first order holds (shaded) up to {100 * holds:.2g} % of the way"
+def _validity(step: float) -> str:
+    if step >= 1:
+        return "first order is valid for the whole change"
+    if step <= 0:
+        return "first order is not valid at any step"
+    return f"first order is valid up to a step of {step:.2g} (shaded)"

@@ -45,7 +45,9 @@ _STYLES: dict[str, tuple[str, Line]] = {
     "expected-effect": ("#00796b", "--"),
     "partial-edit": ("#b03a77", "-"),
     "random": ("#7d828c", ":"),
+    "predicted": ("#8a5a00", "--"),
     "foretold": ("#8a5a00", "--"),
+    "actual": (INK, "-"),
     "real": (INK, "-"),
 }
 """Color and line by map; orange where brighter helps, blue where darker does."""

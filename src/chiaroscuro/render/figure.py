@@ -34,11 +34,11 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One row of the class list; `explained` marks the class that the maps are for."""
+    """One row of the class list; `is_target` marks the class that the maps are for."""
 
     label: str
     share: float
-    explained: bool
+    is_target: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ class Panel:
 
 
 @dataclass(frozen=True, eq=False)
-class FigureSheet:
+class FigureSpec:
     """Everything the figure shows. `smoothing` says the Gaussian's width in words."""
 
     title: str
@@ -66,9 +66,9 @@ class FigureSheet:
     footer: str
 
 
-def draw_figure(sheet: FigureSheet, path: Path) -> None:
+def draw_figure(spec: FigureSpec, path: Path) -> None:
     """Write the figure as a PNG: photo, classes, reading aid, then every map twice."""
-    groups = [sheet.panels[i : i + _COLUMNS] for i in range(0, len(sheet.panels), _COLUMNS)]
+    groups = [spec.panels[i : i + _COLUMNS] for i in range(0, len(spec.panels), _COLUMNS)]
     rows = 2 * len(groups)
     height = 4.4 + 2.75 * rows
     figure = Figure(figsize=(15.5, height), dpi=_DPI, facecolor="white")
@@ -77,18 +77,18 @@ def draw_figure(sheet: FigureSheet, path: Path) -> None:
         1 + rows, _COLUMNS, height_ratios=[1.12] + [1] * rows, left=0.02, right=0.985,
         top=1 - 1.05 / height, bottom=0.85 / height, wspace=0.06, hspace=0.3,
     )  # fmt: skip
-    _text(figure, 0.02, 1 - 0.34 / height, sheet.title, 17, INK)
-    _text(figure, 0.02, 1 - 0.62 / height, sheet.subtitle, 10.5, FAINT)
-    _text(figure, 0.02, 0.17 / height, sheet.footer, 8.5, FAINT)
-    _draw_frame(figure.add_subplot(grid[0, :2]), sheet.frame)
-    _picture(figure.add_subplot(grid[0, 2]), sheet.seen, "what the network sees", "")
-    _draw_bars(figure.add_subplot(grid[0, 3:5]), sheet.bars)
+    _text(figure, 0.02, 1 - 0.34 / height, spec.title, 17, INK)
+    _text(figure, 0.02, 1 - 0.62 / height, spec.subtitle, 10.5, FAINT)
+    _text(figure, 0.02, 0.17 / height, spec.footer, 8.5, FAINT)
+    _draw_frame(figure.add_subplot(grid[0, :2]), spec.frame)
+    _picture(figure.add_subplot(grid[0, 2]), spec.seen, "what the network sees", "")
+    _draw_bars(figure.add_subplot(grid[0, 3:5]), spec.bars)
     _draw_key(figure.add_subplot(grid[0, 5]))
     for g, group in enumerate(groups):
         for column, panel in enumerate(group):
             fine, soft = (figure.add_subplot(grid[1 + 2 * g + r, column]) for r in (0, 1))
             _picture(fine, panel.pixels, panel.name, panel.note)
-            _draw_smoothed(soft, panel, sheet.smoothing)
+            _draw_smoothed(soft, panel, spec.smoothing)
     with warnings.catch_warnings():
         # A script that the font lacks shows as boxes; the page beside the figure has the name.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
@@ -142,10 +142,10 @@ def _draw_frame(axes: Axes, frame: Frame) -> None:
 def _draw_bars(axes: Axes, bars: Sequence[Bar]) -> None:
     places = np.arange(len(bars))
     shares = [bar.share for bar in bars]
-    colors = [INK if bar.explained else "#b9bcc4" for bar in bars]
+    colors = [INK if bar.is_target else "#b9bcc4" for bar in bars]
     axes.barh(places, shares, height=0.32, color=colors)
     for place, bar in zip(places, bars, strict=True):
-        weight = "bold" if bar.explained else "normal"
+        weight = "bold" if bar.is_target else "normal"
         text = f"{textwrap.shorten(bar.label, 44, placeholder=' …')}   {percent(bar.share)}"
         axes.text(
             0, place - 0.27, text, fontsize=9.5, color=INK, weight=weight, va="bottom",
@@ -153,7 +153,7 @@ def _draw_bars(axes: Axes, bars: Sequence[Bar]) -> None:
         )  # fmt: skip
     axes.set(xlim=(-0.06, 1.02), ylim=(len(bars) - 0.5, -0.8))
     axes.set_axis_off()
-    axes.set_title("what it says (target class in black)", fontsize=11, color=INK, pad=4)
+    axes.set_title("classes (target class in black)", fontsize=11, color=INK, pad=4)
 
 
 def _draw_key(axes: Axes) -> None:

@@ -1,9 +1,8 @@
-"""Pages: one explanation, and the list over many."""
+"""What every page has: templates, pictures inside the page, and rows that say how it was made."""
 
 import base64
 import io
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,64 +10,27 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from chiaroscuro.render import FigureSheet
 from chiaroscuro.render.colors import Rgb
+from chiaroscuro.results import FIGURE, PAGE, CropBox, ImageFacts, MethodFacts, ModelFacts
 
 _LEVEL = 3
 """Of the pictures' compression: the highest takes 2 to 13 times as long to save a tenth at most."""
 
-
-@dataclass(frozen=True, slots=True)
-class GalleryEntry:
-    """One explanation of a gallery: its folder beside the page, and its explanation.json."""
-
-    folder: str
-    about: Mapping[str, Any]
+Rows = list[tuple[str, str]]
 
 
-def explanation_page(sheet: FigureSheet, about: Mapping[str, Any]) -> str:
-    """One explanation as a page that needs no other file and no network."""
-    height, width = sheet.frame.photo.shape[:2]
-    return (
-        environment()
-        .get_template("explanation.html.j2")
-        .render(
-            sheet=sheet,
-            about=about,
-            photo=data_uri(sheet.frame.photo),
-            seen=data_uri(sheet.seen),
-            panels=[
-                (
-                    panel,
-                    data_uri(panel.pixels),
-                    _optional(panel.smoothed),
-                    about["maps"][panel.name],
-                )
-                for panel in sheet.panels
-            ],
-            frame={
-                "left": 100 * sheet.frame.left / width,
-                "top": 100 * sheet.frame.top / height,
-                "width": 100 * (sheet.frame.right - sheet.frame.left) / width,
-                "height": 100 * (sheet.frame.bottom - sheet.frame.top) / height,
-            },
-            details=list(detail_rows(about, about["display"])),
-        )
+@cache
+def environment() -> Environment:
+    """The templates, with everything escaped."""
+    found = Environment(
+        loader=PackageLoader("chiaroscuro.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-
-
-def gallery_page(entries: Sequence[GalleryEntry]) -> str:
-    """A page of links to the explanations in the folders beside it."""
-    return (
-        environment()
-        .get_template("gallery.html.j2")
-        .render(
-            entries=[
-                (entry, Path(entry.about["image"]["source"]).name, entry.about["target"])
-                for entry in entries
-            ]
-        )
-    )
+    found.globals.update(PAGE=PAGE, FIGURE=FIGURE)
+    return found
 
 
 def data_uri(picture: Rgb) -> str:
@@ -78,68 +40,69 @@ def data_uri(picture: Rgb) -> str:
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
-def _optional(picture: Rgb | None) -> str | None:
-    return None if picture is None else data_uri(picture)
+def write_page(folder: Path, template: str, **values: Any) -> None:
+    """Write a template with its values as the page of a folder."""
+    text = environment().get_template(template).render(**values)
+    (folder / PAGE).write_text(text, encoding="utf-8")
 
 
-def detail_rows(
-    about: Mapping[str, Any], display: Mapping[str, Any] | None = None
-) -> Sequence[tuple[str, str]]:
-    """What it takes to make one image's result again, as rows; `display` holds its colors."""
-    image, crop, model = about["image"], about["crop"], about["model"]
-    rows = [
-        ("photo", f"{image['source']} ({crop['photo_width']} x {crop['photo_height']} px)"),
-        ("sha256", image["sha256"]),
-        ("reading", "; ".join(image["notes"]) or "as it is"),
+def image_rows(image: ImageFacts, crop: CropBox) -> Rows:
+    """Where pixels come from."""
+    return [
+        ("photo", f"{image.source} ({crop.photo_width} x {crop.photo_height} px)"),
+        ("sha256", image.sha256),
+        ("reading", "; ".join(image.notes) or "as it is"),
         (
             "frame",
-            f"left {crop['left']:.1f}, top {crop['top']:.1f}, right {crop['right']:.1f}, "
-            f"bottom {crop['bottom']:.1f} px of the upright photo",
+            f"left {crop.left:.1f}, top {crop.top:.1f}, right {crop.right:.1f}, "
+            f"bottom {crop.bottom:.1f} px of the upright photo",
         ),
-        ("model", model["name"]),
-        *_origin_rows(model["origin"]),
-        ("normalization", f"mean {model['mean']}, std {model['std']}, inside the model"),
-        *((key.replace("_", " "), _plain(value)) for key, value in about["choices"].items()),
-        *(_display_rows(display) if display is not None else ()),
-        ("versions", _plain(about["versions"])),
     ]
-    return [(name, value) for name, value in rows if value not in ("None", "")]
 
 
-def _display_rows(display: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    limits = display["limits"].items()
-    yield (
-        "color limits",
-        ", ".join(f"{name} {fine:.3g} (smoothed {soft:.3g})" for name, (fine, soft) in limits),
-    )
-    yield "color scale", f"per {display['scale']}"
+def model_rows(model: ModelFacts, threads: int) -> Rows:
+    """The classifier, and where it computes."""
+    normalized = model.mean is not None or model.std is not None
+    return [
+        ("model", model.name),
+        *_origin_rows(model.origin),
+        (
+            "normalization",
+            f"mean {plain(model.mean)}, std {plain(model.std)}, inside the model"
+            if normalized
+            else "none",
+        ),
+        ("computed on", f"{model.device}, {model.dtype}, {threads} CPU threads"),
+    ]
 
 
 def _origin_rows(origin: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Where a model's weights are from; a training's figures and settings are a row each."""
+    """Where a model's weights are from; the figures and settings of a training are a row each."""
     for key, value in origin.items():
         if key == "training" and isinstance(value, Mapping):
-            yield from (
-                (f"training {name.replace('_', ' ')}", _plain(found))
-                for name, found in value.items()
-            )
+            for name, inner in value.items():
+                yield f"training {name.replace('_', ' ')}", plain(inner)
         else:
-            yield f"model {key}", _plain(value)
+            yield f"model {key}", plain(value)
 
 
-def _plain(value: Any) -> str:
+def method_text(method: MethodFacts) -> str:
+    """The method with its settings: smoothgrad (32 points, sigma 0.15)."""
+    settings = [] if method.points is None else [f"{method.points} points"]
+    settings += [] if method.sigma is None else [f"sigma {method.sigma:g}"]
+    settings += [] if method.baseline is None else [f"from {method.baseline}"]
+    if method.background_images is not None:
+        settings.append(f"from {method.background_images} background images")
+    return f"{method.name} ({', '.join(settings)})" if settings else method.name
+
+
+def plain(value: Any) -> str:
+    """A value in words, without brackets and quotes."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {found}" for name, found in value.items())
+        return ", ".join(f"{name} {inner}" for name, inner in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-@cache
-def environment() -> Environment:
-    """The templates, with everything escaped."""
-    return Environment(
-        loader=PackageLoader("chiaroscuro.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+def filled(rows: Rows) -> Rows:
+    """The rows that say something."""
+    return [(name, value) for name, value in rows if value not in ("", "None")]

@@ -26,6 +26,25 @@ def to_plain(result: Any) -> tuple[Any, dict[str, np.ndarray[Any, Any]]]:
     return _plain(result, "", arrays), arrays
 
 
+def facts_of(result: Any) -> Any:
+    """A result as values that JSON keeps, without its arrays.
+
+    >>> facts_of({"a": np.zeros(3), "b": (1, 2)})
+    {'b': [1, 2]}
+    """
+
+    def kept(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: kept(held) for key, held in value.items() if not _is_array(held)}
+        return [kept(held) for held in value] if isinstance(value, list) else value
+
+    return kept(to_plain(result)[0])
+
+
+def _is_array(plain: Any) -> bool:
+    return isinstance(plain, dict) and [*plain] == [_ARRAY]
+
+
 def _plain(value: Any, name: str, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
     if isinstance(value, np.ndarray):
         arrays[name] = value

@@ -27,7 +27,7 @@ from chiaroscuro.results.kinds import KINDS, Kind
 
 LOCK = ".chiaroscuro-lock"
 _FRESH = ".chiaroscuro-fresh-"
-_STAGE = ".chiaroscuro-stage-"
+STAGE = ".chiaroscuro-stage-"
 _OLD = ".chiaroscuro-old-"
 _HOME = ".chiaroscuro-home"
 """Inside a folder that was moved aside: where it belongs."""
@@ -75,8 +75,9 @@ def kind_in(folder: str | Path) -> Kind | None:
 
 
 def is_result(folder: str | Path) -> bool:
-    """Whether a folder holds a result of this program."""
-    return kind_in(folder) is not None
+    """Whether a folder is a result of this program, and not a user's with a page of ours in it."""
+    kind = kind_in(folder)
+    return kind is not None and not kind.shares_folder
 
 
 def read_marker(folder: Path, kind: Kind) -> Marker:
@@ -180,7 +181,7 @@ def staged(folder: str | Path, kind: Kind, *, overwrite: bool = False) -> Iterat
     """
     final = check_free(folder, kind, overwrite=overwrite)
     word = secrets.token_hex(6)
-    fresh, stage = final.parent / f"{_FRESH}{word}", final.parent / f"{_STAGE}{word}"
+    fresh, stage = final.parent / f"{_FRESH}{word}", final.parent / f"{STAGE}{word}"
     try:
         fresh.mkdir(parents=True)
         with locked(fresh):
@@ -230,14 +231,15 @@ def digest(file: Path) -> Digest:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, wait: float = 0) -> Iterator[None]:
     """Hold a folder's lock; a process that dies lets go of it.
 
-    Raises `ResultError` while another process (or another thread of this one) holds it.
+    Raises `ResultError` when another process (or another thread of this one) still holds it after
+    `wait` seconds.
     """
     lock = FileLock(folder / LOCK, thread_local=False)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=wait)
     except Timeout:
         raise ResultError(f"{folder} is being written by another process: wait for it") from None
     try:
@@ -310,7 +312,7 @@ def recover(final: Path) -> None:
     """Clear away what killed processes left next to `final`, and put its old result back."""
     if not final.parent.is_dir():
         return
-    for left in final.parent.glob(f"{_STAGE}*"):
+    for left in final.parent.glob(f"{STAGE}*"):
         with suppress(ResultError, OSError), locked(left):
             shutil.rmtree(left, ignore_errors=True)
     if os.path.lexists(final):

@@ -6,6 +6,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+FIGURE, PAGE = "figure.png", "index.html"
+"""The figure of a result that has one, and its page."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -13,13 +16,15 @@ class Kind:
 
     A folder is of this kind when its `marker` file names the `schema`. `type` and `view` are
     MODULE:NAME, imported when used: the dataclass that is saved, and the function that writes
-    pictures and page of a result into its folder.
+    pictures and page of a result into its folder. `shares_folder`: the folder also holds what is
+    not part of the result.
     """
 
     name: str
     type: str = ""
     view: str = ""
     version: int = 1
+    shares_folder: bool = False
 
     @property
     def marker(self) -> str:
@@ -35,11 +40,15 @@ class Kind:
         """The dataclass."""
         return _imported(self.type)
 
+    def load_view(self) -> Callable[[Any, Path], None]:
+        """What writes the pictures and the page of a result into its folder."""
+        write: Callable[[Any, Path], None] = _imported(self.view)
+        return write
+
     def draw(self, result: Any, folder: Path) -> None:
-        """Write the pictures and the page of a result into its folder."""
+        """Write the pictures and the page of a result into its folder, where it has any."""
         if self.view:
-            write: Callable[[Any, Path], None] = _imported(self.view)
-            write(result, folder)
+            self.load_view()(result, folder)
 
 
 def _imported(place: str) -> Any:
@@ -47,7 +56,20 @@ def _imported(place: str) -> Any:
     return getattr(import_module(module), name)
 
 
+_TYPES = "chiaroscuro.results.explanations"
 KINDS: dict[str, Kind] = {
-    kind.name: kind for kind in (Kind("model", "chiaroscuro.results.models:SavedModel"),)
+    kind.name: kind
+    for kind in (
+        Kind("model", "chiaroscuro.results.models:SavedModel"),
+        Kind("explanation", f"{_TYPES}:Explanation", "chiaroscuro.report.explanation:write"),
+        Kind("what-if", f"{_TYPES}:WhatIf", "chiaroscuro.report.what_if:write"),
+        Kind("comparison", f"{_TYPES}:Comparison", "chiaroscuro.report.comparison:write"),
+        Kind(
+            "gallery",
+            f"{_TYPES}:Gallery",
+            "chiaroscuro.report.explanation:write_gallery",
+            shares_folder=True,
+        ),
+    )
 }
 """Every kind by name."""

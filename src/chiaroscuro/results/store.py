@@ -1,27 +1,36 @@
 """Saving, loading and checking results of every kind."""
 
+import hashlib
 import io
+import os
 import zipfile
 import zlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from chiaroscuro.errors import MissingResultError, ResultError, first_line
+from chiaroscuro.errors import MissingResultError, ResultError, first_line, unwritable
 from chiaroscuro.results.codec import from_plain, to_plain
 from chiaroscuro.results.folders import (
+    STAGE,
     Digest,
+    Marker,
     check_readable,
     digest,
     kind_in,
+    locked,
     read_marker,
     seal,
     staged,
+    write_file,
+    write_marker,
 )
-from chiaroscuro.results.kinds import KINDS, Kind
+from chiaroscuro.results.kinds import KINDS, PAGE, Kind
 
 ARRAYS = "arrays.npz"
 """The arrays of a result, each named by where it stands in it."""
@@ -36,14 +45,15 @@ def kind_of(result: Any) -> Kind:
     raise ResultError(f"a {type(result).__name__} is not a result that can be saved")
 
 
-def save(result: Any, folder: str | Path, *, overwrite: bool = False) -> Path:
+def save(result: Any, folder: str | Path, *, overwrite: bool = False, config: Any = None) -> Path:
     """Write a result with its pictures and its page into a folder: all of it or nothing.
 
-    Raises `ResultError` when something lies there that may not be replaced, or on a full disk.
+    `config` is what `read_config` returns. Raises `ResultError` when something lies there that may
+    not be replaced, or on a full disk.
     """
     kind = kind_of(result)
     with staged(folder, kind, overwrite=overwrite) as stage:
-        write(result, stage)
+        write(result, stage, config=config)
     return Path(folder)
 
 
@@ -55,6 +65,45 @@ def write(result: Any, folder: Path, *, config: Any = None) -> None:
         _write_arrays(arrays, folder / ARRAYS)
     kind.draw(result, folder)
     seal(folder, kind, config=config, result=plain)
+
+
+def check_page_free(folder: Path, kind: Kind) -> None:
+    """Raise `ResultError` for a page in the folder that is not, byte by byte, one of this kind."""
+    page = folder / PAGE
+    if not os.path.lexists(page):
+        return
+    with suppress(ResultError, OSError):
+        if digest(page) == read_marker(folder, kind).files.get(PAGE):
+            return
+    raise ResultError(
+        f"{page} is not the page of a chiaroscuro {kind.name}, or was changed: move it away, or "
+        "choose another place"
+    )
+
+
+def save_page(folder: str | Path, kind: Kind, update: Callable[[Any], Any]) -> Path:
+    """Write the page and the marker of a result into a folder that also holds other things.
+
+    `update` makes the result from the older one there, None where there is none; other processes
+    wait meanwhile. Raises `ResultError` where another page lies.
+    """
+    folder = Path(folder)
+    try:
+        with locked(folder, wait=60):
+            check_page_free(folder, kind)
+            result = update(load(folder, kind) if kind_in(folder) == kind else None)
+            with TemporaryDirectory(prefix=STAGE, dir=folder) as stage:
+                kind.draw(result, Path(stage))
+                page = (Path(stage) / PAGE).read_bytes()
+            # A marker without its page is harmless, a page without its marker is a stranger's.
+            (folder / PAGE).unlink(missing_ok=True)
+            written = {PAGE: Digest(len(page), hashlib.sha256(page).hexdigest())}
+            plain, _ = to_plain(result)
+            write_marker(folder, kind, Marker(kind.schema, written, result=plain))
+            write_file(folder / PAGE, page)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    return folder
 
 
 def _write_arrays(arrays: dict[str, np.ndarray[Any, Any]], file: Path) -> None:

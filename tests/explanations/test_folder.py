@@ -1,6 +1,8 @@
 """Many photos into one folder of explanations."""
 
-import json
+import logging
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -15,7 +17,11 @@ from chiaroscuro import (
     ResultError,
     explain,
 )
-from chiaroscuro.explanations import explain_files
+from chiaroscuro.explanations import explain_files, plan_photos, single
+from chiaroscuro.images import find_photos
+from chiaroscuro.images.naming import _safe
+from chiaroscuro.report.explanation import color_limits
+from chiaroscuro.results import KINDS, Gallery, load
 from tests.explanations.inputs import Broken, picture, snapshot
 
 
@@ -29,11 +35,7 @@ def album(tmp_path):
 
 
 def jobs(paths, **options):
-    return [(path, {"maps": ["active"], **options}) for path in paths]
-
-
-def display(folder):
-    return json.loads((folder / "explanation.json").read_text())["display"]
+    return plan_photos(paths, {"maps": ["active"], **options})
 
 
 def test_a_bad_photo_does_not_stop_the_others(toy, album, tmp_path):
@@ -52,13 +54,13 @@ def test_a_bad_photo_does_not_stop_the_others(toy, album, tmp_path):
     assert [(done, total, path.name) for done, total, path in seen] == [
         (0, 3, "a.png"), (1, 3, "b.png"), (2, 3, "c.png"),
     ]  # fmt: skip
-    names = sorted(entry.name for entry in (tmp_path / "out").iterdir())
-    assert names == ["a", "c", "index.html"]
+    names = sorted(entry.name for entry in (tmp_path / "out").glob("[!.]*"))
+    assert names == ["a", "c", "chiaroscuro-gallery.json", "index.html"]
     for outcome in (outcomes[0], outcomes[2]):
         alone = explain(toy, outcome.source, maps=["active"])
         loaded = Explanation.load(outcome.folder)
         assert np.array_equal(loaded.maps["active"], alone.maps["active"])
-        assert outcome.about == json.loads((outcome.folder / "explanation.json").read_text())
+        assert outcome.explanation.image == loaded.image
 
 
 def test_the_gallery_links_every_explanation_of_the_folder(toy, album, tmp_path):
@@ -76,11 +78,12 @@ def test_the_gallery_links_every_explanation_of_the_folder(toy, album, tmp_path)
 def test_a_strange_folder_in_the_way_does_not_break_the_gallery(toy, album, tmp_path, content):
     strange = tmp_path / "out" / "strange"
     strange.mkdir(parents=True)
-    (strange / "explanation.json").write_text(content)
+    marker = KINDS["explanation"].marker
+    (strange / marker).write_text(content)
     (outcome,) = explain_files(toy, jobs([album / "a.png"]), tmp_path / "out")
     assert outcome.error is None
     assert 'href="a/index.html"' in (tmp_path / "out" / "index.html").read_text()
-    assert (strange / "explanation.json").read_text() == content
+    assert (strange / marker).read_text() == content
 
 
 def test_photos_with_one_stem_get_folders_of_their_own(toy, album, tmp_path):
@@ -116,25 +119,26 @@ def test_a_photo_named_like_a_numbered_folder_keeps_its_own(toy, album, tmp_path
 
 def test_a_shared_scale_draws_all_on_the_largest_limits(toy, album, tmp_path):
     paths = sorted(album.iterdir())
-    own = [explain(toy, path, maps=["active"]).color_limits()["active"] for path in paths]
+    own = [color_limits(explain(toy, path, maps=["active"]))["active"] for path in paths]
     list(explain_files(toy, jobs(paths), tmp_path / "out", scale="shared"))
     expected = [max(fine for fine, _ in own), max(soft for _, soft in own)]
     assert len({fine for fine, _ in own}) == 3, "the images differ, so sharing shows"
     for path in paths:
-        shown = display(tmp_path / "out" / path.stem)
-        assert shown["scale"] == "shared"
-        assert shown["limits"] == {"active": expected}
-    assert sorted(f.name for f in (tmp_path / "out").iterdir()) == ["a", "b", "c", "index.html"]
+        shown = Explanation.load(tmp_path / "out" / path.stem).color_limits
+        assert shown == {"active": tuple(expected)}
+    names = sorted(f.name for f in (tmp_path / "out").glob("[!.]*"))
+    assert names == ["a", "b", "c", "chiaroscuro-gallery.json", "index.html"]
 
 
 def test_a_scale_per_image_keeps_each_images_limits(toy, album, tmp_path):
     paths = sorted(album.iterdir())
     list(explain_files(toy, jobs(paths), tmp_path / "out"))
     for path in paths:
-        shown = display(tmp_path / "out" / path.stem)
-        assert shown["scale"] == "image"
-        own = explain(toy, path, maps=["active"]).color_limits()["active"]
-        assert shown["limits"] == {"active": list(own)}
+        explanation = Explanation.load(tmp_path / "out" / path.stem)
+        assert explanation.color_limits is None
+        fine, soft = color_limits(explanation)["active"]
+        page = (tmp_path / "out" / path.stem / "index.html").read_text()
+        assert f"active {fine:.3g} (smoothed {soft:.3g})" in page
 
 
 def test_an_existing_folder_is_an_outcome_and_the_others_are_done(toy, album, tmp_path):
@@ -184,3 +188,101 @@ def test_a_failing_model_leaves_no_trace(album, tmp_path):
     assert isinstance(outcome.error, ChiaroscuroError)
     assert "NaN or infinite" in str(outcome.error)
     assert not (tmp_path / "out").exists()
+
+
+def raw(folder, *names):
+    """Photos of these names, which may be bytes."""
+    paths = []
+    for seed, name in enumerate(names):
+        path = folder / os.fsdecode(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture(seed=seed).save(path, "PNG")
+        paths.append(path)
+    return paths
+
+
+def test_class_folders_are_kept(tmp_path):
+    raw(
+        tmp_path / "in",
+        "tench/a.jpg",
+        "dog/a.jpg",
+        "tench.jpg",
+        "tench/more/a.jpg",
+        "index.html.png",
+    )
+    folders = sorted(str(job.folder) for job in plan_photos([tmp_path / "in"]))
+    assert folders == ["dog/a", "index.html-2", "tench-2", "tench/a", "tench/more/a"]
+    (alone,) = plan_photos([tmp_path / "in" / "tench" / "a.jpg"])
+    assert str(alone.folder) == "a"
+
+
+def test_no_folder_lies_inside_another_photos_folder(toy, tmp_path):
+    raw(tmp_path / "in", "a.png", "a/b.png", "a/b/c.png")
+    planned = plan_photos([tmp_path / "in"], {"maps": ["active"]})
+    assert sorted(str(job.folder) for job in planned) == ["a-2", "a/b-2", "a/b/c"]
+    assert [o.error for o in explain_files(toy, planned, tmp_path / "out")] == [None] * 3
+
+
+def test_names_of_any_bytes_and_any_length_work(toy, tmp_path):
+    names = [b"bad\xff.png", b"bad\xfe.png", ("\u732b" * 83 + ".png").encode(), b"." * 3 + b"x.png"]
+    paths = raw(tmp_path / "in", *names[:3])
+    paths += raw(tmp_path / "more", "x" * 251 + ".png")
+    planned = plan_photos([tmp_path / "in", *paths[3:], paths[3]], {"maps": ["active"]})
+    outcomes = list(explain_files(toy, planned, tmp_path / "out"))
+    assert [outcome.error for outcome in outcomes] == [None] * 4
+    written = {outcome.folder.name for outcome in outcomes}
+    assert written == {"bad\ufffd", "bad\ufffd-2", "\u732b" * 83, "x" * 251}
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "bad%EF%BF%BD/index.html" in page
+    assert "bad\\udcff.png" in page
+
+
+def test_a_name_that_grows_too_long_is_cut(tmp_path):
+    names = ["y" * 251 + ".png", "y" * 251 + ".bmp"]
+    folders = [job.folder.name for job in plan_photos(raw(tmp_path, *names))]
+    assert folders == ["y" * 251, "y" * 251 + "-2"]
+    assert _safe("\u732b" * 100, "-2") == "\u732b" * 84 + "-2"
+
+
+def test_any_error_of_a_photo_is_one_line_and_its_trace_is_logged(
+    toy, album, tmp_path, monkeypatch, caplog
+):
+    real = single.read_image
+
+    def broken(classifier, image, fit):
+        if image.name == "b.png":
+            raise NotImplementedError("a decoder\nof two lines")
+        return real(classifier, image, fit)
+
+    monkeypatch.setattr(single, "read_image", broken)
+    with caplog.at_level(logging.INFO, "chiaroscuro"):
+        outcomes = list(explain_files(toy, jobs(sorted(album.iterdir())), tmp_path / "out"))
+    assert [outcome.error is None for outcome in outcomes] == [True, False, True]
+    assert str(outcomes[1].error) == f"{album / 'b.png'}: NotImplementedError: a decoder"
+    assert "Traceback" in caplog.text and "of two lines" in caplog.text
+
+
+def test_a_page_that_is_no_gallery_of_ours_is_never_overwritten(toy, album, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "index.html").write_text("my own page")
+    with pytest.raises(ResultError, match=r"index.html is not the page of a chiaroscuro gallery"):
+        list(explain_files(toy, jobs([album / "a.png"]), out, overwrite=True))
+    assert [entry.name for entry in out.iterdir()] == ["index.html"]
+    (out / "index.html").unlink()
+    list(explain_files(toy, jobs([album / "a.png"]), out))
+    (out / "index.html").write_text("my own page")
+    with pytest.raises(ResultError, match=r"or was changed: move it away"):
+        list(explain_files(toy, jobs([album / "b.png"]), out))
+    assert (out / "index.html").read_text() == "my own page"
+
+
+def test_the_gallery_lists_what_is_there_and_no_photo_is_lost_to_it(toy, album, tmp_path):
+    out = album
+    list(explain_files(toy, jobs([album / "a.png", album / "b.png"]), out))
+    shutil.rmtree(out / "a")
+    list(explain_files(toy, jobs([album / "c.png"]), out))
+    gallery = load(out, KINDS["gallery"])
+    assert isinstance(gallery, Gallery)
+    assert [entry.folder for entry in gallery.entries] == ["b", "c"]
+    assert [path.name for path in find_photos([out])] == ["a.png", "b.png", "c.png"]

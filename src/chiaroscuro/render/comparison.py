@@ -20,8 +20,10 @@ _DPI = 120
 
 
 @dataclass(frozen=True, eq=False)
-class Side:
-    """One row: a name, what the network saw and says (None and empty for a difference), its maps.
+class Row:
+    """One row: a name, what the network sees, its classes, its maps.
+
+    A difference has no `seen` and no `bars`.
 
     `notes` stand below the pictures, one each, or are empty.
     """
@@ -34,26 +36,26 @@ class Side:
 
 
 @dataclass(frozen=True, eq=False)
-class SidesSheet:
+class ComparisonSpec:
     """Everything the figure shows; `columns` name the maps."""
 
     title: str
     subtitle: str
     columns: Sequence[str]
-    rows: Sequence[Side]
+    rows: Sequence[Row]
     footer: str
 
 
-def draw_sides(sheet: SidesSheet, path: Path) -> None:
+def draw_comparison(spec: ComparisonSpec, path: Path) -> None:
     """Write the figure as a PNG."""
-    width = 0.3 + _SIDE + _BARS + 3 * _GAP + len(sheet.columns) * (_SIDE + _GAP)
-    height = _TOP + len(sheet.rows) * (_SIDE + _NAME) + _BOTTOM
+    width = 0.3 + _SIDE + _BARS + 3 * _GAP + len(spec.columns) * (_SIDE + _GAP)
+    height = _TOP + len(spec.rows) * (_SIDE + _NAME) + _BOTTOM
     figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
     for y, text, size, color in (
-        (1 - 0.28 / height, sheet.title, 15.0, INK),
-        (1 - 0.56 / height, sheet.subtitle, 9.5, FAINT),
-        (0.16 / height, sheet.footer, 8.0, FAINT),
+        (1 - 0.28 / height, spec.title, 15.0, INK),
+        (1 - 0.56 / height, spec.subtitle, 9.5, FAINT),
+        (0.16 / height, spec.footer, 8.0, FAINT),
     ):
         figure.text(0.2 / width, y, text, fontsize=size, color=color, va="center",
                     parse_math=False)  # fmt: skip
@@ -61,7 +63,7 @@ def draw_sides(sheet: SidesSheet, path: Path) -> None:
     def axes(left: float, bottom: float, wide: float) -> Axes:
         return figure.add_axes((left / width, bottom / height, wide / width, _SIDE / height))
 
-    for r, row in enumerate(sheet.rows):
+    for r, row in enumerate(spec.rows):
         bottom = height - _TOP - (r + 1) * _SIDE - r * _NAME
         name = textwrap.shorten(row.name, 60, placeholder=" …")
         figure.text(0.2 / width, (bottom + _SIDE + 0.1) / height, name, fontsize=10, color=INK,
@@ -71,7 +73,7 @@ def draw_sides(sheet: SidesSheet, path: Path) -> None:
             _bars(axes(0.2 + _SIDE + _GAP, bottom, _BARS), row.bars)
         start = 0.2 + _SIDE + _BARS + 3 * _GAP
         for c, picture in enumerate(row.pictures):
-            title = sheet.columns[c] if r == 0 else ""
+            title = spec.columns[c] if r == 0 else ""
             note = row.notes[c] if row.notes else ""
             _picture(axes(start + c * (_SIDE + _GAP), bottom, _SIDE), picture, title, note)
     with warnings.catch_warnings():
@@ -90,10 +92,10 @@ def _picture(axes: Axes, picture: Rgb, title: str, note: str) -> None:
 
 def _bars(axes: Axes, bars: Sequence[Bar]) -> None:
     for place, bar in enumerate(bars):
-        axes.barh(place, bar.share, height=0.28, color=INK if bar.explained else "#b9bcc4")
+        axes.barh(place, bar.share, height=0.28, color=INK if bar.is_target else "#b9bcc4")
         label = textwrap.shorten(bar.label, 26, placeholder=" …")
         axes.text(0, place - 0.24, f"{label}  {100 * bar.share:.1f} %", fontsize=8.5, color=INK,
-                  weight="bold" if bar.explained else "normal", va="bottom",
+                  weight="bold" if bar.is_target else "normal", va="bottom",
                   parse_math=False)  # fmt: skip
     axes.set(xlim=(-0.02, 1.02), ylim=(len(bars) - 0.5, -0.9))
     axes.set_axis_off()

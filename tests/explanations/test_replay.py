@@ -1,16 +1,17 @@
-"""A saved explanation made anew, and how the two differ."""
+"""A saved explanation recomputed, how the two differ, and why."""
 
 import copy
+import dataclasses
 import re
 
 import numpy as np
 import pytest
 import torch
 
-from chiaroscuro import Classifier, ModelError, ResultError, choices, explain
+from chiaroscuro import Classifier, Explanation, ModelError, ResultError, choices, explain
 from chiaroscuro.choices import MethodOptions, parse_method
-from chiaroscuro.explanations import explain_again
-from tests.explanations.inputs import array, changed, picture, snapshot
+from chiaroscuro.explanations import replay
+from tests.explanations.inputs import array, picture, resaved, snapshot
 from tests.toys import Linear, random_pixels, small_cnn
 
 
@@ -31,9 +32,9 @@ def test_again_is_the_same(spec, photo, tmp_path, options):
     found = explain(spec, photo, **options)
     found.save(tmp_path / "one")
     before = snapshot(tmp_path / "one")
-    made, differences = explain_again(tmp_path / "one")
+    made, differences = replay(tmp_path / "one", spec)
     assert differences.same
-    assert differences.facts == ()
+    assert differences.changes == ()
     assert differences.logits == 0
     assert differences.maps == dict.fromkeys(found.maps, 0.0)
     assert made.choices == found.choices
@@ -49,9 +50,9 @@ def test_again_is_the_same(spec, photo, tmp_path, options):
 def test_again_without_a_file_explains_the_saved_pixels(toy, tmp_path, image):
     found = explain(toy, image)
     found.save(tmp_path / "one")
-    made, differences = explain_again(tmp_path / "one", toy)
+    made, differences = replay(tmp_path / "one", toy)
     assert np.array_equal(made.pixels, found.pixels)
-    assert differences.facts == (), "nothing that could be read again is gone"
+    assert differences.changes == (), "nothing that could be read again is gone"
     assert differences.same
 
 
@@ -59,7 +60,7 @@ def test_an_array_is_not_mistaken_for_a_file_of_that_name(toy, tmp_path, monkeyp
     explain(toy, array()).save(tmp_path / "one")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "array").write_text("some file of the user's")
-    _, differences = explain_again(tmp_path / "one", toy)
+    _, differences = replay(tmp_path / "one", toy)
     assert differences.same
 
 
@@ -74,9 +75,9 @@ def unreadable(path):
 @pytest.mark.parametrize(
     ("change", "fact"),
     [
-        (overwritten, r"photo .*a b.png has changed: the saved pixels were explained"),
-        (unreadable, r"photo .*a b.png has changed: the saved pixels were explained"),
-        (lambda path: path.unlink(), r"photo .*a b.png is gone: the saved pixels were explained"),
+        (overwritten, r"photo .*a b.png has changed: saved pixels are explained"),
+        (unreadable, r"photo .*a b.png has changed: saved pixels are explained"),
+        (lambda path: path.unlink(), r"photo .*a b.png is gone: saved pixels are explained"),
     ],
     ids=["changed", "unreadable", "gone"],
 )
@@ -84,8 +85,8 @@ def test_again_with_a_photo_that_is_not_the_same(spec, photo, tmp_path, change, 
     found = explain(spec, photo)
     found.save(tmp_path / "one")
     change(photo)
-    made, differences = explain_again(tmp_path / "one")
-    (said,) = differences.facts
+    made, differences = replay(tmp_path / "one", spec)
+    (said,) = differences.changes
     assert re.fullmatch(fact, said)
     assert np.array_equal(made.pixels, found.pixels)
     assert differences.logits == 0
@@ -97,7 +98,7 @@ def test_again_with_other_weights_is_different(toy, tmp_path):
     other = copy.deepcopy(toy)
     with torch.no_grad():
         other.module[-1].weight.mul_(1.5)
-    _, differences = explain_again(tmp_path / "one", other)
+    _, differences = replay(tmp_path / "one", other)
     assert not differences.same
     assert differences.logits > 0.01
     assert differences.maps["original"] == pytest.approx(0.5, abs=0.02)
@@ -109,7 +110,7 @@ def test_again_with_other_logits_alone_is_different(tmp_path):
     one = Classifier(Linear(weights), name="linear")
     other = Classifier(Linear(weights, torch.full((3,), 5.0).double()), name="linear")
     explain(one, array()).save(tmp_path / "one")
-    _, differences = explain_again(tmp_path / "one", other)
+    _, differences = replay(tmp_path / "one", other)
     assert differences.logits > 0.1
     assert max(differences.maps.values()) == 0
     assert not differences.same
@@ -120,7 +121,7 @@ def test_again_with_rounding_is_the_same(toy, tmp_path):
     other = copy.deepcopy(toy)
     with torch.no_grad():
         other.module[-1].weight.mul_(1 + 1e-6)
-    _, differences = explain_again(tmp_path / "one", other)
+    _, differences = replay(tmp_path / "one", other)
     assert differences.same
     assert 0 < max(differences.maps.values()) < 1e-5
 
@@ -131,17 +132,17 @@ def test_again_with_another_predicted_class_says_so(toy, tmp_path):
     other = copy.deepcopy(toy)
     with torch.no_grad():
         other.module[-1].bias[(found.target.index + 1) % 5] += 1000
-    made, differences = explain_again(tmp_path / "one", other)
-    said = f"target class: {found.target.label} then, {made.target.label} now"
-    assert said in differences.facts
+    made, differences = replay(tmp_path / "one", other)
+    said = f"target class was {found.target.label}, now {made.target.label}"
+    assert said in differences.changes
     assert not differences.same
 
 
 def test_again_with_another_number_of_classes_says_so(toy, tmp_path):
     explain(toy, array(), target=0).save(tmp_path / "one")
     other = Classifier(small_cnn(4).double(), mean=0.5, std=0.25, size=12)
-    _, differences = explain_again(tmp_path / "one", other)
-    assert "classes: 5 then, 4 now" in differences.facts
+    _, differences = replay(tmp_path / "one", other)
+    assert "classes were 5, now 4" in differences.changes
     assert differences.logits is None
     assert not differences.same
 
@@ -150,30 +151,39 @@ def test_again_with_another_normalization_says_so(toy, tmp_path):
     explain(toy, array()).save(tmp_path / "one")
     other = copy.deepcopy(toy)
     other.std = (0.5,) * 3
-    _, differences = explain_again(tmp_path / "one", other)
-    assert "model std: [0.25, 0.25, 0.25] then, [0.5, 0.5, 0.5] now" in differences.facts
+    _, differences = replay(tmp_path / "one", other)
+    assert "model std was (0.25, 0.25, 0.25), now (0.5, 0.5, 0.5)" in differences.changes
     assert not differences.same
 
 
 def test_other_versions_are_said_but_are_no_difference(toy, tmp_path):
     found = explain(toy, array())
     found.save(tmp_path / "one")
-    changed(versions={**found.versions, "torch": "1.0", "left": "2.0"})(tmp_path / "one")
-    _, differences = explain_again(tmp_path / "one", toy)
-    assert differences.facts == (
-        "version of left: 2.0 then, None now",
-        f"version of torch: 1.0 then, {found.versions['torch']} now",
+    resaved(
+        tmp_path / "one", versions={**found.versions, "torch": "1.0", "left": "2.0"}, threads=64,
+        model=dataclasses.replace(found.model, device="cuda:7"),
+    )  # fmt: skip
+    _, differences = replay(tmp_path / "one", toy)
+    assert differences.changes == ()
+    assert differences.why == (
+        "device was cuda:7, now cpu",
+        "computed with 64 CPU threads, now 1",
+        "left was 2.0, now None",
+        f"torch was 1.0, now {found.versions['torch']}",
     )
     assert differences.same
 
 
 def test_a_class_map_differs_by_its_share_of_pixels(toy, tmp_path):
     explain(toy, array(), maps=["winner"]).save(tmp_path / "one")
-    with np.load(tmp_path / "one" / "maps.npz") as stored:
-        parts = dict(stored)
-    parts["map_winner"][:3] = 99
-    np.savez(tmp_path / "one" / "maps.npz", **parts)
-    _, differences = explain_again(tmp_path / "one", toy)
+    winner = Explanation.load(tmp_path / "one").maps["winner"]
+    winner[:3] = 99
+    resaved(
+        tmp_path / "one",
+        maps={"winner": winner},
+        labels={**dict(enumerate(toy.labels)), 99: "nobody"},
+    )
+    _, differences = replay(tmp_path / "one", toy)
     assert differences.maps == {"winner": 0.25}
     assert not differences.same
 
@@ -181,9 +191,9 @@ def test_a_class_map_differs_by_its_share_of_pixels(toy, tmp_path):
 def test_again_needs_a_model_that_can_be_loaded_by_its_name(toy, tmp_path):
     explain(toy, array()).save(tmp_path / "one")
     with pytest.raises(ModelError, match=r"the model 'Sequential' .* hand the classifier in"):
-        explain_again(tmp_path / "one")
+        replay(tmp_path / "one")
 
 
 def test_again_in_a_folder_without_an_explanation(tmp_path, toy):
     with pytest.raises(ResultError, match="no explanation there"):
-        explain_again(tmp_path, toy)
+        replay(tmp_path, toy)

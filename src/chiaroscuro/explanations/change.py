@@ -1,0 +1,236 @@
+"""One image with some pixels changed: predicted and actual change of the logits."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from chiaroscuro.catalog import versions
+from chiaroscuro.choices import (
+    EDIT_MAPS,
+    ORDERS,
+    RANDOM,
+    WHAT_IF_FRACTION,
+    WHAT_IF_TOLERANCE,
+    Fill,
+    Fit,
+    MethodOptions,
+    RivalRule,
+    Rivals,
+    WhatIfSettings,
+    check_names,
+)
+from chiaroscuro.choices.options import method_name, settings_from
+from chiaroscuro.classifier import Classifier
+from chiaroscuro.edits import filled, pixel_order, tie_priority, top_edit
+from chiaroscuro.errors import ChoiceError, InputError
+from chiaroscuro.explanations.methods import make_method, method_facts
+from chiaroscuro.explanations.reading import (
+    ImageLike,
+    Target,
+    as_batch,
+    as_classifier,
+    as_given,
+    class_index,
+    model_facts,
+    prediction,
+    read_image,
+    to_numpy,
+    top_predictions,
+)
+from chiaroscuro.explanations.single import MOST_LISTED
+from chiaroscuro.gradients import Method, class_gradients
+from chiaroscuro.gradients.classes import resolve_target
+from chiaroscuro.gradients.stream import Progress
+from chiaroscuro.maps import edit_map, saliency_maps
+from chiaroscuro.metrics import linearity
+from chiaroscuro.results import MethodFacts, WhatIf, WhatIfChoices
+
+STEPS = (*(2.0**-power for power in range(10, 5, -1)), *(step / 32 for step in range(1, 33)))
+"""Shares of the change at which the target logit is measured: 1/1024, 1/512, ... 1/32, 2/32 ...
+On photos of many pixels the linear approximation often fails within a few percent."""
+
+OwnValues = Tensor | NDArray[Any]
+"""Values (H, W) of the caller's own, in place of a map's name."""
+
+
+def what_if(
+    classifier: Classifier | nn.Module,
+    image: ImageLike,
+    map: str | OwnValues = "active",
+    fraction: float = WHAT_IF_FRACTION,
+    fill: str | Fill = "black",
+    *,
+    target: Target | None = None,
+    rivals: Rivals = "all",
+    method: str | Method | MethodOptions = "gradient",
+    fit: Fit | None = None,
+    tolerance: float = WHAT_IF_TOLERANCE,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> WhatIf:
+    """Change the highest pixels of a map, and compare predicted and actual change of the logits.
+
+    The round(fraction H W) highest pixels of `map` (the name of a ranking map or, computed for this
+    fill, of an edit map; "random"; or values (H, W) of your own) become `fill`: black, white, mean,
+    blur, +0.1, -0.1, ... With d their change and J the Jacobian of the logits, the first-order
+    prediction is J d. `image`, `target`, `rivals` and `method` are as in `explain`; `tolerance` is
+    the share of the predicted change by which the actual one may differ and first order still
+    counts as valid. `seed` breaks ties and draws what is random.
+
+    Raises `ImageError`, `ChoiceError`, `InputError` or `ModelError`.
+
+    >>> import numpy as np
+    >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 5))
+    >>> gray = np.full((8, 8, 3), 0.5)
+    >>> result = what_if(Classifier(net, size=8), gray, "positive", 0.1, "+0.1")
+    >>> int(result.changed.sum()), result.same_direction, result.valid_step
+    (6, True, 1.0)
+    """
+    classifier = as_classifier(classifier)
+    named = map if isinstance(map, str) else RANDOM
+    settings = settings_from(
+        WhatIfSettings,
+        None,
+        {
+            "map": named, "fraction": fraction, "fill": fill, "rivals": rivals, "method": method,
+            "fit": fit, "tolerance": tolerance, "seed": seed,
+        },
+    )  # fmt: skip
+    made = make_method(method, classifier) if isinstance(method, MethodOptions) else method
+    rule = settings.rival_rule.resolve(classifier.class_index)
+    order = _Order(map, class_index(classifier, target), rule, made, settings.seed)
+    read = read_image(classifier, image, settings.fit)
+    batch = as_batch(classifier, [read.pixels])
+    changed = filled(batch, settings.fill, settings.seed)
+    pixels, chosen, facts = _pixels_in_order(classifier, batch, changed, order, method, progress)
+    edited = top_edit(batch, changed, pixels, settings.fraction)
+    changes = linearity(classifier, batch, edited, STEPS)
+    logits = changes.logits[0]
+    after = logits + changes.actual_change[0, -1]
+    expected = logits + changes.predicted_change[0]
+    best, new = top_predictions(classifier, logits), top_predictions(classifier, after)
+    shown = dict.fromkeys(
+        [*(p.index for p in (*best, *new)), chosen, *(rule.indices or ())[:MOST_LISTED]]
+    )
+    return WhatIf(
+        image=read.facts,
+        crop=read.crop,
+        pixels=to_numpy(batch[0]),
+        edited=to_numpy(edited[0]),
+        changed=to_numpy((edited != batch)[0].any(dim=0)),
+        selected=round(settings.fraction * batch[0, 0].numel()),
+        target=prediction(classifier, logits, chosen),
+        logits=to_numpy(logits),
+        predicted_change=to_numpy(changes.predicted_change[0]),
+        actual_change=to_numpy(changes.actual_change[0, -1]),
+        before=best,
+        expected=prediction(classifier, expected, int(expected.argmax())),
+        after=new,
+        shown=tuple(
+            (prediction(classifier, logits, k), prediction(classifier, after, k)) for k in shown
+        ),
+        steps=changes.steps,
+        path=tuple(changes.actual_change[0, :, chosen].tolist()),
+        valid_step=float(changes.valid_step(torch.tensor([chosen]), settings.tolerance)[0]),
+        choices=WhatIfChoices(
+            map=order.map_name,
+            fraction=settings.fraction,
+            fill=settings.fill,
+            target=as_given(target),
+            rivals=str(rule),
+            method=facts,
+            fit=settings.fit or classifier.framing.fit,
+            tolerance=settings.tolerance,
+            seed=settings.seed,
+        ),
+        model=model_facts(classifier, batch),
+        threads=torch.get_num_threads(),
+        versions=versions(),
+        notes=(*read.notes, *_notes(changes.predicted_change[0], logits, rule)),
+    )
+
+
+def _notes(predicted: Tensor, logits: Tensor, rule: RivalRule) -> list[str]:
+    notes = []
+    if rule.count is not None and rule.count > len(logits) - 1:
+        notes.append(f"rivals {rule}: only {len(logits) - 1} other classes")
+    if not predicted.any():
+        notes.append("first order predicts no change of any logit")
+    return notes
+
+
+@dataclass(frozen=True, eq=False)
+class _Order:
+    """Whose highest pixels change: a name of `ORDERS` or own values, and how it is computed."""
+
+    map: str | OwnValues
+    target: int | None
+    rivals: RivalRule
+    method: Any
+    seed: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.map, str):
+            check_names("map", [self.map], ORDERS)
+        name = method_name(self.method)
+        if not self.has_method and name != "gradient":
+            raise ChoiceError(
+                f"method {name} has no part in map {self.map_name!r}, which is not "
+                "made of class gradients: leave the method out"
+            )
+
+    @property
+    def has_method(self) -> bool:
+        """Whether it is a map of class gradients."""
+        return isinstance(self.map, str) and self.map not in (*EDIT_MAPS, RANDOM)
+
+    @property
+    def map_name(self) -> str:
+        """What results call the map."""
+        return self.map if isinstance(self.map, str) else "own values"
+
+
+def _pixels_in_order(
+    classifier: Classifier,
+    pixels: Tensor,
+    changed: Tensor,
+    order: _Order,
+    method: Any,
+    progress: Progress | None,
+) -> tuple[Tensor, int, MethodFacts | None]:
+    """One image's pixels, highest first (1, N); the target class; the method where one is used.
+
+    `pixels` and `changed` (1, C, H, W): the image, and what its pixels become.
+    """
+    priority = tie_priority(pixels, order.seed)
+    if order.has_method:
+        gradients = class_gradients(
+            classifier, pixels, order.target, order.rivals, order.method, progress=progress
+        )
+        name = str(order.map)
+        facts = method_facts(gradients.choices, method)
+        values = saliency_maps(gradients, name)[name]
+        return pixel_order(values, priority), int(gradients.target[0]), facts
+    with torch.no_grad():
+        logits = classifier(pixels)
+    target = int(resolve_target(order.target, logits, multi_label=classifier.multi_label)[0])
+    if not isinstance(order.map, str):
+        return pixel_order(_own_values(order.map, pixels), priority), target, None
+    if order.map == RANDOM:
+        return priority, target, None
+    source = torch.Generator().manual_seed(order.seed)
+    values = edit_map(classifier, pixels, changed, order.map, target=target, generator=source)
+    return pixel_order(values, priority), target, None
+
+
+def _own_values(map: OwnValues, pixels: Tensor) -> Tensor:
+    values = torch.as_tensor(map, device=pixels.device)
+    if values.shape != pixels.shape[2:]:
+        raise InputError(
+            f"map has shape {tuple(values.shape)}: expected (H, W) = {tuple(pixels.shape[2:])} as "
+            "the pixels that the network sees"
+        )
+    return values[None].to(pixels.dtype)

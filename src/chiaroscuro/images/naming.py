@@ -1,0 +1,46 @@
+"""Where the results of many photos go: a folder each, named like the photo."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from chiaroscuro.images.finding import find_photos
+from chiaroscuro.results import PAGE
+
+_LONGEST = 255
+"""Bytes of a folder's name that file systems take."""
+
+
+def photo_folders(sources: Iterable[str | Path]) -> dict[Path, Path]:
+    """The photos of files, folders and globs, each with a folder of its own, as a relative path.
+
+    The folder is named by the photo's stem, below the folders in which the photo lies in a source
+    folder: photos/tench/a.jpg of the source photos goes to tench/a. Names that are taken get -2,
+    -3, ...; bytes that are no UTF-8 are replaced, and names that are too long are cut.
+    """
+    inside: dict[Path, Path] = {}
+    for source in sources:
+        root = Path(source)
+        for path in find_photos([source]):
+            within = root.is_dir() and path.is_relative_to(root)
+            inside.setdefault(path, path.relative_to(root).parent if within else Path())
+    safe = {folder: Path(*map(_safe, folder.parts)) for folder in set(inside.values())}
+    taken = {Path(PAGE), *safe.values(), *(above for f in safe.values() for above in f.parents)}
+    return {path: _free(safe[folder], path.stem, taken) for path, folder in inside.items()}
+
+
+def _free(inside: Path, stem: str, taken: set[Path]) -> Path:
+    """A folder that no other photo has, and that holds no other photo's folder."""
+    count, place = 1, inside / _safe(stem)
+    while place in taken:
+        count += 1
+        place = inside / _safe(stem, f"-{count}")
+    taken.add(place)
+    return place
+
+
+def _safe(name: str, end: str = "") -> str:
+    """A name as UTF-8 that a file system takes, and that is not hidden."""
+    text = os.fsencode(name).decode("utf-8", "replace")
+    text = f"_{text[1:]}" if text.startswith(".") else text
+    return text.encode()[: _LONGEST - len(end)].decode("utf-8", "ignore") + end

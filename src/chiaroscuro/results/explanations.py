@@ -1,0 +1,331 @@
+"""What is returned and saved for one image: explanation, what-if, comparison, replay, gallery."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chiaroscuro.choices import Fit, Score
+from chiaroscuro.results.facts import CropBox, ImageFacts, MapFacts, ModelFacts, Prediction
+from chiaroscuro.results.kinds import KINDS
+from chiaroscuro.results.store import load, save
+
+ColorLimits = Mapping[str, tuple[float, float]]
+"""Color limits by map: of the pixel view and of the smoothed view, in units of the maps."""
+
+MOST_NAMED = 3
+"""So many rivals are named, more are counted; the labels of these are always kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class MethodFacts:
+    """A gradient method with its settings; None for those that it does not take.
+
+    `seed` is None where nothing is random. `background` is the place that background images were
+    read from, None for images that were handed in; they are known by their number and hash.
+    """
+
+    name: str
+    points: int | None = None
+    sigma: float | None = None
+    baseline: str | None = None
+    seed: int | None = None
+    background: str | None = None
+    background_images: int | None = None
+    background_sha256: str | None = None
+    captum: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExplanationChoices:
+    """What decides an explanation's numbers; `target` is "predicted", an index or a name."""
+
+    target: int | str
+    rivals: str
+    score: Score
+    method: MethodFacts
+    maps: tuple[str, ...]
+    fit: Fit
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Explanation:
+    """One image explained for one class: predictions, raw maps, and every choice.
+
+    `pixels` (C, H, W) in [0, 1] are what the network saw, `crop` is where they lie on the upright
+    photo (`photo`, 8 bit, scaled down). `logits` (K,). `predictions` are the five best classes,
+    then the target and the rivals that were chosen by name or index. `maps` are raw, (H, W):
+    gradients per unit of pixel value, or class indices. `rivals` are the classes compared with,
+    `labels` the names of all classes that pictures name. `threads`: CPU threads of the computation.
+    `notes` say what is unusual. `color_limits` are those that several images share; None: each
+    map's own.
+    """
+
+    image: ImageFacts
+    crop: CropBox
+    photo: NDArray[np.uint8]
+    pixels: NDArray[np.floating[Any]]
+    logits: NDArray[np.floating[Any]]
+    target: Prediction
+    predictions: tuple[Prediction, ...]
+    rivals: tuple[int, ...]
+    maps: Mapping[str, NDArray[Any]]
+    facts: Mapping[str, MapFacts]
+    labels: Mapping[int, str]
+    choices: ExplanationChoices
+    model: ModelFacts
+    threads: int
+    versions: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+    color_limits: ColorLimits | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"<Explanation of {self.image.source}: {_share(self.target)}, {len(self.rivals)} "
+            f"rivals, {self.choices.method.name}, {_size(self.pixels)}; "
+            f"maps {', '.join(self.maps)}>"
+        )
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+        """Write arrays, figure, page and marker into a folder: all of them or nothing.
+
+        Raises `ResultError` for a folder that exists.
+        """
+        return save(self, folder, overwrite=overwrite)
+
+    @staticmethod
+    def load(folder: str | Path) -> "Explanation":
+        """The explanation in a folder; raises `ResultError` where there is none."""
+        explanation: Explanation = load(folder, KINDS["explanation"])
+        return explanation
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIfChoices:
+    """What decides a what-if's numbers: which pixels change (`fraction` of `map`), and to what.
+
+    `method` is None for maps that are not made of class gradients. `tolerance`: the share of the
+    predicted change by which the actual one may differ.
+    """
+
+    map: str
+    fraction: float
+    fill: str
+    target: int | str
+    rivals: str
+    method: MethodFacts | None
+    fit: Fit
+    tolerance: float
+    seed: int
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class WhatIf:
+    """One image with some pixels changed: predicted (first-order) and actual change of every logit.
+
+    `pixels` and `edited` (C, H, W) in [0, 1]; `changed` (H, W): where a value is another one;
+    `selected`: how many pixels the map selects, changed or not. `logits`, `predicted_change` and
+    `actual_change` (K,). `before` and `after` are the five best classes, `expected` is the best one
+    to first order; `shown` are all of `before`, `after` and the target, each before and after.
+
+    With shares `steps` (S,) of the change, the target logit changes by `path` (S,), where step t
+    predicts t times the whole predicted change. `valid_step` is the last step up to which every
+    step is within the tolerance of that and has its sign: 1 where all are, 0 where the first is
+    not.
+    """
+
+    image: ImageFacts
+    crop: CropBox
+    pixels: NDArray[np.floating[Any]]
+    edited: NDArray[np.floating[Any]]
+    changed: NDArray[np.bool_]
+    selected: int
+    target: Prediction
+    logits: NDArray[np.floating[Any]]
+    predicted_change: NDArray[np.floating[Any]]
+    actual_change: NDArray[np.floating[Any]]
+    before: tuple[Prediction, ...]
+    expected: Prediction
+    after: tuple[Prediction, ...]
+    shown: tuple[tuple[Prediction, Prediction], ...]
+    steps: tuple[float, ...]
+    path: tuple[float, ...]
+    valid_step: float
+    choices: WhatIfChoices
+    model: ModelFacts
+    threads: int
+    versions: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return (
+            f"<WhatIf of {self.image.source}: {self.choices.fraction:.3g} of "
+            f"{self.choices.map} to {self.choices.fill}; logit of {self.target.label} "
+            f"{self.actual:+.3g}, predicted {self.predicted:+.3g}, "
+            f"valid up to a step of {self.valid_step:.3g}>"
+        )
+
+    @property
+    def flipped(self) -> bool:
+        """Whether the predicted class is another one after the change."""
+        return self.after[0].index != self.before[0].index
+
+    @property
+    def flip_predicted(self) -> bool:
+        """Whether it is another one to first order."""
+        return self.expected.index != self.before[0].index
+
+    @property
+    def predicted(self) -> float:
+        """The target logit's change to first order."""
+        return float(self.predicted_change[self.target.index])
+
+    @property
+    def actual(self) -> float:
+        """The target logit's actual change."""
+        return float(self.actual_change[self.target.index])
+
+    @property
+    def same_direction(self) -> bool:
+        """Whether the target logit moves in the predicted direction."""
+        return self.predicted * self.actual > 0
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+        """Write arrays, figure, page and marker into a folder: all of them or nothing.
+
+        Raises `ResultError` for a folder that exists.
+        """
+        return save(self, folder, overwrite=overwrite)
+
+    @staticmethod
+    def load(folder: str | Path) -> "WhatIf":
+        """The what-if in a folder; raises `ResultError` where there is none."""
+        result: WhatIf = load(folder, KINDS["what-if"])
+        return result
+
+
+@dataclass(frozen=True, eq=False)
+class MapPair:
+    """One map of two classifiers: `difference` (H, W), second minus first.
+
+    Each map is divided by its root mean square first, since gradients of two networks have no
+    common unit. `correlation` is Spearman's, `overlap` the share of the highest tenth in common.
+    """
+
+    difference: NDArray[np.floating[Any]]
+    correlation: float
+    overlap: float
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """The first explanation against the one at position `other`.
+
+    `maps` is empty, and `note` says why, where the two networks see different pixels.
+    """
+
+    other: int
+    maps: Mapping[str, MapPair]
+    note: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Detail:
+    """More about one classifier: a title, sentences, and a picture (H, W, 3) or None."""
+
+    title: str
+    lines: tuple[str, ...]
+    picture: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison:
+    """One image explained by M classifiers for one class.
+
+    `names` are unique names of the classifiers; `pairs` set the first against each other one.
+    `details` has one entry a classifier, or none: a what-if of each, or what `compare(details=...)`
+    returns.
+    """
+
+    names: tuple[str, ...]
+    explanations: tuple[Explanation, ...]
+    pairs: tuple[Pair, ...]
+    details: tuple[Detail, ...] = ()
+
+    def __repr__(self) -> str:
+        first = self.explanations[0]
+        said = ", ".join(
+            f"{name} {_share(e.target)}"
+            for name, e in zip(self.names, self.explanations, strict=True)
+        )
+        return f"<Comparison on {first.image.source}: {said}; maps {', '.join(first.maps)}>"
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+        """Write arrays, figure, page and marker into a folder: all of them or nothing.
+
+        Each explanation also lies in a folder of its own, 1, 2, ..., which `Explanation.load`
+        reads. Raises `ResultError` for a folder that exists.
+        """
+        return save(self, folder, overwrite=overwrite)
+
+    @staticmethod
+    def load(folder: str | Path) -> "Comparison":
+        """The comparison in a folder; raises `ResultError` where there is none."""
+        comparison: Comparison = load(folder, KINDS["comparison"])
+        return comparison
+
+
+@dataclass(frozen=True)
+class Differences:
+    """How a replayed explanation differs from the saved one.
+
+    `maps`: per map, the root mean square difference over the root mean square of the saved map
+    (for class maps, the share of pixels with another class). `logits`: the largest difference
+    over the largest size. Both are None where shapes differ. `changes`: in words, what else is not
+    the same, such as the photo, the model or the target class. `why`: what may move the numbers,
+    such as versions, device and threads.
+    """
+
+    maps: Mapping[str, float | None]
+    logits: float | None
+    changes: tuple[str, ...] = ()
+    why: tuple[str, ...] = ()
+    tolerance: float = 0.0
+
+    @property
+    def same(self) -> bool:
+        """Whether nothing changed, and logits and maps agree within the tolerance."""
+        sizes = [self.logits, *self.maps.values()]
+        return not self.changes and all(
+            size is not None and size <= self.tolerance for size in sizes
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class GalleryEntry:
+    """One explanation of a gallery; `folder` lies below the gallery's own, with "/" between."""
+
+    folder: str
+    source: str
+    target: Prediction
+    model: str
+    rivals: str
+    shared_scale: bool
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The explanations of a folder, for the page that lists them."""
+
+    entries: tuple[GalleryEntry, ...]
+
+
+def _share(prediction: Prediction) -> str:
+    return f"{prediction.label} {100 * prediction.probability:.1f} %"
+
+
+def _size(pixels: NDArray[Any]) -> str:
+    return f"{pixels.shape[2]} x {pixels.shape[1]} px"
