@@ -129,23 +129,24 @@ def test_signed_by_hand():
 
 
 def test_winner_by_hand():
-    # Classes 0..3 over five pixels, two channels; target 1.
+    # Classes 0..3 over five pixels, two channels and the first again; target 1.
     values = {
         0: [[5.0, 1.0, 2.0, 0.0, 7.0], [0.0, 1.0, 0.0, 0.0, 0.0]],
         1: [[1.0, 4.0, 2.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 7.0]],
         2: [[0.0, 1.0, 0.0, 9.0, 0.0], [0.0, 1.0, 0.0, 9.0, 0.0]],
         3: [[0.0, 4.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0, 0.0]],
     }
-    weights = torch.tensor([values[k] for k in range(4)])[:, :, None, :]
-    classifier = Classifier(Linear(weights), channels=2)
-    found = class_gradients(classifier, torch.full((1, 2, 1, 5), 0.5), 1, argmax=True)
+    weights = torch.tensor([[*values[k], values[k][0]] for k in range(4)])[:, :, None, :]
+    classifier = Classifier(Linear(weights))
+    found = class_gradients(classifier, torch.full((1, 3, 1, 5), 0.5), 1, argmax=True)
     maps = saliency_maps(found, ["winner"], normalize="minmax")
     # Pixel 0: class 0. 1: target ties with rival 3. 2: target ties with rival 0. 3: class 2 leads
     # in both channels, no tie. 4: class 0 and class 1 share the top in different channels.
     assert maps["winner"][0, 0].tolist() == [0, -1, -1, 2, -1]
     assert maps.support["winner"].pixels.tolist() == pytest.approx([4 / 5])
     per_channel = saliency_maps(found, ["winner"], reduce="none")["winner"]
-    assert per_channel[0, :, 0].tolist() == [[0, -1, -1, 2, 0], [-1, -1, 3, 2, 1]]
+    assert per_channel[0, :2, 0].tolist() == [[0, -1, -1, 2, 0], [-1, -1, 3, 2, 1]]
+    assert torch.equal(per_channel[0, 2], per_channel[0, 0])
 
 
 def test_winner_without_its_classes_is_refused():
@@ -165,12 +166,11 @@ def test_support_is_counted_on_the_mask():
 
 
 def test_support_of_pixels_and_of_entries():
-    weights = torch.zeros(2, 2, 1, 4)
+    weights = torch.zeros(2, 3, 1, 4)
     weights[0, 0, 0, :3] = 1.0
-    weights[0, 1, 0, 2] = 1.0
-    found = class_gradients(
-        Classifier(Linear(weights), channels=2), torch.zeros(1, 2, 1, 4), target=0
-    )
+    weights[0, 1, 0, :2] = 1.0
+    weights[0, 2, 0, 2] = 1.0
+    found = class_gradients(Classifier(Linear(weights)), torch.zeros(1, 3, 1, 4), target=0)
     support = saliency_maps(found).support["active"]
     assert (support.pixels.item(), support.entries.item()) == (0.75, 0.5)
 
