@@ -177,11 +177,12 @@ def test_refused_words(rivals, message):
 @pytest.mark.parametrize(
     ("text", "classes"),
     [
-        ("3,1", (1, 3)),
-        ("cat, 3 ,dog", (3, "cat", "dog")),
-        ("tabby, tabby cat; 7", (7, "tabby, tabby cat")),
-        ('"tabby, tabby cat",7', (7, "tabby, tabby cat")),
-        ('"3",3', (3, "3")),
+        ("#3,#1", (1, 3)),
+        ("cat, #3 ,dog", (3, "cat", "dog")),
+        ("tabby, tabby cat; #7", (7, "tabby, tabby cat")),
+        ('"tabby, tabby cat",#7', (7, "tabby, tabby cat")),
+        ("3,#3", (3, "3")),
+        ('"#3",#3', (3, "#3")),
         ('"all"', ("all",)),
         ('"say ""a"", b"', ('say "a", b',)),
         ("cat;", ("cat",)),
@@ -218,7 +219,9 @@ def test_names_become_indices_where_a_classifier_knows_them(net):
     pixels = random_pixels(1, 3, 12, 12)
     found = class_gradients(named, pixels, 0, "bee; dog")
     assert found.choices.rivals == RivalRule(classes=(1, 4))
-    assert parse_rivals({"cat": 1, 4: 3}).resolve(named.class_index) == parse_rivals("2=1,4=3")
+    assert parse_rivals({"cat": 1, 4: 3}).resolve(named.class_index) == parse_rivals("#2=1,#4=3")
+    assert parse_rivals("3,1").resolve(named.class_index).classes == (1, 3)  # "3" is a name of 3
+    assert parse_rivals("#3,2").resolve(named.class_index).classes == (2, 3)
     with pytest.raises(
         ChoiceError, match=r"unknown class 'cow'.*\(rivals are classes, or all, top"
     ):
@@ -235,5 +238,5 @@ def test_refused_contrasts(classifier):
         class_gradients(classifier, pixels, rivals="softmax", argmax=True)
     with pytest.raises(InputError, match="no rival is left for target 2"):
         class_gradients(classifier, pixels, 2, {2: 1.0})
-    with pytest.raises(ChoiceError, match=r"rival 9 is out of range: expected 0\.\.4"):
+    with pytest.raises(ChoiceError, match=r"class 9 is out of range: expected 0\.\.4"):
         class_gradients(classifier, pixels, 2, {9: 1.0})

@@ -80,8 +80,8 @@ def test_missing_extra_names_the_command():
     [
         ("all", "all", None, None),
         ("top:10", "top:10", 10, None),
-        ([3, 1, 3], "1,3", None, (1, 3)),
-        (range(2), "0,1", None, (0, 1)),
+        ([3, 1, 3], "#1,#3", None, (1, 3)),
+        (range(2), "#0,#1", None, (0, 1)),
         (RivalRule(count=4), "top:4", 4, None),
     ],
 )

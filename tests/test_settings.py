@@ -111,7 +111,7 @@ def test_numbers_of_libraries_become_plain(tmp_path):
     )  # fmt: skip
     assert (made.data, made.limit, made.seed) == (str(tmp_path), 5, 3)
     assert type(made.limit) is type(made.seed) is int and type(made.confidence) is float
-    assert (made.fractions, made.maps, made.rivals) == ((0.0, 0.5), ("active",), "2,cat")
+    assert (made.fractions, made.maps, made.rivals) == ((0.0, 0.5), ("active",), "#2,cat")
     assert made.rgb_only is True and made.fills == ("brighter:0.1",)
     assert ExplainSettings(target=np.int64(4)).target == 4
     assert ExplainSettings(target="predicted").target is None

@@ -120,7 +120,7 @@ def test_a_method_makes_the_map_that_is_followed(toy):
 def test_choices_are_kept_and_targets_and_rivals_named(toy):
     found = what_if(toy, image(), "active", 0.05, "blur", target="dog", rivals=["crane, bird", 4])
     assert found.target.label == "dog"
-    assert found.choices.rivals == "0,4"
+    assert found.choices.rivals == "#0,#4"
     assert found.choices.fill == "blur"
     assert len(found.predicted_change) == 5
     assert [p.index for p in found.before] == np.argsort(-found.logits).tolist()

@@ -75,7 +75,7 @@ def test_maps_are_repeated_options(explain, photos, tmp_path):
 @pytest.mark.parametrize(
     ("words", "rule", "listed"),
     [
-        (["--rivals", "mug,3"], "3,4", [3, 4]),
+        (["--rivals", "mug,3"], "#3,#4", [3, 4]),
         (["--rivals", "top:4"], "top:4", [0, 1, 3, 4]),
         (["--rivals", "all"], "all", [0, 1, 3, 4]),
         ([], "all", [0, 1, 3, 4]),

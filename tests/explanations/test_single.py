@@ -108,9 +108,9 @@ def test_a_numpy_integer_as_target_can_be_saved(toy, tmp_path):
 @pytest.mark.parametrize(
     ("rivals", "listed", "rule"),
     [
-        (["dog", "crane, bird", 4], (0, 3, 4), "0,3,4"),
-        (("mug", "mug", "cat"), (4,), "2,4"),
-        (choices.RivalRule(classes=(1,)), (1,), "1"),
+        (["dog", "crane, bird", 4], (0, 3, 4), "#0,#3,#4"),
+        (("mug", "mug", "cat"), (4,), "#2,#4"),
+        (choices.RivalRule(classes=(1,)), (1,), "#1"),
         ("top:4", (0, 1, 3, 4), "top:4"),
         ("all", (0, 1, 3, 4), "all"),
     ],

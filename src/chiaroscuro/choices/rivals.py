@@ -114,15 +114,16 @@ def parse_rivals(rivals: Rivals) -> RivalRule:
 
     Text: "all"; "top:N", the N best; "runner-up", the best one; "mean" or "softmax", one weighted
     mean of all rivals ("mean:N", "softmax:N": of the N best); classes or class=weight pairs
-    separated by "," or, where names have commas, by ";". A number is a class index; a name is
-    quoted where it has a mark of this grammar, is a number, or is one of its words ('""' is a
-    quote in quotes). Raises `ChoiceError` for another form, or what no `RivalRule` may be.
+    separated by "," or, where names have commas, by ";". "#3" is the class of index 3, "3" the one
+    called so or else of that index. A name is quoted where it has a mark of this grammar or is one
+    of its words ('""' is a quote in quotes). Raises `ChoiceError` for another form, or what no
+    `RivalRule` may be.
 
     >>> str(parse_rivals("top:10")), parse_rivals([3, 1, 3]).classes
     ('top:10', (1, 3))
     >>> str(parse_rivals({3: 0.5, "cat": 1.5}))
-    '3=0.5,cat=1.5'
-    >>> parse_rivals("tabby, tabby cat; 7").classes
+    '#3=0.5,cat=1.5'
+    >>> parse_rivals("tabby, tabby cat; #7").classes
     (7, 'tabby, tabby cat')
     """
     if isinstance(rivals, RivalRule):
@@ -130,15 +131,13 @@ def parse_rivals(rivals: Rivals) -> RivalRule:
     if isinstance(rivals, str):
         return _parse_text(rivals.strip())
     try:
-        if isinstance(rivals, Mapping):
-            names = tuple(map(_class, rivals))
-            return RivalRule(classes=names, weights=tuple(map(float, rivals.values())))
-        names = tuple(map(_class, rivals))
+        classes = tuple(map(_class, rivals))
+        weights = tuple(map(float, rivals.values())) if isinstance(rivals, Mapping) else None
     except (TypeError, ValueError):
         raise ChoiceError(f"rivals is {rivals!r}: {_GRAMMAR}") from None
-    if not names:
+    if not classes and weights is None:
         raise ChoiceError("rivals is empty: give at least one class other than the target")
-    return RivalRule(classes=names)
+    return RivalRule(classes=classes, weights=weights)
 
 
 _WORDS: dict[str, tuple[RivalRule, str]] = {
@@ -196,12 +195,7 @@ def _class_of_text(text: str) -> Class:
         return quoted[1].replace('""', '"')
     if '"' in text or not text:
         raise ValueError(text)
-    return read_class(text)
-
-
-def read_class(text: str) -> Class:
-    """One class in words: a number is an index, all else a name."""
-    return int(text) if _is_number(text) else text
+    return int(text[1:]) if _is_index(text) else text
 
 
 def _class(name: object) -> Class:
@@ -212,14 +206,14 @@ def _class(name: object) -> Class:
 def _quoted(name: Class) -> str:
     """A class as the grammar reads it back."""
     if isinstance(name, int):
-        return str(name)
+        return f"#{name}"
     word = name.partition(":")[0] in _WORDS
     plain = not word and name == name.strip() != "" and not re.search('[,;="]', name)
-    return name if plain and not _is_number(name) else '"' + name.replace('"', '""') + '"'
+    return name if plain and not _is_index(name) else '"' + name.replace('"', '""') + '"'
 
 
-def _is_number(text: str) -> bool:
-    return re.fullmatch(r"-?[0-9]+", text) is not None
+def _is_index(text: str) -> bool:
+    return re.fullmatch(r"#[0-9]+", text) is not None
 
 
 def _by_index_then_name(name: Class) -> tuple[bool, int, str]:

@@ -37,7 +37,7 @@ from chiaroscuro.choices.protocols import (
     WHAT_IF_FRACTION,
     WHAT_IF_TOLERANCE,
 )
-from chiaroscuro.choices.rivals import RIVAL_WORDS, RivalRule, parse_rivals, read_class
+from chiaroscuro.choices.rivals import RIVAL_WORDS, RivalRule, parse_rivals
 from chiaroscuro.errors import ChoiceError
 
 IMAGES, QUESTION, METHOD, MEASURE = "Images", "Question", "Gradient method", "Measure"
@@ -266,7 +266,7 @@ class ExplainSettings(PhotoSettings):
         yield from super()._contradictions()
         if self.contrast is None:
             return
-        only = str(RivalRule(classes=(read_class(self.contrast),)))
+        only = str(RivalRule(classes=(self.contrast,)))
         if self.rivals not in ("all", only):
             yield f"rivals {self.rivals} and contrast {self.contrast}: give one of them"
         object.__setattr__(self, "rivals", only)
