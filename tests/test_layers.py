@@ -88,3 +88,33 @@ def test_only_the_guard_changes_modes_and_flags():
         text = path.read_text()
         for word in (".eval()", ".train(", ".training ="):
             assert layer == "guard" or word not in text, f"{path.relative_to(SOURCE)}: {word}"
+
+
+def module_name(path):
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(("chiaroscuro", *(part for part in parts if part != "__init__")))
+
+
+def test_no_module_imports_itself_by_a_detour():
+    """Imports in functions and for type checkers count too."""
+    paths = {module_name(path): path for path in SOURCE.rglob("*.py")}
+    del paths["chiaroscuro"]
+    graph = {}
+    for name, path in paths.items():
+        used = {
+            full if (full := f"{module}.{part}") in paths else module
+            for module, parts in imports(path)
+            for part in parts or [""]
+        }
+        graph[name] = sorted(used & paths.keys() - {name})
+    done = set()
+
+    def visit(name, way):
+        assert name not in way, " -> ".join([*way[way.index(name) :], name])
+        if name not in done:
+            for other in graph[name]:
+                visit(other, [*way, name])
+            done.add(name)
+
+    for name in graph:
+        visit(name, [])
