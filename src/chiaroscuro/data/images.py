@@ -66,11 +66,16 @@ class ImageSet:
         """
         end = self.limit if self.count is None else self.count
         if end is not None and start >= end:
-            return iter(())
+            return
         first = start if self.chosen is None else self.chosen[start]
         wanted = None if self.chosen is None else self.chosen[start:]
-        rows = self._guarded(self.contents.read(first, wanted))
-        return islice(rows, None if end is None else end - start)
+        try:
+            rows = self.contents.read(first, wanted)
+            yield from islice(rows, None if end is None else end - start)
+        except ChiaroscuroError:
+            raise
+        except Exception as error:  # the library's own tree has no common root
+            raise InputError(f"{self.source}: broke off ({first_line(error)})") from error
 
     def batches(self, size: int) -> int | None:
         """How many batches of `size` rows there are, None where only reading on would tell."""
@@ -94,11 +99,3 @@ class ImageSet:
         except OSError as error:
             raise InputError(f"{self.source}: cannot be read ({error.strerror})") from error
         return digest.hexdigest()[:16] if self.files else None
-
-    def _guarded(self, rows: Iterator[ImageRow]) -> Iterator[ImageRow]:
-        try:
-            yield from rows
-        except ChiaroscuroError:
-            raise
-        except Exception as error:  # the library's own tree has no common root
-            raise InputError(f"{self.source}: broke off ({first_line(error)})") from error

@@ -3,23 +3,22 @@
 import glob
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from chiaroscuro.images.photos import SUFFIXES
 from chiaroscuro.results import is_result
 
 
-@dataclass(frozen=True)
-class Search:
+class Search(NamedTuple):
     """What a search of a folder found: photos by their suffix, sorted, and what is none.
 
     `unreadable` are folders that could not be listed, `skipped` other files by suffix.
     """
 
-    photos: list[Path] = field(default_factory=list)
-    unreadable: list[Path] = field(default_factory=list)
-    skipped: dict[str, int] = field(default_factory=dict)
+    photos: list[Path]
+    unreadable: list[Path]
+    skipped: dict[str, int]
 
 
 def find_photos(sources: Iterable[str | Path]) -> list[Path]:
@@ -52,7 +51,7 @@ def _in_folder(folder: Path) -> list[Path]:
 
 def search_folder(folder: Path) -> Search:
     """Everything below a folder, links to folders followed, except hidden names and results."""
-    search = Search()
+    search = Search([], [], {})
     waiting: list[tuple[Path, frozenset[tuple[int, int]]]] = [(folder, frozenset())]
     while waiting:
         place, above = waiting.pop()

@@ -22,6 +22,7 @@ from chiaroscuro.errors import ImageError, MissingImageError, first_line, printa
 MAX_BYTES = 1 << 30
 """Larger files are refused unread; no picture of `MAX_PIXELS` needs as many."""
 MIN_SIDE = 2
+_TOO_LARGE = f"over {MAX_PIXELS:,} pixels, refused as a decompression bomb; scale it down"
 FORMATS = {
     "AVIF": ".avif", "BMP": ".bmp", "GIF": ".gif", "JPEG": ".jpg .jpeg .jpe .jfif .mpo",
     "JPEG2000": ".jp2 .j2k", "PNG": ".png .apng", "PPM": ".ppm .pgm .pbm .pnm",
@@ -101,12 +102,12 @@ def decode_photo(data: bytes, source: str) -> Photo:
         raise ImageError(f"{source}: the file is empty (0 bytes)")
     with image_errors(source):
         try:
-            image, mode, notes = _read(data, source)
+            image, mode, notes = _normalize(open_image(data, source))
         except Exception:
             lean = _without_metadata(data)
             if len(lean) == len(data):
                 raise
-            image, mode, notes = _read(lean, source)
+            image, mode, notes = _normalize(open_image(lean, source))
     return Photo(image, source, hashlib.sha256(data).hexdigest(), notes, mode=mode)
 
 
@@ -114,7 +115,7 @@ def photo_from_image(image: Image.Image, source: str = "image") -> Photo:
     """A Pillow image as a `Photo`: a copy, so the caller's image stays as it is."""
     _check_size(image, source)
     with image_errors(source):
-        upright, notes = _normalize(image.copy())
+        upright, _, notes = _normalize(image.copy())
     return Photo(upright, source, hashlib.sha256(upright.tobytes()).hexdigest(), notes)
 
 
@@ -131,7 +132,7 @@ def image_errors(source: str) -> Iterator[None]:
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise _too_large(source) from None
+        raise ImageError(f"{source}: {_TOO_LARGE}") from None
     except UnidentifiedImageError:
         raise ImageError(
             f"{source}: not a picture in a format that is read ({', '.join(FORMATS)})"
@@ -155,13 +156,6 @@ def open_image(data: bytes, source: str) -> Image.Image:
     return image
 
 
-def _read(data: bytes, source: str) -> tuple[Image.Image, str, tuple[str, ...]]:
-    image = open_image(data, source)
-    mode = image.mode
-    upright, notes = _normalize(image)
-    return upright, mode, notes
-
-
 def _without_metadata(data: bytes) -> bytes:
     """A PNG without text, profiles and the like, which may be damaged or larger than is read."""
     if not data.startswith(_PNG):
@@ -176,16 +170,10 @@ def _without_metadata(data: bytes) -> bytes:
     return b"".join(kept)
 
 
-def _too_large(source: str) -> ImageError:
-    return ImageError(
-        f"{source}: over {MAX_PIXELS:,} pixels, refused as a decompression bomb; scale it down"
-    )
-
-
 def _check_size(image: Image.Image, source: str) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise _too_large(source)
+        raise ImageError(f"{source}: {_TOO_LARGE}")
     if min(width, height) < MIN_SIDE:
         raise ImageError(
             f"{source}: {width}x{height} pixels, too small to explain; "
@@ -193,7 +181,9 @@ def _check_size(image: Image.Image, source: str) -> None:
         )
 
 
-def _normalize(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
+def _normalize(image: Image.Image) -> tuple[Image.Image, str, tuple[str, ...]]:
+    """The image upright in mode "RGB" or "F", its own mode, and what was changed."""
+    mode = image.mode
     deep_color = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
     image.load()
     notes = []
@@ -206,7 +196,7 @@ def _normalize(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
         image = image.transpose(turn)
     if image.mode in _DEEP_MODES:
         gray, note = _deep_gray(image)
-        return gray, (*notes, note)
+        return gray, mode, (*notes, note)
     if deep_color:
         notes.append("16 bits a channel, read as 8")
     if image.has_transparency_data:
@@ -215,7 +205,7 @@ def _normalize(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
     elif image.mode not in ("RGB", "L", "1", "P"):
         notes.append(f"converted from {image.mode}")
-    return image.convert("RGB"), tuple(notes)
+    return image.convert("RGB"), mode, tuple(notes)
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
