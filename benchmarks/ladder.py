@@ -22,7 +22,7 @@ from torch import Tensor
 
 from benchmarks.works import WORKS
 from chiaroscuro import Classifier, class_gradients, tune_allocator
-from chiaroscuro.gradients import plan
+from chiaroscuro.device import DeviceProfile
 from chiaroscuro.gradients.backward import fusion, kernels, program, rules, steps
 
 CLASSES = 1000
@@ -116,7 +116,7 @@ def _matrix_products() -> None:
 
 
 def _class_by_class() -> None:
-    vars(program)["step_of"] = steps.Opaque
+    vars(program)["step_of"] = lambda entry, notes: steps.Opaque(entry)
 
 
 def _strided_backward() -> None:
@@ -128,18 +128,19 @@ def _plain_ones() -> None:
 
 
 def _as_many_rows() -> None:
-    vars(program)["BUSY_BYTES"] = 1 << 60
+    _resize("busy_bytes", 1 << 60)
 
 
 def _all_channels() -> None:
-    vars(program)["MANY_CLASSES"] = 1 << 60
+    _resize("many_classes", 1 << 60)
 
 
 def _chunk(size: int) -> Callable[[], None]:
-    def change() -> None:
-        vars(plan)["CHUNK_BYTES"] = size << 20
+    return lambda: _resize("chunk_bytes", size << 20)
 
-    return change
+
+def _resize(name: str, size: int) -> None:
+    setattr(DeviceProfile, name, size)
 
 
 def _nothing() -> None:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from benchmarks.clock import now
 from benchmarks.gradients import in_process
 from benchmarks.works import WORKS
+from chiaroscuro.device import device_profile
 from chiaroscuro.gradients.backward.fusion import StridedDepthwise, identity
 from chiaroscuro.gradients.backward.program import Program
 from chiaroscuro.gradients.backward.steps import (
@@ -37,7 +38,6 @@ from chiaroscuro.gradients.backward.steps import (
     one,
 )
 from chiaroscuro.gradients.backward.tape import Tape
-from chiaroscuro.gradients.plan import CHUNK_BYTES, DEFAULT_BUDGET
 
 SHAPES = (
     (64, 64, 3, 56, 8),
@@ -77,7 +77,8 @@ def needs(name: str) -> dict[str, float]:
         logits = module(leaf)
     tape = Tape.of(logits, leaf)
     assert tape is not None
-    program = Program(tape, CHUNK_BYTES, work.classes, DEFAULT_BUDGET // 2)
+    profile = device_profile()
+    program = Program(tape, profile.chunk_bytes, work.classes, profile.budget_bytes // 2)
     features = program._tail[0].shape.numel() // len(pixels) if program._tail else 0
     passes = features or work.classes
     operations, moved = one_pass(program, logits.detach())

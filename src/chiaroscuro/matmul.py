@@ -6,8 +6,6 @@ from torch import Tensor
 
 Pair = tuple[int, int]
 
-LARGEST_MATRIX = 32 << 20
-"""Bytes of a matrix that may stand for a convolution of a few pixels."""
 _EITHER_WAY = (torch.float32, torch.float64, torch.bfloat16)
 """Number formats in which a transposed convolution is as fast; half precision is much slower."""
 

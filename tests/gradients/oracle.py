@@ -5,7 +5,7 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from chiaroscuro.gradients.backward import narrowing
+from chiaroscuro.device import DeviceProfile
 from chiaroscuro.gradients.backward.program import Program
 from chiaroscuro.gradients.backward.rules import step_of
 from chiaroscuro.gradients.backward.steps import Opaque
@@ -54,7 +54,7 @@ def engine_gradients(net, pixels, *, chunk=CHUNK, classes=0, basis=NO_BASIS):
     count = logits.shape[1]
     one_hot = torch.eye(count, dtype=logits.dtype)[:, None].expand(-1, len(pixels), -1)
     with torch.no_grad():
-        made = whole_gradients(program.run(one_hot), count, pixels)
+        made = whole_gradients(program.run(count, lambda a, b: one_hot[a:b]), count, pixels)
     return made, unknown
 
 
@@ -94,7 +94,7 @@ def check(net, pixels=None, *, rtol=1e-9, **options):
     close(made, wanted, rtol)
     again, _ = engine_gradients(net, pixels, chunk=1)
     close(again, wanted, rtol)
-    with mock.patch.object(narrowing, "LANES", 1):
+    with mock.patch.object(DeviceProfile, "lanes", 1):
         narrow, _ = engine_gradients(net, pixels, classes=MANY, basis=1 << 30)
     close(narrow, wanted, rtol)
     return unknown

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from chiaroscuro import Classifier, ModelError, class_gradients
-from chiaroscuro.gradients.backward import narrowing
+from chiaroscuro.device import DeviceProfile
 from chiaroscuro.gradients.backward.fusion import fused, hand_offs, identity
 from chiaroscuro.gradients.backward.narrowing import narrow
 from chiaroscuro.gradients.backward.program import Program
@@ -55,7 +55,7 @@ def widths(program):
 @pytest.fixture
 def every_channel(monkeypatch):
     """A single channel less is worth it."""
-    monkeypatch.setattr(narrowing, "LANES", 1)
+    monkeypatch.setattr(DeviceProfile, "lanes", 1)
 
 
 BETWEEN = {

@@ -1,11 +1,13 @@
 """Networks of torchvision and timm with random weights: equal to autograd, nothing unknown."""
 
+import copy
+
 import pytest
 import timm
 import torch
 import torchvision
 
-from chiaroscuro.gradients.backward import narrowing
+from chiaroscuro.device import DeviceProfile
 from tests.gradients.oracle import MANY, close, engine_gradients, plain_gradients
 from tests.toys import random_pixels
 
@@ -35,7 +37,7 @@ def test_real_networks(name, size, monkeypatch):
     net = real(name, size).double().eval().requires_grad_(False)
     pixels = random_pixels(2, 3, size, size)
     wanted = plain_gradients(net, pixels)
-    monkeypatch.setattr(narrowing, "LANES", 1)
+    monkeypatch.setattr(DeviceProfile, "lanes", 1)
     for classes in (CLASSES, MANY):
         made, unknown = engine_gradients(net, pixels, chunk=8 << 20, classes=classes, basis=1 << 30)
         close(made, wanted)
@@ -43,7 +45,7 @@ def test_real_networks(name, size, monkeypatch):
 
 
 def test_the_packaged_network_equals_autograd(lite0):
-    net = lite0.to(torch.float64).module.eval().requires_grad_(False)
+    net = copy.deepcopy(lite0.module).to(torch.float64).eval().requires_grad_(False)
     net = torch.nn.Sequential(net, torch.nn.Linear(1000, 4, dtype=torch.float64))
     pixels = random_pixels(1, 3, 64, 64)
     made, unknown = engine_gradients(net, pixels)

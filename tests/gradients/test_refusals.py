@@ -1,11 +1,16 @@
 """What the engine refuses: arguments, pixels, and networks without a gradient per image."""
 
+import random
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.ao.quantization import FakeQuantize
 
 from chiaroscuro import Classifier, InputError, ModelError, class_gradients
 from chiaroscuro.errors import ChoiceError, ImageError
+from chiaroscuro.gradients import Points, target_gradients
 from tests.toys import random_pixels
 
 
@@ -15,7 +20,8 @@ from tests.toys import random_pixels
         ({"target": 5}, ChoiceError, r"target 5 is out of range: expected 0\.\.4"),
         ({"target": -1}, ChoiceError, r"target -1 is out of range"),
         ({"target": [0, 1]}, ChoiceError, "target has 2 classes for 1 images"),
-        ({"target": "cat"}, ChoiceError, "target is 'cat': expected None, a class index"),
+        ({"target": "cat"}, ChoiceError, "class 'cat': Sequential has no class names"),
+        ({"target": {3}}, ChoiceError, "target is .3.: expected None, a class index"),
         ({"target": [None]}, ChoiceError, "expected None, a class index, or one per image"),
         ({"target": 1.0}, ChoiceError, "expected None, a class index, or one per image"),
         ({"rivals": "best"}, ChoiceError, "class 'best': .* has no class names"),
@@ -74,7 +80,17 @@ class Mixing(nn.Module):
             return logits + (common - common.detach())
         if self.how == "random":
             return logits + torch.randn_like(logits)
-        return logits / logits.norm(dim=0)
+        if self.how == "next row":
+            return logits + logits.roll(-1, 0) * torch.arange(len(x) - 1, -1, -1)[:, None].sign()
+        if self.how == "sum so far":
+            return logits.cumsum(0)
+        if self.how == "faint sum so far":
+            return logits + 1e-5 * (logits.cumsum(0) - logits)
+        if self.how == "mean so far":
+            return logits + logits.detach().cumsum(0) / torch.arange(1, len(x) + 1)[:, None]
+        if self.how == "rank":
+            return logits + logits.detach().argsort(0).argsort(0)
+        return logits / logits.norm(dim=0) if self.how == "norm" else logits
 
 
 @pytest.mark.parametrize(
@@ -85,11 +101,117 @@ class Mixing(nn.Module):
         ("gradient only", "mixes the batch: one image's logits depend on another"),
         ("detached", "gives other logits for the same image in another batch"),
         ("random", "random in eval mode"),
+        ("next row", "mixes the batch"),
+        ("sum so far", "mixes the batch"),
+        ("faint sum so far", "mixes the batch"),
+        ("mean so far", "mixes the batch"),
+        ("rank", "mixes the batch"),
     ],
 )
-def test_networks_that_mix_the_batch_are_refused(how, message):
-    with pytest.raises(ModelError, match=message):
-        class_gradients(Classifier(Mixing(how)), torch.rand(2, 3, 2, 2))
+@pytest.mark.parametrize("images", [1, 3])
+def test_networks_that_mix_the_batch_are_refused(how, message, images):
+    for budget in (None, 1 << 30):
+        with pytest.raises(ModelError, match=message):
+            class_gradients(
+                Classifier(Mixing(how)), torch.rand(images, 3, 2, 2), memory_budget=budget
+            )
+
+
+def test_a_budget_without_room_for_two_graphs_still_sees_mixing():
+    for how in ("mean", "norm", "detached", "next row", "sum so far", "mean so far", "rank"):
+        with pytest.raises(ModelError, match="mixes the batch"):
+            class_gradients(Classifier(Mixing(how)), torch.rand(2, 3, 2, 2), memory_budget=1)
+
+
+class Recurrent(nn.Module):
+    """An LSTM that takes the first axis, where the images are, as time."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(12, 8), nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.head(self.lstm(x.flatten(1))[0])
+
+
+def test_a_recurrent_layer_along_the_batch_is_refused():
+    with pytest.raises(ModelError, match="mixes the batch"):
+        class_gradients(Classifier(Recurrent()), torch.rand(2, 3, 2, 2))
+
+
+class Switched(nn.Module):
+    """Random, or mixing the batch, once a switch says so."""
+
+    switch = ""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.how = nn.Linear(12, 4), ""
+        self.generator = torch.Generator()
+
+    def forward(self, x):
+        logits = self.head(x.flatten(1))
+        if "own generator" in (self.switch, self.how):
+            return logits + torch.randn(logits.shape, generator=self.generator)
+        if "mean" in (self.switch, self.how):
+            return logits - logits.mean(0)
+        if "python" in (self.switch, self.how):
+            return logits + random.random()
+        if "numpy" in (self.switch, self.how):
+            return logits + np.random.rand()
+        if "dropout" in (self.switch, self.how):
+            return nn.functional.dropout(logits, 0.5, training=True)
+        return logits
+
+
+@pytest.mark.parametrize("how", ["mean", "own generator", "python", "numpy", "dropout"])
+def test_what_is_switched_on_after_a_first_call_is_seen(how):
+    net, pixels = Switched(), torch.rand(1, 3, 2, 2)
+    class_gradients(Classifier(net), pixels)
+    net.how = how
+    with pytest.raises(ModelError, match="mixes the batch"):
+        class_gradients(Classifier(net), pixels)
+    net.how = ""
+    class_gradients(Classifier(net), pixels)
+
+
+@pytest.mark.parametrize("how", ["python", "numpy", "dropout"])
+@pytest.mark.parametrize("call", [class_gradients, "target_gradients"])
+def test_random_numbers_are_seen_whatever_switches_them_on(monkeypatch, how, call):
+    net, pixels = Switched(), torch.rand(1, 3, 2, 2)
+
+    def ask():
+        if call == "target_gradients":
+            return target_gradients(Classifier(net), Points(pixels[None], torch.ones(1, 1)), 0)
+        return call(Classifier(net), pixels)
+
+    ask()
+    monkeypatch.setattr(Switched, "switch", how)
+    with pytest.raises(ModelError, match="random in eval mode"):
+        ask()
+
+
+def test_a_network_for_one_image_is_named_by_what_the_user_gave():
+    class Fixed(nn.Module):
+        def forward(self, x):
+            raise ValueError("no")
+
+    with pytest.raises(ModelError, match=r"failed on an image of 3 x 2 x 2 .*: no"):
+        class_gradients(Classifier(Fixed()), torch.rand(1, 3, 2, 2))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_layers_for_quantized_networks_say_so():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 4)).eval()
+    dynamic = torch.ao.quantization.quantize_dynamic(net, {nn.Linear}, dtype=torch.qint8)
+    with pytest.raises(ModelError, match=r"\(1 is quantized, .*explain the float network"):
+        class_gradients(Classifier(dynamic), torch.rand(1, 3, 2, 2))
+    fake = Classifier(nn.Sequential(nn.Flatten(), FakeQuantize(), Mixing("mean")))
+    with pytest.raises(ModelError, match=r"mixes the batch.*1 observes the batch .*disable_obs"):
+        class_gradients(fake, torch.rand(1, 3, 2, 2))
+    fake.module[2].how = ""
+    fake.module.apply(torch.ao.quantization.disable_observer)
+    class_gradients(fake, torch.rand(1, 3, 2, 2))
 
 
 def test_batchnorm_without_running_statistics_is_refused():

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-import chiaroscuro.runs.config as config
 import chiaroscuro.runs.evaluation as evaluation
+from chiaroscuro.device import DeviceProfile, device_profile, profile_in_use
 from chiaroscuro.errors import ResultError
 from chiaroscuro.runs import evaluate
 from tests.killer import KILLS, toy_run
@@ -140,24 +140,17 @@ def test_another_configuration_is_refused(data, tmp_path, change, named):
     assert bytes_of(run) == before
 
 
-@pytest.mark.parametrize(
-    ("name", "told"),
-    [
-        ("CHUNK_BYTES", "chunk"),
-        ("BUSY_BYTES", "busy_chunk"),
-        ("BUSY_ROWS", "busy_rows"),
-        ("MANY_CLASSES", "many_classes"),
-        ("LANES", "lanes"),
-        ("EDITS_CHUNK_BYTES", "edits_chunk"),
-    ],
-)
-def test_what_decides_the_rounding_is_part_of_the_configuration(
-    data, tmp_path, monkeypatch, name, told
-):
+@pytest.mark.parametrize("name", ["cores", "cache_bytes", "budget_bytes", "vector_bytes"])
+def test_what_decides_the_rounding_is_part_of_the_configuration(data, tmp_path, name):
     run = tmp_path / "run"
     evaluate(toy_classifier(), settings(data), run)
-    monkeypatch.setattr(config, name, 2 * getattr(config, name))
-    with pytest.raises(ResultError, match=rf"another configuration \({told} \d+, now \d+\)"):
+    facts = device_profile().describe()
+    with (
+        profile_in_use(DeviceProfile(**facts | {name: 2 * facts[name]})),
+        pytest.raises(ResultError, match=rf"another configuration \({name} \d+, now \d+\)"),
+    ):
+        evaluate(toy_classifier(), settings(data), run, resume=True)
+    with profile_in_use(DeviceProfile(**facts)):
         evaluate(toy_classifier(), settings(data), run, resume=True)
 
 

@@ -1,17 +1,38 @@
-"""Which classes are run for which image: index 0 the target, the other indices its rivals."""
+"""Which classes are run for which image: targets, their rivals, and the rivals' weights."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from chiaroscuro.choices import RivalRule
+from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChoiceError, InputError, ModelError
 
+Target = int | str | Sequence[int | str] | Tensor | None
+"""None for the predicted class, one class, or one per image; classes by index or name."""
 
-def resolve_target(
-    target: int | Sequence[int] | Tensor | None, logits: Tensor, *, multi_label: bool
-) -> Tensor:
+
+Indices = int | Sequence[int] | Tensor | None
+"""The same by index alone."""
+
+
+def target_indices(target: Target, classifier: Classifier) -> Indices:
+    """The same with every name as an index; `Classifier.class_index` raises for unknown ones."""
+    if isinstance(target, str):
+        return classifier.class_index(target)
+    return class_list(target, classifier) if isinstance(target, Sequence) else target
+
+
+def class_list(classes: Sequence[int | str], classifier: Classifier) -> list[int]:
+    """Classes by index; `Classifier.class_index` raises for unknown names."""
+    return [classifier.class_index(k) if isinstance(k, str) else k for k in classes]
+
+
+def resolve_target(target: Indices, logits: Tensor, *, multi_label: bool) -> Tensor:
     """The target class of each image as (B,) indices; None is the predicted class.
 
     Raises `ChoiceError` for a wrong count or a class outside 0..K-1, `ModelError` for NaN logits.
@@ -25,18 +46,57 @@ def resolve_target(
             raise ChoiceError("a multi-label classifier has no predicted class: give a target")
         return logits.argmax(dim=1)
     try:
-        chosen = torch.as_tensor(target, device=logits.device)
+        indices = torch.as_tensor(target, device=logits.device)
     except (TypeError, ValueError, RuntimeError):
-        chosen = torch.empty(0)  # a float, so what came is named below
-    if chosen.is_floating_point() or chosen.dtype == torch.bool or chosen.ndim > 1:
+        indices = torch.empty(0)  # a float, so that it is refused by name below
+    if indices.is_floating_point() or indices.dtype == torch.bool or indices.ndim > 1:
         raise ChoiceError(f"target is {target!r}: expected None, a class index, or one per image")
-    chosen = chosen.long().expand(images) if chosen.ndim == 0 else chosen.long()
-    if len(chosen) != images:
-        raise ChoiceError(f"target has {len(chosen)} classes for {images} images")
-    outside = chosen[(chosen < 0) | (chosen >= classes)]
+    indices = indices.long().expand(images) if indices.ndim == 0 else indices.long()
+    if len(indices) != images:
+        raise ChoiceError(f"target has {len(indices)} classes for {images} images")
+    outside = indices[(indices < 0) | (indices >= classes)]
     if len(outside):
         raise ChoiceError(f"target {int(outside[0])} is out of range: expected 0..{classes - 1}")
-    return chosen.clone()
+    return indices.clone()
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What is differentiated for T targets of each image, and which of it belongs to which.
+
+    `rows`: classes (B, M), or for weighted rivals weights of classes (B, M, K). Of target t,
+    `targets[t]` (B,) is the class, `rivals[t]` (B, R) its rivals, `own[t]` and `rival_columns[t]`
+    (B, M) the columns of `rows` that hold them.
+    """
+
+    rows: Tensor
+    targets: Sequence[Tensor]
+    rivals: Sequence[Tensor]
+    own: Sequence[NDArray[np.bool_]]
+    rival_columns: Sequence[NDArray[np.bool_]]
+
+
+def make_request(rule: RivalRule, logits: Tensor, targets: Sequence[Tensor]) -> Request:
+    """The request for targets (B,) under a rule; classes that several targets need run once."""
+    indices = [class_indices(rule, logits, target) for target in targets]
+    rivals = [each[:, 1:] for each in indices]
+    if rule.is_weighted:
+        rows = torch.cat([contrast_rows(rule, logits, target) for target in targets], dim=1)
+        first = [np.arange(rows.shape[1]) == 2 * t for t in range(len(targets))]
+        own = [np.tile(column, (len(rows), 1)) for column in first]
+        return Request(rows, targets, rivals, own, [np.roll(each, 1, axis=1) for each in own])
+    if len(targets) == 1:
+        (rows,) = indices
+        own = [np.tile(np.arange(rows.shape[1]) == 0, (len(rows), 1))]
+        return Request(rows, targets, rivals, own, [~own[0]])
+    needed = torch.zeros_like(logits, dtype=torch.bool)
+    for each in indices:
+        needed.scatter_(1, each, True)
+    rows = _columns(needed)
+    own = [(rows == target[:, None]).cpu().numpy() for target in targets]
+    members = [torch.zeros_like(needed).scatter_(1, each, True) for each in rivals]
+    columns = [member.gather(1, rows).cpu().numpy() for member in members]
+    return Request(rows, targets, rivals, own, columns)
 
 
 def class_indices(rule: RivalRule, logits: Tensor, target: Tensor) -> Tensor:
@@ -53,11 +113,16 @@ def class_indices(rule: RivalRule, logits: Tensor, target: Tensor) -> Tensor:
             f"no rival is left for target {int(target[count == 0][0])} among {classes} classes "
             f"(rivals {rule}): the maps compare a class with at least one other"
         )
-    widest = int(count.max())
-    order = torch.arange(classes, device=logits.device).expand_as(is_rival)
-    ranked = torch.where(is_rival, order, classes).sort(dim=1).values[:, :widest]
+    return torch.cat([target[:, None], _columns(is_rival)], dim=1)
+
+
+def _columns(chosen: Tensor) -> Tensor:
+    """The chosen classes (B, K) of each image by rising index, (B, most); the last one repeats."""
+    count, classes = chosen.sum(dim=1), chosen.shape[1]
+    order = torch.arange(classes, device=chosen.device).expand_as(chosen)
+    ranked = torch.where(chosen, order, classes).sort(dim=1).values[:, : int(count.max())]
     last = ranked.gather(1, (count - 1)[:, None])
-    return torch.cat([target[:, None], torch.where(ranked == classes, last, ranked)], dim=1)
+    return torch.where(ranked == classes, last, ranked)
 
 
 def _rival_mask(rule: RivalRule, logits: Tensor, target: Tensor) -> Tensor:

@@ -1,31 +1,43 @@
 """Gradients of every class, streamed: three images per photo come out, whatever K is."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor
 
 from chiaroscuro.choices import SCORES, Rivals, Score, check_names, parse_rivals
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.errors import InputError, ModelError
+from chiaroscuro.errors import ChoiceError, InputError, ModelError
+from chiaroscuro.gradients.backward.chunks import flattened
 from chiaroscuro.gradients.captum.methods import (
     PIXELS_AT_ONCE,
     CaptumMethod,
     captum_extremes,
     read_method,
 )
-from chiaroscuro.gradients.classes import class_indices, resolve_target, rival_weights
+from chiaroscuro.gradients.classes import (
+    Indices,
+    Target,
+    class_indices,
+    class_list,
+    make_request,
+    resolve_target,
+    rival_weights,
+    target_indices,
+)
 from chiaroscuro.gradients.methods import Method, Points, resolve_points
+from chiaroscuro.gradients.probe import prepared
+from chiaroscuro.gradients.reducers import Extremes, Kept, Reducer, WholeImages
 from chiaroscuro.gradients.result import ClassGradients, GradientChoices, joined
 from chiaroscuro.gradients.stream import Counter, Progress, Stream
-from chiaroscuro.guard import as_found, gradients_on
 
 
+@overload
 def class_gradients(
     classifier: Classifier,
     pixels: Tensor,
-    target: int | Sequence[int] | Tensor | None = None,
+    target: Target = None,
     rivals: Rivals = "all",
     method: str | Method | Points | Any = "gradient",
     score: Score = "logit",
@@ -33,20 +45,51 @@ def class_gradients(
     progress: Progress | None = None,
     *,
     argmax: bool = False,
-) -> ClassGradients:
+    classes: None = None,
+) -> ClassGradients: ...
+@overload
+def class_gradients(
+    classifier: Classifier,
+    pixels: Tensor,
+    target: None = None,
+    rivals: Rivals = "all",
+    method: str | Method | Points | Any = "gradient",
+    score: Score = "logit",
+    memory_budget: int | None = None,
+    progress: Progress | None = None,
+    *,
+    argmax: bool = False,
+    classes: Sequence[int | str],
+) -> tuple[ClassGradients, ...]: ...
+def class_gradients(
+    classifier: Classifier,
+    pixels: Tensor,
+    target: Target = None,
+    rivals: Rivals = "all",
+    method: str | Method | Points | Any = "gradient",
+    score: Score = "logit",
+    memory_budget: int | None = None,
+    progress: Progress | None = None,
+    *,
+    argmax: bool = False,
+    classes: Sequence[int | str] | None = None,
+) -> ClassGradients | tuple[ClassGradients, ...]:
     """Gradients of the target's score and the extremes over its rivals', exact for any K.
 
-    g_k = dS_k/dx at pixels x (B, C, H, W) in [0, 1]. `target`: None for the predicted class, an
-    index, or one per image. `rivals`: see `parse_rivals`; top:N are by logit, per image, and a
-    weighted mean makes `rival_max` and `rival_min` the same tensor.
-    `score`: "logit", or "log-probability" (log softmax; log sigmoid for a multi-label head).
-    `method`: a name of `choices.METHODS`, a `Method` with settings, explicit `Points`, or a Captum
-    attribution whose model takes these pixels (those change the backward pass: one class at a time,
-    logits only). `memory_budget`: bytes that may be used above the loaded model; Captum is given
-    one image at a time then, and keeps no other promise. `argmax` asks for the classes at the
-    extremes too; a weighted mean has none.
+    g_k = dS_k/dx at pixels x (B, C, H, W) in [0, 1]. `target`: None for the predicted class, a
+    class, or one per image; classes by index or name. `classes`: several targets of every image
+    instead, each with its own rivals; one result each, from one pass (Captum's methods run once
+    per target). `rivals`: "all", "top:N" (by logit, per image), "runner-up", or classes; "mean",
+    "softmax" or weights by class make them one weighted mean, and `rival_max` and `rival_min` the
+    same tensor. `score`: "logit", or "log-probability" (log softmax; log sigmoid for a multi-label
+    head). `method`: a name of `choices.METHODS`, a `Method` with settings, explicit `Points`, or a
+    Captum attribution whose model takes these pixels (those change the backward pass: one class at
+    a time, logits only). `memory_budget`: bytes that may be used above the loaded model; a small
+    one runs fewer classes at a time, down to a plain loop's memory. Captum is given one image at a
+    time then, and keeps no other promise. `argmax` requests the classes at the extremes too; a
+    weighted mean has none.
 
-    The network is asked in eval mode and left as found, also on an error; gradients work inside
+    The network runs in eval mode and is left as found, also on an error; gradients work inside
     the caller's `no_grad` and `inference_mode`. Results have the pixels' dtype and device and do
     not depend on how classes and images are batched, beyond rounding.
 
@@ -54,15 +97,14 @@ def class_gradients(
     Source: arXiv:2309.12913, section 3; streaming extremes are this project's.
 
     >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 5))
-    >>> found = class_gradients(Classifier(net), torch.rand(2, 3, 2, 2))
-    >>> found.target_gradient.shape, found.logits.shape
+    >>> classifier, pixels = Classifier(net), torch.rand(2, 3, 2, 2)
+    >>> gradients = class_gradients(classifier, pixels)
+    >>> gradients.target_gradient.shape, gradients.logits.shape
     (torch.Size([2, 3, 2, 2]), torch.Size([2, 5]))
+    >>> [int(each.target[0]) for each in class_gradients(classifier, pixels, classes=[3, 0])]
+    [3, 0]
     """
-    if not isinstance(classifier, Classifier):
-        raise ModelError(
-            f"classifier is a {type(classifier).__name__}: expected a Classifier, such as "
-            "Classifier(module, mean=..., std=...)"
-        )
+    _check_classifier(classifier)
     rule = parse_rivals(rivals).resolve(classifier.class_index)
     check_names("score", [score], SCORES)
     classifier.check_pixels(pixels)
@@ -71,28 +113,159 @@ def class_gradients(
             f"no single rival holds the extreme of a weighted mean (rivals {rule}): "
             "map 'winner' and argmax need rivals that compete one by one"
         )
+    targets = _targets(classifier, target, classes)
     chosen = read_method(method, score)
     name = chosen.name if isinstance(chosen, Method | CaptumMethod) else "points"
     settings = chosen.describe() if isinstance(chosen, Method | CaptumMethod) else {}
     choices = GradientChoices(rule, name, score, settings)
     pixels = pixels.detach().clone()
     alone = isinstance(chosen, CaptumMethod)  # Captum changes the module while it runs
-    with gradients_on(), as_found(classifier.module, alone=alone):
+    with prepared(classifier, alone=alone) as notes:
         if isinstance(chosen, CaptumMethod):
             size = 1 if memory_budget else max(1, PIXELS_AT_ONCE // pixels[0, 0].numel())
             parts = torch.split(pixels, size)
-            return _by_captum(classifier, parts, target, chosen, choices, progress, argmax=argmax)
-        stream = Stream(classifier, pixels, score, memory_budget, argmax)
-        return stream.run(target, rule, resolve_points(chosen, pixels), choices, progress)
+            results = [
+                _by_captum(classifier, parts, each, chosen, choices, progress, notes, argmax=argmax)
+                for each in targets
+            ]
+        else:
+            points = resolve_points(chosen, pixels)
+            stream = Stream(classifier, pixels, points, score, memory_budget, notes)
+            plain = _is_plain(chosen)
+            results = _streamed(stream, targets, choices, progress, plain=plain, argmax=argmax)
+    return results[0] if classes is None else tuple(results)
+
+
+def reduce_gradients(
+    classifier: Classifier,
+    pixels: Tensor,
+    reducer: Reducer,
+    classes: Sequence[int | str] | None = None,
+    method: str | Method | Points = "gradient",
+    score: Score = "logit",
+    memory_budget: int | None = None,
+    progress: Progress | None = None,
+) -> Kept:
+    """What a `Reducer` keeps of the gradients of all classes, which are never held together.
+
+    Every class (or each of `classes`, by index or name) goes by once, with gradients g_k = dS_k/dx
+    at pixels x (B, C, H, W) as in `class_gradients`, which has the other arguments; methods through
+    Captum are refused. Returns what the reducer finished with, for all B images.
+
+    Raises `ImageError`, `ChoiceError` or `ModelError`.
+
+    >>> class Mean:
+    ...     def start(self, images, classes):
+    ...         self.total, self.classes = torch.zeros_like(images), classes
+    ...
+    ...     def add(self, gradients, classes):
+    ...         self.total += gradients.sum(dim=0)
+    ...
+    ...     def finish(self):
+    ...         return self.total / self.classes
+    >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 5))
+    >>> mean = reduce_gradients(Classifier(net), torch.rand(2, 3, 2, 2), Mean())
+    >>> torch.allclose(mean[0].flatten(), net[1].weight.mean(dim=0), atol=1e-6)
+    True
+    """
+    _check_classifier(classifier)
+    check_names("score", [score], SCORES)
+    classifier.check_pixels(pixels)
+    chosen = read_method(method, score)
+    if isinstance(chosen, CaptumMethod):
+        raise ChoiceError(f"method {chosen.name!r} runs through Captum: reducers take gradients")
+    pixels = pixels.detach().clone()
+    with prepared(classifier) as notes:
+        points = resolve_points(chosen, pixels)
+        stream = Stream(classifier, pixels, points, score, memory_budget, notes, by_class=True)
+        count = stream.probe.classes
+        logits = stream.begin(count, together=_is_plain(chosen))
+        wanted = list(range(count)) if classes is None else class_list(classes, classifier)
+        every = logits[:1].expand(len(wanted), -1)  # a target for each
+        columns = resolve_target(wanted, every, multi_label=classifier.multi_label)
+        groups = stream.groups(
+            columns.expand(len(pixels), -1),
+            lambda images: [WholeImages(reducer, pixels[images], columns, count)],
+            progress,
+        )
+        return _concatenated([reducer.finish() for _ in groups])
+
+
+def _concatenated(parts: Sequence[Kept]) -> Kept:
+    """One result of those of a few images at a time."""
+    first, *_ = parts
+    if isinstance(first, Tensor):
+        return torch.cat([part for part in parts if isinstance(part, Tensor)])
+    return tuple(torch.cat(list(column)) for column in zip(*parts, strict=True))
+
+
+def _check_classifier(classifier: Classifier) -> None:
+    if not isinstance(classifier, Classifier):
+        raise ModelError(
+            f"classifier is a {type(classifier).__name__}: expected a Classifier, such as "
+            "Classifier(module, mean=..., std=...)"
+        )
+
+
+def _targets(
+    classifier: Classifier, target: Target, classes: Sequence[int | str] | None
+) -> list[Indices]:
+    """The one target of each image, or every one of `classes`."""
+    if classes is None:
+        return [target_indices(target, classifier)]
+    if target is not None:
+        raise ChoiceError("both target and classes are given: name all targets in classes")
+    if isinstance(classes, str) or not len(classes):
+        raise ChoiceError(f"classes are {classes!r}: expected a list of at least one class")
+    return [*class_list(classes, classifier)]
+
+
+def _is_plain(method: Method | Points) -> bool:
+    """Whether it is the gradient at the image itself, whose forward pass gives the logits too."""
+    return isinstance(method, Method) and method.name == "gradient"
+
+
+def _streamed(
+    stream: Stream,
+    targets: Sequence[Indices],
+    choices: GradientChoices,
+    progress: Progress | None,
+    *,
+    plain: bool,
+    argmax: bool,
+) -> list[ClassGradients]:
+    """One result per target, from one pass over the classes that any of them needs."""
+    rule, multi_label = choices.rivals, stream.classifier.multi_label
+    most = len(targets) * rule.most_classes(stream.probe.classes)
+    logits = stream.begin(most, together=plain)
+    resolved = [resolve_target(each, logits, multi_label=multi_label) for each in targets]
+    request = make_request(rule, logits, resolved)
+
+    def accumulators(images: slice) -> list[Extremes]:
+        like, columns = flattened(stream.pixels[images]), request.rows[images]
+        return [
+            Extremes(like, own[images], rivals[images], columns if argmax else None)
+            for own, rivals in zip(request.own, request.rival_columns, strict=True)
+        ]
+
+    groups = list(stream.groups(request.rows, accumulators, progress))
+    shape, notes = stream.pixels.shape[1:], stream.notes
+    return [
+        joined(logits, target, rivals, extremes, shape, choices, notes)
+        for target, rivals, extremes in zip(
+            request.targets, request.rivals, zip(*groups, strict=True), strict=True
+        )
+    ]
 
 
 def _by_captum(
     classifier: Classifier,
     parts: Sequence[Tensor],
-    target: int | Sequence[int] | Tensor | None,
+    target: Indices,
     method: CaptumMethod,
     choices: GradientChoices,
     progress: Progress | None,
+    notes: Sequence[str],
     *,
     argmax: bool,
 ) -> ClassGradients:
@@ -112,4 +285,4 @@ def _by_captum(
         )
         for i, (part, mine) in enumerate(zip(parts, torch.split(indices, size), strict=True))
     ]  # fmt: skip
-    return joined(logits, chosen, indices, groups, parts[0].shape[1:], choices)
+    return joined(logits, chosen, indices[:, 1:], groups, parts[0].shape[1:], choices, notes)

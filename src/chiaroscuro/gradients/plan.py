@@ -4,20 +4,10 @@ from dataclasses import dataclass
 
 import torch
 
+from chiaroscuro.device import device_profile
 from chiaroscuro.errors import ChoiceError
 from chiaroscuro.gradients.probe import Probe
 
-DEFAULT_BUDGET = 900 << 20
-"""Bytes above the loaded model unless a budget is given."""
-CHUNK_BYTES = 20 << 20
-"""What one step reads and writes: with more it leaves the cache, with less it leaves cores idle."""
-BUSY_ROWS = 64
-BUSY_BYTES = 8 << 20
-"""So many rows keep the cores busy, so they take no larger part of the cache than these bytes."""
-MANY_CLASSES = 32
-"""So many are worth a look for channels that carry nothing: it costs as much as one."""
-LANES = 16
-"""Numbers that arithmetic takes together: fewer channels pay where they fill fewer of these."""
 _LEAST_CHUNK = 1 << 19
 _CHUNKS = 128
 """A step reads and writes this part of a budget: others wait meanwhile, kernels keep scratch."""
@@ -27,7 +17,7 @@ _GRAPH_SHARE = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One graph holds `points` x `images` rows; `classes` classes are summed over points at a time.
+    """One graph holds `points` x `images` rows; `classes` are summed over points at a time.
 
     `chunk_bytes` is what one step may read and write, `basis_bytes` what the gradients of one
     layer's features may take.
@@ -44,9 +34,12 @@ class Plan:
         if self.images * self.points * self.classes == 1 and self.chunk_bytes <= _LEAST_CHUNK:
             return None
         return Plan(
-            max(1, self.images // 2), max(1, self.points // 2), max(1, self.classes // 2),
-            max(_LEAST_CHUNK, self.chunk_bytes // 2), self.basis_bytes // 2,
-        )  # fmt: skip
+            images=max(1, self.images // 2),
+            points=max(1, self.points // 2),
+            classes=max(1, self.classes // 2),
+            chunk_bytes=max(_LEAST_CHUNK, self.chunk_bytes // 2),
+            basis_bytes=self.basis_bytes // 2,
+        )
 
 
 def make_plan(
@@ -61,10 +54,11 @@ def make_plan(
     """
     if memory_budget is not None and memory_budget <= 0:
         raise ChoiceError(f"memory_budget is {memory_budget}: expected bytes above 0, or None")
-    budget = DEFAULT_BUDGET if memory_budget is None else memory_budget
-    chunk = CHUNK_BYTES
+    profile = device_profile()
+    budget = profile.budget_bytes if memory_budget is None else memory_budget
+    chunk = profile.chunk_bytes
     if memory_budget is not None:
-        chunk = min(CHUNK_BYTES, max(_LEAST_CHUNK, memory_budget // _CHUNKS))
+        chunk = min(chunk, max(_LEAST_CHUNK, memory_budget // _CHUNKS))
     fitting = budget / 4 / (_GRAPH_SHARE * probe.row_bytes)
     rows = max(1, int(min(fitting, chunk / (2 * probe.largest_bytes))))
     together = min(points, rows)

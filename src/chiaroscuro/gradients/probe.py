@@ -1,44 +1,70 @@
-"""One small pass that tells what a network needs before the large ones run."""
+"""How a network is prepared and what it needs: found by one small pass before the large ones."""
 
+import random
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as modules
 
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ModelError, first_line
-
-
-class SavedBytes:
-    """Counts what autograd saves, each storage once, parameters and buffers apart.
-
-    The graph holds on to its hooks and to what they return, in ways that the garbage collector does
-    not see. So this object knows nothing of the graph, and what it returns is no part of it.
-    """
-
-    def __init__(self, classifier: Classifier) -> None:
-        module = classifier.module
-        self._seen = {
-            tensor.untyped_storage().data_ptr()
-            for tensor in (*module.parameters(), *module.buffers())
-        }
-        self.total = 0
-        self.largest = 0
-
-    def pack(self, tensor: Tensor) -> Tensor:
-        """Count a tensor that a node of the graph saves; what the node keeps of it."""
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in self._seen:
-            self._seen.add(storage.data_ptr())
-            self.total += storage.nbytes()
-            self.largest = max(self.largest, storage.nbytes())
-        return tensor.detach()
-
+from chiaroscuro.guard import as_found, gradients_on
 
 _TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 _COARSE_TOLERANCE = 5e-2
+_WRITTEN: list[Any] = []
+_WRITTEN_LOCK = threading.Lock()
+_PAIR_ROWS = 4
+"""The bytes of two rows' graph and its backward pass, over what autograd keeps for one row."""
+COMPILED = "torch.compile: compiled parts run as they were written"
+
+
+@contextmanager
+def prepared(classifier: Classifier, *, alone: bool = False) -> Iterator[list[str]]:
+    """Eval mode, gradients on, compiled code run as it was written; all as found after.
+
+    `alone` as in `as_found`. Gives notes for the result.
+    """
+    with gradients_on(), as_found(classifier.module, alone=alone), _as_written():
+        notes = [*classifier.notes]
+        known = any("before it was compiled" in note for note in notes)
+        if not known and any(map(_is_compiled, classifier.module.modules())):
+            notes.append(COMPILED)
+        yield notes
+
+
+@contextmanager
+def _as_written() -> Iterator[None]:
+    """Code that is compiled runs as it was written: the compiled backward pass runs only once.
+
+    The switch is the process's own, so the first thread to come in sets it, and the last one out
+    sets it back.
+    """
+    if "torch._dynamo" not in sys.modules:
+        yield
+        return
+    with _WRITTEN_LOCK:
+        _WRITTEN.append(_WRITTEN[0] if _WRITTEN else torch.compiler.set_stance("force_eager"))
+
+    try:
+        yield
+    finally:
+        with _WRITTEN_LOCK:
+            switch = _WRITTEN.pop()
+            if not _WRITTEN:
+                switch.__exit__(None, None, None)
+
+
+def _is_compiled(part: nn.Module) -> bool:
+    return hasattr(part, "_orig_mod") or getattr(part, "_compiled_call_impl", None) is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +72,8 @@ class Probe:
     """What a forward pass of one row needs, and the layout that the network takes.
 
     `row_bytes` that autograd keeps for it, `largest_bytes` of its largest tensor, `image_bytes` of
-    its pixels; `classes` K; `logits` (K,) of the probed image beside its negative, None where the
-    network was probed before.
+    its pixels; `classes` K; `logits` (K,) of the probed image, None where the network was probed
+    before.
     """
 
     row_bytes: int
@@ -58,82 +84,218 @@ class Probe:
     logits: Tensor | None
 
 
+class SavedBytes:
+    """Counts what autograd saves, each storage once, without parameters and buffers.
+
+    The graph holds on to its hooks and to what they return, in ways that the garbage collector does
+    not see. So this object knows nothing of the graph, and what it returns is no part of it.
+    """
+
+    def __init__(self, classifier: Classifier) -> None:
+        module = classifier.module
+        self._seen = {
+            tensor.untyped_storage().data_ptr()
+            for tensor in (*module.parameters(), *module.buffers())
+            if _has_storage(tensor)
+        }
+        self.total = 0
+        self.largest = 0
+
+    def pack(self, tensor: Tensor) -> Tensor:
+        """Count a tensor that a node of the graph saves; what the node keeps of it."""
+        if _has_storage(tensor):
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in self._seen:
+                self._seen.add(storage.data_ptr())
+                self.total += storage.nbytes()
+                self.largest = max(self.largest, storage.nbytes())
+        return tensor.detach()
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Forward passes inside are counted."""
+        with torch.autograd.graph.saved_tensors_hooks(self.pack, lambda tensor: tensor):
+            yield
+
+
+def _has_storage(tensor: Tensor) -> bool:
+    """Whether it is dense: sparse and MKL-DNN tensors have no storage to count."""
+    return tensor.layout is torch.strided
+
+
 _KNOWN: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], Probe]] = WeakKeyDictionary()
-"""Networks probed in this process, by their parts and the kind of pixels."""
+"""Networks probed in this process, by their parts and settings and the kind of pixels."""
 
 
-def probe(classifier: Classifier, pixels: Tensor) -> Probe:
-    """Ask the network about one image (1, C, H, W) beside its negative, and settle the layout.
+def probe(classifier: Classifier, pixels: Tensor, memory_budget: int | None = None) -> Probe:
+    """Ask the network about one image (1, C, H, W) and its negative, and settle the layout.
 
-    A network of the same parts is asked once for each size, number format and device. Raises
-    `ModelError` when the logits do not depend on the pixels, or when rows of a batch influence
-    each other.
+    A network of the same parts and plain attributes is asked once for each size, number format and
+    device. Where a budget has no room for the graph of two rows, one row's is kept, and dependence
+    between rows is looked for in the logits alone. Raises `ModelError` when the logits do not
+    depend on the pixels, or when rows of a batch influence each other.
     """
     module = classifier.module
-    # References to parts, since a part that is gone may leave its `id` to its successor.
-    parts = tuple(ref(part) for part in module.modules())
-    sizes = tuple(t.shape for t in (*module.parameters(), *module.buffers()))
     norm = (classifier.mean, classifier.std)
-    key = (parts, sizes, norm, pixels.shape, pixels.dtype, pixels.device)
+    key = (_state(module), norm, pixels.shape, pixels.dtype, pixels.device, memory_budget)
     known = _KNOWN.setdefault(module, {})
     if key not in known:
-        found = _probe_layouts(classifier, pixels)
-        known[key] = replace(found, logits=None)
-        return found
+        result = _probe_layouts(classifier, pixels, memory_budget)
+        known[key] = replace(result, logits=None)
+        return result
     return known[key]
 
 
-def _probe_layouts(classifier: Classifier, pixels: Tensor) -> Probe:
+def _state(module: nn.Module) -> tuple[Any, ...]:
+    """What decides how a network computes, but for the values of its tensors."""
+    parts = list(module.modules())
+    plain = tuple(
+        (name, value)
+        for part in parts
+        for name, value in vars(part).items()
+        if isinstance(value, bool | int | float | str)
+    )
+    hooks = tuple(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in parts)
+    shared = len(modules._global_forward_hooks) + len(modules._global_forward_pre_hooks)
+    sizes = tuple(t.shape for t in (*module.parameters(), *module.buffers()))
+    # References to parts, since a part that is gone may leave its `id` to its successor.
+    return tuple(map(ref, parts)), plain, hooks, shared, sizes
+
+
+def _probe_layouts(classifier: Classifier, pixels: Tensor, budget: int | None) -> Probe:
     try:
-        return _probe(classifier, pixels, torch.channels_last)
+        return _probe(classifier, pixels, torch.channels_last, budget)
     except ModelError:
         # A network that flattens with `view` refuses channels_last; any real fault fails again.
-        return _probe(classifier, pixels, torch.contiguous_format)
+        pass
+    try:
+        return _probe(classifier, pixels, torch.contiguous_format, budget)
+    except ModelError:
+        values_alone(classifier, pixels)  # its error names the image's own shape
+        raise
 
 
-def _probe(classifier: Classifier, pixels: Tensor, layout: torch.memory_format) -> Probe:
-    pair = torch.cat([pixels, 1 - pixels]).contiguous(memory_format=layout).requires_grad_(True)
-    saved = SavedBytes(classifier)
-    with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda tensor: tensor):
-        logits = classifier.logits(pair)
-    _check_depends(logits, pair, classifier.name)
+def _probe(
+    classifier: Classifier, pixels: Tensor, layout: torch.memory_format, budget: int | None
+) -> Probe:
+    pair = torch.cat([pixels, 1 - pixels]).contiguous(memory_format=layout)
+    asked, logits, saved = _counted(classifier, pair if budget is None else pair[:1])
+    if budget is not None and _PAIR_ROWS * saved.total <= budget:
+        asked, logits, saved = _counted(classifier, pair)
+    _check_depends(logits, asked, classifier)
+    together = logits if len(asked) == len(pair) else values_alone(classifier, pair)
+    for row in range(len(pair)):
+        alone = values_alone(classifier, pair[row : row + 1].contiguous(memory_format=layout))
+        check_repeats(alone[0], together[row], classifier)
     image = pixels[0].numel() * pixels.element_size()
+    rows = len(asked)
     return Probe(
-        max(image, saved.total // 2), max(image, saved.largest // 2), image, layout,
-        logits.shape[1], logits[0].detach(),
-    )  # fmt: skip
+        row_bytes=max(image, saved.total // rows),
+        largest_bytes=max(image, saved.largest // rows),
+        image_bytes=image,
+        memory_format=layout,
+        classes=logits.shape[1],
+        logits=together[0].detach(),
+    )
 
 
-def _check_depends(logits: Tensor, pair: Tensor, name: str) -> None:
+def _counted(classifier: Classifier, rows: Tensor) -> tuple[Tensor, Tensor, SavedBytes]:
+    """Rows that carry gradients, their logits, and what autograd keeps for them."""
+    leaf, saved = rows.detach().requires_grad_(True), SavedBytes(classifier)
+    with saved.counting():
+        return leaf, classifier.logits(leaf), saved
+
+
+def _check_depends(logits: Tensor, rows: Tensor, classifier: Classifier) -> None:
+    """Raise `ModelError` unless each row's logits depend on its own pixels, and on no others."""
+    name = classifier.name
     if not logits.requires_grad:
-        raise ModelError(
-            f"the logits of {name} carry no gradient: its forward runs under no_grad, detaches, "
-            "or leaves PyTorch"
-        )
+        raise without_gradient(classifier)
     # Unequal weights, since the gradients of all logits together may cancel (softmax outputs).
     weights = torch.linspace(1, 2, logits.shape[1], dtype=logits.dtype, device=logits.device)
-    try:
-        (gradient,) = torch.autograd.grad((logits[0] * weights).sum(), pair, allow_unused=True)
-    except RuntimeError as error:
-        raise ModelError(f"the backward pass of {name} failed: {first_line(error)}") from error
-    if gradient is None:
-        raise ModelError(f"the logits of {name} do not depend on the pixels")
-    own, other = gradient.abs().amax(dim=(1, 2, 3)).tolist()
-    if other > 1e-6 * own:
-        raise ModelError(
-            f"{name} mixes the batch: one image's logits depend on another image (a BatchNorm "
-            "without running statistics?); such a network has no gradient per image"
-        )
+    for row in range(len(rows)):
+        total = (logits[row] * weights).sum()
+        try:
+            (gradient,) = torch.autograd.grad(total, rows, allow_unused=True, retain_graph=True)
+        except RuntimeError as error:
+            raise ModelError(
+                f"the backward pass of {name} failed: {first_line(error)}{_hint(classifier)}"
+            ) from error
+        if gradient is None:
+            raise ModelError(f"the logits of {name} do not depend on the pixels{_hint(classifier)}")
+        sizes = gradient.abs().amax(dim=(1, 2, 3)).tolist()
+        own = sizes.pop(row)
+        if sizes and sizes[0] > 1e-6 * own:
+            raise ModelError(
+                f"{name} mixes the batch: one image's logits depend on another image"
+                f"{_hint(classifier) or ' (a BatchNorm without running statistics?)'}; such a "
+                "network has no gradient per image"
+            )
 
 
-def check_repeats(alone: Tensor, paired: Tensor | None, name: str) -> None:
+def without_gradient(classifier: Classifier) -> ModelError:
+    """The error for logits that autograd does not follow."""
+    return ModelError(
+        f"the logits of {classifier.name} carry no gradient: its forward runs under no_grad, "
+        f"detaches, or leaves PyTorch{_hint(classifier)}"
+    )
+
+
+def _hint(classifier: Classifier) -> str:
+    """What layers for quantized networks do to gradients, where there are some."""
+    for name, part in classifier.module.named_modules():
+        kind = type(part)
+        if ".quantized" in kind.__module__:
+            return f" ({name} is quantized, which has no gradients: explain the float network)"
+        if hasattr(part, "observer_enabled") and bool(part.observer_enabled[0]):
+            return (
+                f" ({name} observes the batch for fake quantization: turn it off with "
+                "module.apply(torch.ao.quantization.disable_observer))"
+            )
+    return ""
+
+
+def check_repeats(alone: Tensor, paired: Tensor | None, classifier: Classifier) -> None:
     """Raise `ModelError` unless one image has the same logits (K,) in two batches, to rounding."""
     if paired is None:
         return
     tolerance = _TOLERANCE.get(alone.dtype, _COARSE_TOLERANCE)
-    gap = (alone - paired).abs().max()
-    if gap > tolerance * (1 + alone.abs().max()):
+    gap = (alone.detach() - paired.detach()).abs().max()
+    if gap > tolerance * (1 + alone.detach().abs().max()):
         raise ModelError(
-            f"{name} gives other logits for the same image in another batch (differing by "
-            f"{float(gap):.3g}): it mixes the batch, or is random in eval mode"
+            f"{classifier.name} gives other logits for the same image in another batch (differing "
+            f"by {float(gap):.3g}): it mixes the batch, or is random in eval mode"
+            f"{_hint(classifier)}"
         )
+
+
+def values_alone(classifier: Classifier, rows: Tensor) -> Tensor:
+    """Logits (R, K) of a forward pass that autograd sees, as networks with hooks need, and that
+    keeps nothing for a backward pass.
+    """
+    with torch.autograd.graph.saved_tensors_hooks(lambda _: None, lambda _: torch.empty(0)):
+        return classifier.logits(rows.detach().requires_grad_(True)).detach()
+
+
+def steady_logits(classifier: Classifier, rows: Tensor) -> Tensor:
+    """Logits (R, K) of a network that draws no random numbers which change them.
+
+    Raises `ModelError` where it does: its gradients would belong to other logits.
+    """
+    before = _random_state(rows.device)
+    logits = classifier.logits(rows)
+    if not all(map(_same, before, _random_state(rows.device))):
+        check_repeats(values_alone(classifier, rows[:1])[0], logits[0], classifier)
+    return logits
+
+
+def _random_state(device: torch.device) -> list[Any]:
+    _, numbers, place, *_ = np.random.get_state()
+    states = [random.getstate(), numbers, place, torch.get_rng_state()]
+    return states + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
+
+
+def _same(first: Any, second: Any) -> bool:
+    if isinstance(first, Tensor):
+        return torch.equal(first, second)
+    return bool(np.array_equal(first, second)) if isinstance(first, np.ndarray) else first == second

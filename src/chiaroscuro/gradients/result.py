@@ -9,12 +9,12 @@ from torch import Tensor
 
 from chiaroscuro.choices import RivalRule, Score
 from chiaroscuro.gradients.backward.chunks import restored
-from chiaroscuro.gradients.extremes import Extremes
+from chiaroscuro.gradients.reducers import Extremes
 
 
 @dataclass(frozen=True)
 class GradientChoices:
-    """How class gradients were made.
+    """How class gradients were computed.
 
     `method` is "points" for explicit ones; `settings` are its settings in plain values.
     """
@@ -33,7 +33,7 @@ class ClassGradients:
     target's score per unit of pixel value; `rival_max` and `rival_min` (B, C, H, W) the
     element-wise extremes over `rivals` (B, R), the classes that were run. `rival_argmax` and
     `rival_argmin` (B, C, H, W), on request, hold the rival at the extreme: -1 where different
-    rivals tie.
+    rivals tie. `notes` say what is unusual about the network or its gradients.
     """
 
     logits: Tensor
@@ -45,27 +45,37 @@ class ClassGradients:
     rival_argmax: Tensor | None
     rival_argmin: Tensor | None
     choices: GradientChoices
+    notes: tuple[str, ...] = ()
 
 
 def joined(
     logits: Tensor,
     target: Tensor,
-    indices: Tensor,
-    groups: list[Extremes],
+    rivals: Tensor,
+    groups: Sequence[Extremes],
     shape: torch.Size,
     choices: GradientChoices,
+    notes: Sequence[str],
 ) -> ClassGradients:
     """The groups' values as images (B, C, H, W) of one result; `shape` is (C, H, W)."""
+    target_gradient = _images([group.target for group in groups], shape)
+    high = _images([group.high for group in groups], shape)
+    low = _images([group.low for group in groups], shape)
+    images = zip(target_gradient, high, low, strict=True)
+    flat = ", ".join(str(b) for b, image in enumerate(images) if not any(map(Tensor.any, image)))
+    if flat:
+        notes = [*notes, f"all gradients of image {flat} are zero: the module rounds or saturates"]
     return ClassGradients(
         logits=logits,
         target=target,
-        rivals=indices[:, 1:],
-        target_gradient=_images([group.target for group in groups], shape),
-        rival_max=_images([group.high for group in groups], shape),
-        rival_min=_images([group.low for group in groups], shape),
+        rivals=rivals,
+        target_gradient=target_gradient,
+        rival_max=high,
+        rival_min=low,
         rival_argmax=_images_or_none([group.high_class for group in groups], shape),
         rival_argmin=_images_or_none([group.low_class for group in groups], shape),
         choices=choices,
+        notes=tuple(notes),
     )
 
 
@@ -74,6 +84,6 @@ def _images(parts: Sequence[Tensor], shape: torch.Size) -> Tensor:
 
 
 def _images_or_none(parts: Sequence[Tensor | None], shape: torch.Size) -> Tensor | None:
-    """The groups' images, or None where none was asked for."""
+    """The groups' images, or None where none was requested."""
     present = [part for part in parts if part is not None]
     return _images(present, shape) if present else None

@@ -5,17 +5,14 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from chiaroscuro.choices import RivalRule
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.errors import ModelError
+from chiaroscuro.errors import first_line
 from chiaroscuro.gradients.backward.chunks import Chunk, flattened
-from chiaroscuro.gradients.classes import class_indices, contrast_rows, resolve_target
-from chiaroscuro.gradients.extremes import Extremes
-from chiaroscuro.gradients.graph import Graph
+from chiaroscuro.gradients.graph import BackwardError, Graph
 from chiaroscuro.gradients.methods import Points, PointSource
-from chiaroscuro.gradients.plan import Plan, make_plan, ran_out_of_memory
-from chiaroscuro.gradients.probe import check_repeats, probe
-from chiaroscuro.gradients.result import ClassGradients, GradientChoices, joined
+from chiaroscuro.gradients.plan import make_plan, ran_out_of_memory
+from chiaroscuro.gradients.probe import check_repeats, probe, values_alone
+from chiaroscuro.gradients.reducers import Accumulator
 from chiaroscuro.stopwatch import timed
 
 Progress = Callable[[int, int], object]
@@ -23,7 +20,7 @@ Progress = Callable[[int, int], object]
 
 
 class Counter:
-    """How many class gradients are done, told to whoever wants to know."""
+    """Counts the class gradients that are done, for `progress`."""
 
     def __init__(self, total: int, progress: Progress | None) -> None:
         self.done, self.total, self.progress = 0, total, progress
@@ -36,151 +33,151 @@ class Counter:
 
 
 class Stream:
-    """One call's passes over images, classes and points."""
+    """One call's passes over images, classes and points.
+
+    `by_class`: accumulators get whole images. `notes` say what the result should know.
+    """
 
     def __init__(
         self,
         classifier: Classifier,
         pixels: Tensor,
+        points: PointSource,
         score: str,
         memory_budget: int | None,
-        argmax: bool,
+        notes: list[str],
+        *,
+        by_class: bool = False,
     ) -> None:
         self.classifier = classifier
         self.pixels = pixels
+        self.points = points
         self.score = score
         self.memory_budget = memory_budget
-        self.argmax = argmax
+        self.notes = notes
+        self.by_class = by_class
+        self.compiled = True
         with timed("forward"):
-            self.probe = probe(classifier, pixels[:1])
+            self.probe = probe(classifier, pixels[:1], memory_budget)
 
-    def run(
-        self,
-        target: int | Sequence[int] | Tensor | None,
-        rule: RivalRule,
-        points: PointSource,
-        choices: GradientChoices,
-        progress: Progress | None,
-    ) -> ClassGradients:
-        """The three images of every photo, for the target and its rivals under a rule."""
-        most = rule.most_classes(self.probe.classes)
-        plan = make_plan(len(self.pixels), most, len(points), self.probe, self.memory_budget)
-        together = choices.method == "gradient"
-        plan, graph, logits = self._begin(points, plan, most, together=together)
-        check_repeats(logits[0], self.probe.logits, self.classifier.name)
-        chosen = resolve_target(target, logits, multi_label=self.classifier.multi_label)
-        indices = class_indices(rule, logits, chosen)
-        wanted = contrast_rows(rule, logits, chosen) if rule.is_weighted else indices
-        held = [graph]
-        del graph  # so that it is gone when memory runs out in its way back
-        counter = Counter(len(wanted) * wanted.shape[1], progress)
-        groups = list(self._groups(points, wanted, plan, counter, held))
-        return joined(logits, chosen, indices, groups, self.pixels.shape[1:], choices)
+    def begin(self, most: int, *, together: bool) -> Tensor:
+        """The logits (B, K), before `most` classes an image.
 
-    def _groups(
-        self,
-        points: PointSource,
-        indices: Tensor,
-        plan: Plan,
-        count: Counter,
-        held: list[Graph | None],
-    ) -> Iterator[Extremes]:
-        """The extremes of a few images at a time, of fewer where memory runs out.
-
-        `held`: the graph of all of them, where there is one already; it is taken out.
+        They come from the graph of all images where these may go through `together`.
         """
-        first, graph = 0, held.pop()
-        while first < len(indices):
-            last = first + plan.images
-            done = count.done
-            try:
-                with timed("backward"):
-                    images = points.images(first, last)
-                    found = self._group(images, indices[first:last], plan, count, graph)
-                yield found
-                first = last
-            except (ModelError, RuntimeError, MemoryError) as error:
-                plan, graph, count.done = _less(plan, error), None, done
-
-    def _begin(
-        self, points: PointSource, plan: Plan, classes: int, *, together: bool
-    ) -> tuple[Plan, Graph | None, Tensor]:
-        """The logits; from the graph of all images where they may go through `together`.
-
-        A smaller plan comes back where memory ran out.
-        """
+        images, classes = len(self.pixels), min(most, self.probe.classes)
+        self.plan = make_plan(images, classes, len(self.points), self.probe, self.memory_budget)
+        self._graph: Graph | None = None
         while True:
             try:
-                if together and plan.images == len(self.pixels):
-                    graph = self._graph(points.images(0, plan.images), plan, classes)
-                    return plan, graph, graph.clean_logits()
-                return plan, None, self._clean_logits(plan)
-            except (ModelError, RuntimeError, MemoryError) as error:
-                plan = _less(plan, error)
+                if together and self.plan.images == images:
+                    self._graph = self._pass(self.points.images(0, images), classes)
+                    logits = self._graph.clean_logits()
+                else:
+                    logits = self._clean_logits()
+                break
+            except Exception as error:
+                self._retry(error)
+        check_repeats(logits[0], self.probe.logits, self.classifier)
+        return logits
 
-    def _clean_logits(self, plan: Plan) -> Tensor:
+    def groups(
+        self,
+        rows: Tensor,
+        accumulators: Callable[[slice], Sequence[Accumulator]],
+        progress: Progress | None,
+    ) -> Iterator[Sequence[Accumulator]]:
+        """Accumulators of a few images at a time, filled; of fewer where memory runs out.
+
+        `rows`: classes (B, M), or what is differentiated, (B, M, K).
+        """
+        counter = Counter(len(rows) * rows.shape[1], progress)
+        first = 0
+        while first < len(rows):
+            images = slice(first, first + self.plan.images)
+            done = counter.done
+            try:
+                with timed("backward"):
+                    points = self.points.images(images.start, images.stop)
+                    filled = accumulators(images)
+                    self._fill(filled, points, rows[images], counter)
+                yield filled
+                first = images.stop
+            except Exception as error:
+                self._retry(error)
+                counter.done = done
+
+    def _retry(self, error: Exception) -> None:
+        """Prepare another try: with less memory, or without rules where they failed.
+
+        Raises the error again where neither helps.
+        """
+        self._graph = None  # so that its memory is free
+        smaller = self.plan.halved()
+        if ran_out_of_memory(error) and smaller is not None:
+            self.plan = smaller
+        elif isinstance(error, BackwardError) and self.compiled and not ran_out_of_memory(error):
+            self.compiled = False
+            self._note(f"PyTorch's engine runs class by class: {first_line(error)}")
+        else:
+            raise error
+
+    def _note(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
+
+    def _clean_logits(self) -> Tensor:
         layout = self.probe.memory_format
-        with torch.no_grad(), timed("forward"):
+        with timed("forward"):
             parts = [
-                self.classifier.logits(part.contiguous(memory_format=layout))
-                for part in torch.split(self.pixels, plan.images)
+                values_alone(self.classifier, part.contiguous(memory_format=layout))
+                for part in torch.split(self.pixels, self.plan.images)
             ]
         return torch.cat(parts)
 
-    def _graph(self, points: Points, plan: Plan, classes: int) -> Graph:
-        layout = self.probe.memory_format
-        return Graph(self.classifier, points, self.score, layout, plan, classes)
+    def _pass(self, points: Points, classes: int) -> Graph:
+        graph = Graph(
+            self.classifier, points, self.score, self.probe.memory_format, self.plan, classes,
+            compiled=self.compiled,
+        )  # fmt: skip
+        for note in graph.notes:
+            self._note(note)
+        return graph
 
-    def _group(
-        self,
-        points: Points,
-        indices: Tensor,
-        plan: Plan,
-        count: Counter,
-        graph: Graph | None,
-    ) -> Extremes:
-        """The extremes of a few images.
-
-        `indices`: classes (G, M), or for a weighted contrast what is differentiated, (G, M, K).
-        """
-        extremes = Extremes(flattened(points.pixels[0]), argmax=self.argmax)
+    def _fill(
+        self, filled: Sequence[Accumulator], points: Points, rows: Tensor, counter: Counter
+    ) -> None:
+        """Stream the gradients of a few images into accumulators."""
+        plan, graph, self._graph = self.plan, self._graph, None
         factor = None if points.sum_factor is None else flattened(points.sum_factor)
         parts = [points.part(i, i + plan.points) for i in range(0, len(points), plan.points)]
         if graph is None and len(parts) == 1:
-            graph = self._graph(parts[0], plan, indices.shape[1])
-        for start in range(0, indices.shape[1], plan.classes):
-            classes = indices[:, start : start + plan.classes]
+            graph = self._pass(parts[0], rows.shape[1])
+        for start in range(0, rows.shape[1], plan.classes):
+            classes = rows[:, start : start + plan.classes]
             streamed = (
-                self._summed(parts, classes, plan) if graph is None else graph.gradients(classes)
+                self._summed(parts, classes)
+                if graph is None
+                else graph.gradients(classes, by_class=self.by_class)
             )
             for chunk in streamed:
-                found = chunk.gradients
-                given = found if factor is None else found * factor[:, chunk.values]
-                held = classes[:, chunk.first : chunk.first + len(found)]
-                target_in = start + chunk.first == 0
-                extremes.add(given, held, first=target_in, values=chunk.values)
-                if chunk.values.stop == extremes.target.shape[1]:
-                    count.add(held.shape[:2].numel())
-        if not extremes.are_finite:
-            raise ModelError(
-                f"{self.classifier.name} has NaN or infinite gradients: check the module"
-            )
-        return extremes
+                gradients = chunk.gradients
+                if factor is not None:
+                    gradients = gradients * factor[:, chunk.values]
+                for accumulator in filled:
+                    accumulator.add(gradients, start + chunk.first, chunk.values)
+                if chunk.values.stop == self.pixels[0].numel():
+                    counter.add(len(rows) * len(gradients))
+        for accumulator in filled:
+            accumulator.check_finite(self.classifier.name)
 
-    def _summed(self, parts: Sequence[Points], classes: Tensor, plan: Plan) -> Iterator[Chunk]:
-        """Gradients of classes (G, V) summed over points whose graphs do not fit side by side."""
+    def _summed(self, parts: Sequence[Points], classes: Tensor) -> Iterator[Chunk]:
+        """Gradients of classes (G, V) summed over points whose graphs do not fit together."""
         images = parts[0].pixels[0]
         total = images.new_zeros(classes.shape[1], len(images), images[0].numel())
         for part in parts:
-            graph = self._graph(part, plan, classes.shape[1])
-            for first, start, found in graph.gradients(classes):
-                total[first : first + len(found), :, start : start + found.shape[2]] += found
+            graph = self._pass(part, classes.shape[1])
+            for first, start, gradients in graph.gradients(classes):
+                values = slice(start, start + gradients.shape[2])
+                total[first : first + len(gradients), :, values] += gradients
         yield Chunk(0, 0, total)
-
-
-def _less(plan: Plan, error: BaseException) -> Plan:
-    """Half of the plan after an error for want of memory; any other error is raised again."""
-    smaller = plan.halved()
-    if smaller is None or not ran_out_of_memory(error):
-        raise error
-    return smaller

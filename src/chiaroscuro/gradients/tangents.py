@@ -10,11 +10,11 @@ from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from chiaroscuro.classifier import Classifier
+from chiaroscuro.device import device_profile
 from chiaroscuro.errors import InputError, ModelError, first_line
-from chiaroscuro.guard import as_found, gradients_on
-
-_CHUNK_BYTES = 4 << 20
-"""Pixels differentiated at a time: values and tangents of that many fit the cache best."""
+from chiaroscuro.gradients.graph import ForwardWatch
+from chiaroscuro.gradients.probe import prepared, without_gradient
+from chiaroscuro.gradients.reducers import not_finite
 
 
 def logit_change(classifier: Classifier, pixels: Tensor, change: Tensor) -> Tensor:
@@ -36,8 +36,8 @@ def logit_change(classifier: Classifier, pixels: Tensor, change: Tensor) -> Tens
     """
     classifier.check_pixels(pixels)
     _check_change(change, pixels)
-    rows = max(1, _CHUNK_BYTES // (pixels[0].numel() * pixels.element_size()))
-    with gradients_on(), as_found(classifier.module), _plain_attention():
+    rows = max(1, device_profile().tangent_bytes // (pixels[0].numel() * pixels.element_size()))
+    with prepared(classifier), _plain_attention():
         parts = zip(
             torch.split(pixels.detach().clone(), rows),
             torch.split(change.detach().clone().to(pixels), rows),
@@ -64,7 +64,7 @@ def _along(classifier: Classifier, pixels: Tensor, change: Tensor) -> Tensor:
         # A network that fails for another reason fails again, and says so.
         found = _double_backward(classifier, pixels, change)
     if not bool(found.isfinite().all()):
-        raise ModelError(f"{classifier.name} has NaN or infinite gradients: check the module")
+        raise not_finite(classifier.name)
     return found
 
 
@@ -77,16 +77,17 @@ def _forward_mode(classifier: Classifier, pixels: Tensor, change: Tensor) -> Ten
         unpacked = forward_ad.unpack_dual(classifier.logits(dual))  # type: ignore[no-untyped-call]
         tangent: Tensor | None = unpacked.tangent
         if tangent is None:
-            raise _without_gradient(classifier)
+            raise without_gradient(classifier)
         return tangent.detach().clone()
 
 
 def _double_backward(classifier: Classifier, pixels: Tensor, change: Tensor) -> Tensor:
     """J d as the derivative of u J, which is linear in the row vector u, with respect to u."""
     leaf = pixels.clone().requires_grad_(True)
-    logits = classifier.logits(leaf)
+    with ForwardWatch(classifier.module):
+        logits = classifier.logits(leaf)
     if not logits.requires_grad:
-        raise _without_gradient(classifier)
+        raise without_gradient(classifier)
     weights = torch.zeros_like(logits, requires_grad=True)
     try:
         (pulled,) = torch.autograd.grad(logits, leaf, weights, create_graph=True)
@@ -97,12 +98,6 @@ def _double_backward(classifier: Classifier, pixels: Tensor, change: Tensor) -> 
             f"{first_line(error)}"
         ) from error
     return pushed.detach()
-
-
-def _without_gradient(classifier: Classifier) -> ModelError:
-    return ModelError(
-        f"the logits of {classifier.name} carry no gradient: its forward detaches or leaves PyTorch"
-    )
 
 
 @contextmanager

@@ -1,31 +1,35 @@
 """The target class's gradient alone, averaged over explicit points."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor
 
 from chiaroscuro.choices import OwnScore
 from chiaroscuro.classifier import Classifier
+from chiaroscuro.device import device_profile
 from chiaroscuro.errors import ChoiceError, ImageError, ModelError, first_line, unknown
-from chiaroscuro.gradients.classes import resolve_target
+from chiaroscuro.gradients.classes import Indices, Target, resolve_target, target_indices
+from chiaroscuro.gradients.graph import ForwardWatch
 from chiaroscuro.gradients.methods import Points
-from chiaroscuro.gradients.probe import SavedBytes
-from chiaroscuro.guard import as_found, gradients_on
+from chiaroscuro.gradients.probe import (
+    SavedBytes,
+    check_repeats,
+    prepared,
+    steady_logits,
+    without_gradient,
+)
+from chiaroscuro.gradients.reducers import not_finite
 
-_WORKING_SET = 320 * 2**20
-"""Bytes that autograd may keep by default: larger batches leave the cache and gain nothing."""
 _BACKWARD_SHARE = 1.6
 """Peak of a backward pass over the bytes saved by its forward."""
-_TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
-_COARSE_TOLERANCE = 5e-2
 
 
 def target_gradients(
     classifier: Classifier,
     points: Points,
-    target: int | Sequence[int] | Tensor,
+    target: Target,
     score: OwnScore = "log-probability",
     memory_budget: int | None = None,
 ) -> Tensor:
@@ -33,7 +37,7 @@ def target_gradients(
 
     sum_p weights[p, b] * dS_c/dx at pixels[p, b] (times the points' factor, if they have one), per
     unit of pixel value: one forward and one backward pass for every batch of points, whatever K is.
-    `target`: a class, or one per image.
+    `target`: a class (index or name), or one per image.
     `score`: "logit"; "log-probability" (log softmax, log sigmoid for a multi-label head); or
     "log-odds", log p_c - log(1 - p_c), which does not fade where the class is certain.
     `memory_budget`: bytes that may be used above the model and the points.
@@ -56,14 +60,15 @@ def target_gradients(
             f"points are {points.pixels.dtype} of shape {tuple(points.pixels.shape)}: expected "
             "floats and at least one point of one image"
         )
-    with gradients_on(), as_found(classifier.module):
-        return _averaged(classifier, points, target, score, memory_budget)
+    indices = target_indices(target, classifier)
+    with prepared(classifier):
+        return _averaged(classifier, points, indices, score, memory_budget)
 
 
 def _averaged(
     classifier: Classifier,
     points: Points,
-    target: int | Sequence[int] | Tensor,
+    target: Indices,
     score: str,
     memory_budget: int | None,
 ) -> Tensor:
@@ -80,14 +85,15 @@ def _averaged(
     total = torch.zeros_like(points.pixels[0])
     for start, asked in _passes(classifier, rows, size, alone):
         span = slice(start, start + size)
-        found = asked.gradient(chosen[image[span]], score)
-        total.index_add_(0, image[span], found * weights[span, None, None, None])
+        gradients = asked.gradient(chosen[image[span]], score)
+        total.index_add_(0, image[span], gradients * weights[span, None, None, None])
     return total if points.factor is None else total * points.factor
 
 
 def _rows_at_once(row_bytes: int, rows: int, memory_budget: int | None) -> int:
-    bytes_kept = _WORKING_SET if memory_budget is None else memory_budget / _BACKWARD_SHARE
-    most = max(1, min(rows, int(bytes_kept // row_bytes)))
+    usual = device_profile().graph_bytes
+    kept = usual if memory_budget is None else memory_budget / _BACKWARD_SHARE
+    most = max(1, min(rows, int(kept // row_bytes)))
     return math.ceil(rows / math.ceil(rows / most))
 
 
@@ -103,7 +109,7 @@ def _passes(
     for start in range(0, len(rows), size):
         asked = _Pass(classifier, rows[start : start + size])
         if start == 0:
-            _check_alike(expected, asked.logits.detach()[0], classifier.name)
+            check_repeats(expected, asked.logits[0], classifier)
         yield start, asked
 
 
@@ -115,41 +121,32 @@ class _Pass:
         self.leaf = rows.contiguous().requires_grad_(True)
         self.saved_bytes = 1
         if not count:
-            self.logits = classifier.logits(self.leaf)
+            self.logits = self._forward()
             return
         saved = SavedBytes(classifier)
-        with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda tensor: tensor):
-            self.logits = classifier.logits(self.leaf)
+        with saved.counting():
+            self.logits = self._forward()
         self.saved_bytes = max(1, saved.total)
+
+    def _forward(self) -> Tensor:
+        with ForwardWatch(self.classifier.module):
+            return steady_logits(self.classifier, self.leaf)
 
     def gradient(self, classes: Tensor, score: str) -> Tensor:
         """dS_c/dx of every row: (R, C, H, W)."""
         name = self.classifier.name
         if not self.logits.requires_grad:
-            raise ModelError(
-                f"the logits of {name} carry no gradient: its forward runs under no_grad, "
-                "detaches, or leaves PyTorch"
-            )
+            raise without_gradient(self.classifier)
         cotangent = COTANGENTS[score](
             self.logits.detach(), classes[:, None], self.classifier.multi_label
         )
         try:
-            (found,) = torch.autograd.grad(self.logits, self.leaf, cotangent)
+            (gradient,) = torch.autograd.grad(self.logits, self.leaf, cotangent)
         except RuntimeError as error:
             raise ModelError(f"the backward pass of {name} failed: {first_line(error)}") from error
-        if not bool(found.isfinite().all()):
-            raise ModelError(f"{name} has NaN or infinite gradients: check the module")
-        return found
-
-
-def _check_alike(alone: Tensor, together: Tensor, name: str) -> None:
-    """Raise `ModelError` unless one row has the same logits (K,) alone and in a batch."""
-    gap = (alone - together).abs().max()
-    if gap > _TOLERANCE.get(alone.dtype, _COARSE_TOLERANCE) * (1 + alone.abs().max()):
-        raise ModelError(
-            f"{name} gives other logits for the same image in another batch (differing by "
-            f"{float(gap):.3g}): it mixes the batch, or is random in eval mode"
-        )
+        if not bool(gradient.isfinite().all()):
+            raise not_finite(name)
+        return gradient
 
 
 def _one_hot(logits: Tensor, index: Tensor) -> Tensor:

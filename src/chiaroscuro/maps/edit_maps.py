@@ -9,6 +9,7 @@ from torch import Tensor
 
 from chiaroscuro.choices import Fill, OwnScore, as_int
 from chiaroscuro.classifier import Classifier
+from chiaroscuro.device import device_profile
 from chiaroscuro.edits import apply_edit, filled, image_seeds, pixel_order, pixel_rank
 from chiaroscuro.errors import ChoiceError, ImageError, brief, unknown
 from chiaroscuro.gradients import Points, target_gradients
@@ -16,7 +17,6 @@ from chiaroscuro.images.arrays import check_range
 
 POINTS = 16
 """Sample points (gradient passes) of a partial-edit map by default."""
-_PREDICTED_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ def _predicted(classifier: Classifier, pixels: Tensor) -> Tensor:
     """The predicted class of each image, (B,)."""
     if classifier.multi_label:
         raise ChoiceError("a multi-label classifier has no predicted class: give a target")
-    rows = max(1, _PREDICTED_BYTES // (pixels[0].numel() * pixels.element_size()))
+    rows = max(1, device_profile().forward_bytes // (pixels[0].numel() * pixels.element_size()))
     with torch.no_grad():
         return torch.cat([classifier(part) for part in torch.split(pixels, rows)]).argmax(dim=1)
 

@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from chiaroscuro.classifier import Classifier
+from chiaroscuro.device import device_profile
 from chiaroscuro.edits import pixel_rank
 from chiaroscuro.guard import as_found
 from chiaroscuro.shortcuts import shortcuts
 
-EDITS_CHUNK_BYTES = 6 << 20
-"""Pixels predicted at a time: more leaves the cache, less leaves cores idle."""
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Whole numbers as wide as a pixel's value."""
 
@@ -146,6 +145,6 @@ class _Distinct:
 
         All chunks but the last have one size: kernels are compiled for each number of images.
         """
-        rows = max(1, EDITS_CHUNK_BYTES // (pixels[0].numel() * pixels.element_size()))
+        rows = max(1, device_profile().forward_bytes // (pixels[0].numel() * pixels.element_size()))
         parts = (torch.split(values, rows) for values in (self.image, self.edit, self.count))
         return list(zip(*parts, strict=True))

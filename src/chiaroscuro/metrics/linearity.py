@@ -8,13 +8,12 @@ from torch import Tensor
 
 from chiaroscuro.choices import WHAT_IF_STEPS, WHAT_IF_TOLERANCE
 from chiaroscuro.classifier import Classifier
+from chiaroscuro.device import device_profile
 from chiaroscuro.edits import rising_numbers
 from chiaroscuro.errors import InputError, brief
 from chiaroscuro.gradients import logit_change
 from chiaroscuro.guard import as_found
 
-_CHUNK_BYTES = 8 << 20
-"""Pixels predicted at a time: more leaves the cache, less leaves cores idle."""
 _ROUNDING = 16
 """Differences of so many roundings of the largest logit count as none."""
 
@@ -116,5 +115,5 @@ def linearity(
 
 
 def _logits(classifier: Classifier, pixels: Tensor) -> Tensor:
-    rows = max(1, _CHUNK_BYTES // (pixels[0].numel() * pixels.element_size()))
+    rows = max(1, device_profile().forward_bytes // (pixels[0].numel() * pixels.element_size()))
     return torch.cat([classifier.logits(part) for part in torch.split(pixels, rows)])

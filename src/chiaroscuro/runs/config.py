@@ -11,17 +11,9 @@ from chiaroscuro.catalog import versions
 from chiaroscuro.choices import EvaluationSettings
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import ImageSet
+from chiaroscuro.device import device_profile
 from chiaroscuro.errors import ResultError
 from chiaroscuro.explanations.methods import make_method
-from chiaroscuro.gradients.plan import (
-    BUSY_BYTES,
-    BUSY_ROWS,
-    CHUNK_BYTES,
-    DEFAULT_BUDGET,
-    LANES,
-    MANY_CLASSES,
-)
-from chiaroscuro.metrics.edited import EDITS_CHUNK_BYTES
 
 _VALUES_A_BATCH = 1_200_000
 _MOST_IMAGES = 256
@@ -45,15 +37,7 @@ def describe_run(
             "labels": None if images.labels is None else list(images.labels),
             "files": images.fingerprint(),
         },
-        "engine": {
-            "budget": DEFAULT_BUDGET,
-            "chunk": CHUNK_BYTES,
-            "busy_rows": BUSY_ROWS,
-            "busy_chunk": BUSY_BYTES,
-            "many_classes": MANY_CLASSES,
-            "lanes": LANES,
-            "edits_chunk": EDITS_CHUNK_BYTES,
-        },
+        "engine": device_profile().describe(),
         "model": {**classifier.describe(), "sha256": weights_digest(classifier)},
         "versions": {
             **versions(),

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from chiaroscuro.matmul import LARGEST_MATRIX, Pair, fill_matrix, times
+from chiaroscuro.device import device_profile
+from chiaroscuro.matmul import Pair, fill_matrix, times
 
 _FEWEST_ROWS = 64
 """Images for which it pays to lay out a matrix."""
@@ -53,7 +54,7 @@ class SmallConvolutions:
         # The first output reads up to k - 1 - p: where that is all, the last starts at 0 or before.
         full = min(out) > 0 and height + padding[0] <= tall and width + padding[1] <= wide
         shape = (*out, len(weight), height, width, weight.shape[1])
-        small = weight.element_size() * torch.Size(shape).numel() <= LARGEST_MATRIX
+        small = weight.element_size() * torch.Size(shape).numel() <= device_profile().matrix_bytes
         # In one pixel both layouts are the same; in more the output's would be in doubt.
         clear = out == (1, 1) or not rows.is_contiguous()
         if not (full and small and clear and height * width < tall * wide):

@@ -70,15 +70,14 @@ class Convolution:
 
 def read_convolution(entry: Entry) -> Convolution | None:
     """The convolution of an autograd node; None for 1-d, 3-d and transposed ones."""
-    node = entry.node
-    weight, shape = node._saved_weight, entry.input_shape()
-    if weight.ndim != 4 or node._saved_transposed or len(shape) != 4:
+    weight, shape = entry.saved("weight"), entry.input_shape()
+    if weight.ndim != 4 or entry.saved("transposed") or len(shape) != 4:
         return None
     stride, padding, dilation = (
-        _pair(values) for values in (node._saved_stride, node._saved_padding, node._saved_dilation)
+        _pair(values) for values in entry.all_saved("stride", "padding", "dilation")
     )
     size, out = _pair(shape[2:]), _pair(entry.shapes[0][2:])
-    return Convolution(weight, stride, padding, dilation, node._saved_groups, size, out)
+    return Convolution(weight, stride, padding, dilation, entry.saved("groups"), size, out)
 
 
 def _pair(values: Iterable[int]) -> Pair:

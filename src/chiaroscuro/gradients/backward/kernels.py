@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from chiaroscuro.device import device_profile
 from chiaroscuro.gradients.backward.convolution import Convolution
-from chiaroscuro.matmul import LARGEST_MATRIX, Pair, fill_matrix, times
+from chiaroscuro.matmul import Pair, fill_matrix, times
 
 _FEW_CHANNELS = 4
 """Inputs of so few channels are asked for all phases of a stride at once."""
@@ -34,6 +35,8 @@ def kernel_of(conv: Convolution) -> "type[Kernel]":
     """The kind of kernel that serves it."""
     if conv.groups == 1 and conv.dilation == (1, 1) and _is_small(conv):
         return Dense
+    if _is_slow(conv) and conv.weight.shape[2:] != (1, 1):
+        return Native
     if conv.stride == (1, 1):
         return Flipped
     if conv.dilation != (1, 1):
@@ -48,6 +51,12 @@ def kernel_of(conv: Convolution) -> "type[Kernel]":
     return Native
 
 
+def _is_slow(conv: Convolution) -> bool:
+    """Whether forward convolutions in this number format have no fast kernels."""
+    name = str(conv.weight.dtype).removeprefix("torch.")
+    return conv.weight.device.type == "cpu" and name in device_profile().slow_convolutions
+
+
 def _reads_padding(conv: Convolution) -> bool:
     """Whether some single pixel that is read lies outside of the input."""
     last = (s * (o - 1) for s, o in zip(conv.stride, conv.out, strict=True))
@@ -58,7 +67,7 @@ def _is_small(conv: Convolution) -> bool:
     """Whether a matrix from all outputs to all inputs does less than the kernel does."""
     pixels, outs, taps = (math.prod(x) for x in (conv.size, conv.out, conv.weight.shape[2:]))
     size = pixels * outs * conv.weight.shape[0] * conv.weight.shape[1] * 4
-    return (1 < pixels < taps and size <= LARGEST_MATRIX) or pixels == 1
+    return (1 < pixels < taps and size <= device_profile().matrix_bytes) or pixels == 1
 
 
 class Kernel(ABC):
@@ -224,14 +233,17 @@ class Native(Kernel):
 
     def __init__(self, conv: Convolution) -> None:
         super().__init__(conv)
-        self.weight = conv.weight.contiguous(memory_format=torch.channels_last)
+        by_channel = conv.is_depthwise and _is_slow(conv)
+        self.layout = torch.contiguous_format if by_channel else torch.channels_last
+        self.weight = conv.weight.contiguous(memory_format=self.layout)
 
     def _back(self, gradient: Tensor) -> Tensor:
-        conv = self.conv
+        conv, layout = self.conv, self.layout
+        shape = (len(gradient), conv.channels, *conv.size)
         like = torch.empty(
-            (len(gradient), conv.channels, *conv.size), dtype=gradient.dtype,
-            device=gradient.device, memory_format=torch.channels_last,
-        )  # fmt: skip
+            shape, dtype=gradient.dtype, device=gradient.device, memory_format=layout
+        )
+        gradient = gradient.contiguous(memory_format=layout)
         found, _, _ = torch.ops.aten.convolution_backward(
             gradient, like, self.weight, None, conv.stride, conv.before, conv.dilation, False,
             [0, 0], conv.groups, [True, False, False],

@@ -24,13 +24,10 @@ from chiaroscuro.gradients.backward.tape import Entry
 
 def attention(entry: Entry) -> Step | None:
     """The way back; declines where heads share keys or values."""
-    query, key, value = (
-        saved.detach()
-        for saved in (entry.node._saved_query, entry.node._saved_key, entry.node._saved_value)
-    )
+    query, key, value = (saved.detach() for saved in entry.all_saved("query", "key", "value"))
     if query.shape[:-2] != key.shape[:-2]:
         return None
-    scale = entry.node._saved_scale
+    scale = entry.saved("scale")
     return _Attention(
         query * (query.shape[-1] ** -0.5 if scale is None else scale), key, value,
         _mask(entry, query, key), entry,
@@ -40,10 +37,10 @@ def attention(entry: Entry) -> Step | None:
 def _mask(entry: Entry, query: Tensor, key: Tensor) -> Tensor | None:
     """What is added to the products of queries and keys."""
     length, others = query.shape[-2], key.shape[-2]
-    if entry.node._saved_is_causal:
+    if entry.saved("is_causal"):
         above = query.new_full((length, others), -torch.inf)
         return above.triu(1)
-    mask: Tensor | None = entry.node._saved_attn_mask
+    mask: Tensor | None = entry.saved("attn_mask")
     return mask
 
 
@@ -59,7 +56,7 @@ class _Attention:
         self.query, self.key, self.value = query, key, value
         scores = query @ key.mT
         self.share = (scores if mask is None else scores + mask).softmax(dim=-1)
-        scale = entry.node._saved_scale
+        scale = entry.saved("scale")
         self.scale = query.shape[-1] ** -0.5 if scale is None else scale
         self.wanted = [edge is not None for edge in entry.edges[:3]]
 
@@ -82,22 +79,20 @@ def _convolution(entry: Entry) -> Step | None:
 
 def _batch_norm(entry: Entry) -> Step | None:
     """With fixed statistics each channel is multiplied by a number."""
-    node = entry.node
-    fixed = not node._saved_training and node._saved_running_var is not None
+    fixed = not entry.saved("training") and entry.saved("running_var") is not None
     if not fixed or not entry.follows_first_alone:
         return None
-    scale = torch.rsqrt(node._saved_running_var + node._saved_eps)
-    if node._saved_weight is not None:
-        scale = scale * node._saved_weight
-    return Scale(scale.detach().to(node._input_metadata[0].dtype), channels=True)
+    scale = torch.rsqrt(entry.saved("running_var") + entry.saved("eps"))
+    if entry.saved("weight") is not None:
+        scale = scale * entry.saved("weight")
+    return Scale(scale.detach().to(entry.dtypes[0]), channels=True)
 
 
 def _layer_norm(entry: Entry) -> Step | None:
-    node = entry.node
     if not entry.follows_first_alone:
         return None
-    values = node._saved_input, node._saved_result1, node._saved_result2
-    return Linear(_LayerNorm(values, node._saved_normalized_shape, node._saved_weight))
+    values = entry.all_saved("input", "result1", "result2")
+    return Linear(_LayerNorm(values, entry.saved("normalized_shape"), entry.saved("weight")))
 
 
 class _LayerNorm:
@@ -134,15 +129,14 @@ class _GroupNorm:
     """
 
     def __init__(self, entry: Entry) -> None:
-        node = entry.node
-        self.grouped = (node._saved_N, node._saved_group, -1)
+        self.grouped = (*entry.all_saved("N", "group"), -1)
         mean, rate = (
             value.detach().view(*self.grouped[:2], 1)
-            for value in (node._saved_result1, node._saved_result2)
+            for value in entry.all_saved("result1", "result2")
         )
         self.rate = rate
-        self.values = (node._saved_input.detach().reshape(self.grouped) - mean) * rate
-        weight = node._saved_weight
+        self.values = (entry.saved("input").detach().reshape(self.grouped) - mean) * rate
+        weight = entry.saved("weight")
         axes = len(entry.shapes[0]) - 2
         self.weight = None if weight is None else weight.detach().view(-1, *(1,) * axes)
 
@@ -159,15 +153,10 @@ class _GroupNorm:
 def _max_pool(entry: Entry) -> Step | None:
     if len(entry.shapes[0]) != 4:
         return None
-    node = entry.node
-    options = [
-        list(values)
-        for values in (
-            node._saved_kernel_size, node._saved_stride, node._saved_padding, node._saved_dilation,
-        )
-    ]  # fmt: skip
+    names = ("kernel_size", "stride", "padding", "dilation")
+    options = [list(values) for values in entry.all_saved(*names)]
     return MaxPool(
-        node._saved_result1, entry.input_shape()[2:], options, ceil=node._saved_ceil_mode
+        entry.saved("result1"), entry.input_shape()[2:], options, ceil=entry.saved("ceil_mode")
     )
 
 
@@ -224,17 +213,16 @@ class MaxPool:
 
 
 def _average_pool(entry: Entry) -> Step | None:
-    node, shape = entry.node, entry.input_shape()
+    shape = entry.input_shape()
     if len(shape) != 4:
         return None
-    given = (
-        node._saved_kernel_size, node._saved_stride, node._saved_padding, node._saved_ceil_mode,
-        node._saved_count_include_pad, node._saved_divisor_override,
-    )  # fmt: skip
+    options = entry.all_saved(
+        "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override"
+    )
 
     def back(rows: Tensor) -> Tensor:
         like = rows.new_empty(*rows.shape[:2], *shape[2:])
-        return torch.as_tensor(torch.ops.aten.avg_pool2d_backward(rows, like, *given))
+        return torch.as_tensor(torch.ops.aten.avg_pool2d_backward(rows, like, *options))
 
     return Linear(partial(per_class, work=back), by_channel=True)
 
@@ -255,9 +243,9 @@ def _upsample(work: Callable[..., Tensor], *options: str) -> Rule:
     """Back from a larger picture, as PyTorch does for many at once."""
 
     def rule(entry: Entry) -> Step:
-        node, shape = entry.node, entry.input_shape()
-        given = [getattr(node, f"_saved_{name}") for name in (*options, "scales_h", "scales_w")]
-        size = node._saved_output_size
+        shape = entry.input_shape()
+        given = [entry.saved(name) for name in (*options, "scales_h", "scales_w")]
+        size = entry.saved("output_size")
 
         def back(rows: Tensor) -> Tensor:
             return work(rows, size, [*rows.shape[:2], *shape[2:]], *given)

@@ -14,11 +14,11 @@ from typing import TypeGuard
 import torch
 from torch import Tensor
 
+from chiaroscuro.device import device_profile
 from chiaroscuro.gradients.backward.fusion import identity
 from chiaroscuro.gradients.backward.layers import MaxPool
 from chiaroscuro.gradients.backward.steps import Convolve, Linear, Matrix, Scale, Step
 from chiaroscuro.gradients.backward.tape import Shapes
-from chiaroscuro.gradients.plan import LANES
 
 
 def narrow(
@@ -69,7 +69,8 @@ def _worthwhile(between: Sequence[Step]) -> Tensor | None:
         return None
     live = reduce(torch.logical_and, [scale.live for scale in scales])
     count = int(live.sum())
-    fewer = math.ceil(count / LANES) < math.ceil(len(live) / LANES)
+    lanes = device_profile().lanes
+    fewer = math.ceil(count / lanes) < math.ceil(len(live) / lanes)
     # Nothing stops an infinite gradient: zero times infinity is no number.
     if not fewer or not all(bool(scale.factor.isfinite().all()) for scale in scales):
         return None

@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from chiaroscuro.errors import first_line
 from chiaroscuro.gradients.backward.layers import LAYERS, attention
 from chiaroscuro.gradients.backward.steps import (
     Add,
@@ -22,14 +23,23 @@ from chiaroscuro.gradients.backward.steps import (
     Step,
     sum_to,
 )
-from chiaroscuro.gradients.backward.tape import Entry
+from chiaroscuro.gradients.backward.tape import Entry, UnknownNodeError
 from chiaroscuro.gradients.backward.views import VIEWS, axis, overloads
 
 
-def step_of(entry: Entry) -> Step:
-    """The step that takes gradients of the operation's outputs to those of its inputs."""
+def step_of(entry: Entry, notes: list[str] | None = None) -> Step:
+    """The step that takes gradients of the operation's outputs to those of its inputs.
+
+    `notes` gets why a rule could not read its node, as where PyTorch renamed a saved value.
+    """
     rule = RULES.get(entry.name) if entry.is_real else None
-    step = rule(entry) if rule is not None else None
+    step = None
+    try:
+        step = None if rule is None else rule(entry)
+    except (UnknownNodeError, AttributeError, IndexError, TypeError, ValueError) as error:
+        note = f"{entry.name} runs class by class, since its rule failed: {first_line(error)}"
+        if notes is not None and note not in notes:
+            notes.append(note)
     return Opaque(entry) if step is None else step
 
 
@@ -43,29 +53,29 @@ def _elementwise(entry: Entry) -> Step | None:
 
 def _ones(entry: Entry) -> Tensor:
     """Ones of the output's shape, in the layout of a value that was saved: kernels mix no two."""
-    node, shape = entry.node, entry.shapes[0]
-    about = node._input_metadata[0]
-    saved = (getattr(node, f"_saved_{name}", None) for name in ("result", "self"))
+    shape = entry.shapes[0]
+    dtype, device = entry.dtypes[0], entry.device
+    saved = (entry.saved_or_none(name) for name in ("result", "self"))
     for value in saved:
         if isinstance(value, Tensor) and value.shape == shape:
-            return torch.ones_like(value, dtype=about.dtype, device=about.device)
-    return torch.ones(shape, dtype=about.dtype, device=about.device)
+            return torch.ones_like(value, dtype=dtype, device=device)
+    return torch.ones(shape, dtype=dtype, device=device)
 
 
 def _add(entry: Entry) -> Step:
-    return Add(entry, [1.0, float(entry.node._saved_alpha)])
+    return Add(entry, [1.0, float(entry.saved("alpha"))])
 
 
 def _subtract_from(entry: Entry) -> Step:
-    return Add(entry, [-float(entry.node._saved_alpha), 1.0][: len(entry.edges)])
+    return Add(entry, [-float(entry.saved("alpha")), 1.0][: len(entry.edges)])
 
 
 def _subtract(entry: Entry) -> Step:
-    return Add(entry, [1.0, -float(entry.node._saved_alpha)])
+    return Add(entry, [1.0, -float(entry.saved("alpha"))])
 
 
 def _multiply(entry: Entry) -> Step | None:
-    return _products(entry, [entry.node._saved_other, entry.node._saved_self])
+    return _products(entry, [entry.saved("other"), entry.saved("self")])
 
 
 def _divide(entry: Entry) -> Step | None:
@@ -74,7 +84,7 @@ def _divide(entry: Entry) -> Step | None:
 
 def _inverse(entry: Entry) -> Tensor:
     # A whole number would be inverted in PyTorch's default format.
-    divisor: Tensor = entry.node._saved_other
+    divisor: Tensor = entry.saved("other")
     return 1 / divisor.detach().to(entry.dtypes[0])
 
 
@@ -117,8 +127,8 @@ def _sum(entry: Entry) -> Step:
 
 def _repeat(entry: Entry, count: float) -> Step:
     """Back along the axes that a sum took away, to each its share."""
-    shape, node = entry.input_shape(), entry.node
-    axes = getattr(node, "_saved_dim", None)
+    shape = entry.input_shape()
+    axes = entry.saved("dim") if entry.name.endswith("1") else None
     gone = {axis(value, len(shape)) for value in axes} if axes else set(range(len(shape)))
     kept = len(shape) == len(entry.shapes[0])
     missing = (slice(None), *(None if i in gone else slice(None) for i in range(len(shape))))
@@ -136,19 +146,19 @@ def _matrix(entry: Entry, first: int) -> Step | None:
     """A @ b, where inputs number `first` and the next are a and b; b without gradient only."""
     if len(entry.edges) > first + 1 and entry.edges[first + 1] is not None:
         return None
-    right = entry.node._saved_mat2
+    right = entry.saved("mat2")
     if right is None or any(edge is not None for edge in entry.edges[:first]):
         return None
     return Matrix(right.detach(), first)
 
 
 def _addmm(entry: Entry) -> Step | None:
-    plain = float(entry.node._saved_alpha) == 1
+    plain = float(entry.saved("alpha")) == 1
     return _matrix(entry, 1) if plain else None
 
 
 def _bmm(entry: Entry) -> Step:
-    left, right = entry.node._saved_self, entry.node._saved_mat2
+    left, right = entry.saved("self"), entry.saved("mat2")
     works = [
         None if entry.edges[0] is None else lambda gradient: gradient @ right.detach().mT,
         None if entry.edges[1] is None else lambda gradient: left.detach().mT @ gradient,
@@ -157,14 +167,14 @@ def _bmm(entry: Entry) -> Step:
 
 
 def _log_softmax(entry: Entry) -> Step:
-    share = entry.node._saved_result.detach().exp()
-    along = 1 + axis(entry.node._saved_dim, share.ndim)
+    share = entry.saved("result").detach().exp()
+    along = 1 + axis(entry.saved("dim"), share.ndim)
     return Linear(lambda gradient: gradient - share * gradient.sum(dim=along, keepdim=True))
 
 
 def _softmax(entry: Entry) -> Step:
-    share = entry.node._saved_result.detach()
-    along = 1 + axis(entry.node._saved_dim, share.ndim)
+    share = entry.saved("result").detach()
+    along = 1 + axis(entry.saved("dim"), share.ndim)
 
     def back(gradient: Tensor) -> Tensor:
         weighted = gradient * share

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from chiaroscuro.gradients.backward.steps import Add, Crop, Linear, MultiInput, Rule, Scatter, Step
-from chiaroscuro.gradients.backward.tape import Entry
+from chiaroscuro.gradients.backward.tape import Entry, UnknownNodeError
 
 
 def axis(value: int, count: int) -> int:
@@ -40,14 +40,14 @@ def _as_strided(entry: Entry) -> Step | None:
 
 
 def _permute(entry: Entry) -> Step:
-    order = [axis(value, len(entry.shapes[0])) for value in entry.node._saved_dims]
+    order = [axis(value, len(entry.shapes[0])) for value in entry.saved("dims")]
     back = [0, *(1 + order.index(i) for i in range(len(order)))]
     return Linear(lambda gradient: gradient.permute(back), gives="view")
 
 
 def _transpose(entry: Entry) -> Step:
     count = len(entry.shapes[0])
-    first, second = (1 + axis(v, count) for v in (entry.node._saved_dim0, entry.node._saved_dim1))
+    first, second = (1 + axis(v, count) for v in (entry.saved("dim0"), entry.saved("dim1")))
     return Linear(lambda gradient: gradient.transpose(first, second), gives="view")
 
 
@@ -56,18 +56,18 @@ def _flip_matrix(_: Entry) -> Step:
 
 
 def _slice(entry: Entry) -> Step:
-    node, shape = entry.node, entry.input_shape()
-    along = axis(node._saved_dim, len(shape))
+    shape = entry.input_shape()
+    along = axis(entry.saved("dim"), len(shape))
     first, last = (
-        None if end is None else signed(end) for end in (node._saved_start, node._saved_end)
+        None if end is None else signed(end) for end in (entry.saved("start"), entry.saved("end"))
     )
-    return Scatter(shape, [_at(along, slice(first, last, node._saved_step))])
+    return Scatter(shape, [_at(along, slice(first, last, entry.saved("step")))])
 
 
 def _select(entry: Entry) -> Step:
     shape = entry.input_shape()
-    along = axis(entry.node._saved_dim, len(shape))
-    index = axis(entry.node._saved_index, shape[along])
+    along = axis(entry.saved("dim"), len(shape))
+    index = axis(entry.saved("index"), shape[along])
     return Scatter(shape, [_at(along, index)])
 
 
@@ -78,13 +78,13 @@ def _at(along: int, place: slice | int) -> tuple[slice | int, ...]:
 
 def _unbind(entry: Entry) -> Step:
     shape = entry.input_shape()
-    along = axis(entry.node._saved_dim, len(shape))
+    along = axis(entry.saved("dim"), len(shape))
     return Scatter(shape, [_at(along, i) for i in range(shape[along])])
 
 
 def _split(entry: Entry) -> Step:
     shape = entry.input_shape()
-    along = axis(entry.node._saved_dim, len(shape))
+    along = axis(entry.saved("dim"), len(shape))
     ends = accumulate((out[along] for out in entry.shapes), initial=0)
     return Scatter(shape, [_at(along, slice(first, last)) for first, last in pairwise(ends)])
 
@@ -92,7 +92,7 @@ def _split(entry: Entry) -> Step:
 def _cat(entry: Entry) -> Step | None:
     """Sizes of parts without gradient are not kept, so there may be one such part at most."""
     out = entry.shapes[0]
-    along = axis(entry.node._saved_dim, len(out))
+    along = axis(entry.saved("dim"), len(out))
     shapes = [None if e is None else entry.input_shape(i) for i, e in enumerate(entry.edges)]
     if any(shape is not None and len(shape) != len(out) for shape in shapes):
         return None  # an empty part of no shape, which `cat` skips
@@ -112,7 +112,7 @@ def _cat(entry: Entry) -> Step | None:
 
 
 def _stack(entry: Entry) -> Step:
-    along = 1 + axis(entry.node._saved_dim, len(entry.shapes[0]))
+    along = 1 + axis(entry.saved("dim"), len(entry.shapes[0]))
     return MultiInput(
         [
             None if edge is None else partial(torch.select, dim=along, index=i)
@@ -122,39 +122,45 @@ def _stack(entry: Entry) -> Step:
 
 
 def _flip(entry: Entry) -> Step:
-    axes = [1 + axis(value, len(entry.shapes[0])) for value in entry.node._saved_dims]
+    axes = [1 + axis(value, len(entry.shapes[0])) for value in entry.saved("dims")]
     return Linear(lambda gradient: gradient.flip(axes))
 
 
 def _roll(entry: Entry) -> Step | None:
-    axes = [1 + axis(value, len(entry.shapes[0])) for value in entry.node._saved_dims]
-    shifts = [-signed(value) for value in entry.node._saved_shifts]
+    axes = [1 + axis(value, len(entry.shapes[0])) for value in entry.saved("dims")]
+    shifts = [-signed(value) for value in entry.saved("shifts")]
     return Linear(lambda gradient: gradient.roll(shifts, axes)) if axes else None
 
 
 def _pixel_shuffle(entry: Entry) -> Step:
-    factor = entry.node._saved_upscale_factor
+    factor = entry.saved("upscale_factor")
     return Linear(lambda gradient: F.pixel_unshuffle(gradient, factor))
 
 
 def _to_format(entry: Entry) -> Step | None:
     """Another number format; every gradient is brought to that of its tensor anyway."""
-    here = entry.node._input_metadata[0].device
+    here = entry.device
     return Add(entry) if entry.input_device() == here else None
 
 
 def _crop(entry: Entry) -> Step:
-    return Crop([signed(value) for value in entry.node._saved_pad])
+    return Crop([signed(value) for value in entry.saved("pad")])
 
 
 def keeps_rows(entry: Entry) -> bool:
     """Whether the first axis of the inputs, where the rows are, is also that of the output."""
-    node, name = entry.node, entry.name
-    count = len(entry.shapes[0])
+    try:
+        return _keeps_rows(entry)
+    except UnknownNodeError:
+        return False
+
+
+def _keeps_rows(entry: Entry) -> bool:
+    name, count = entry.name, len(entry.shapes[0])
     if name == "PermuteBackward0":
-        return axis(node._saved_dims[0], count) == 0
+        return axis(entry.saved("dims")[0], count) == 0
     if name == "TransposeBackward0":
-        return 0 not in (axis(node._saved_dim0, count), axis(node._saved_dim1, count))
+        return 0 not in (axis(entry.saved("dim0"), count), axis(entry.saved("dim1"), count))
     if name in ("MmBackward0", "AddmmBackward0"):
         return entry.edges[-1] is None
     return name != "TBackward0"

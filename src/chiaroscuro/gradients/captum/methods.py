@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,8 +14,8 @@ from chiaroscuro.errors import ChoiceError, ModelError, first_line, missing_extr
 from chiaroscuro.gradients.backward.chunks import flattened
 from chiaroscuro.gradients.captum.checks import CHECKS, ModuleTrace
 from chiaroscuro.gradients.captum.pixel_module import PixelModule
-from chiaroscuro.gradients.extremes import Extremes
 from chiaroscuro.gradients.methods import Method, Points
+from chiaroscuro.gradients.reducers import Extremes
 from chiaroscuro.guard import attributes_as_found
 
 PIXELS_AT_ONCE = 4 * 224 * 224
@@ -113,20 +114,21 @@ def captum_extremes(
     extremes. Raises `ModelError` naming the module where Captum fails, or where its result is
     not what the method is defined to be.
     """
-    extremes = Extremes(flattened(pixels), argmax=argmax)
+    own = np.tile(np.arange(indices.shape[1]) == 0, (len(pixels), 1))
+    extremes = Extremes(flattened(pixels), own, ~own, indices if argmax else None)
     mean = torch.zeros_like(extremes.target)
     model = PixelModule(classifier)
     _check_same_logits(model, pixels, method)
     for index in range(indices.shape[1]):
         classes = indices[:, index]
-        found = flattened(_attribute(model, method, pixels, classes, checked=index == 0))
+        attribution = flattened(_attribute(model, method, pixels, classes, checked=index == 0))
         if weights is None or index == 0:
-            extremes.add(found[None], classes[:, None], first=index == 0)
+            extremes.add(attribution[None], index, slice(None))
         else:
             # A row with fewer rivals repeats its last one, which must count once.
             again = (indices[:, 1:index] == classes[:, None]).any(dim=1)
             share = weights.gather(1, classes[:, None])[:, 0].masked_fill(again, 0)
-            mean += share[:, None] * found
+            mean += share[:, None] * attribution
         count(len(indices))
     if weights is not None:
         extremes.high, extremes.low = mean, mean
