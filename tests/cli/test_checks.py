@@ -47,7 +47,7 @@ def test_without_pyarrow_the_extra_is_named():
 import sys
 sys.modules["pyarrow"] = None
 from chiaroscuro.cli import main
-for words in (["check", "x"], ["localize", "x", "--regions", "y"]):
+for words in (["check", "."], ["localize", ".", "--regions", "y"]):
     sys.argv = ["chiaroscuro", *words]
     try:
         main()

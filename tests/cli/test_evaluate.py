@@ -123,7 +123,7 @@ def test_a_second_run_needs_resume_or_force(data, model, tmp_path):
 def test_without_pyarrow_the_extra_is_named():
     """Asked of a fresh process, where nothing has imported it yet."""
     code = (
-        "import sys; sys.modules['pyarrow'] = None; sys.argv = ['chiaroscuro', 'evaluate', 'x']; "
+        "import sys; sys.modules['pyarrow'] = None; sys.argv = ['chiaroscuro', 'evaluate', '.']; "
         "from chiaroscuro.cli import main; main()"
     )
     done = subprocess.run(
