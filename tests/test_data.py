@@ -77,7 +77,7 @@ def spread(place, *names):
     ("test", "train"),
     [("Testing", "Training"), ("valid", "train"), ("Val", "TRAIN"), ("test_set", "training_set"),
      ("testset", "trainset"), ("seg_test", "seg_train"), ("val2017", "train2017"),
-     ("dev", "train")],
+     ("dev", "train"), ("TestData", "TrainingData"), ("testset1", "trainImages")],
 )  # fmt: skip
 def test_split_names_in_use(tmp_path, test, train):
     spread(tmp_path, f"{train}/a/1.png", f"{train}/b/2.png", f"{test}/a/3.png", f"{test}/b/4.png")
@@ -144,6 +144,24 @@ def test_folders_around_the_classes_or_splits_say_nothing(tmp_path):
     )  # fmt: skip
     spread(tmp_path / "2", "archive/x-rays/train/a/1.png", "archive/x-rays/test/a/2.png")
     assert [row.id for row in load_images(tmp_path / "2")] == ["a/2.png"]
+
+
+def test_folders_of_one_name_inside_the_classes_say_nothing(tmp_path):
+    spread(tmp_path, "n01/images/1.png", "n02/images/2.png")
+    found = load_images(tmp_path)
+    assert (found.labels, [row.label for row in found]) == (("n01", "n02"), [0, 1])
+
+
+def test_one_class_with_folders_inside(tmp_path):
+    spread(tmp_path, "cat/1.png", "cat/more/2.png")
+    found = load_images(tmp_path)
+    assert (found.labels, [row.label for row in found]) == (("cat",), [0, 0])
+
+
+def test_splits_inside_of_classes_are_an_error(tmp_path):
+    spread(tmp_path, "cat/train/1.png", "cat/test/2.png", "dog/train/3.png", "dog/test/4.png")
+    with pytest.raises(InputError, match="class test has two folders, cat/test and dog/test"):
+        load_images(tmp_path)
 
 
 def test_the_class_is_the_outermost_folder_with_photos(tmp_path):
@@ -254,6 +272,10 @@ def test_numbered_parquet_in_folders_named_by_split(tmp_path):
     assert [row.id for row in load_images(tmp_path)][-1] == "test#11"
     assert load_images(tmp_path, "train").count == 6
     assert load_images(tmp_path / "test").count == 12
+    (tmp_path / "outer" / "default").mkdir(parents=True)
+    for name in ("test", "train"):
+        (tmp_path / name).rename(tmp_path / "outer" / "default" / name)
+    assert [row.id for row in load_images(tmp_path / "outer")][-1] == "test#11"
 
 
 def test_a_root_without_the_data_is_an_error_that_names_the_place(tmp_path):

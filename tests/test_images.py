@@ -10,6 +10,7 @@ import os
 import struct
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,12 @@ def test_a_truncated_picture_is_refused(tmp_path, kind):
         open_photo(path)
 
 
+@pytest.mark.parametrize("data", [b"P", b"B", b"\xff", b"RIFF", b"\0", b"GIF8", b"P6", b"II*\0"])
+def test_the_beginning_of_a_picture_alone_is_none(data):
+    with pytest.raises(ImageError, match="x: "):
+        decode_photo(data, "x")
+
+
 def test_an_empty_file_is_refused(tmp_path):
     path = saved(tmp_path, "empty.png", b"")
     with pytest.raises(ImageError, match=r"empty\.png: the file is empty \(0 bytes\)"):
@@ -125,6 +132,16 @@ def test_a_decompression_bomb_as_bmp_is_refused():
     data = b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + info
     with pytest.raises(ImageError, match="x: over 89,478,485 pixels"):
         decode_photo(data, "x")
+
+
+def test_opening_leaves_warning_filters_and_a_lower_limit_of_pillow_alone(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    filters, data = warnings.filters[:], encoded(noise(60, 60), "PNG")
+    with ThreadPoolExecutor(8) as pool:
+        photos = list(pool.map(lambda n: decode_photo(data, str(n)), range(200)))
+    assert {photo.image.size for photo in photos} == {(60, 60)}
+    assert warnings.filters == filters
+    assert Image.MAX_IMAGE_PIXELS == 10
 
 
 def test_the_pixel_limit_does_not_depend_on_pillows_own(monkeypatch):
@@ -377,7 +394,9 @@ def test_sixteen_bit_gray_keeps_values_finer_than_eight_bits():
         ([0, 4095, 1000], 4095, ", values up to 4095 scaled by 4095"),
         ([0, 256, 3000], 4095, ", values up to 3000 scaled by 4095"),
         ([0, 255, 7], 255, ", values up to 255 scaled by 255"),
-        ([0, 4096, 7], 65535, ""),
+        ([0, 4096, 7], 65535, ", values up to 4096 of 65535"),
+        ([0, 16383, 7], 65535, ", values up to 16383 of 65535"),
+        ([0, 40000, 7], 65535, ""),
         ([0, 0, 0], 65535, ""),
     ],
 )

@@ -11,15 +11,16 @@ from chiaroscuro.images import search_folder
 
 SPLITS = {
     "test": ("test", "tests", "testing"),
-    "validation": ("validation", "valid", "val", "dev"),
+    "validation": ("validation", "valid", "val", "dev", "eval"),
     "train": ("train", "training"),
 }
 """Splits in the order in which one is taken unless it is named, with the words they go by."""
 
 
 def split_role(name: str) -> str | None:
-    """Which of `SPLITS` a name such as "Testing", "train2017" or "seg_val" stands for, if one."""
-    words = {word.removesuffix("set") for word in re.findall("[a-z]+", name.lower())}
+    """Which of `SPLITS` a name such as "Testing", "train2017" or "ValidSet" stands for, if one."""
+    found = re.findall("[A-Z]?[a-z]+|[A-Z]+", name)
+    words = {re.sub("(set|data|images)$", "", word.lower()) for word in found}
     roles = [role for role, known in SPLITS.items() if words & set(known)]
     return roles[0] if len(roles) == 1 else None
 
@@ -111,6 +112,8 @@ def _class_folders(root: Path, holders: set[Path]) -> dict[Path, str]:
         holder: next(place for place in (*reversed(holder.parents), holder) if place in holders)
         for holder in holders
     }
+    while len(set(outer.values())) > 1 and len({place.name for place in outer.values()}) == 1:
+        outer = {holder: place.parent for holder, place in outer.items()}  # cat/images, dog/images
     places: dict[str, Path] = {}
     for place in sorted(set(outer.values())):
         first = places.setdefault(printable(place.name), place)

@@ -28,7 +28,8 @@ def parquet_splits(folder: Path) -> dict[str, list[Path]]:
     """
     found: dict[str, list[Path]] = {}
     files = [*sorted(folder.glob("*.parquet")), *sorted(folder.glob("data/*.parquet"))]
-    for file in files or sorted(folder.glob("*/*.parquet")):
+    deeper = sorted(folder.glob("*/*.parquet")) or sorted(folder.glob("*/*/*.parquet"))
+    for file in files or deeper:
         name = _SHARD.sub("", file.stem) if files else file.parent.name
         found.setdefault(name or file.parent.name, []).append(file)
     return found

@@ -5,8 +5,7 @@ import io
 import logging
 import os
 import stat
-import threading
-import warnings
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,7 +21,6 @@ from chiaroscuro.errors import ImageError, MissingImageError, first_line, printa
 MAX_BYTES = 1 << 30
 """Larger files are refused unread; no picture of `MAX_PIXELS` needs as many."""
 MIN_SIDE = 2
-_TOO_LARGE = f"over {MAX_PIXELS:,} pixels, refused as a decompression bomb; scale it down"
 FORMATS = {
     "AVIF": ".avif", "BMP": ".bmp", "GIF": ".gif", "JPEG": ".jpg .jpeg .jpe .jfif .mpo",
     "JPEG2000": ".jp2 .j2k", "PNG": ".png .apng", "PPM": ".ppm .pgm .pbm .pnm",
@@ -31,7 +29,6 @@ FORMATS = {
 """Formats that are opened, by Pillow's name, and the suffixes of their files."""
 SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes.split())
 _LOG = logging.getLogger("chiaroscuro")
-_OPENING = threading.Lock()
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
@@ -131,8 +128,6 @@ def image_errors(source: str) -> Iterator[None]:
         yield
     except ImageError:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ImageError(f"{source}: {_TOO_LARGE}") from None
     except UnidentifiedImageError:
         raise ImageError(
             f"{source}: not a picture in a format that is read ({', '.join(FORMATS)})"
@@ -146,14 +141,20 @@ def image_errors(source: str) -> Iterator[None]:
 def open_image(data: bytes, source: str) -> Image.Image:
     """The header of one of `FORMATS`, its size checked.
 
-    Warning filters belong to the whole process, so threads take turns here.
+    `Image.open` would warn of large pictures through filters that belong to the whole process.
     """
-    with _OPENING, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        image = Image.open(io.BytesIO(data), formats=tuple(FORMATS))
-    _check_size(image, source)
-    return image
+    Image.init()
+    for kind in FORMATS:
+        factory, accept = Image.OPEN[kind]
+        try:
+            if accept is not None and accept(data[:16]) is not True:
+                continue
+            image = factory(io.BytesIO(data), "")
+        except (SyntaxError, IndexError, TypeError, struct.error):  # what is no such picture raises
+            continue
+        _check_size(image, source)
+        return image
+    raise UnidentifiedImageError
 
 
 def _without_metadata(data: bytes) -> bytes:
@@ -173,7 +174,9 @@ def _without_metadata(data: bytes) -> bytes:
 def _check_size(image: Image.Image, source: str) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise ImageError(f"{source}: {_TOO_LARGE}")
+        raise ImageError(
+            f"{source}: over {MAX_PIXELS:,} pixels, refused as a decompression bomb; scale it down"
+        )
     if min(width, height) < MIN_SIDE:
         raise ImageError(
             f"{source}: {width}x{height} pixels, too small to explain; "
@@ -224,6 +227,8 @@ def _deep_gray(image: Image.Image) -> tuple[Image.Image, str]:
         top = next((top for top in _DEEP_RANGES if 0 < highest <= top), _DEEP_RANGES[-1])
     if 1 < top < _DEEP_RANGES[-1]:
         note += f", values up to {highest:.0f} scaled by {top}"
+    elif top > 1 and 0 < highest <= top // 2:
+        note += f", values up to {highest:.0f} of {top}"
     scaled = np.clip(np.nan_to_num(values / top), 0, 1)
     if not np.array_equal(scaled, values / top):
         note += f", values outside 0..{top} clipped"
