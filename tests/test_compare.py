@@ -8,7 +8,7 @@ from PIL import Image
 from chiaroscuro import Classifier, Comparison, Explanation, compare
 from chiaroscuro.errors import ChoiceError, ResultError
 from chiaroscuro.explanations import what_if_detail
-from chiaroscuro.render.colors import difference
+from chiaroscuro.render.pictures import difference
 from chiaroscuro.report.comparison import comparison_spec
 from chiaroscuro.results import Detail, facts_of
 from tests.toys import Linear

@@ -11,9 +11,8 @@ from PIL import Image
 
 from chiaroscuro import choices
 from chiaroscuro.errors import ChoiceError
-from chiaroscuro.render import Curve, CurvePanel, CurveSheet, curves, draw_curves, svg_text
-from chiaroscuro.render.curves import line_style
-from chiaroscuro.render.labels import spread
+from chiaroscuro.render import Curve, CurvePanel, CurveSpec, curves, draw_curves, svg_text
+from chiaroscuro.render.curves import line_style, spread
 
 X = choices.PAPER_FRACTIONS
 NAMES = (*choices.RANKING_MAPS, "random")
@@ -28,7 +27,7 @@ def fall(name, speed=4.0, band=0.04):
 def sheet(*panels, **changes):
     panels = panels or (CurvePanel("black-deletion", [fall("original"), fall("positive", 8.0)]),)
     words = {"title": "a net on a set", "subtitle": "matched", "x_label": "x", "y_label": "y"}
-    return CurveSheet(panels=panels, **(words | changes))
+    return CurveSpec(panels=panels, **(words | changes))
 
 
 def drawn(of):
@@ -64,7 +63,7 @@ def test_the_suffix_decides_what_is_written(tmp_path):
 
 @pytest.mark.parametrize("panels", [[], [CurvePanel("empty", [])]])
 def test_a_sheet_without_curves_is_refused(tmp_path, panels):
-    empty = CurveSheet("nothing", "", panels, "x", "y")
+    empty = CurveSpec("nothing", "", panels, "x", "y")
     with pytest.raises(ChoiceError, match="figure 'nothing' has no curves"):
         draw_curves(empty, tmp_path / "a.png")
     assert not (tmp_path / "a.png").exists()

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from chiaroscuro.choices import RANKING_MAPS
-from chiaroscuro.render import Curve, CurvePanel, CurveSheet, draw_curves, svg_text
+from chiaroscuro.render import Curve, CurvePanel, CurveSpec, draw_curves, svg_text
 from chiaroscuro.render.curves import line_style
-from chiaroscuro.render.grid import GridSheet, draw_grid, hot
+from chiaroscuro.render.rows import GridSpec, draw_grid, hot
 
 X = [0.0, 0.3, 0.6, 0.9]
 
@@ -19,7 +19,7 @@ def sheet(*names, band=True):
     ends = ([y - 0.1 for y in down], [y + 0.1 for y in down]) if band else ()
     curves = [Curve(name, X, [y + 0.05 * n for y in down], *ends) for n, name in enumerate(names)]
     panels = [CurvePanel("black-deletion", curves), CurvePanel("white-deletion", curves)]
-    return CurveSheet("a title", "of 12 images", panels, "pixels deleted (%)", "kept")
+    return CurveSpec("a title", "of 12 images", panels, "pixels deleted (%)", "kept")
 
 
 def has_color(file, color):
@@ -65,7 +65,7 @@ def test_the_svg_asks_nothing_of_the_network():
 @pytest.mark.parametrize("count", [1, 3])
 def test_panels_may_be_few_or_many(tmp_path, count):
     panel = CurvePanel("a fill with $ and _", [Curve("a_map $x$", X, [1, 0.5, 0.2, 0.1])], "a note")
-    made = CurveSheet("t $", "s", [panel] * count, "x", "y")
+    made = CurveSpec("t $", "s", [panel] * count, "x", "y")
     draw_curves(made, tmp_path / "a.png")
     assert np.asarray(Image.open(tmp_path / "a.png")).shape[1] > 400
 
@@ -82,10 +82,10 @@ def test_a_grid_shows_every_picture(tmp_path):
     colors = [(200, 30, 30), (30, 200, 30), (30, 30, 200), (200, 200, 30)]
     pictures = [np.full((8, 8, 3), color, np.uint8) for color in colors]
     rows = [("first", pictures[:2]), ("second $", pictures[2:])]
-    draw_grid(GridSheet("t", ["image", "map"], rows, "f"), tmp_path / "g.png")
+    draw_grid(GridSpec("t", ["image", "map"], rows, "f"), tmp_path / "g.png")
     for red, green, blue in colors:
         assert has_color(tmp_path / "g.png", f"#{red:02x}{green:02x}{blue:02x}")
     first = (tmp_path / "g.png").read_bytes()
-    draw_grid(GridSheet("t", ["image", "map"], rows, "f"), tmp_path / "g.png")
+    draw_grid(GridSpec("t", ["image", "map"], rows, "f"), tmp_path / "g.png")
     assert (tmp_path / "g.png").read_bytes() == first
     assert Image.open(io.BytesIO(first)).format == "PNG"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from chiaroscuro.render.outline import OUTLINE, enlarged, outlined
+from chiaroscuro.render.pictures import OUTLINE, enlarged, outlined
 from chiaroscuro.report.promises import promise_charts, promise_sentences, promise_tables
 from tests.summaries import small_summary
 

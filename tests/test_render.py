@@ -1,5 +1,9 @@
 """Smoothing, colors and the figure: what a number looks like, and that zero has one look."""
 
+from concurrent.futures import ThreadPoolExecutor
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,17 +11,30 @@ from PIL import Image
 from chiaroscuro.images import to_uint8
 from chiaroscuro.render import (
     Bar,
+    ChangeSpec,
+    ComparisonSpec,
+    Curve,
+    CurvePanel,
+    CurveSpec,
     FigureSpec,
     Frame,
+    GridSpec,
     Panel,
+    Row,
+    Shift,
     class_colors,
+    draw_change,
+    draw_comparison,
     draw_figure,
+    draw_grid,
     one_sided,
     overlay,
+    save_curves,
     smooth,
     two_sided,
 )
-from chiaroscuro.render.colors import BRIGHTER, CLASS_COLORS, DARKER, OTHER_CLASS, ZERO
+from chiaroscuro.render.pictures import BRIGHTER, CLASS_COLORS, DARKER, OTHER_CLASS, ZERO
+from chiaroscuro.render.training import TrainingCurve, draw_training
 
 LUMINANCE = (0.2126, 0.7152, 0.0722)
 WIDTH = 1860
@@ -340,3 +357,49 @@ def test_the_same_sheet_gives_the_same_bytes(tmp_path):
     for name in ("one.png", "two.png"):
         draw_figure(sheet([panel()]), tmp_path / name)
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+
+
+# the user's surroundings
+
+
+def every_figure(folder):
+    """One figure of each kind, as bytes."""
+    folder.mkdir()
+    curves = [Curve("active", [0, 0.5, 1], [0, -1, -1]), Curve("predicted", [0, 1], [0, -2])]
+    shift = Shift("cat", 0.4, 0.2, 1.5, -1.0, -0.5, is_target=True)
+    change = ChangeSpec(
+        "a $t", "s", photo(), photo(), photo(), ("a", "b", "c"), [shift], curves, 0.5, "f"
+    )
+    rows = [Row("a", photo(8, 8), [Bar("cat", 0.4, True)], [photo(8, 8)] * 2)]
+    draw_figure(sheet([panel()]), folder / "figure.png")
+    draw_change(change, folder / "change.png")
+    draw_comparison(ComparisonSpec("t", "s", ["a", "b"], rows, "f"), folder / "rows.png")
+    draw_grid(GridSpec("t", ["a"], [("row", [photo(8, 8)])], "f"), folder / "grid.png")
+    draw_training(TrainingCurve("t", [1.0, 0.5], [0.5, 0.6], [0.5, 0.6]), folder / "training.png")
+    save_curves(CurveSpec("t", "s", [CurvePanel("p", curves)], "x", "y"), folder, "curves")
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_the_users_matplotlib_settings_change_no_figure(tmp_path):
+    plain = every_figure(tmp_path / "plain")
+    theirs = {
+        "text.usetex": True, "font.size": 30, "font.family": "monospace", "savefig.bbox": "tight",
+        "savefig.dpi": 20, "axes.grid": True, "axes.facecolor": "black", "image.cmap": "jet",
+        "savefig.transparent": True, "svg.fonttype": "none", "axes.unicode_minus": False,
+        "lines.linewidth": 9, "figure.constrained_layout.use": True, "toolbar": "None",
+    }  # fmt: skip
+    with mpl.rc_context(theirs), plt.style.context("dark_background"):
+        before = dict(mpl.rcParams)
+        styled = every_figure(tmp_path / "styled")
+        assert dict(mpl.rcParams) == before, "the user's settings stay"
+    assert styled.keys() == plain.keys()
+    assert [name for name in plain if styled[name] != plain[name]] == []
+
+
+def test_figures_of_several_threads_are_those_of_one(tmp_path):
+    with mpl.rc_context({"font.size": 30}):
+        alone = every_figure(tmp_path / "alone")
+        with ThreadPoolExecutor(4) as pool:
+            several = list(pool.map(every_figure, [tmp_path / str(n) for n in range(4)]))
+        assert mpl.rcParams["font.size"] == 30
+    assert all(figures == alone for figures in several)

@@ -10,8 +10,8 @@ from chiaroscuro.choices import SMOOTHING
 from chiaroscuro.edits import apply_edit, filled, matched_counts, pixel_order, pixel_rank
 from chiaroscuro.images import frame, open_photo, packaged_photo, to_uint8
 from chiaroscuro.render import one_sided, smooth, two_sided
-from chiaroscuro.render.colors import Rgb
-from chiaroscuro.render.grid import GridSheet, draw_grid
+from chiaroscuro.render.pictures import Rgb
+from chiaroscuro.render.rows import GridSpec, draw_grid
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 EDITS = [("cat", "black"), ("cat", "white"), ("coffee", "black"), ("coffee", "white")]
@@ -33,7 +33,7 @@ def draw_edit_maps(classifier: Classifier) -> None:
         f"{100 * SHARE:.0f} % of the pixels changed"
     )
     rows = [_edit_row(classifier, name, fill) for name, fill in EDITS]
-    sheet = GridSheet("Maps that know the edit, EfficientNet-Lite0", columns, rows, footer)
+    sheet = GridSpec("Maps that know the edit, EfficientNet-Lite0", columns, rows, footer)
     draw_grid(sheet, IMAGES / "edit-maps.png")
 
 

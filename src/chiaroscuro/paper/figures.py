@@ -18,8 +18,8 @@ from chiaroscuro.maps import saliency_maps
 from chiaroscuro.paper.cells import COLUMNS
 from chiaroscuro.paper.tables import find_curve
 from chiaroscuro.paper.work import SPLITS, TEST_SPLIT, CellResult, run_store
-from chiaroscuro.render import Curve, CurvePanel, CurveSheet, draw_curves
-from chiaroscuro.render.grid import GridSheet, draw_grid, hot
+from chiaroscuro.render import Curve, CurvePanel, CurveSpec, draw_curves
+from chiaroscuro.render.rows import GridSpec, draw_grid, hot
 from chiaroscuro.runs.accuracy import match_classes
 
 _SPLIT = {"test": "test", "train": "training"}
@@ -37,7 +37,7 @@ def draw_cell_curves(result: CellResult, protocol: str, path: Path) -> None:
             panels.append(
                 CurvePanel(f"{fill}-deletion, {_SPLIT[split]} ({count:,} images)", curves)
             )
-    sheet = CurveSheet(
+    sheet = CurveSpec(
         title=result.cell.title,
         subtitle=f"{protocol} protocol; bands: 95 % bootstrap intervals over images",
         panels=panels,
@@ -94,7 +94,7 @@ def draw_examples(
             break
     rows = [_example(result.classifier, found[id_]) for id_ in ids if id_ in found]
     footer = "one random correctly classified test image a class; each map scaled by its extremes"
-    draw_grid(GridSheet(result.cell.title, ["image", *PAPER_MAPS], rows, footer), path)
+    draw_grid(GridSpec(result.cell.title, ["image", *PAPER_MAPS], rows, footer), path)
 
 
 def _example(classifier: Classifier, row: ImageRow) -> tuple[str, list[NDArray[np.uint8]]]:

@@ -1,19 +1,27 @@
-"""NumPy arrays to pictures. Knows no method and no torch."""
+"""NumPy arrays to pictures and figures. Knows no method and no torch."""
 
 from chiaroscuro.render.change import ChangeSpec, Shift, draw_change
-from chiaroscuro.render.colors import class_colors, one_sided, overlay, two_sided
-from chiaroscuro.render.comparison import ComparisonSpec, Row, draw_comparison
 from chiaroscuro.render.curves import (
     Curve,
     CurvePanel,
-    CurveSheet,
+    CurveSpec,
     draw_curves,
     save_curves,
     svg_text,
 )
-from chiaroscuro.render.figure import Bar, FigureSpec, Frame, Panel, draw_figure
-from chiaroscuro.render.outline import enlarged, outlined
-from chiaroscuro.render.smoothing import smooth
+from chiaroscuro.render.figure import FigureSpec, Frame, Panel, draw_figure
+from chiaroscuro.render.pictures import (
+    class_colors,
+    difference,
+    enlarged,
+    one_sided,
+    outlined,
+    overlay,
+    smooth,
+    two_sided,
+)
+from chiaroscuro.render.rows import ComparisonSpec, GridSpec, Row, draw_comparison, draw_grid, hot
+from chiaroscuro.render.style import Bar, percent
 
 __all__ = [
     "Bar",
@@ -21,21 +29,26 @@ __all__ = [
     "ComparisonSpec",
     "Curve",
     "CurvePanel",
-    "CurveSheet",
+    "CurveSpec",
     "FigureSpec",
     "Frame",
+    "GridSpec",
     "Panel",
     "Row",
     "Shift",
     "class_colors",
+    "difference",
     "draw_change",
     "draw_comparison",
     "draw_curves",
     "draw_figure",
+    "draw_grid",
     "enlarged",
+    "hot",
     "one_sided",
     "outlined",
     "overlay",
+    "percent",
     "save_curves",
     "smooth",
     "svg_text",

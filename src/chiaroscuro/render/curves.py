@@ -2,34 +2,35 @@
 
 import io
 import textwrap
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from chiaroscuro.errors import ChoiceError
-from chiaroscuro.render.labels import spread
+from chiaroscuro.render.style import (
+    FAINT,
+    INK,
+    drawing,
+    new_figure,
+    set_frame,
+    set_title,
+    write_texts,
+)
 
-INK, FAINT, GRID = "#1b1d22", "#5d626c", "#e4e6ea"
 _COLUMNS = 2
-_DPI = 110
 _PITCH, _HEIGHT = 5.9, 2.75
 """Inches from panel to panel, and of a panel's axes."""
 _LEFT, _TOP, _BETWEEN, _BOTTOM, _FOOTER = 0.8, 1.2, 0.85, 0.62, 0.3
 _GAP, _LEADER, _SAMPLE, _LETTER = 0.165, 0.2, 0.34, 0.074
 """Inches between names, to their line samples, of these, and of a name's letter."""
 _LONGEST = 24
-_POINT, _SMALLEST = 0.62 / 72, 7.0
-"""Inches a letter takes per point of its size, and the smallest size of a text."""
 _THIN, _WIDE = 1.1, 1.9
 
 Line = Literal["-", "--", "-.", ":"]
@@ -81,7 +82,7 @@ class CurvePanel:
 
 
 @dataclass(frozen=True, eq=False)
-class CurveSheet:
+class CurveSpec:
     """A figure of panels that share their axes' meaning; `percent_x` writes shares as percent."""
 
     title: str
@@ -95,28 +96,28 @@ class CurveSheet:
     columns: int = _COLUMNS
 
 
-def draw_curves(sheet: CurveSheet, path: Path) -> None:
-    """Write the figure as PNG or SVG, by the file's suffix; the same sheet gives the same bytes.
+def draw_curves(spec: CurveSpec, path: Path) -> None:
+    """Write the figure as PNG or SVG, by the file's suffix; the same spec gives the same bytes.
 
-    Raises `ChoiceError` for another suffix, or a sheet without curves.
+    Raises `ChoiceError` for another suffix, or a spec without curves.
     """
     kind = path.suffix.removeprefix(".").lower()
     if kind not in ("png", "svg"):
         raise ChoiceError(f"{path.name}: curves are drawn as .png or .svg, choose one of them")
-    path.write_bytes(_drawn(sheet, kind)[kind])
+    path.write_bytes(_drawn(spec, kind)[kind])
 
 
-def save_curves(sheet: CurveSheet, folder: Path, name: str) -> str:
+def save_curves(spec: CurveSpec, folder: Path, name: str) -> str:
     """Write NAME.png and NAME.svg, drawn once; returns the SVG text."""
-    drawn = _drawn(sheet, "svg", "png")
+    drawn = _drawn(spec, "svg", "png")
     for kind, data in drawn.items():
         (folder / f"{name}.{kind}").write_bytes(data)
     return drawn["svg"].decode("utf-8")
 
 
-def svg_text(sheet: CurveSheet) -> str:
-    """The figure as SVG text; raises `ChoiceError` for a sheet without curves."""
-    return _drawn(sheet, "svg")["svg"].decode("utf-8")
+def svg_text(spec: CurveSpec) -> str:
+    """The figure as SVG text; raises `ChoiceError` for a spec without curves."""
+    return _drawn(spec, "svg")["svg"].decode("utf-8")
 
 
 def line_style(name: str) -> tuple[str, Line]:
@@ -128,91 +129,61 @@ def line_style(name: str) -> tuple[str, Line]:
     return _OTHERS[sum(name.encode()) % len(_OTHERS)], "-"
 
 
-def _drawn(sheet: CurveSheet, *kinds: str) -> dict[str, bytes]:
+@drawing()
+def _drawn(spec: CurveSpec, *kinds: str) -> dict[str, bytes]:
     """The figure's files by kind."""
-    if not any(panel.curves for panel in sheet.panels):
-        raise ChoiceError(f"figure {sheet.title!r} has no curves: give at least one")
-    found = {}
-    with (
-        mpl.rc_context({"svg.hashsalt": "chiaroscuro", "svg.fonttype": "path"}),
-        warnings.catch_warnings(),
-    ):
-        # A script that the font lacks shows as boxes; the page beside the figure has the name.
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        figure = _figure(sheet)
-        for kind in kinds:
-            target = io.BytesIO()
-            figure.savefig(target, format=kind, **_FILES[kind])
-            found[kind] = target.getvalue()
-    return found
+    if not any(panel.curves for panel in spec.panels):
+        raise ChoiceError(f"figure {spec.title!r} has no curves: give at least one")
+    figure, files = _figure(spec), {}
+    for kind in kinds:
+        target = io.BytesIO()
+        figure.savefig(target, format=kind, **_FILES[kind])
+        files[kind] = target.getvalue()
+    return files
 
 
-def _figure(sheet: CurveSheet) -> Figure:
-    columns = min(sheet.columns, len(sheet.panels))
-    rows = -(-len(sheet.panels) // columns)
+def _figure(spec: CurveSpec) -> Figure:
+    columns = min(spec.columns, len(spec.panels))
+    rows = -(-len(spec.panels) // columns)
     width = _PITCH * columns + 0.2
     height = _TOP + rows * _HEIGHT + (rows - 1) * _BETWEEN + _BOTTOM
-    height += _FOOTER if sheet.footer else 0
-    figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
-    FigureCanvasAgg(figure)
-    _write_texts(figure, sheet, width, height)
-    room = max(_label_width(curve.name) for panel in sheet.panels for curve in panel.curves)
-    for n, panel in enumerate(sheet.panels):
+    height += _FOOTER if spec.footer else 0
+    figure = new_figure(width, height, dpi=110)
+    write_texts(figure, spec.title, spec.subtitle, spec.footer, large=14)
+    room = max(_label_width(curve.name) for panel in spec.panels for curve in panel.curves)
+    for n, panel in enumerate(spec.panels):
         row, column = divmod(n, columns)
         left, bottom = _LEFT + column * _PITCH, height - _TOP - _HEIGHT - row * (_HEIGHT + _BETWEEN)
         span = _PITCH - _LEFT - room
         axes = figure.add_axes((left / width, bottom / height, span / width, _HEIGHT / height))
-        _draw_panel(axes, panel, sheet)
-        _draw_names(axes, panel, sheet, span)
+        _draw_panel(axes, panel, spec)
+        _draw_names(axes, panel, spec, span)
         if column == 0:
-            axes.set_ylabel(sheet.y_label, fontsize=10, color=INK, parse_math=False)
-        if n + columns >= len(sheet.panels):
-            axes.set_xlabel(sheet.x_label, fontsize=10, color=INK, parse_math=False)
+            axes.set_ylabel(spec.y_label, fontsize=10, color=INK, parse_math=False)
+        if n + columns >= len(spec.panels):
+            axes.set_xlabel(spec.x_label, fontsize=10, color=INK, parse_math=False)
     return figure
 
 
-def _write_texts(figure: Figure, sheet: CurveSheet, width: float, height: float) -> None:
-    """Title, subtitle and footer: smaller where they do not fit the width, then cut."""
-    for y, text, size, color in (
-        (1 - 0.3 / height, sheet.title, 14.0, INK),
-        (1 - 0.6 / height, sheet.subtitle, 9.5, FAINT),
-        (0.18 / height, sheet.footer, 8.5, FAINT),
-    ):
-        room = (width - 0.4) / _POINT
-        fitting = max(_SMALLEST, min(size, room / max(len(text), 1)))
-        most = int(room / fitting)
-        shown = text if len(text) <= most else f"{text[: most - 1]}…"
-        figure.text(
-            0.2 / width, y, shown, fontsize=fitting, color=color, va="center", parse_math=False
-        )
-
-
-def _draw_panel(axes: Axes, panel: CurvePanel, sheet: CurveSheet) -> None:
+def _draw_panel(axes: Axes, panel: CurvePanel, spec: CurveSpec) -> None:
     for curve in panel.curves:
-        x = _across(curve, sheet)
+        x = _across(curve, spec)
         if curve.low is not None and curve.high is not None:
             color = line_style(curve.name)[0]
             axes.fill_between(x, curve.low, curve.high, color=color, alpha=0.13, linewidth=0)
         axes.plot(x, curve.y, **_look(curve.name))
-    # A given height spares laying the titles out around the ticks, at every draw.
-    place: dict[str, Any] = {"y": 1, "pad": 6, "parse_math": False}
-    axes.set_title(panel.title, fontsize=11, color=INK, loc="left", **place)
-    axes.set_title(panel.note, fontsize=8, color=FAINT, loc="right", **place)
-    low, high = sheet.y_limits
+    set_title(axes, panel.title)
+    axes.set_title(panel.note, fontsize=8, color=FAINT, loc="right", y=1, pad=5, parse_math=False)
+    low, high = spec.y_limits
     axes.set_ylim(low - 0.02 * (high - low), high + 0.03 * (high - low))
-    ends = [end for curve in panel.curves for end in _across(curve, sheet)[[0, -1]].tolist()]
+    ends = [end for curve in panel.curves for end in _across(curve, spec)[[0, -1]].tolist()]
     first, last = (min(ends), max(ends)) if ends else (0.0, 1.0)
     # The axes end where the lines do, so that their names stand right beside them.
     axes.set_xlim(first - 0.015 * (last - first or 1), last if last > first else first + 1)
-    axes.grid(color=GRID, linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=FAINT, labelsize=8.5, length=3)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color("#b9bcc4")
+    set_frame(axes)
 
 
-def _draw_names(axes: Axes, panel: CurvePanel, sheet: CurveSheet, span: float) -> None:
+def _draw_names(axes: Axes, panel: CurvePanel, spec: CurveSpec, span: float) -> None:
     """Each name at its line's right end behind a sample of the line, in the order of the ends."""
     # Lines that end together are named in the order that they had on the way.
     curves = sorted(panel.curves, key=lambda c: (c.y[-1], float(np.mean(np.asarray(c.y, float)))))
@@ -224,7 +195,7 @@ def _draw_names(axes: Axes, panel: CurvePanel, sheet: CurveSheet, span: float) -
         curves, ends, spread(ends, _GAP * (high - low) / _HEIGHT, low, high), strict=True
     ):
         look = _look(curve.name)
-        begin = (_across(curve, sheet)[-1] - first) / (last - first)
+        begin = (_across(curve, spec)[-1] - first) / (last - first)
         turn, stop = 1 + _LEADER / span, 1 + (_LEADER + _SAMPLE) / span
         leader = {"color": look["color"], "linewidth": 0.6, "alpha": 0.6}
         for x, y, style in (
@@ -247,8 +218,8 @@ def _look(name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _across(curve: Curve, sheet: CurveSheet) -> NDArray[np.float64]:
-    return np.asarray(curve.x, np.float64) * (100 if sheet.percent_x else 1)
+def _across(curve: Curve, spec: CurveSpec) -> NDArray[np.float64]:
+    return np.asarray(curve.x, np.float64) * (100 if spec.percent_x else 1)
 
 
 def _short(name: str) -> str:
@@ -257,3 +228,36 @@ def _short(name: str) -> str:
 
 def _label_width(name: str) -> float:
     return _LEADER + _SAMPLE + 0.12 + _LETTER * len(_short(name))
+
+
+def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> NDArray[np.float64]:
+    """Positions within [low, high], at least `gap` apart, in the order of `wanted`, nearest to it.
+
+    Nearest in the sum of squares, before the ends are cut to [low, high]. Where so many do not fit,
+    they share the room evenly.
+
+    >>> spread([0.1, 0.1, 0.9], 0.2, 0.0, 1.0).round(2).tolist()
+    [0.0, 0.2, 0.9]
+    """
+    count = len(wanted)
+    if count == 0:
+        return np.zeros(0)
+    gap = min(gap, (high - low) / max(count - 1, 1))
+    order = np.argsort(wanted, kind="stable")
+    steps = gap * np.arange(count)
+    base = _rising(np.asarray(wanted, float)[order] - steps)
+    places = np.empty(count)
+    places[order] = np.clip(base, low, high - steps[-1]) + steps
+    return places
+
+
+def _rising(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The non-decreasing sequence nearest to the values: neighbors that fall share their mean."""
+    blocks: list[tuple[float, int]] = []
+    for value in values.tolist():
+        mean, size = value, 1
+        while blocks and blocks[-1][0] > mean:
+            before, count = blocks.pop()
+            mean, size = (before * count + mean * size) / (count + size), count + size
+        blocks.append((mean, size))
+    return np.repeat([mean for mean, _ in blocks], [size for _, size in blocks])

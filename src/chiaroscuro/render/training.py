@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from chiaroscuro.render.curves import FAINT, GRID, INK
+from chiaroscuro.render.style import INK, drawing, new_figure, save_png, set_frame, write_texts
 
 _TRAIN, _TEST, _LOSS = "#7d828c", "#1b4f9c", "#d35400"
-_WIDTH, _HEIGHT, _DPI = 7.4, 5.6, 120
+_WIDTH, _HEIGHT = 7.4, 5.6
 _GAP = 0.06
 """The least distance of two labels, as a share of the axis."""
 
@@ -28,15 +26,14 @@ class TrainingCurve:
     test_accuracy: Sequence[float] = ()
 
 
+@drawing()
 def draw_training(curve: TrainingCurve, path: Path) -> None:
     """Write the curve as PNG; the same curve gives the same bytes."""
-    figure = Figure(figsize=(_WIDTH, _HEIGHT), dpi=_DPI, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(_WIDTH, _HEIGHT)
     grid = figure.add_gridspec(
         2, 1, height_ratios=(2, 1), left=0.09, right=0.765, top=0.86, bottom=0.095, hspace=0.14
     )
-    figure.text(0.025, 0.955, curve.title, fontsize=13, color=INK, va="center", parse_math=False)
-    figure.text(0.025, 0.905, _summary(curve), fontsize=9.5, color=FAINT, va="center")
+    write_texts(figure, curve.title, _summary(curve), "", large=13)
     above, below = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
     lines = [("train accuracy", curve.train_accuracy, _TRAIN)]
     if curve.test_accuracy:
@@ -45,7 +42,7 @@ def draw_training(curve: TrainingCurve, path: Path) -> None:
     above.tick_params(labelbottom=False)
     _draw_lines(below, "loss", [("train loss", curve.loss, _LOSS)], top=_highest(curve.loss))
     below.set_xlabel("epoch", fontsize=10, color=INK)
-    figure.savefig(path, format="png", metadata={"Software": None})
+    save_png(figure, path)
 
 
 def _summary(curve: TrainingCurve) -> str:
@@ -74,12 +71,7 @@ def _draw_lines(
     axes.set_ylim(0, top)
     axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
     axes.set_ylabel(label, fontsize=10, color=INK)
-    axes.grid(color=GRID, linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=FAINT, labelsize=8.5, length=3)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color("#b9bcc4")
+    set_frame(axes)
     _label_ends(axes, lines, top)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from chiaroscuro.choices import EDIT_MAPS, parse_fill
-from chiaroscuro.render import Curve, CurvePanel, CurveSheet
+from chiaroscuro.render import Curve, CurvePanel, CurveSpec
 
 NATURAL = {
     "black": ("original", "positive", "active"),
@@ -20,7 +20,7 @@ _PROTOCOLS = {
 Row = Mapping[str, Any]
 
 
-def evaluation_charts(summary: Mapping[str, Any]) -> list[tuple[str, str, CurveSheet]]:
+def evaluation_charts(summary: Mapping[str, Any]) -> list[tuple[str, str, CurveSpec]]:
     """File name, caption and figure of every chart that a summary gives.
 
     One figure a protocol with the paper's maps (all, where the fill has none of its own), and one
@@ -82,14 +82,14 @@ def _is_crossed(row: Row) -> bool:
 
 def _sheet(
     summary: Mapping[str, Any], protocol: str, which: str, wanted: Callable[[Row], bool]
-) -> CurveSheet:
+) -> CurveSpec:
     data, choices = summary["data"], summary["choices"]
     panels = [
         panel
         for fill in choices["fills"]
         if (panel := _panel(summary["curves"], protocol, fill, choices["fractions"], wanted)).curves
     ]
-    return CurveSheet(
+    return CurveSpec(
         title=f"{summary['model']['name']} on {data['source']}, {data['split']}",
         subtitle=(
             f"{protocol} protocol{which}: {_PROTOCOLS[protocol]} · {images_text(data['images'])}"

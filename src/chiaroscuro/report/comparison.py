@@ -6,7 +6,7 @@ import numpy as np
 
 from chiaroscuro.images import gray, to_uint8
 from chiaroscuro.render import ComparisonSpec, Row, draw_comparison, smooth
-from chiaroscuro.render.colors import difference
+from chiaroscuro.render.pictures import difference
 from chiaroscuro.report.explanation import CLIP, bars, color_limits, picture, smoothing_sigma
 from chiaroscuro.report.pages import data_uri, image_rows, method_text, plain, write_page
 from chiaroscuro.results import FIGURE, Comparison, Explanation, Pair

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chiaroscuro.choices import EDIT_MAPS
-from chiaroscuro.render.colors import Rgb
+from chiaroscuro.render.pictures import Rgb
 from chiaroscuro.report.charts import fill_title, images_text, is_natural
 from chiaroscuro.report.pages import data_uri, environment
 from chiaroscuro.report.promises import promise_sentences, promise_tables

@@ -20,7 +20,7 @@ from chiaroscuro.render import (
     overlay,
     smooth,
 )
-from chiaroscuro.render.colors import OTHER_CLASS, ZERO, Rgb
+from chiaroscuro.render.pictures import OTHER_CLASS, ZERO, Rgb
 from chiaroscuro.report.pages import (
     Rows,
     data_uri,

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from chiaroscuro.render.colors import Rgb
+from chiaroscuro.render.pictures import Rgb
 from chiaroscuro.results import FIGURE, PAGE, CropBox, ImageFacts, MethodFacts, ModelFacts
 
 _LEVEL = 3

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from chiaroscuro.choices import RANDOM, WHAT_IF_TOLERANCE
-from chiaroscuro.render import Curve, CurvePanel, CurveSheet
+from chiaroscuro.render import Curve, CurvePanel, CurveSpec
 from chiaroscuro.report.charts import fill_title, images_text
 
 Row = Mapping[str, Any]
@@ -37,7 +37,7 @@ _COLUMNS = {
 }
 
 
-def promise_charts(summary: Mapping[str, Any]) -> list[tuple[str, str, CurveSheet]]:
+def promise_charts(summary: Mapping[str, Any]) -> list[tuple[str, str, CurveSpec]]:
     """File name, caption and figure of every what-if chart; none for a run without what-ifs."""
     rows = summary.get("what_if", [])
     if not rows:
@@ -47,7 +47,7 @@ def promise_charts(summary: Mapping[str, Any]) -> list[tuple[str, str, CurveShee
     share = f"{100 * choices['what_if']:g} %"
     charts = []
     for figure, (label, meaning) in _CHARTS.items():
-        sheet = CurveSheet(
+        sheet = CurveSpec(
             title=f"{summary['model']['name']} on {data['source']}, {data['split']}",
             subtitle=f"what if the top {share} of a map's pixels change · "
             f"{images_text(data['images'])}",

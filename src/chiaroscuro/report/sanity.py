@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from chiaroscuro.render import Curve, CurvePanel, CurveSheet
+from chiaroscuro.render import Curve, CurvePanel, CurveSpec
 from chiaroscuro.report.charts import images_text
 from chiaroscuro.report.evaluation import interval_text
 from chiaroscuro.report.pages import environment
@@ -29,7 +29,7 @@ _MARKS = {
 }  # fmt: skip
 
 
-def check_charts(summary: Mapping[str, Any]) -> list[tuple[str, str, CurveSheet]]:
+def check_charts(summary: Mapping[str, Any]) -> list[tuple[str, str, CurveSpec]]:
     """File name, caption and figure of every chart: two a method, against the depth."""
     charts = []
     for method in _methods(summary):
@@ -107,7 +107,7 @@ def _confidence(summary: Mapping[str, Any]) -> str:
     return f"{100 * summary['choices']['confidence']:.0f} %"
 
 
-def _sheet(summary: Mapping[str, Any], method: str, test: str, words: str) -> CurveSheet:
+def _sheet(summary: Mapping[str, Any], method: str, test: str, words: str) -> CurveSpec:
     data, count = summary["data"], len(summary["layers"])
     draws = summary["choices"]["draws"]
     source = data["source"].rstrip("/").rpartition("/")[2]
@@ -116,7 +116,7 @@ def _sheet(summary: Mapping[str, Any], method: str, test: str, words: str) -> Cu
         CurvePanel(title, [*(_curve(e, test, m) for e in entries), _control(entries, m, count)])
         for m, title in _MEASURES.items()
     ]
-    return CurveSheet(
+    return CurveSpec(
         title=f"{summary['model']['name']}, {method}: {words}",
         subtitle=(
             f"likeness to the untouched network's map · {images_text(data['images'])} of "

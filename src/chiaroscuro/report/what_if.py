@@ -9,13 +9,13 @@ from chiaroscuro.render import (
     ChangeSpec,
     Curve,
     CurvePanel,
-    CurveSheet,
+    CurveSpec,
     Shift,
     draw_change,
     outlined,
     svg_text,
 )
-from chiaroscuro.render.labels import percent
+from chiaroscuro.render.style import percent
 from chiaroscuro.report.pages import (
     Rows,
     data_uri,
@@ -164,12 +164,12 @@ def _shift(result: WhatIf, before: Prediction, after: Prediction) -> Shift:
     )
 
 
-def _chart(result: WhatIf, spec: ChangeSpec) -> CurveSheet:
+def _chart(result: WhatIf, spec: ChangeSpec) -> CurveSpec:
     heights = [height for curve in spec.curves for height in curve.y]
     low, high = min(heights), max(heights)
     if low == high:
         low, high = low - 1, high + 1
-    return CurveSheet(
+    return CurveSpec(
         title="Predicted and actual change",
         subtitle=_changes(result),
         panels=[CurvePanel("", spec.curves)],

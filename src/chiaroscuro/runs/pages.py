@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from chiaroscuro.errors import ResultError
-from chiaroscuro.render import CurveSheet, save_curves
+from chiaroscuro.render import CurveSpec, save_curves
 from chiaroscuro.report import check_section, evaluation_charts, evaluation_page, promise_charts
 from chiaroscuro.runs.examples import load_examples
 from chiaroscuro.runs.store import RunStore
@@ -45,7 +45,7 @@ def _sanity(folder: Path) -> str:
     return check_section(found, found["link"])
 
 
-def _draw(folder: Path, charts: Sequence[tuple[str, str, CurveSheet]]) -> list[tuple[str, str]]:
+def _draw(folder: Path, charts: Sequence[tuple[str, str, CurveSpec]]) -> list[tuple[str, str]]:
     """Each chart's caption with its SVG text, which is written beside its PNG."""
     return [
         (caption, save_curves(sheet, folder, f"curves-{name}")) for name, caption, sheet in charts

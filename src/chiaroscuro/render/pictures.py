@@ -1,6 +1,6 @@
-"""Colors with a meaning: orange where brighter helps, blue where darker helps, zero fixed.
+"""Maps as pictures: orange where brighter helps, blue where darker helps, zero has one color.
 
-The pair is told apart by every common form of color blindness, and each ramp rises in lightness.
+Common forms of color blindness see the two hues apart, and each ramp rises in lightness.
 """
 
 import numpy as np
@@ -25,6 +25,10 @@ CLASS_COLORS: tuple[tuple[int, int, int], ...] = (
 )  # fmt: skip
 """Okabe and Ito's palette, distinct under color blindness."""
 OTHER_CLASS = (110, 110, 115)
+OUTLINE = (255, 0, 170)
+"""A hue that neither photos nor the maps' two colors have much of."""
+_SIDE = 896
+"""Pixels of the longer side of an enlarged picture."""
 
 
 def one_sided(values: NDArray[np.floating], limit: float, helps: Helps) -> Rgb:
@@ -80,6 +84,51 @@ def class_colors(classes: NDArray[np.integer]) -> tuple[Rgb, dict[int, tuple[int
     return picture, colors
 
 
+def smooth(values: NDArray[np.floating], sigma: float) -> NDArray[np.float64]:
+    """A map (H, W) under a Gaussian of standard deviation sigma pixels, cut at 4 sigma.
+
+    Near an edge the weights inside the map are scaled to sum to 1, so a constant map stays
+    constant. Sigma 0 returns the map.
+
+    >>> smooth(np.ones((5, 5)), 1.0).round(6).min()
+    np.float64(1.0)
+    """
+    result = np.asarray(values, np.float64)
+    if sigma <= 0:
+        return result
+    for axis in (0, 1):
+        result = _blurred(result, sigma, axis) / _blurred(np.ones_like(result), sigma, axis)
+    return result
+
+
+def enlarged(picture: Rgb, side: int = _SIDE) -> Rgb:
+    """A picture (H, W, 3) with every pixel a square, its longer side about `side`."""
+    times = _times(picture.shape, side)
+    return picture.repeat(times, axis=0).repeat(times, axis=1)
+
+
+def outlined(picture: Rgb, mask: NDArray[np.bool_], side: int = _SIDE) -> Rgb:
+    """The enlarged picture with a line around every region of the mask (H, W), drawn inside it.
+
+    Marked pixels that touch are one region; the line takes a quarter of a pixel at most, so what
+    the pixels show stays visible. A picture with more pixels than `side` has room for is marked
+    pixel by pixel.
+
+    >>> marked = outlined(np.zeros((2, 2, 3), np.uint8), np.eye(2, dtype=bool), side=16)
+    >>> (marked[0, 0] == OUTLINE).all(), marked[4, 4].tolist(), marked[4, 12].tolist()
+    (np.True_, [0, 0, 0], [0, 0, 0])
+    """
+    large = enlarged(picture, side)
+    times = _times(picture.shape, side)
+    inside = mask.repeat(times, axis=0).repeat(times, axis=1)
+    width = max(1, times // 8)
+    core = inside
+    for _ in range(width):
+        core = _eroded(core)
+    large[inside & ~core] = OUTLINE
+    return large
+
+
 def _share(values: NDArray[np.floating], limit: float) -> NDArray[np.float64]:
     """Values as shares of the limit in [-1, 1]; a limit of 0 belongs to an empty map."""
     if limit <= 0:
@@ -91,3 +140,25 @@ def _ramp(share: NDArray[np.float64], stops: tuple[tuple[int, int, int], ...]) -
     places = np.linspace(0, 1, len(stops))
     channels = [np.interp(share, places, [stop[c] for stop in stops]) for c in range(3)]
     return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
+
+
+def _blurred(values: NDArray[np.float64], sigma: float, axis: int) -> NDArray[np.float64]:
+    length = values.shape[axis]
+    reach = min(int(4 * sigma + 0.5), length - 1)
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    kernel /= kernel.sum()
+    wide = np.apply_along_axis(np.convolve, axis, values, kernel)
+    return np.take(wide, range(reach, reach + length), axis=axis)
+
+
+def _times(shape: tuple[int, ...], side: int) -> int:
+    return max(1, round(side / max(shape[:2])))
+
+
+def _eroded(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The mask without the pixels at its border; the picture's edge is a border too."""
+    padded = np.pad(mask, 1)
+    kept: NDArray[np.bool_] = (
+        mask & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    )
+    return kept
