@@ -83,7 +83,7 @@ def test_every_other_target_is_refused_in_one_line(toy, name):
 
 def test_targets_are_counted(toy):
     pixels = random_pixels(2, 3, 12, 12)
-    with pytest.raises(ChoiceError, match="1 targets came for 2 images: give one each"):
+    with pytest.raises(ChoiceError, match="1 targets for 2 images: give one each"):
         grad_cam_targets(toy, pixels, [ClassifierOutputTarget(1)])
     with pytest.raises(ChoiceError, match="targets is one callable: give a list"):
         grad_cam_maps(toy, pixels, ClassifierOutputTarget(1))
@@ -210,7 +210,7 @@ def test_why_road_gets_ranks(single, monkeypatch):
 @pytest.mark.parametrize(
     ("maps", "targets", "error", "words"),
     [
-        ((3, 12, 12), [0, 1], ChoiceError, "2 targets came for 3 images"),
+        ((3, 12, 12), [0, 1], ChoiceError, "2 targets for 3 images"),
         ((3, 12, 12), 5, ChoiceError, "target 5 is out of range: expected 0..4"),
         ((3, 12, 12), -1, ChoiceError, "target -1 is out of range"),
         ((3, 12, 12), [torch.max] * 3, ChoiceError, "target max returns no single output"),

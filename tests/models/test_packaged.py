@@ -10,7 +10,7 @@ import torch
 from chiaroscuro import class_gradients, load_classifier
 from chiaroscuro.data import DATASETS
 from chiaroscuro.images import Framing, frame, open_photo, packaged_photo
-from chiaroscuro.models import packaged
+from chiaroscuro.models import loading
 from chiaroscuro.training.log import read_log
 from tests.models.libraries import asked, floats, normalized
 
@@ -70,7 +70,7 @@ def test_the_packaged_cifar10_network_has_gradients_of_every_class(cifar):
 
 def test_the_model_card_says_what_the_model_file_and_the_log_say(cifar):
     about = cifar.origin["training"]
-    card = (packaged.WEIGHTS / "cifar10-cnn" / "MODEL_CARD.md").read_text()
+    card = (loading.PACKAGED_WEIGHTS / "cifar10-cnn" / "MODEL_CARD.md").read_text()
     rows = dict(re.findall(r"^\| (.+?) \| (.+) \|$", card, re.MULTILINE))
     assert rows["test accuracy"].startswith(f"{about['test_accuracy']} on all 10,000 test images")
     assert float(rows["training accuracy"]) == about["train_accuracy"]
@@ -79,13 +79,15 @@ def test_the_model_card_says_what_the_model_file_and_the_log_say(cifar):
     assert rows["settings"].startswith(
         "AdamW, learning rate 0.001, weight decay 0.01, batches of 128"
     )
-    log = read_log(packaged.WEIGHTS / "cifar10-cnn" / "log.csv")
+    log = read_log(loading.PACKAGED_WEIGHTS / "cifar10-cnn" / "log.csv")
     assert rows["epochs"].startswith(f"{len(log)}, the last one kept")
     assert (log[-1].test_accuracy, log[-1].epoch) == (about["test_accuracy"], about["epochs"])
 
 
 def test_packaged_networks_name_no_place_of_the_machine_that_made_them():
-    files = [file for file in packaged.WEIGHTS.rglob("*") if file.suffix in (".json", ".md")]
+    files = [
+        file for file in loading.PACKAGED_WEIGHTS.rglob("*") if file.suffix in (".json", ".md")
+    ]
     assert files
     for file in files:
         assert not re.search(r"/(work|tmp|home|root)/", file.read_text()), file

@@ -1,20 +1,20 @@
 """Our maps as a Captum attribution, and as pictures for Captum's drawing."""
 
-from typing import TYPE_CHECKING
+from functools import cache, wraps
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from chiaroscuro.adapters.peers import need
-from chiaroscuro.adapters.question import Rivals, make_question
+from chiaroscuro.adapters.network import PixelNetwork, need
+from chiaroscuro.adapters.question import Question, Rivals, make_question
 from chiaroscuro.choices import Score
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.errors import InputError
+from chiaroscuro.errors import ChoiceError, InputError
 from chiaroscuro.gradients import Method
 
-if TYPE_CHECKING:
-    from chiaroscuro.adapters.captum_map import CaptumMap
+Inputs = Tensor | tuple[Tensor, ...]
 
 
 def captum_attribution(
@@ -25,7 +25,7 @@ def captum_attribution(
     method: str | Method = "gradient",
     score: Score = "logit",
     memory_budget: int | None = None,
-) -> "CaptumMap":
+) -> Any:
     """One of our maps as a Captum `GradientAttribution`.
 
     Its `attribute(inputs, target=None)` takes pixels (B, C, H, W), or a tuple of one such tensor,
@@ -47,9 +47,7 @@ def captum_attribution(
     """
     question = make_question(map, rivals, method, score, memory_budget)
     need("captum_attribution", "captum", "captum")
-    from chiaroscuro.adapters.captum_map import CaptumMap
-
-    return CaptumMap(classifier, question)
+    return _captum_map()(classifier, question)
 
 
 def captum_picture(values: Tensor) -> NDArray[np.float64]:
@@ -75,3 +73,61 @@ def captum_picture(values: Tensor) -> NDArray[np.float64]:
             "try another map, or fewer rivals"
         )
     return (picture / top)[:, :, None]
+
+
+@cache
+def _captum_map() -> Any:
+    """The class that Captum sees, defined where Captum is wanted."""
+    from captum.attr import GradientAttribution
+
+    class CaptumMap(GradientAttribution):  # type: ignore[misc]  # Captum's types are not followed
+        """One of our maps in the form that Captum uses."""
+
+        def __init__(self, classifier: Classifier, question: Question) -> None:
+            super().__init__(PixelNetwork(classifier))
+            self.classifier = classifier
+            self.question = question
+
+        def _attribute_noisy(self, inputs: Inputs, target: Any = None) -> Inputs:
+            """What `NoiseTunnel` calls instead of `attribute`: it shows noisy images only."""
+            chosen = "the predicted class" if target is None else f"rivals {self.question.rivals}"
+            if target is None or self.question.rivals.count is not None:
+                raise ChoiceError(
+                    f"{chosen} would differ between noisy images, and NoiseTunnel never shows the "
+                    "clean one: name the target, and rivals as 'all' or a list of classes"
+                )
+            return self._answer(inputs, target)
+
+        @wraps(
+            _attribute_noisy, assigned=()
+        )  # sets `__wrapped__`, keeps its own name and docstring
+        def attribute(self, inputs: Inputs, target: Any = None) -> Inputs:
+            """The map per channel, (B, C, H, W), in the inputs' form; see `captum_attribution`."""
+            return self._answer(inputs, target)
+
+        def _answer(self, inputs: Inputs, target: Any) -> Inputs:
+            pixels = _only(inputs)
+            values = self.question.values(self.classifier, pixels, _classes(target), "none")
+            return (values,) if isinstance(inputs, tuple) else values
+
+    return CaptumMap
+
+
+def _only(inputs: Inputs) -> Tensor:
+    if not isinstance(inputs, tuple):
+        return inputs
+    if len(inputs) != 1:
+        raise InputError(f"inputs are {len(inputs)} tensors: an image classifier takes one")
+    return inputs[0]
+
+
+def _classes(target: Any) -> Any:
+    """Captum's targets as ours: one number in a tensor is for all images, a tuple is no list."""
+    if isinstance(target, tuple):
+        raise ChoiceError(
+            f"target is the tuple {target}, to Captum one place in an output of several axes: "
+            "expected a class index, a list of them, or a 1-D tensor"
+        )
+    if isinstance(target, Tensor) and target.numel() == 1:
+        return target.reshape(())
+    return target

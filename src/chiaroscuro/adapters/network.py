@@ -1,18 +1,20 @@
-"""A classifier as a plain module: what other libraries call."""
+"""A classifier as a plain module: what other libraries call; and whether they are installed."""
 
 import copy
+from importlib.util import find_spec
 from typing import Self
 
 from torch import Tensor, nn
 
 from chiaroscuro.classifier import Classifier
+from chiaroscuro.errors import missing_extra
 from chiaroscuro.guard import as_found, mark_eval
 
 
 class PixelNetwork(nn.Module):
     """A classifier as an `nn.Module`: pixels (B, C, H, W) to logits (B, K), normalized inside.
 
-    Hand it to whatever asks a network itself. It answers in eval mode and leaves the classifier's
+    Give it to whatever calls a network itself. It runs in eval mode and leaves the classifier's
     module as found, also when `train()` or `eval()` is called. Pixels may lie outside [0, 1], since
     these libraries add noise and fill in values. Gradients pass through.
 
@@ -31,9 +33,9 @@ class PixelNetwork(nn.Module):
     @property
     def classifier(self) -> Classifier:
         """The classifier around this module's own network, which may be a changed copy."""
-        asked = copy.copy(self._classifier)
-        asked.module = self.module
-        return asked
+        around = copy.copy(self._classifier)
+        around.module = self.module
+        return around
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Logits (B, K); raises `ModelError` when the module gives none."""
@@ -41,5 +43,11 @@ class PixelNetwork(nn.Module):
             return self.classifier.logits(pixels)
 
     def train(self, mode: bool = True) -> Self:
-        """Nothing: the network is asked in eval mode, and its own flags are not ours to change."""
+        """Nothing: the network runs in eval mode, and its own flags stay."""
         return self
+
+
+def need(what: str, module: str, package: str) -> None:
+    """Raise `MissingExtraError` unless the library is installed; it is not imported."""
+    if find_spec(module) is None:
+        raise missing_extra(what, package, "adapters")

@@ -1,4 +1,4 @@
-"""Our maps as the function that Quantus asks for explanations."""
+"""Our maps as a function that Quantus calls for explanations."""
 
 import warnings
 from collections.abc import Callable
@@ -9,8 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from chiaroscuro.adapters.network import PixelNetwork
-from chiaroscuro.adapters.peers import need
+from chiaroscuro.adapters.network import PixelNetwork, need
 from chiaroscuro.adapters.question import Question, Rivals, make_question
 from chiaroscuro.choices import Score
 from chiaroscuro.classifier import Classifier
@@ -30,19 +29,19 @@ def quantus_explain(
 ) -> Callable[..., NDArray[Any]]:
     """One of our maps as Quantus's `explain_func`: NumPy in, NumPy (B, 1, H, W) out, sign kept.
 
-    Quantus hands it the network of the moment, which may be a copy with random weights. Give
+    Quantus passes the current network, which may be a copy with random weights. Give
     Quantus `PixelNetwork(classifier)`, so that its pixels are in [0, 1] and normalized inside; any
     other module gets its input as it is. Quantus's own keywords (`device`, `method`) are accepted
     and change nothing. A map that is zero everywhere is named in a `UserWarning`, since most
-    metrics score it in silence.
+    metrics score it without a word.
 
     Raises `MissingExtraError` without Quantus; `ChoiceError` for a map that holds classes, and,
     when called, for choices of ours among Quantus's keywords.
 
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(12, 5))
-    >>> ask = quantus_explain("positive")
+    >>> explain = quantus_explain("positive")
     >>> pixels = np.ones((2, 3, 2, 2), np.float32)
-    >>> ask(model=PixelNetwork(Classifier(net)), inputs=pixels, targets=np.array([0, 4])).shape
+    >>> explain(model=PixelNetwork(Classifier(net)), inputs=pixels, targets=np.array([0, 4])).shape
     (2, 1, 2, 2)
     """
     question = make_question(map, rivals, method, score, memory_budget)
@@ -52,7 +51,7 @@ def quantus_explain(
         misplaced = [name for name in _OURS if name in keywords]
         if misplaced:
             raise ChoiceError(
-                f"{misplaced[0]} came as a keyword of Quantus, which changes nothing: "
+                f"{misplaced[0]} is among Quantus's keywords, where it changes nothing: "
                 f"give it to quantus_explain({misplaced[0]}=...)"
             )
         return _explain(question, model, inputs, targets)
@@ -61,7 +60,7 @@ def quantus_explain(
 
 
 def _explain(question: Question, model: nn.Module, inputs: Any, targets: Any) -> NDArray[Any]:
-    pixels = _beside(model, inputs)
+    pixels = _like_weights(model, inputs)
     if isinstance(model, PixelNetwork):
         classifier = model.classifier
     else:
@@ -69,11 +68,11 @@ def _explain(question: Question, model: nn.Module, inputs: Any, targets: Any) ->
     classes = None if targets is None else torch.as_tensor(np.asarray(targets)).reshape(-1)
     values = question.values(classifier, pixels, classes)
     _warn_of_zeros(question.map, values)
-    found: NDArray[Any] = values[:, None].cpu().numpy()
-    return found
+    maps: NDArray[Any] = values[:, None].cpu().numpy()
+    return maps
 
 
-def _beside(model: nn.Module, inputs: Any) -> Tensor:
+def _like_weights(model: nn.Module, inputs: Any) -> Tensor:
     """The images in the type and on the device of the network's weights."""
     pixels = torch.as_tensor(np.asarray(inputs))
     weight = next((p for p in model.parameters() if p.is_floating_point()), pixels)

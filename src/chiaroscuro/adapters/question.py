@@ -1,4 +1,4 @@
-"""Which map another library gets, asked at any pixels, also at such as noise has moved."""
+"""Which map another library gets, at any pixels, also outside [0, 1] after added noise."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ _FAR = 25.0
 
 @dataclass(frozen=True)
 class Question:
-    """A map by name, with the rivals, method and score that it is made from."""
+    """A map by name, with its rivals, method and score."""
 
     map: str
     rivals: RivalRule
@@ -52,10 +52,10 @@ class Question:
 
         Pixels may lie outside [0, 1]: the predicted class and the top rivals are then those of the
         pixels as they are. Raises `ChoiceError` for a method other than the gradient there, and
-        `ImageError` for pixels so far out that they must be of another scale.
+        `ImageError` for pixels so far outside that they must be of another scale.
         """
         if _engine_decides(pixels):
-            return self._ask(classifier, pixels, target, self.rivals, self.method, reduce)
+            return self._map(classifier, pixels, target, self.rivals, self.method, reduce)
         pixels = pixels.detach()
         self._check_outside(pixels)
         with torch.no_grad():
@@ -64,14 +64,14 @@ class Question:
             target = logits.argmax(dim=1)
         classes = _one_each(target, len(pixels))
         if self.rivals.count is None or len(classes) != len(pixels):
-            return self._ask(classifier, pixels, target, self.rivals, None, reduce)
+            return self._map(classifier, pixels, target, self.rivals, None, reduce)
         parts = [
-            self._ask(classifier, image[None], own, _top(row, own, self.rivals), None, reduce)
+            self._map(classifier, image[None], own, _top(row, own, self.rivals), None, reduce)
             for image, row, own in zip(pixels, logits, classes, strict=True)
         ]
         return torch.cat(parts)
 
-    def _ask(
+    def _map(
         self,
         classifier: Classifier,
         pixels: Tensor,
@@ -80,17 +80,17 @@ class Question:
         method: str | Method | None,
         reduce: Reduce,
     ) -> Tensor:
-        """One call of the engine; without a method the gradient at these very pixels."""
+        """One call of the engine; without a method the gradient at these pixels."""
         points: str | Method | Points
         if method is None:
             points = Points(pixels[None], torch.ones_like(pixels[None, :, 0, 0, 0]))
             pixels = pixels.clamp(0, 1)
         else:
             points = method
-        found = class_gradients(
+        gradients = class_gradients(
             classifier, pixels, target, rivals, points, self.score, self.memory_budget
         )
-        return saliency_maps(found, [self.map], reduce=reduce)[self.map]
+        return saliency_maps(gradients, [self.map], reduce=reduce)[self.map]
 
     def _check_outside(self, pixels: Tensor) -> None:
         low, high = (float(value) for value in torch.aminmax(pixels))
@@ -104,12 +104,12 @@ class Question:
         if self.rivals.is_weighted:
             raise ChoiceError(
                 f"pixels have values from {low:.4g} to {high:.4g}: outside [0, 1] rivals compete "
-                f"one by one, not as a mean ({self.rivals}); clamp them, or ask for other rivals"
+                f"one by one, not as a mean ({self.rivals}); clamp them, or give other rivals"
             )
         if self.method_name != "gradient":
             raise ChoiceError(
                 f"pixels have values from {low:.4g} to {high:.4g}: outside [0, 1] the only method "
-                f"is gradient, not {self.method_name}; clamp them, or ask for method='gradient'"
+                f"is gradient, not {self.method_name}; clamp them, or give method='gradient'"
             )
 
 

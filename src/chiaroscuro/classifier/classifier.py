@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from chiaroscuro.choices import Fit, as_float, as_int
 from chiaroscuro.classifier.libraries import (
     huggingface_preparation,
+    reading,
     timm_preparation,
     torchvision_preparation,
 )
@@ -100,7 +101,8 @@ class Classifier:
         >>> Classifier.from_torchvision(resnet18(), ResNet18_Weights.DEFAULT)
         Classifier('resnet18', 1000 classes, 224x224, cpu float32)
         """
-        return cls(module, **vars(torchvision_preparation(weights, name)))
+        with reading(f"{weights} is no member of weights for classification, such as DEFAULT"):
+            return cls(module, **vars(torchvision_preparation(weights, name)))
 
     @classmethod
     def from_timm(cls, module: nn.Module, *, name: str = "") -> Self:
@@ -110,7 +112,8 @@ class Classifier:
         >>> Classifier.from_timm(timm.create_model("resnet18"))
         Classifier('resnet18', 1000 classes, 224x224, cpu float32)
         """
-        return cls(module, **vars(timm_preparation(module, name)))
+        with reading(f"{type(module).__name__} is no classifier of timm"):
+            return cls(module, **vars(timm_preparation(module, name)))
 
     @classmethod
     def from_huggingface(cls, module: nn.Module, processor: Any, *, name: str = "") -> Self:
@@ -118,7 +121,9 @@ class Classifier:
 
         Raises `ModelError` for a processor that does more than resize, cut and normalize.
         """
-        return cls(module, **vars(huggingface_preparation(module, processor, name)))
+        what = f"{type(module).__name__} with {type(processor).__name__}"
+        with reading(f"{what} is no classifier with an image processor"):
+            return cls(module, **vars(huggingface_preparation(module, processor, name)))
 
     def __repr__(self) -> str:
         classes = "unknown classes" if self._classes is None else f"{self._classes} classes"

@@ -37,7 +37,7 @@ class Preparation:
 
 
 @contextmanager
-def _reading(what: str) -> Iterator[None]:
+def reading(what: str) -> Iterator[None]:
     """Turn what is missing in a library's description into a `ModelError`."""
     try:
         yield
@@ -47,11 +47,6 @@ def _reading(what: str) -> Iterator[None]:
 
 def torchvision_preparation(weights: "WeightsEnum", name: str = "") -> Preparation:
     """What a member of one of torchvision's enumerations of weights says."""
-    with _reading(f"{weights} is no member of weights for classification, such as DEFAULT"):
-        return _torchvision_preparation(weights, name)
-
-
-def _torchvision_preparation(weights: "WeightsEnum", name: str) -> Preparation:
     model = weights.meta.get("architecture") or type(weights).__name__.removesuffix("_Weights")
     preset = weights.transforms()
     resize, crop = preset.resize_size[0], preset.crop_size[0]
@@ -71,11 +66,6 @@ def _torchvision_preparation(weights: "WeightsEnum", name: str) -> Preparation:
 
 def timm_preparation(module: nn.Module, name: str = "") -> Preparation:
     """What a timm module's own configuration says."""
-    with _reading(f"{type(module).__name__} is no classifier of timm"):
-        return _timm_preparation(module, name)
-
-
-def _timm_preparation(module: nn.Module, name: str) -> Preparation:
     from timm.data import resolve_model_data_config
 
     data = resolve_model_data_config(module)
@@ -125,17 +115,9 @@ def huggingface_preparation(module: nn.Module, processor: Any, name: str = "") -
 
     Raises `ModelError` for a processor that does what size, mean and std do not express.
     """
-    what = f"{type(module).__name__} with {type(processor).__name__} is no classifier with an image"
-    with _reading(f"{what} processor"):
-        preparation = _huggingface_preparation(module, processor, name)
-        _check_processor(preparation, processor)
-    return preparation
-
-
-def _huggingface_preparation(module: nn.Module, processor: Any, name: str) -> Preparation:
     config = cast(Any, module).config
     mean, std = _normalization(processor)
-    return Preparation(
+    preparation = Preparation(
         name=name or str(getattr(config, "name_or_path", "")) or type(module).__name__,
         mean=mean,
         std=std,
@@ -149,6 +131,8 @@ def _huggingface_preparation(module: nn.Module, processor: Any, name: str) -> Pr
             "license": "see the model's card",
         },
     )
+    _check_processor(preparation, processor)
+    return preparation
 
 
 def _normalization(processor: Any) -> tuple[list[float] | None, list[float] | None]:

