@@ -189,7 +189,9 @@ def test_keywords_of_quantus_are_accepted_and_ours_among_them_refused(single):
     )
     metric = quantus.Sparseness(disable_warnings=True)
     assert len(measured(metric, classifier, pixels, ask, device="cpu")) == 3
-    with pytest.raises(ChoiceError, match=r"rivals is among .* give it to quantus_explain\(rivals="):
+    with pytest.raises(
+        ChoiceError, match=r"rivals is among .* give it to quantus_explain\(rivals="
+    ):
         measured(metric, classifier, pixels, ask, explain_func_kwargs={"rivals": "top:1"})
 
 

@@ -309,3 +309,23 @@ def test_a_multi_label_head_needs_a_target_and_has_independent_probabilities(toy
 def test_logits_that_are_not_finite_are_an_error(factor):
     with pytest.raises(ModelError, match=r"the logits of image 0 are NaN or infinite: check"):
         explain(Classifier(Broken(factor)), array())
+
+
+def test_what_is_unusual_about_a_classifier_is_a_note(toy):
+    plain = toy.module
+    for image in (picture(12, 12), array()):
+        given = explain(plain, image)
+        assert [note for note in given.notes if note.startswith("a plain module was given")]
+        assert np.array_equal(
+            given.maps["active"], explain(Classifier(plain), image).maps["active"]
+        )
+        assert len(given.notes) == 1
+    compiled = explain(Classifier(torch.compile(plain)), array())
+    assert "used as it was before it was compiled" in compiled.notes[0]
+    assert not toy.notes and not Classifier(plain).notes
+
+
+def test_a_result_says_where_and_in_what_the_classifier_computes(toy):
+    facts = explain(toy, array()).model
+    assert facts == toy.facts()
+    assert (facts.device, facts.dtype) == ("cpu", "float64")

@@ -294,7 +294,7 @@ class Classifier:
         return ModelFacts(
             self.name, self.mean, self.std, self.channels, self.multi_label, self.framing,
             self.origin, str(self.device), str(self.dtype).removeprefix("torch."),
-            weights_digest(self.module) if digest else None,
+            weights_digest(self) if digest else None,
         )  # fmt: skip
 
     def describe(self) -> dict[str, Any]:
@@ -361,10 +361,10 @@ class Classifier:
         return unknown("class", text, names, f"{self.name} has {len(self.labels or ())} classes")
 
 
-def weights_digest(module: nn.Module) -> str:
+def weights_digest(classifier: Classifier) -> str:
     """SHA-256 of every parameter and buffer, with their names."""
     digest = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
+    for name, tensor in classifier.module.state_dict().items():
         if not isinstance(tensor, Tensor) or tensor.is_quantized:
             digest.update(f"{name} {tensor!r}".encode())
             continue

@@ -34,7 +34,6 @@ from chiaroscuro.explanations.reading import (
     as_classifier,
     as_given,
     class_index,
-    model_facts,
     prediction,
     read_image,
     to_numpy,
@@ -146,10 +145,10 @@ def what_if(
             tolerance=settings.tolerance,
             seed=settings.seed,
         ),
-        model=model_facts(classifier, batch),
+        model=classifier.facts(),
         threads=torch.get_num_threads(),
         versions=versions(),
-        notes=(*read.notes, *_notes(changes.predicted_change[0], logits, rule)),
+        notes=(*classifier.notes, *read.notes, *_notes(changes.predicted_change[0], logits, rule)),
     )
 
 

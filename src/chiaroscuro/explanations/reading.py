@@ -17,9 +17,12 @@ from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChoiceError, ImageError, ModelError, printable
 from chiaroscuro.images import CropBox, Photo, check_array, frame, open_photo, to_uint8
 from chiaroscuro.images.photos import photo_from_image
-from chiaroscuro.results import ImageFacts, ModelFacts, Prediction
+from chiaroscuro.results import ImageFacts, Prediction
 
 PHOTO_SIDE = 640
+PLAIN = (
+    "a plain module was given: it gets pixels in [0, 1], not normalized, at the image's own size"
+)
 TOP = 5
 
 ImageLike = str | Path | Photo | Image.Image | NDArray[Any] | Tensor
@@ -38,12 +41,14 @@ class ReadImage:
 
 
 def as_classifier(given: object) -> Classifier:
-    """A classifier, or a module as one that gets pixels in [0, 1] as they are.
+    """A classifier, or a module as one that gets pixels in [0, 1] as they are, which a note says.
 
     Raises `ModelError` for anything else.
     """
     if isinstance(given, nn.Module):
-        return Classifier(given)
+        classifier = Classifier(given)
+        classifier.notes += (PLAIN,)
+        return classifier
     if not isinstance(given, Classifier):
         raise ModelError(
             f"classifier is a {type(given).__name__}: expected a Classifier, as load_classifier "
@@ -97,7 +102,8 @@ def read_image(classifier: Classifier, image: ImageLike, fit: Fit | None) -> Rea
 
 def _preparation_notes(classifier: Classifier, pixels: NDArray[Any]) -> tuple[str, ...]:
     """What a photo for a module that nothing is known of may be missing."""
-    if (classifier.size, classifier.mean, classifier.std) != (None, None, None):
+    known = (classifier.size, classifier.mean, classifier.std) != (None, None, None)
+    if known or PLAIN in classifier.notes:
         return ()
     height, width = pixels.shape[1:]
     return (
@@ -132,16 +138,13 @@ def _shown(photo: Photo) -> NDArray[np.uint8]:
 
 def as_batch(classifier: Classifier, images: Iterable[NDArray[np.floating[Any]]]) -> Tensor:
     """Images (C, H, W) of one size as a batch, where the module lies and in its dtype."""
-    weight = next(classifier.module.parameters(), torch.zeros(()))
-    dtype = weight.dtype if weight.is_floating_point() else torch.float32
-    return torch.from_numpy(np.stack(list(images))).to(device=weight.device, dtype=dtype)
+    pixels = torch.from_numpy(np.stack(list(images)))
+    return pixels.to(device=classifier.device, dtype=classifier.dtype)
 
 
 def class_index(classifier: Classifier, target: object) -> int | None:
     """A class by index or name, None for the predicted one; raises `ChoiceError`."""
-    if target is None or isinstance(target, str):
-        return None if target is None else classifier.class_index(target)
-    return classifier.class_index(as_int("target", target))
+    return None if target is None else classifier.class_index(target)  # type: ignore[arg-type]
 
 
 def as_given(target: object) -> int | str:
@@ -165,24 +168,6 @@ def targets_of(target: object, count: int) -> list[object]:
 
 
 # What a result says
-
-
-def model_facts(classifier: Classifier, batch: Tensor) -> ModelFacts:
-    """The classifier, and where and in which precision it computes."""
-    about = classifier.describe()
-    if isinstance(about, ModelFacts):
-        return about
-    return ModelFacts(
-        name=about["name"],
-        mean=classifier.mean,
-        std=classifier.std,
-        channels=classifier.channels,
-        multi_label=classifier.multi_label,
-        framing=classifier.framing,
-        origin=about["origin"],
-        device=str(batch.device),
-        dtype=str(batch.dtype).removeprefix("torch."),
-    )
 
 
 def top_predictions(

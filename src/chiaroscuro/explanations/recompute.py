@@ -68,13 +68,8 @@ def load_named(name: str) -> Classifier:
 
     Raises `ModelError` for such a file, and for a name that is no spec.
     """
-    if ".py" in name.lower():
-        raise ModelError(
-            f"the model of this result is a Python file, {name!r}: a saved result does not run "
-            "code; if you trust the file, name it yourself (--model), or hand the classifier in"
-        )
     try:
-        return load_classifier(name)
+        return load_classifier(name, trusted=False)
     except ChoiceError as error:
         raise ModelError(
             f"the model {name!r} of this result has no spec to load it by: name one (--model), or "

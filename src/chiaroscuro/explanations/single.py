@@ -29,7 +29,6 @@ from chiaroscuro.explanations.reading import (
     as_classifier,
     as_given,
     class_index,
-    model_facts,
     prediction,
     read_image,
     split_images,
@@ -217,10 +216,10 @@ def _explanation(
         },
         labels={index: classifier.label(index) for index in sorted(labeled) if index >= 0},
         choices=choices,
-        model=model_facts(classifier, batch),
+        model=classifier.facts(),
         threads=torch.get_num_threads(),
         versions=versions(),
-        notes=(*image.notes, *_notes(gradients, row, rule)),
+        notes=(*classifier.notes, *image.notes, *_notes(gradients, row, rule)),
     )
 
 

@@ -1,7 +1,8 @@
 """One pass over an image set: a task makes a part of every batch, and a result of all parts."""
 
+from chiaroscuro.classifier import weights_digest
 from chiaroscuro.passes.executor import ATTEMPTS, Job, compute
-from chiaroscuro.passes.facts import data_facts, images_at_a_time, model_facts, weights_digest
+from chiaroscuro.passes.facts import data_facts, images_at_a_time
 from chiaroscuro.passes.runner import Progress, Task, part_of, run_pass, silent
 
 __all__ = [
@@ -12,7 +13,6 @@ __all__ = [
     "compute",
     "data_facts",
     "images_at_a_time",
-    "model_facts",
     "part_of",
     "run_pass",
     "silent",

@@ -16,7 +16,7 @@ from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import Batch, ImageSet, read_batches
 from chiaroscuro.errors import ChoiceError, InputError
 from chiaroscuro.passes.executor import compute
-from chiaroscuro.passes.facts import images_at_a_time, model_facts
+from chiaroscuro.passes.facts import images_at_a_time
 from chiaroscuro.results import (
     Kind,
     LeftOut,
@@ -174,7 +174,7 @@ def _configure(
         labels=images.labels,
         files=images.fingerprint(),
         facts=dict(task.facts()),
-        model=model_facts(classifier),
+        model=classifier.facts(digest=True),
         versions={**versions(), **dict(_reader_versions())},
     )
 
