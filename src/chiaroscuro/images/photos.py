@@ -22,9 +22,9 @@ MAX_BYTES = 1 << 30
 """Larger files are refused unread; no picture of `MAX_PIXELS` needs as many."""
 MIN_SIDE = 2
 FORMATS = {
-    "AVIF": ".avif", "BMP": ".bmp", "GIF": ".gif", "JPEG": ".jpg .jpeg .jpe .jfif .mpo",
-    "JPEG2000": ".jp2 .j2k", "PNG": ".png .apng", "PPM": ".ppm .pgm .pbm .pnm",
-    "TIFF": ".tif .tiff", "WEBP": ".webp",
+    "JPEG": ".jpg .jpeg .jpe .jfif .mpo", "PNG": ".png .apng", "BMP": ".bmp", "GIF": ".gif",
+    "PPM": ".ppm .pgm .pbm .pnm", "WEBP": ".webp", "TIFF": ".tif .tiff", "AVIF": ".avif",
+    "JPEG2000": ".jp2 .j2k",
 }  # fmt: skip
 """Formats that are opened, by Pillow's name, and the suffixes of their files."""
 SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes.split())
@@ -143,14 +143,16 @@ def open_image(data: bytes, source: str) -> Image.Image:
 
     `Image.open` would warn of large pictures through filters that belong to the whole process.
     """
-    Image.init()
+    Image.preinit()
     for kind in FORMATS:
-        factory, accept = Image.OPEN[kind]
+        if kind not in Image.OPEN:
+            Image.init()  # the rarer formats
         try:
+            factory, accept = Image.OPEN[kind]
             if accept is not None and accept(data[:16]) is not True:
                 continue
             image = factory(io.BytesIO(data), "")
-        except (SyntaxError, IndexError, TypeError, struct.error):  # what is no such picture raises
+        except (SyntaxError, LookupError, TypeError, struct.error):  # what is no such picture
             continue
         _check_size(image, source)
         return image
