@@ -82,7 +82,7 @@ def choose_columns(
 ) -> tuple[str, str | None]:
     """The columns of images and of classes: those named, else by metadata, name and type.
 
-    Raises `InputError` where there is none of images or several alike, `ChoiceError` for a named
+    Raises `InputError` where no column can be it or several can, `ChoiceError` for a named
     one that cannot be.
     """
     listed = ", ".join(printable(column.name) for column in columns) or "none"

@@ -31,17 +31,16 @@ def pick_split(split: str | None, known: Iterable[str], source: str) -> str:
     Raises `ChoiceError` where there is none, or several of that role.
     """
     names = list(known)
+    if split is None and len(names) == 1:
+        return names[0]
     listed = ", ".join(map(printable, names))
-    for wanted in [*SPLITS, None] if split is None else [split]:
-        role = split_role(wanted) if wanted is not None else None
-        exact = [name for name in names if name == wanted]
-        alike = exact or [name for name in names if role and split_role(name) == role]
-        if wanted is None and len(names) == 1:
-            return names[0]
-        if len(alike) > 1:
+    for wanted in SPLITS if split is None else [split]:
+        role = split_role(wanted)
+        fitting = [name for name in names if role and split_role(name) == role]
+        if wanted in names or len(fitting) == 1:
+            return wanted if wanted in names else fitting[0]
+        if fitting:
             raise ChoiceError(f"{source} has several splits for {wanted}: choose one of {listed}")
-        if alike:
-            return alike[0]
     if split is None:
         raise ChoiceError(f"{source} has splits of unknown use: choose one of {listed}")
     raise ChoiceError(f"{source} has no split {split!r}: known are {listed}")
