@@ -391,6 +391,23 @@ def test_a_set_of_the_hub(hub):
     assert load_images("some/set", "train").split == "train"
 
 
+@pytest.mark.parametrize("told", [False, True], ids=["bytes", "struct"])
+def test_a_set_of_the_hub_that_does_not_know_of_images(hub, told, monkeypatch):
+    import datasets
+    from datasets import Features, Value
+
+    data = Value("binary")
+    kinds = {"n": Value("int64"), "image": {"bytes": data, "path": Value("string")}}
+    cells = [{"bytes": encoded(picture(n)), "path": None} for n in range(3)]
+    if not told:
+        kinds["image"], cells = data, [cell["bytes"] for cell in cells]
+    rows = [{"n": n, "image": cell} for n, cell in enumerate(cells)]
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: Streamed(rows, Features(kinds)))
+    images = load_images("some/set")
+    assert (images.labels, images.notes) == (None, ("images from column image, no classes",))
+    assert len(batches(images)[0].ids) == 3
+
+
 SOURCES = ["folder", "splits", "hub"]
 
 

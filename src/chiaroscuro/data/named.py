@@ -83,15 +83,27 @@ def _open_stream(
     """`names`: of the set's own classes; texts and plain numbers of a stream are no classes."""
     from datasets import ClassLabel, Image
 
-    kinds = {name: type(feature) for name, feature in (stream.features or {}).items()}
-    described = [Column(k, v is Image, v is ClassLabel, v.__name__) for k, v in kinds.items()]
+    features = stream.features or {}
+    described = [
+        Column(name, _holds_images(kind), isinstance(kind, ClassLabel), type(kind).__name__)
+        for name, kind in features.items()
+    ]
     image, label = choose_columns(described, source, chosen)
+    if isinstance(features[image], Image):
+        stream = stream.cast_column(image, Image(decode=False))
     if label is not None and (names is None or chosen[1]):
-        feature = stream.features[label]
+        feature = features[label]
         names = tuple(feature.names or map(str, range(feature.num_classes or 0))) or None
     columns = Columns(image, label, names if label else None)
-    rows = HubRows(stream.cast_column(image, Image(decode=False)), columns, split)
+    rows = HubRows(stream, columns, split)
     return ImageSet(source, split, columns.names, count, rows, (columns.note,))
+
+
+def _holds_images(feature: Any) -> bool:
+    from datasets import Image
+
+    plain = getattr(feature, "dtype", "") in ("binary", "large_binary")
+    return plain or isinstance(feature, Image) or (isinstance(feature, dict) and "bytes" in feature)
 
 
 def _ask(name: str, function: str, **options: Any) -> Any:
