@@ -1,13 +1,15 @@
 """Several threads ask one classifier at once: it is left as found, and each gets its own answer."""
 
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+import torch._dynamo
 from torch import nn
 
-from chiaroscuro import Classifier, ModelError, class_gradients, deletion_curve
+from chiaroscuro import Classifier, ModelError, class_gradients, deletion_curve, logit_change
 from chiaroscuro.guard import as_found, attributes_as_found, held
 from chiaroscuro.metrics.edited import Edit, predict_edits
 from tests.toys import random_pixels, small_cnn
@@ -31,7 +33,7 @@ class Meeting(nn.Module):
         if self.meets:
             self.barrier.wait(PATIENCE)
         self.modes.append(self.training or self.body[1].training)
-        if float(x.flatten()[0]) == self.fails_on:
+        if float(x.detach().flatten()[0]) == self.fails_on:
             raise RuntimeError("on purpose")
         return self.body(x)
 
@@ -301,3 +303,28 @@ def test_what_fails_to_be_restored_keeps_nothing_else():
     with held({"a": lambda: lambda: undone.append("a")}):
         pass
     assert undone == ["b", "a"]
+
+
+def test_switches_of_the_process_are_as_found_when_calls_overlap():
+    net = Meeting(2).double()
+    classifier = Classifier(net)
+    images = [random_pixels(1, 3, 12, 12, seed=seed) for seed in range(2)]
+    net.meets = False
+    expected = [logit_change(classifier, image, image) for image in images]
+    net.meets = True
+
+    def switches():
+        filters = list(warnings.filters)
+        stance = torch._dynamo.eval_frame._stance.stance
+        return (
+            filters,
+            stance,
+            torch.backends.mha.get_fastpath_enabled(),
+            torch._C._get_flash_sdp_enabled(),
+        )
+
+    before = switches()
+    found = together(*(lambda x=x: logit_change(classifier, x, x) for x in images))
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert switches() == before
+    assert before[2:] == (True, True)

@@ -48,9 +48,9 @@ class Classifier:
     `size`: height and width that photos are brought to; None takes them as they are.
     `framing` says how (and brings its own size). `labels`: one name a class, synonyms separated
     by commas, or names by index. `multi_label`: classes do not exclude each other, so a target must
-    be named. `channels`: 3, or 1 for gray input. `name` and `origin` (architecture, weights,
-    license) are written into saved results. A compiled module is used as it was before it was
-    compiled; `notes` say so.
+    be named. `channels`: 3, or 1 for gray input; tensors may have others. `name` and `origin`
+    (architecture, weights, license) are written into saved results. A compiled module is used as it
+    was before it was compiled; `notes` say so.
 
     Raises `ModelError` for what is no module, or one whose tensors autograd cannot follow (on the
     meta device, in MKL-DNN layout, created in inference mode); `ChoiceError` for a std of 0, mean
@@ -90,7 +90,7 @@ class Classifier:
         self._classes = None if self.labels is None else len(self.labels)
         if self.std is not None and min(self.std) <= 0:
             raise ChoiceError(f"std is {self.std}: expected numbers above 0")
-        if self.channels not in (1, 3):
+        if self.channels < 1:
             raise ChoiceError(f"channels is {channels}: expected 3, or 1 for gray input")
 
     @classmethod

@@ -2,10 +2,10 @@
 
 import random
 import sys
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
@@ -16,12 +16,10 @@ from torch.nn.modules import module as modules
 
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ModelError, first_line
-from chiaroscuro.guard import as_found, gradients_on
+from chiaroscuro.guard import Change, as_found, gradients_on, held
 
 _TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 _COARSE_TOLERANCE = 5e-2
-_WRITTEN: list[Any] = []
-_WRITTEN_LOCK = threading.Lock()
 _PAIR_ROWS = 4
 """The bytes of two rows' graph and its backward pass, over what autograd keeps for one row."""
 COMPILED = "torch.compile: compiled parts run as they were written"
@@ -33,7 +31,10 @@ def prepared(classifier: Classifier, *, alone: bool = False) -> Iterator[list[st
 
     `alone` as in `as_found`. Gives notes for the result.
     """
-    with gradients_on(), as_found(classifier.module, alone=alone), _as_written():
+    switches: dict[Hashable, Change] = (
+        {"stance": _as_written} if "torch._dynamo" in sys.modules else {}
+    )
+    with gradients_on(), as_found(classifier.module, alone=alone), held(switches):
         notes = [*classifier.notes]
         known = any("before it was compiled" in note for note in notes)
         if not known and any(map(_is_compiled, classifier.module.modules())):
@@ -41,26 +42,9 @@ def prepared(classifier: Classifier, *, alone: bool = False) -> Iterator[list[st
         yield notes
 
 
-@contextmanager
-def _as_written() -> Iterator[None]:
-    """Code that is compiled runs as it was written: the compiled backward pass runs only once.
-
-    The switch is the process's own, so the first thread to come in sets it, and the last one out
-    sets it back.
-    """
-    if "torch._dynamo" not in sys.modules:
-        yield
-        return
-    with _WRITTEN_LOCK:
-        _WRITTEN.append(_WRITTEN[0] if _WRITTEN else torch.compiler.set_stance("force_eager"))
-
-    try:
-        yield
-    finally:
-        with _WRITTEN_LOCK:
-            switch = _WRITTEN.pop()
-            if not _WRITTEN:
-                switch.__exit__(None, None, None)
+def _as_written() -> Callable[[], object]:
+    """Code that is compiled runs as it was written: the compiled backward pass runs only once."""
+    return partial(torch.compiler.set_stance("force_eager").__exit__, None, None, None)
 
 
 def _is_compiled(part: nn.Module) -> bool:

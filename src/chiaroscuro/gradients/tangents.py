@@ -1,8 +1,8 @@
 """What one change of pixels does to every logit, to first order: forward-mode derivatives."""
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from chiaroscuro.errors import InputError, ModelError, first_line
 from chiaroscuro.gradients.graph import ForwardWatch
 from chiaroscuro.gradients.probe import prepared, without_gradient
 from chiaroscuro.gradients.reducers import not_finite
+from chiaroscuro.guard import held
 
 
 def logit_change(classifier: Classifier, pixels: Tensor, change: Tensor) -> Tensor:
@@ -37,7 +38,7 @@ def logit_change(classifier: Classifier, pixels: Tensor, change: Tensor) -> Tens
     classifier.check_pixels(pixels)
     _check_change(change, pixels)
     rows = max(1, device_profile().tangent_bytes // (pixels[0].numel() * pixels.element_size()))
-    with prepared(classifier), _plain_attention():
+    with prepared(classifier), held({"attention": _plain_attention}):
         parts = zip(
             torch.split(pixels.detach().clone(), rows),
             torch.split(change.detach().clone().to(pixels), rows),
@@ -69,11 +70,8 @@ def _along(classifier: Classifier, pixels: Tensor, change: Tensor) -> Tensor:
 
 
 def _forward_mode(classifier: Classifier, pixels: Tensor, change: Tensor) -> Tensor:
-    with forward_ad.dual_level():
-        with warnings.catch_warnings():
-            # PyTorch compiles rules of its own here, the first time, and warns of how it does.
-            warnings.filterwarnings("ignore", "`torch.jit.script`", FutureWarning)
-            dual: Tensor = forward_ad.make_dual(pixels, change)  # type: ignore[no-untyped-call]
+    with held({"forward mode": _forward_level}):
+        dual: Tensor = forward_ad.make_dual(pixels, change)  # type: ignore[no-untyped-call]
         unpacked = forward_ad.unpack_dual(classifier.logits(dual))  # type: ignore[no-untyped-call]
         tangent: Tensor | None = unpacked.tangent
         if tangent is None:
@@ -100,13 +98,22 @@ def _double_backward(classifier: Classifier, pixels: Tensor, change: Tensor) -> 
     return pushed.detach()
 
 
-@contextmanager
-def _plain_attention() -> Iterator[None]:
+def _forward_level() -> Callable[[], object]:
+    """PyTorch's forward mode, which a process has once: threads share it."""
+    undo = ExitStack()
+    undo.enter_context(warnings.catch_warnings())
+    # PyTorch compiles rules of its own inside, the first time, and warns of how it does.
+    warnings.filterwarnings("ignore", "`torch.jit.script`", FutureWarning)
+    undo.enter_context(forward_ad.dual_level())
+    return undo.close
+
+
+def _plain_attention() -> Callable[[], object]:
     """Attention in single steps: neither fused kernels nor the encoder's fast path."""
-    fast = torch.backends.mha.get_fastpath_enabled()
+    undo = ExitStack()
+    undo.callback(
+        torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled()
+    )
     torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
+    undo.enter_context(sdpa_kernel(SDPBackend.MATH))
+    return undo.close
