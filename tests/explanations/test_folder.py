@@ -23,6 +23,7 @@ from chiaroscuro.images.naming import _safe
 from chiaroscuro.report.explanation import color_limits
 from chiaroscuro.results import KINDS, Gallery, load
 from tests.explanations.inputs import Broken, picture, snapshot
+from tests.toys import small_cnn
 
 
 @pytest.fixture
@@ -286,3 +287,47 @@ def test_the_gallery_lists_what_is_there_and_no_photo_is_lost_to_it(toy, album, 
     assert isinstance(gallery, Gallery)
     assert [entry.folder for entry in gallery.entries] == ["b", "c"]
     assert [path.name for path in find_photos([out])] == ["a.png", "b.png", "c.png"]
+
+
+def test_a_resumed_folder_keeps_what_is_whole_and_the_same(toy, album, tmp_path, monkeypatch):
+    out, explained = tmp_path / "out", []
+    list(explain_files(toy, jobs(sorted(album.iterdir())), out))
+    before = {file: file.stat().st_mtime_ns for file in out.rglob("*") if file.is_file()}
+    explain_one = single.explain
+    monkeypatch.setattr(
+        "chiaroscuro.explanations.folder.explain",
+        lambda classifier, path, **options: (
+            explained.append(path.stem) or explain_one(classifier, path, **options)
+        ),
+    )
+    kept = list(explain_files(toy, jobs(sorted(album.iterdir())), out, resume=True))
+    assert [o.explanation is not None for o in kept] == [True] * 3 and not explained
+    assert {f: f.stat().st_mtime_ns for f in before if f.parent != out} == {
+        f: t for f, t in before.items() if f.parent != out
+    }
+    (out / "b" / "arrays.npz").write_bytes(b"damaged")
+    (album / "c.png").write_bytes((album / "a.png").read_bytes())
+    list(explain_files(toy, jobs(sorted(album.iterdir())), out, resume=True, overwrite=True))
+    assert explained == ["b", "c"]
+    other = jobs(sorted(album.iterdir()), target=1)
+    refused = [o.error for o in explain_files(toy, other, out, resume=True)]
+    assert all("exists already" in str(error) for error in refused)
+
+
+def test_workers_write_the_same_explanations(album, tmp_path):
+    (album / "b.png").write_text("no picture")
+    classifier, seen = Classifier(small_cnn(), size=12), []
+    for name, workers in (("one", 1), ("two", 2)):
+        outcomes = list(
+            explain_files(
+                classifier, jobs(sorted(album.iterdir())), tmp_path / name, workers=workers,
+                threads=1, on_image=lambda *n: seen.append(n),
+            )
+        )  # fmt: skip
+        assert sorted((o.source.stem, o.error is None) for o in outcomes) == [
+            ("a", True), ("b", False), ("c", True),
+        ]  # fmt: skip
+    for photo in ("a", "c"):  # figures are stand-ins in this process alone
+        made = [(tmp_path / name / photo / "arrays.npz").read_bytes() for name in ("one", "two")]
+        assert made[0] == made[1]
+    assert [n[0] for n in seen] == [0, 1, 2, 1, 2, 3]

@@ -94,6 +94,10 @@ class ExplainOptions(ModelOptions, ThreadOptions):
         "Repeat the explanation in this folder and report differences.", None
     )
     profile: bool = option("Say where the time went, on standard error.", False)
+    resume: bool = option(
+        "Keep explanations that are there, of the same photos and options.", False
+    )
+    workers: int = option("Processes that share the photos.", 1, within=COUNT, panel=MACHINE)
 
     def _contradictions(self) -> Iterator[str]:
         if self.replay is not None and self.images:

@@ -58,7 +58,7 @@ def explain(settings: ExplainSettings, run: "ExplainOptions") -> None:
         folders = {packaged_photo(name): Path(name) for name in _DEMO_RIVALS}
         rivals = {Path(name): {"rivals": _DEMO_RIVALS[name]} for name in _DEMO_RIVALS if demo}
     with timed("import"):
-        from chiaroscuro.cli.preparation import load, prepare, settled
+        from chiaroscuro.cli.preparation import load, prepare, settled, share_of_threads
         from chiaroscuro.explanations import PhotoJob, explain_files
     jobs = [PhotoJob(p, f, {**options, **rivals.get(f, {})}) for p, f in folders.items()]
     prepare(run.threads, quiet=run.quiet)
@@ -74,6 +74,9 @@ def explain(settings: ExplainSettings, run: "ExplainOptions") -> None:
             jobs,
             run.out,
             overwrite=run.force,
+            resume=run.resume,
+            workers=run.workers,
+            threads=run.threads or share_of_threads(run.workers),
             scale=cast(Scale, run.scale),
             on_image=lambda at, total, path: bars.show("images", at, total),
             on_class=lambda at, total: bars.show("class gradients", at, total),

@@ -54,3 +54,8 @@ def settled(device: str) -> Callable[[], object]:
     if kind == "cuda":
         return torch.cuda.synchronize
     return torch.mps.synchronize if kind == "mps" else lambda: None
+
+
+def share_of_threads(workers: int) -> int:
+    """The CPU threads of one of several worker processes."""
+    return max(1, torch.get_num_threads() // workers)

@@ -1,18 +1,21 @@
 """Many photos into one folder of explanations; a photo that fails never stops the others."""
 
 import dataclasses
+import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chiaroscuro.choices import SCALES, Scale, check_names, parse_rivals
+from chiaroscuro.choices import SCALES, MethodOptions, Scale, check_names, parse_rivals
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.errors import ChiaroscuroError, first_line, printable
+from chiaroscuro.errors import ChiaroscuroError, ResultError, first_line, printable
+from chiaroscuro.explanations.methods import make_method
 from chiaroscuro.explanations.reading import class_index
 from chiaroscuro.explanations.single import explain
 from chiaroscuro.images import photo_folders
+from chiaroscuro.passes import compute
 from chiaroscuro.report.explanation import color_limits, shared_limits
 from chiaroscuro.results import (
     KINDS,
@@ -20,15 +23,19 @@ from chiaroscuro.results import (
     Explanation,
     Gallery,
     GalleryEntry,
+    ModelFacts,
     check_free,
+    read_config,
+    save,
+    verify,
 )
-from chiaroscuro.results.folders import kind_in
+from chiaroscuro.results.folders import digest, kind_in
 from chiaroscuro.results.store import check_page_free, save_page
 from chiaroscuro.stopwatch import timed
 
 _LOG = logging.getLogger(__name__)
 OnImage = Callable[[int, int, Path], object]
-"""Called with (images done, images in all, the one that starts)."""
+"""Called with (images done, images in all, the one that starts, or ended in a worker)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,36 +70,46 @@ def explain_files(
     out: str | Path,
     *,
     overwrite: bool = False,
+    resume: bool = False,
+    workers: int = 1,
+    threads: int | None = None,
     scale: Scale = "image",
     on_image: OnImage | None = None,
     on_class: Callable[[int, int], object] | None = None,
 ) -> Iterator[Outcome]:
-    """Explain photos one by one into their folders below `out`, with a gallery page over them.
+    """Explain photos into their folders below `out`, with a gallery page over them.
 
-    With `scale="shared"` pictures are drawn once more when all limits are known, each map on the
-    largest, and outcomes come then. Any error of one photo becomes its outcome, and its trace goes
-    to the log `chiaroscuro` (level INFO). A class that the classifier does not know, and a page in
-    `out` that is no gallery of ours, raise before any photo is read.
+    `resume` keeps explanations that lie there whole, of the same photo, network and options.
+    `workers` processes share the photos, each with `threads` CPU threads; outcomes come as they are
+    done. With `scale="shared"` pictures are drawn once more when all limits are known, each map on
+    the largest, and outcomes come then. Any error of one photo becomes its outcome, and its trace
+    goes to the log `chiaroscuro` (level INFO). A class that the classifier does not know, and a
+    page in `out` that is no gallery of ours, raise before any photo is read.
     """
     check_names("scale", [scale], SCALES)
     jobs = [dataclasses.replace(job, options=_resolved(classifier, job.options)) for job in jobs]
     out, shared = Path(out), scale == "shared"
     check_page_free(out, KINDS["gallery"])
-    done: list[PhotoJob] = []
-    limits: list[ColorLimits] = []
+    work = _Photos(classifier, jobs, out, overwrite, resume, classifier.facts(digest=True))
+    if workers == 1:
+        work = dataclasses.replace(work, on_image=on_image, on_class=on_class)
+    limits: dict[int, ColorLimits] = {}
     entries: dict[str, GalleryEntry] = {}
-    for index, job in enumerate(jobs):
-        if on_image is not None:
-            on_image(index, len(jobs), job.path)
-        outcome = _explain_one(classifier, job, out, on_class, overwrite=overwrite)
+    for done, (number, outcome) in enumerate(
+        compute(work, range(len(jobs)), workers=workers, threads=threads), 1
+    ):
+        if on_image is not None and workers > 1:
+            on_image(done, len(jobs), jobs[number].path)
         if outcome.explanation is not None:
-            done.append(job)
-            limits += [color_limits(outcome.explanation)] if shared else []
-            entries[job.folder.as_posix()] = _entry(job, outcome.explanation, shared=shared)
+            limits |= {number: color_limits(outcome.explanation)} if shared else {}
+            entries[jobs[number].folder.as_posix()] = _entry(
+                jobs[number], outcome.explanation, shared=shared
+            )
         if outcome.error is not None or not shared:
             yield outcome
-    for job in done if shared else ():
-        yield _redrawn(job, out / job.folder, shared_limits(limits))
+    for number in sorted(limits):
+        job = jobs[number]
+        yield _redrawn(job, out / job.folder, shared_limits(list(limits.values())))
     if entries:
         save_page(out, KINDS["gallery"], lambda older: _gallery(out, older, entries))
 
@@ -104,27 +121,67 @@ def _resolved(classifier: Classifier, options: Mapping[str, Any]) -> dict[str, A
     return {**options, "rivals": rivals, "target": target}
 
 
-def _explain_one(
-    classifier: Classifier,
-    job: PhotoJob,
-    out: Path,
-    on_class: Callable[[int, int], object] | None,
-    *,
-    overwrite: bool,
-) -> Outcome:
-    folder = out / job.folder
+@dataclass(frozen=True)
+class _Photos:
+    """Photos by number to outcomes; callbacks stay in this process."""
+
+    classifier: Classifier
+    jobs: Sequence[PhotoJob]
+    out: Path
+    overwrite: bool
+    resume: bool
+    model: ModelFacts
+    on_image: OnImage | None = None
+    on_class: Callable[[int, int], object] | None = None
+
+    def set_up(self) -> Callable[[Iterable[int]], Iterator[tuple[int, Outcome]]]:
+        """See `passes.Job`."""
+        return self._outcomes
+
+    def _outcomes(self, numbers: Iterable[int]) -> Iterator[tuple[int, Outcome]]:
+        for number in numbers:
+            job = self.jobs[number]
+            if self.on_image is not None:
+                self.on_image(number, len(self.jobs), job.path)
+            yield number, self._explain(job)
+
+    def _explain(self, job: PhotoJob) -> Outcome:
+        folder = self.out / job.folder
+        try:
+            config = self._config(job) if job.path.is_file() else None
+            if self.resume and (kept := _kept(folder, config)) is not None:
+                return Outcome(job.path, folder, kept)
+            check_free(folder, KINDS["explanation"], overwrite=self.overwrite)
+            options = {**job.options, "progress": self.on_class}
+            explanation = explain(self.classifier, job.path, **options)
+            explanation = dataclasses.replace(explanation, model=self.model)
+            with timed("drawing"):
+                save(explanation, folder, overwrite=self.overwrite, config=config)
+            return Outcome(job.path, folder, explanation)
+        except Exception as error:  # whatever one photo does, the others go on
+            _LOG.info("%s failed", printable(job.path), exc_info=True)
+            if not isinstance(error, ChiaroscuroError):
+                text = f"{job.path}: {type(error).__name__}: {first_line(error)}"
+                error = ChiaroscuroError(text)
+            return Outcome(job.path, error=error)
+
+    def _config(self, job: PhotoJob) -> str:
+        """What decides the explanation of a photo, as a hash: file, options and network."""
+        method = job.options.get("method")
+        if isinstance(method, MethodOptions):
+            method = make_method(method, self.classifier).describe()
+        known = (digest(job.path), {**job.options, "method": method}, self.model)
+        return hashlib.sha256(repr(known).encode()).hexdigest()
+
+
+def _kept(folder: Path, config: str | None) -> Explanation | None:
+    """The explanation that lies in a folder whole, where it was made so."""
     try:
-        check_free(folder, KINDS["explanation"], overwrite=overwrite)
-        explanation = explain(classifier, job.path, progress=on_class, **job.options)
-        with timed("drawing"):
-            explanation.save(folder, overwrite=overwrite)
-        return Outcome(job.path, folder, explanation)
-    except Exception as error:  # whatever one photo does, the others go on
-        _LOG.info("%s failed", printable(job.path), exc_info=True)
-        if not isinstance(error, ChiaroscuroError):
-            text = f"{job.path}: {type(error).__name__}: {first_line(error)}"
-            error = ChiaroscuroError(text)
-        return Outcome(job.path, error=error)
+        if read_config(folder, KINDS["explanation"], str) == config and not verify(folder):
+            return Explanation.load(folder)
+    except ResultError:
+        pass
+    return None
 
 
 def _redrawn(job: PhotoJob, folder: Path, limits: ColorLimits) -> Outcome:
