@@ -408,6 +408,22 @@ def test_a_set_of_the_hub_that_does_not_know_of_images(hub, told, monkeypatch):
     assert len(batches(images)[0].ids) == 3
 
 
+@pytest.mark.parametrize("told", [False, True], ids=["numbers", "classes"])
+def test_a_named_set_has_its_names_whatever_the_hub_says(hub, told, monkeypatch):
+    import datasets
+    from datasets import ClassLabel, Features, Value
+    from datasets import Image as Encoded
+
+    kind = ClassLabel(names=[str(n) for n in range(10)]) if told else Value("int64")
+    rows = [{"img": {"bytes": encoded(picture(n))}, "label": n} for n in range(10)]
+    features = Features({"img": Encoded(), "label": kind})
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: Streamed(rows, features))
+    images = load_images("cifar10")
+    assert images.labels == DATASETS["cifar10"].labels
+    assert (images.split, images.count) == ("test", 10_000)
+    assert [row.label for row in images] == list(range(10))
+
+
 SOURCES = ["folder", "splits", "hub"]
 
 

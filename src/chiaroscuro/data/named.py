@@ -84,26 +84,27 @@ def _open_stream(
     from datasets import ClassLabel, Image
 
     features = stream.features or {}
-    described = [
-        Column(name, _holds_images(kind), isinstance(kind, ClassLabel), type(kind).__name__)
-        for name, kind in features.items()
-    ]
+    described = [_column(name, kind, bool(names)) for name, kind in features.items()]
     image, label = choose_columns(described, source, chosen)
     if isinstance(features[image], Image):
         stream = stream.cast_column(image, Image(decode=False))
-    if label is not None and (names is None or chosen[1]):
-        feature = features[label]
-        names = tuple(feature.names or map(str, range(feature.num_classes or 0))) or None
+    if label is not None and (names is None or chosen[1]) and type(features[label]) is ClassLabel:
+        kind = features[label]
+        names = tuple(kind.names or map(str, range(kind.num_classes or 0))) or None
     columns = Columns(image, label, names if label else None)
     rows = HubRows(stream, columns, split)
     return ImageSet(source, split, columns.names, count, rows, (columns.note,))
 
 
-def _holds_images(feature: Any) -> bool:
-    from datasets import Image
+def _column(name: str, feature: Any, are_named: bool) -> Column:
+    """`are_named`: plain numbers may be classes, since their names are known."""
+    from datasets import ClassLabel, Image
 
-    plain = getattr(feature, "dtype", "") in ("binary", "large_binary")
-    return plain or isinstance(feature, Image) or (isinstance(feature, dict) and "bytes" in feature)
+    kind = getattr(feature, "dtype", "")
+    images = isinstance(feature, Image) or kind in ("binary", "large_binary")
+    images = images or (isinstance(feature, dict) and "bytes" in feature)
+    classes = isinstance(feature, ClassLabel) or (are_named and kind.startswith("int"))
+    return Column(name, images, classes, type(feature).__name__)
 
 
 def _ask(name: str, function: str, **options: Any) -> Any:
