@@ -559,6 +559,14 @@ def test_pictures_of_every_kind_are_the_same_pixels(tmp_path):
     assert not torch.equal(padded[0], found[0])
 
 
+def test_arrays_of_other_channels_are_converted():
+    values = np.random.default_rng(0).integers(0, 256, (12, 12, 3), np.uint8)
+    color, gray = (Classifier(nn.Flatten(), size=12, channels=count) for count in (3, 1))
+    assert color.preprocess(values[..., 0]).shape == (1, 3, 12, 12)
+    assert torch.equal(gray.preprocess(values), gray.preprocess(Image.fromarray(values)))
+    assert gray.preprocess(values[..., :1]).shape == (1, 1, 12, 12)
+
+
 def test_pictures_of_several_sizes_need_a_size():
     classifier = Classifier(small_cnn())
     with pytest.raises(ImageError, match="pictures have 2 sizes"):

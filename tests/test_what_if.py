@@ -11,7 +11,7 @@ from PIL import Image
 
 from chiaroscuro import Classifier, WhatIf, class_gradients, edit_map, saliency_maps, what_if
 from chiaroscuro.choices import EDIT_MAPS, ORDERS, MethodOptions
-from chiaroscuro.errors import ChoiceError, InputError, ResultError
+from chiaroscuro.errors import ChoiceError, ImageError, InputError, ResultError
 from chiaroscuro.gradients import Method
 from chiaroscuro.images import find_photos
 from chiaroscuro.render import enlarged
@@ -250,3 +250,14 @@ def test_results_in_sentences(saying):
     ):
         told = saying(1.0, 1.0, expected=expected, after="horse")[1]
         assert told == f"The predicted class changes from cat to horse{words}."
+
+
+def test_a_batch_of_one_is_one_image_and_a_batch_of_two_is_refused():
+    classifier, _ = linear()
+    pixels = random_pixels(1, 3, 4, 5, seed=1, dtype=torch.float32)
+    one, batch = (what_if(classifier, given, target=np.int64(1)) for given in (pixels[0], pixels))
+    np.testing.assert_array_equal(one.actual_change, batch.actual_change)
+    with pytest.raises(ImageError, match=r"tensor of shape \(2, 3, 4, 5\): expected \(C, H, W\)"):
+        what_if(classifier, pixels.repeat(2, 1, 1, 1))
+    with pytest.raises(ImageError, match=r"tensor of shape \(4, 5, 3\): expected \(C, H, W\)"):
+        what_if(classifier, pixels[0].permute(1, 2, 0))

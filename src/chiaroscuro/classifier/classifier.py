@@ -283,10 +283,10 @@ class Classifier:
         if isinstance(picture, Tensor):
             picture = picture.detach().cpu().movedim(0, -1).numpy()
         if isinstance(picture, np.ndarray) and self.size in (None, picture.shape[:2]):
-            scale = np.float32(255) if picture.dtype == np.uint8 else np.float32(1)
-            pixels = check_array(picture / scale, "picture")
-            height, width = pixels.shape[1:]
-            return pixels, CropBox(0, 0, width, height, width, height)
+            pixels = check_array(picture / np.float32(255 if picture.dtype == np.uint8 else 1))
+            channels, height, width = pixels.shape
+            if channels == self.channels:
+                return pixels, CropBox(0, 0, width, height, width, height)
         return frame(_as_photo(picture), self.framing.with_fit(fit), self.channels)
 
     def facts(self, *, digest: bool = False) -> ModelFacts:

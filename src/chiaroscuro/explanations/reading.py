@@ -76,8 +76,10 @@ def read_image(classifier: Classifier, image: ImageLike, fit: Fit | None) -> Rea
     """Any form of an image as pixels.
 
     A path or a Pillow image is brought to the classifier's size by `fit`, an array (H, W, C) or
-    tensor (C, H, W) is taken as it is. Raises `ImageError`.
+    tensor (C, H, W), alone or as a batch of one, is taken as it is. Raises `ImageError`.
     """
+    if isinstance(image, Tensor | np.ndarray) and image.ndim == 4 and len(image) == 1:
+        image = image[0]
     if isinstance(image, Tensor):
         image = _array_of(image)
     if isinstance(image, np.ndarray):
@@ -114,8 +116,11 @@ def _preparation_notes(classifier: Classifier, pixels: NDArray[Any]) -> tuple[st
 
 def _array_of(image: Tensor) -> NDArray[Any]:
     """A tensor (C, H, W) as an array (H, W, C)."""
-    if image.ndim != 3:
-        raise ImageError(f"image is a tensor of shape {tuple(image.shape)}: expected (C, H, W)")
+    if image.ndim != 3 or image.shape[0] not in (1, 3):
+        raise ImageError(
+            f"image is a tensor of shape {tuple(image.shape)}: expected (C, H, W) with 1 or 3 "
+            "channels, alone or as a batch of one"
+        )
     return to_numpy(image.permute(1, 2, 0))
 
 
