@@ -175,7 +175,7 @@ def test_gradients_of_zero_are_noted(page_of):
     page = page_of(Classifier(Steps(), mean=0.0, std=1.0, size=12))
     assert "gradients are zero everywhere" in page.reader.text
     plain = explain(Steps(), Image.new("RGB", (403, 288)))
-    assert plain.notes[0].endswith("the photo at its own 403 x 288 px, in [0, 1] as it is")
+    assert plain.notes[0].startswith("a plain module was given: it gets pixels in [0, 1], not")
 
 
 def details(page):

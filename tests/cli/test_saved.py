@@ -64,7 +64,7 @@ def test_a_saved_result_runs_no_code(explain, run, photos, tmp_path):
     (tmp_path / "net.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     code, out, err = run("explain", "--replay", "out/a")
     assert (code, out) == (1, "")
-    assert_one_line(err, "a saved result does not run code", "(--model)")
+    assert_one_line(err, "which a saved result does not run", "(--model)")
     assert not (tmp_path / "ran").exists()
 
 

@@ -1,11 +1,14 @@
 """Many photos into one folder of explanations."""
 
+import copy
 import logging
 import os
+import re
 import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from chiaroscuro import (
     ChiaroscuroError,
@@ -17,9 +20,12 @@ from chiaroscuro import (
     ResultError,
     explain,
 )
+from chiaroscuro.choices import MethodOptions
 from chiaroscuro.explanations import explain_files, plan_photos, single
 from chiaroscuro.images import find_photos
 from chiaroscuro.images.naming import _safe
+from chiaroscuro.render import draw_figure
+from chiaroscuro.report import explanation as view
 from chiaroscuro.report.explanation import color_limits
 from chiaroscuro.results import KINDS, Gallery, load
 from tests.explanations.inputs import Broken, picture, snapshot
@@ -289,45 +295,117 @@ def test_the_gallery_lists_what_is_there_and_no_photo_is_lost_to_it(toy, album, 
     assert [path.name for path in find_photos([out])] == ["a.png", "b.png", "c.png"]
 
 
-def test_a_resumed_folder_keeps_what_is_whole_and_the_same(toy, album, tmp_path, monkeypatch):
-    out, explained = tmp_path / "out", []
-    list(explain_files(toy, jobs(sorted(album.iterdir())), out))
-    before = {file: file.stat().st_mtime_ns for file in out.rglob("*") if file.is_file()}
-    explain_one = single.explain
-    monkeypatch.setattr(
-        "chiaroscuro.explanations.folder.explain",
-        lambda classifier, path, **options: (
-            explained.append(path.stem) or explain_one(classifier, path, **options)
+# resuming, and worker processes
+
+
+def stamps(out):
+    return {f: f.stat().st_mtime_ns for f in out.rglob("chiaroscuro-explanation.json")}
+
+
+def test_resume_keeps_what_is_there_and_computes_the_rest(toy, album, tmp_path):
+    out, paths = tmp_path / "out", sorted(album.iterdir())
+    list(explain_files(toy, jobs(paths[:2]), out))
+    before = stamps(out)
+    outcomes = list(explain_files(toy, jobs(paths), out, resume=True))
+    assert [outcome.error for outcome in outcomes] == [None] * 3
+    after = stamps(out)
+    assert {file: after[file] for file in before} == before
+    assert len(after) == 3
+    assert all((out / f"{p.stem}/index.html").is_file() for p in paths)
+
+
+def repainted(album, toy):
+    picture(seed=9).save(album / "a.png")
+    return toy, {}
+
+
+def retrained(album, toy):
+    other = copy.deepcopy(toy)
+    with torch.no_grad():
+        other.module[-1].bias.add_(1e-3)
+    return other, {}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (repainted, "photo was .*, now "),
+        (retrained, "model.sha256 was .*, now "),
+        (lambda album, toy: (toy, {"rivals": "top:2"}), "options.rivals was all, now top:2"),
+        (lambda album, toy: (toy, {"target": 1}), "options.target was None, now 1"),
+        (
+            lambda album, toy: (toy, {"method": MethodOptions("smoothgrad", 3, 0.1)}),
+            "options.method was gradient, now ",
         ),
-    )
-    kept = list(explain_files(toy, jobs(sorted(album.iterdir())), out, resume=True))
-    assert [o.explanation is not None for o in kept] == [True] * 3 and not explained
-    assert {f: f.stat().st_mtime_ns for f in before if f.parent != out} == {
-        f: t for f, t in before.items() if f.parent != out
-    }
-    (out / "b" / "arrays.npz").write_bytes(b"damaged")
-    (album / "c.png").write_bytes((album / "a.png").read_bytes())
-    list(explain_files(toy, jobs(sorted(album.iterdir())), out, resume=True, overwrite=True))
-    assert explained == ["b", "c"]
-    other = jobs(sorted(album.iterdir()), target=1)
-    refused = [o.error for o in explain_files(toy, other, out, resume=True)]
-    assert all("exists already" in str(error) for error in refused)
+    ],
+    ids=["photo", "weights", "rivals", "target", "method"],
+)
+def test_resume_goes_by_photo_options_and_weights(toy, album, tmp_path, change, said):
+    out = tmp_path / "out"
+    list(explain_files(toy, jobs([album / "a.png"], method="gradient"), out))
+    before = snapshot(out / "a")
+    classifier, options = change(album, toy)
+    planned = jobs([album / "a.png"], **{"method": "gradient", **options})
+    (outcome,) = explain_files(classifier, planned, out, resume=True)
+    assert isinstance(outcome.error, ResultError)
+    assert re.search(f"an explanation of another configuration .*{said}", str(outcome.error))
+    assert snapshot(out / "a") == before
+    (outcome,) = explain_files(classifier, planned, out, resume=True, overwrite=True)
+    assert outcome.error is None
+    (outcome,) = explain_files(classifier, planned, out, resume=True)
+    assert outcome.error is None
 
 
-def test_workers_write_the_same_explanations(album, tmp_path):
+def test_resume_computes_damaged_explanations_once_more(toy, album, tmp_path):
+    out = tmp_path / "out"
+    list(explain_files(toy, jobs([album / "a.png"]), out))
+    whole = snapshot(out / "a")
+    (out / "a" / "figure.png").write_bytes(b"half")
+    (outcome,) = explain_files(toy, jobs([album / "a.png"]), out, resume=True)
+    assert outcome.error is None
+    assert snapshot(out / "a") == whole
+
+
+def test_resume_draws_what_has_another_scale(toy, album, tmp_path):
+    out, paths = tmp_path / "out", sorted(album.iterdir())
+    list(explain_files(toy, jobs(paths), out))
+    own = {path.stem: snapshot(out / path.stem) for path in paths}
+    list(explain_files(toy, jobs(paths), out, resume=True, scale="shared"))
+    shared = stamps(out)
+    limits = [Explanation.load(out / path.stem).color_limits for path in paths]
+    assert limits[0] is not None and limits == [limits[0]] * 3
+    list(explain_files(toy, jobs(paths), out, resume=True, scale="shared"))
+    assert stamps(out) == shared
+    list(explain_files(toy, jobs(paths), out, resume=True))
+    assert {path.stem: snapshot(out / path.stem) for path in paths} == own
+
+
+def test_worker_processes_write_what_one_writes(album, tmp_path, monkeypatch):
+    """A network whose class a worker can import, real figures, one photo that is none."""
+    monkeypatch.setattr(view, "draw_figure", draw_figure)
+    classifier = Classifier(small_cnn().float(), mean=0.5, std=0.25, size=12, name="cnn")
     (album / "b.png").write_text("no picture")
-    classifier, seen = Classifier(small_cnn(), size=12), []
-    for name, workers in (("one", 1), ("two", 2)):
+    paths = sorted(album.iterdir())
+    started = []
+    trees = []
+    for workers in (1, 2):
+        out = tmp_path / str(workers)
         outcomes = list(
             explain_files(
-                classifier, jobs(sorted(album.iterdir())), tmp_path / name, workers=workers,
-                threads=1, on_image=lambda *n: seen.append(n),
+                classifier, jobs(paths), out, workers=workers, threads=1,
+                on_image=lambda *told: started.append(told),
             )
         )  # fmt: skip
-        assert sorted((o.source.stem, o.error is None) for o in outcomes) == [
-            ("a", True), ("b", False), ("c", True),
+        assert [o.error is None for o in sorted(outcomes, key=lambda o: o.source)] == [
+            True, False, True,
         ]  # fmt: skip
-    for photo in ("a", "c"):  # figures are stand-ins in this process alone
-        made = [(tmp_path / name / photo / "arrays.npz").read_bytes() for name in ("one", "two")]
-        assert made[0] == made[1]
-    assert [n[0] for n in seen] == [0, 1, 2, 1, 2, 3]
+        trees.append(
+            {
+                file.relative_to(out): file.read_bytes()
+                for file in out.rglob("[!.]*")
+                if file.is_file()
+            }
+        )
+    assert len(started) == 6
+    assert trees[0].keys() == trees[1].keys()
+    assert [name for name in trees[0] if trees[0][name] != trees[1][name]] == []

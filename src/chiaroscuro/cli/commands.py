@@ -95,7 +95,7 @@ class ExplainOptions(ModelOptions, ThreadOptions):
     )
     profile: bool = option("Say where the time went, on standard error.", False)
     resume: bool = option(
-        "Keep explanations that are there, of the same photos and options.", False
+        "Keep explanations that are there, of the same photo, options and weights.", False
     )
     workers: int = option("Processes that share the photos.", 1, within=COUNT, panel=MACHINE)
 

@@ -1,19 +1,22 @@
 """Many photos into one folder of explanations; a photo that fails never stops the others."""
 
 import dataclasses
-import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chiaroscuro.choices import SCALES, MethodOptions, Scale, check_names, parse_rivals
+import torch
+
+from chiaroscuro.choices import SCALES, Scale, check_names, parse_rivals
+from chiaroscuro.choices.options import method_name
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChiaroscuroError, ResultError, first_line, printable
 from chiaroscuro.explanations.methods import make_method
 from chiaroscuro.explanations.reading import class_index
 from chiaroscuro.explanations.single import explain
+from chiaroscuro.gradients import Method
 from chiaroscuro.images import photo_folders
 from chiaroscuro.passes import compute
 from chiaroscuro.report.explanation import color_limits, shared_limits
@@ -25,17 +28,18 @@ from chiaroscuro.results import (
     GalleryEntry,
     ModelFacts,
     check_free,
-    read_config,
+    kind_in,
     save,
     verify,
 )
-from chiaroscuro.results.folders import digest, kind_in
+from chiaroscuro.results.folders import digest, read_marker
+from chiaroscuro.results.runs import check_config
 from chiaroscuro.results.store import check_page_free, save_page
 from chiaroscuro.stopwatch import timed
 
 _LOG = logging.getLogger(__name__)
 OnImage = Callable[[int, int, Path], object]
-"""Called with (images done, images in all, the one that starts, or ended in a worker)."""
+"""Called with (images done, images in all, the one that starts)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,15 @@ class Outcome:
     error: ChiaroscuroError | None = None
 
 
+@dataclass(frozen=True)
+class PhotoConfig:
+    """What decides the explanation of a photo file, saved with it; `resume` goes by it."""
+
+    photo: str
+    options: Mapping[str, Any]
+    model: ModelFacts
+
+
 def plan_photos(
     sources: Iterable[str | Path], options: Mapping[str, Any] | None = None
 ) -> list[PhotoJob]:
@@ -69,47 +82,54 @@ def explain_files(
     jobs: Sequence[PhotoJob],
     out: str | Path,
     *,
-    overwrite: bool = False,
     resume: bool = False,
+    overwrite: bool = False,
     workers: int = 1,
     threads: int | None = None,
     scale: Scale = "image",
     on_image: OnImage | None = None,
     on_class: Callable[[int, int], object] | None = None,
 ) -> Iterator[Outcome]:
-    """Explain photos into their folders below `out`, with a gallery page over them.
+    """Explain photos one by one into their folders below `out`, with a gallery page over them.
 
-    `resume` keeps explanations that lie there whole, of the same photo, network and options.
-    `workers` processes share the photos, each with `threads` CPU threads; outcomes come as they are
-    done. With `scale="shared"` pictures are drawn once more when all limits are known, each map on
-    the largest, and outcomes come then. Any error of one photo becomes its outcome, and its trace
-    goes to the log `chiaroscuro` (level INFO). A class that the classifier does not know, and a
-    page in `out` that is no gallery of ours, raise before any photo is read.
+    `resume` keeps explanations that are there, whole, and of the same photo, options and weights;
+    damaged ones are computed once more, and others are an error, unless `overwrite` replaces them.
+    `workers` processes share the photos, each with `threads` CPU threads (default: its share of
+    PyTorch's own); the same threads give the same files for any number of workers. With
+    `scale="shared"` pictures are drawn once more when all limits are known, each map on the
+    largest, and outcomes come then.
+
+    Any error of one photo becomes its outcome, and its trace goes to the log `chiaroscuro` (level
+    INFO). A class that the classifier does not know, and a page in `out` that is no gallery of
+    ours, raise before any photo is read.
     """
     check_names("scale", [scale], SCALES)
     jobs = [dataclasses.replace(job, options=_resolved(classifier, job.options)) for job in jobs]
     out, shared = Path(out), scale == "shared"
     check_page_free(out, KINDS["gallery"])
-    work = _Photos(classifier, jobs, out, overwrite, resume, classifier.facts(digest=True))
-    if workers == 1:
-        work = dataclasses.replace(work, on_image=on_image, on_class=on_class)
-    limits: dict[int, ColorLimits] = {}
+    done: list[PhotoJob] = []
+    limits: list[ColorLimits] = []
     entries: dict[str, GalleryEntry] = {}
-    for done, (number, outcome) in enumerate(
-        compute(work, range(len(jobs)), workers=workers, threads=threads), 1
+    work = _Photos(classifier, tuple(jobs), out, resume, overwrite, on_class, on_image)
+    share = threads or max(1, torch.get_num_threads() // workers)
+    if workers > 1:
+        work = dataclasses.replace(work, on_class=None, on_image=None)
+    for number, outcome in _in_order(
+        compute(work, range(len(jobs)), workers=workers, threads=share)
     ):
+        job, explanation = jobs[number], outcome.explanation
         if on_image is not None and workers > 1:
-            on_image(done, len(jobs), jobs[number].path)
-        if outcome.explanation is not None:
-            limits |= {number: color_limits(outcome.explanation)} if shared else {}
-            entries[jobs[number].folder.as_posix()] = _entry(
-                jobs[number], outcome.explanation, shared=shared
-            )
-        if outcome.error is not None or not shared:
+            on_image(number, len(jobs), job.path)
+        if explanation is not None:
+            done.append(job)
+            limits += [color_limits(explanation)] if shared else []
+            entries[job.folder.as_posix()] = _entry(job, explanation, shared=shared)
+        if not shared and explanation is not None and explanation.color_limits is not None:
+            yield _redrawn(job, out / job.folder, None)
+        elif outcome.error is not None or not shared:
             yield outcome
-    for number in sorted(limits):
-        job = jobs[number]
-        yield _redrawn(job, out / job.folder, shared_limits(list(limits.values())))
+    for job in done if shared else ():
+        yield _redrawn(job, out / job.folder, shared_limits(limits))
     if entries:
         save_page(out, KINDS["gallery"], lambda older: _gallery(out, older, entries))
 
@@ -121,75 +141,94 @@ def _resolved(classifier: Classifier, options: Mapping[str, Any]) -> dict[str, A
     return {**options, "rivals": rivals, "target": target}
 
 
+def _in_order(results: Iterable[tuple[int, Outcome]]) -> Iterator[tuple[int, Outcome]]:
+    """Results by number, those held back that come before their turn."""
+    waiting: dict[int, Outcome] = {}
+    turn = 0
+    for number, outcome in results:
+        waiting[number] = outcome
+        while turn in waiting:
+            yield turn, waiting.pop(turn)
+            turn += 1
+
+
 @dataclass(frozen=True)
 class _Photos:
-    """Photos by number to outcomes; callbacks stay in this process."""
+    """Photos by number to outcomes, in this process or another."""
 
     classifier: Classifier
-    jobs: Sequence[PhotoJob]
+    jobs: tuple[PhotoJob, ...]
     out: Path
-    overwrite: bool
     resume: bool
-    model: ModelFacts
-    on_image: OnImage | None = None
-    on_class: Callable[[int, int], object] | None = None
+    overwrite: bool
+    on_class: Callable[[int, int], object] | None
+    on_image: OnImage | None
 
     def set_up(self) -> Callable[[Iterable[int]], Iterator[tuple[int, Outcome]]]:
-        """See `passes.Job`."""
-        return self._outcomes
+        """See `passes.executor.Job`."""
+        model = self.classifier.facts(digest=True)
 
-    def _outcomes(self, numbers: Iterable[int]) -> Iterator[tuple[int, Outcome]]:
-        for number in numbers:
-            job = self.jobs[number]
-            if self.on_image is not None:
-                self.on_image(number, len(self.jobs), job.path)
-            yield number, self._explain(job)
+        def outcomes(numbers: Iterable[int]) -> Iterator[tuple[int, Outcome]]:
+            for number in numbers:
+                if self.on_image is not None:
+                    self.on_image(number, len(self.jobs), self.jobs[number].path)
+                yield number, self._outcome(self.jobs[number], model)
 
-    def _explain(self, job: PhotoJob) -> Outcome:
-        folder = self.out / job.folder
+        return outcomes
+
+    def _outcome(self, job: PhotoJob, model: ModelFacts) -> Outcome:
         try:
-            config = self._config(job) if job.path.is_file() else None
-            if self.resume and (kept := _kept(folder, config)) is not None:
-                return Outcome(job.path, folder, kept)
-            check_free(folder, KINDS["explanation"], overwrite=self.overwrite)
-            options = {**job.options, "progress": self.on_class}
-            explanation = explain(self.classifier, job.path, **options)
-            explanation = dataclasses.replace(explanation, model=self.model)
-            with timed("drawing"):
-                save(explanation, folder, overwrite=self.overwrite, config=config)
-            return Outcome(job.path, folder, explanation)
+            folder = self.out / job.folder
+            return Outcome(job.path, folder, self._explanation(job, folder, model))
         except Exception as error:  # whatever one photo does, the others go on
             _LOG.info("%s failed", printable(job.path), exc_info=True)
             if not isinstance(error, ChiaroscuroError):
-                text = f"{job.path}: {type(error).__name__}: {first_line(error)}"
+                text = f"{printable(job.path)}: {type(error).__name__}: {first_line(error)}"
                 error = ChiaroscuroError(text)
             return Outcome(job.path, error=error)
 
-    def _config(self, job: PhotoJob) -> str:
-        """What decides the explanation of a photo, as a hash: file, options and network."""
-        method = job.options.get("method")
-        if isinstance(method, MethodOptions):
-            method = make_method(method, self.classifier).describe()
-        known = (digest(job.path), {**job.options, "method": method}, self.model)
-        return hashlib.sha256(repr(known).encode()).hexdigest()
+    def _explanation(self, job: PhotoJob, folder: Path, model: ModelFacts) -> Explanation:
+        kind, overwrite = KINDS["explanation"], self.overwrite
+        config = PhotoConfig(_digest(job.path), _plain(job.options, self.classifier), model)
+        if self.resume and kind_in(folder) == kind:
+            try:
+                check_config(folder, kind, config, "an explanation")
+                if not verify(folder):
+                    return Explanation.load(folder)
+                overwrite = True  # the same one, but damaged
+            except ResultError:
+                if not overwrite:
+                    raise
+        check_free(folder, kind, overwrite=overwrite)
+        explanation = explain(self.classifier, job.path, progress=self.on_class, **job.options)
+        explanation = dataclasses.replace(explanation, model=model)
+        with timed("drawing"):
+            save(explanation, folder, overwrite=overwrite, config=config)
+        return explanation
 
 
-def _kept(folder: Path, config: str | None) -> Explanation | None:
-    """The explanation that lies in a folder whole, where it was made so."""
-    try:
-        if read_config(folder, KINDS["explanation"], str) == config and not verify(folder):
-            return Explanation.load(folder)
-    except ResultError:
-        pass
-    return None
+def _digest(path: Path) -> str:
+    """The hash of a photo's file; empty for what is none, which reading it tells."""
+    return digest(path).sha256 if path.is_file() else ""
 
 
-def _redrawn(job: PhotoJob, folder: Path, limits: ColorLimits) -> Outcome:
-    """An explanation drawn once more, on limits that several share."""
-    explanation = dataclasses.replace(Explanation.load(folder), color_limits=limits)
-    with timed("drawing"):
-        explanation.save(folder, overwrite=True)
-    return Outcome(job.path, folder, explanation)
+def _plain(options: Mapping[str, Any], classifier: Classifier) -> dict[str, Any]:
+    """Options as JSON keeps them, a background by its hash."""
+    method = make_method(options.get("method", "gradient"), classifier)
+    told = method.describe() if isinstance(method, Method) else method_name(method)
+    kept = {name: value for name, value in options.items() if name not in ("method", "rivals")}
+    return {**kept, "rivals": str(options["rivals"]), "method": told}
+
+
+def _redrawn(job: PhotoJob, folder: Path, limits: ColorLimits | None) -> Outcome:
+    """An explanation drawn on limits that several share, or on its own."""
+    saved = Explanation.load(folder)
+    if saved.color_limits != limits:
+        config = read_marker(folder, KINDS["explanation"]).config
+        saved = dataclasses.replace(saved, color_limits=limits)
+        with timed("drawing"):
+            save(saved, folder, overwrite=True, config=config)
+    return Outcome(job.path, folder, saved)
 
 
 def _entry(job: PhotoJob, explanation: Explanation, *, shared: bool) -> GalleryEntry:

@@ -1,4 +1,4 @@
-"""What a caller hands in, as pixels for a classifier; and what a result says of both."""
+"""What a caller hands in, as pixels for a classifier; and logits as named classes."""
 
 import hashlib
 from collections.abc import Iterable
@@ -170,9 +170,6 @@ def targets_of(target: object, count: int) -> list[object]:
     if len(targets) != count:
         raise ChoiceError(f"target has {len(targets)} classes for {count} images")
     return targets
-
-
-# What a result says
 
 
 def top_predictions(

@@ -189,7 +189,8 @@ def open_run(
     try:
         if ours and resume:
             with locked(final):
-                yield RunFolder(final, kind, _same_config(final, kind, config))
+                check_config(final, kind, config)
+                yield RunFolder(final, kind, config)
             return
         if ours and not overwrite:
             raise ExistingResultError(
@@ -217,7 +218,8 @@ def _set_aside(final: Path, kind: Kind) -> str:
     return marker.replaces
 
 
-def _same_config(folder: Path, kind: Kind, config: Any) -> Any:
+def check_config(folder: Path, kind: Kind, config: Any, what: str = "a run") -> None:
+    """Raise `ResultError`, with up to three differences, for a result of another configuration."""
     marker = read_marker(folder, kind)
     check_readable(folder, kind, marker)
     wanted, _ = to_plain(config)
@@ -225,10 +227,9 @@ def _same_config(folder: Path, kind: Kind, config: Any) -> Any:
     differences = list(_differences(marker.config, wanted, ""))
     if differences:
         raise ResultError(
-            f"{folder} holds a run of another configuration ({'; '.join(differences[:3])}): "
+            f"{folder} holds {what} of another configuration ({'; '.join(differences[:3])}): "
             "choose another place, or repeat it as it was"
         )
-    return config
 
 
 def _differences(old: Any, new: Any, name: str) -> Iterator[str]:

@@ -112,9 +112,7 @@ def _write_arrays(arrays: dict[str, np.ndarray[Any, Any]], file: Path) -> None:
         for name, array in arrays.items():
             member = io.BytesIO()
             np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
-            info = zipfile.ZipInfo(
-                f"{name}.npy"
-            )  # without the time: the same arrays, the same bytes
+            info = zipfile.ZipInfo(f"{name}.npy")  # without the time: same arrays, same bytes
             archive.writestr(info, member.getvalue(), zipfile.ZIP_DEFLATED, compresslevel=1)
 
 
