@@ -46,7 +46,7 @@ _SOURCES = (
 def check_spec(spec: str) -> None:
     """Raise for a spec that names no model, without loading any library.
 
-    Raises `ChoiceError` for an unknown form or name, `MissingModelError` for a file that is gone.
+    Raises `ChoiceError` for an unknown form or name, `MissingModelError` for a missing file.
     """
     known = [source[0] for source in _SOURCES]
     library, _, name = spec.partition(":")
@@ -72,8 +72,8 @@ def list_models() -> list[ModelSource]:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the installed packages that results depend on."""
-    found = {name: _version(name) for name in _PACKAGES}
-    return {"python": platform.python_version(), **{name: v for name, v in found.items() if v}}
+    installed = {name: _version(name) for name in _PACKAGES}
+    return {"python": platform.python_version(), **{name: v for name, v in installed.items() if v}}
 
 
 def _version(package: str) -> str | None:

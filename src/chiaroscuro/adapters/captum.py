@@ -32,7 +32,7 @@ def captum_attribution(
     and gives the map per channel in the same form, (B, C, H, W), sign kept: the maximum over
     channels (for signed maps the value of largest magnitude) is the map of `saliency_maps`.
     `target` is None for the predicted class, an index, a list, or a 1-D tensor. `forward_func`, a
-    `PixelNetwork`, is what to hand to Captum's metrics.
+    `PixelNetwork`, is the function for Captum's metrics.
 
     Inside `NoiseTunnel` a target must be named, and rivals cannot be top:N, since it never shows
     the clean image. Its "smoothgrad" is the mean of *maps* at noisy images; ours takes signs and

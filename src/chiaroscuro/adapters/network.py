@@ -15,8 +15,8 @@ class PixelNetwork(nn.Module):
     """A classifier as an `nn.Module`: pixels (B, C, H, W) to logits (B, K), normalized inside.
 
     Give it to whatever calls a network itself. It runs in eval mode and leaves the classifier's
-    module as found, also when `train()` or `eval()` is called. Pixels may lie outside [0, 1], since
-    these libraries add noise and fill in values. Gradients pass through.
+    module unchanged, also when `train()` or `eval()` is called. Pixels may lie outside [0, 1],
+    since these libraries add noise and fill in values. Gradients pass through.
 
     >>> import torch
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))

@@ -1,4 +1,4 @@
-"""An image classifier: a network with what it needs to be asked."""
+"""An image classifier: a network with its normalization, framing and class names."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence, Set
@@ -160,7 +160,7 @@ class Classifier:
         return self.framing.size
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Logits (B, K) of pixels (B, C, H, W) in [0, 1], asked in eval mode, restored after.
+        """Logits (B, K) of pixels (B, C, H, W) in [0, 1], in eval mode; the module stays as it was.
 
         Raises `ImageError` for other pixels, `ModelError` when the module gives no (B, K) logits.
         """
@@ -206,7 +206,7 @@ class Classifier:
         return (pixels - mean) / std
 
     def check_pixels(self, pixels: Tensor) -> None:
-        """Raise `ImageError` unless pixels are (B, C, H, W) floats in [0, 1] beside the module."""
+        """Raise `ImageError` unless pixels are (B, C, H, W) in [0, 1] of its dtype and device."""
         if not isinstance(pixels, Tensor) or pixels.ndim != 4 or pixels.numel() == 0:
             shape = tuple(getattr(pixels, "shape", ()))
             raise ImageError(
@@ -350,9 +350,9 @@ class Classifier:
         names: dict[str, list[int]] = {}
         for index, label in enumerate(self.labels or ()):
             for synonym in {label, *label.split(",")}:
-                found = names.setdefault(synonym.strip().casefold(), [])
-                if index not in found:
-                    found.append(index)
+                indices = names.setdefault(synonym.strip().casefold(), [])
+                if index not in indices:
+                    indices.append(index)
         return names
 
     def _unknown_class(self, text: str, names: Mapping[str, Sequence[int]]) -> ChoiceError:

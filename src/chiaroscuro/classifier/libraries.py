@@ -24,7 +24,7 @@ _FITS: dict[str, Fit] = {"center": "crop", "squash": "stretch", "border": "pad"}
 
 @dataclass(frozen=True)
 class Preparation:
-    """What a `Classifier` is made with besides its module."""
+    """What a `Classifier` has besides its module."""
 
     name: str
     mean: Sequence[float] | None

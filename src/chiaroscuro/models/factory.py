@@ -25,40 +25,40 @@ def load(path: str, function: str) -> Classifier:
         if not callable(make):
             raise ModelError(f"{spec}: {source} has no function {function!r}")
         try:
-            made = make()
+            network = make()
         except ChiaroscuroError:
             raise
         except (Exception, SystemExit) as error:
-            raise ModelError(f"{spec}: the factory raised {_told(error)}") from error
-    if isinstance(made, nn.Module):
-        made = Classifier(made)
-    if not isinstance(made, Classifier):
+            raise ModelError(f"{spec}: the factory raised {_explained(error)}") from error
+    if isinstance(network, nn.Module):
+        network = Classifier(network)
+    if not isinstance(network, Classifier):
         raise ModelError(
-            f"{spec} returned a {type(made).__name__}: expected an nn.Module or a Classifier"
+            f"{spec} returned a {type(network).__name__}: expected an nn.Module or a Classifier"
         )
-    made = copy.copy(made)
-    made.name = spec
-    made.origin = {"architecture": spec, **made.origin}
-    return made
+    classifier = copy.copy(network)
+    classifier.name = spec
+    classifier.origin = {"architecture": spec, **classifier.origin}
+    return classifier
 
 
 def _run(source: Path, spec: str) -> ModuleType:
     """The file as a module, known to Python by its own name (dataclasses ask for that)."""
     name = f"chiaroscuro_factory_{source.stem}"
-    found = importlib.util.spec_from_file_location(name, source)
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
+    about = importlib.util.spec_from_file_location(name, source)
+    assert about is not None
+    assert about.loader is not None
+    module = importlib.util.module_from_spec(about)
     sys.modules[name] = module
     try:
-        found.loader.exec_module(module)
+        about.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise ModelError(f"{spec}: {source} raised {_told(error)}") from error
+        raise ModelError(f"{spec}: {source} raised {_explained(error)}") from error
     return module
 
 
-def _told(error: BaseException) -> str:
+def _explained(error: BaseException) -> str:
     """An error's type and message, and what to do about the usual ones of checkpoints."""
     kind, text = type(error).__name__, str(error)
     if isinstance(error, EOFError):
@@ -90,7 +90,7 @@ def _listed(line: str) -> str:
 
 @contextmanager
 def _neighbors(source: Path) -> Iterator[None]:
-    """Inside, files beside the source can be imported."""
+    """Files next to the source can be imported inside."""
     folder = str(source.resolve().parent)
     sys.path.insert(0, folder)
     try:

@@ -41,7 +41,7 @@ def new_head(
 
 
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"basic-cnn": basic_cnn, "new-head": new_head}
-"""Architectures of this project by name, besides those of timm and torchvision."""
+"""Architectures of this project by name, next to those of timm and torchvision."""
 
 
 def save_classifier(
@@ -54,7 +54,7 @@ def save_classifier(
 ) -> Path:
     """Write a classifier as a folder that `load_classifier` reads.
 
-    `architecture` and `arguments` say how to build the module again; classifiers of timm and
+    `architecture` and `arguments` say how to rebuild the module; classifiers of timm and
     torchvision know theirs. Raises `ModelError` when the architecture cannot be built, or its
     tensors are not the module's; `ResultError` when the folder exists.
     """
