@@ -1,5 +1,6 @@
 """`chiaroscuro train`: what it says and writes, and what it refuses."""
 
+import json
 import re
 import sys
 
@@ -43,6 +44,9 @@ def test_the_command_trains_and_says_how_well(call, tmp_path):
     assert out.endswith("-> net\n")
     assert [line.split(":")[0] for line in err.splitlines()] == ["epoch 1", "epoch 2"]
     assert call("--force", "--quiet") == (0, "", "")
+    code, out, _ = call("--force", "--json")
+    told = json.loads(out)
+    assert (code, told["epoch"], told["folder"]) == (0, 2, "net")
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,8 @@ def version(
 ) -> None:
     """Which pixels want to be brighter, which darker, and for which class."""
     if show:
-        for name, number in {**versions(), "platform": platform.platform()}.items():
-            typer.echo(f"{name} {number}")
+        known = {"chiaroscuro": "", **versions(), "platform": platform.platform()}
+        typer.echo("\n".join(f"{name} {number}" for name, number in known.items()))
         raise typer.Exit
 
 
