@@ -52,7 +52,7 @@ class RivalRule:
                 f"rivals have weights {listed or 'for no class'}: expected numbers >= 0, "
                 "one above 0"
             )
-        chosen = sorted((name for name in pairs if pairs[name]), key=_by_index_then_name)
+        chosen = sorted((k for k in pairs if pairs[k]), key=lambda k: (isinstance(k, str), k))
         object.__setattr__(self, "classes", tuple(chosen))
         if self.weights is not None:
             object.__setattr__(self, "weights", tuple(float(pairs[name]) for name in chosen))
@@ -152,34 +152,36 @@ _WORDS: dict[str, tuple[RivalRule, str]] = {
 
 def _parse_text(text: str) -> RivalRule:
     head, colon, count = text.partition(":")
+    rule, needs = _WORDS.get(head, (None, ""))
+    if rule is None:
+        rule = _parse_classes(text)
+    elif colon:
+        counted = needs and count.isdecimal() and int(count) >= 1
+        rule = replace(rule, count=int(count)) if counted else None
+    elif needs == ":":
+        rule = None
+    if rule is None:
+        raise ChoiceError(f"rivals is {text!r}: {_GRAMMAR}")
+    return rule
+
+
+def _parse_classes(text: str) -> RivalRule | None:
+    """Classes, or weights by class; None for text that is neither."""
+    parts = _split(text, ";")
+    parts = parts if len(parts) > 1 else _split(text, ",")
+    pairs = [_split(part, "=") for part in parts if part.strip()]
+    classes = [_class_of_text(pair[0].strip()) for pair in pairs]
+    weighted = {len(pair) for pair in pairs}
+    if None in classes or weighted not in ({1}, {2}):
+        return None
+    known = tuple(name for name in classes if name is not None)
     try:
-        if head not in _WORDS:
-            return _parse_classes(text)
-        rule, needs = _WORDS[head]
-        if colon and needs and int(count) >= 1:
-            return replace(rule, count=int(count))
-        if not colon and needs != ":":
-            return rule
-    except ChoiceError:
-        raise
+        weights = tuple(float(pair[1]) for pair in pairs) if weighted == {2} else None
     except ValueError:
-        pass
-    raise ChoiceError(f"rivals is {text!r}: {_GRAMMAR}")
-
-
-def _parse_classes(text: str) -> RivalRule:
-    """Classes, or weights by class; raises `ValueError` for text that is neither."""
-    items = _split(text, ";")
-    items = [item for item in (items if len(items) > 1 else _split(text, ",")) if item.strip()]
-    pairs = [_split(item, "=") for item in items]
-    classes = tuple(_class_of_text(pair[0].strip()) for pair in pairs)
-    if not classes or {len(pair) for pair in pairs} - {len(pairs[0])} or len(pairs[0]) > 2:
-        raise ValueError(text)
-    if len(pairs[0]) == 1:
-        return RivalRule(classes=classes)
-    if len(set(classes)) < len(classes):
-        raise ValueError(text)
-    return RivalRule(classes=classes, weights=tuple(float(pair[1]) for pair in pairs))
+        return None
+    if weights is not None and len(set(known)) < len(known):
+        return None
+    return RivalRule(classes=known, weights=weights)
 
 
 def _split(text: str, mark: str) -> Sequence[str]:
@@ -187,14 +189,11 @@ def _split(text: str, mark: str) -> Sequence[str]:
     return re.split(rf'{mark}(?=(?:[^"]*"[^"]*")*[^"]*$)', text)
 
 
-def _class_of_text(text: str) -> Class:
-    if text.startswith('"'):
-        quoted = re.fullmatch(r'"((?:[^"]|"")+)"', text, re.DOTALL)
-        if quoted is None:
-            raise ValueError(text)
+def _class_of_text(text: str) -> Class | None:
+    if quoted := re.fullmatch(r'"((?:[^"]|"")+)"', text, re.DOTALL):
         return quoted[1].replace('""', '"')
     if '"' in text or not text:
-        raise ValueError(text)
+        return None
     return int(text[1:]) if _is_index(text) else text
 
 
@@ -207,14 +206,10 @@ def _quoted(name: Class) -> str:
     """A class as the grammar reads it back."""
     if isinstance(name, int):
         return f"#{name}"
-    word = name.partition(":")[0] in _WORDS
-    plain = not word and name == name.strip() != "" and not re.search('[,;="]', name)
-    return name if plain and not _is_index(name) else '"' + name.replace('"', '""') + '"'
+    marks = re.search('[,;="]', name) or name.partition(":")[0] in _WORDS or _is_index(name)
+    plain = not marks and name == name.strip() != ""
+    return name if plain else '"' + name.replace('"', '""') + '"'
 
 
 def _is_index(text: str) -> bool:
     return re.fullmatch(r"#[0-9]+", text) is not None
-
-
-def _by_index_then_name(name: Class) -> tuple[bool, int, str]:
-    return (True, 0, name) if isinstance(name, str) else (False, name, "")
