@@ -218,3 +218,18 @@ def test_the_architecture_page_has_every_layer():
     table = text.split("## Modules")[1].split("##")[0]
     rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", table, re.MULTILINE)
     assert [re.findall(r"\w+", row) for row in rows] == LAYERS
+
+
+PRIVATE_WORDS = (
+    r"foret[eo]l|\banew\b|\bbeside\b|told (?:apart|from)|likeness|\balike\b|per cent|the article|"
+    r"explained class|pip install '?chiaroscuro"
+)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [path for path in DOCUMENTS if path.name != "README.md"],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_documents_use_the_terms_of_the_field(document):
+    assert not re.findall(PRIVATE_WORDS, document.read_text(), re.IGNORECASE)
