@@ -43,10 +43,11 @@ class Encoder(nn.Module):
         with torch.random.fork_rng():
             torch.manual_seed(0)
             self.layer = nn.TransformerEncoderLayer(12, 2, 16, batch_first=True).double()
+            self.stem = nn.Conv2d(3, 12, 1).double()
             self.head = nn.Linear(12, 4).double()
 
     def forward(self, x):
-        return self.head(self.layer(x.flatten(2).transpose(1, 2).flatten(2)).mean(dim=1))
+        return self.head(self.layer(self.stem(x).flatten(2).transpose(1, 2)).mean(dim=1))
 
 
 class Square(torch.autograd.Function):
@@ -95,15 +96,14 @@ NETWORKS = {
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_it_is_the_full_jacobian_times_the_change(name):
-    channels = 12 if name.startswith("an encoder") else 3
-    classifier = Classifier(NETWORKS[name](), mean=0.4, std=0.3, channels=channels)
-    pixels = random_pixels(3, channels, 12, 12)
-    change = random_change(3, channels, 12, 12)
+    classifier = Classifier(NETWORKS[name](), mean=0.4, std=0.3)
+    pixels = random_pixels(3, 3, 12, 12)
+    change = random_change(3, 3, 12, 12)
     found = logit_change(classifier, pixels, change)
     net = classifier.module.eval()
     jacobian = all_class_gradients(lambda x: net((x - 0.4) / 0.3), pixels)
     expected = torch.einsum("bkchw,bchw->bk", jacobian, change)
-    assert expected.abs().max() > 0.1
+    assert expected.abs().max() > 0.05
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
     small = 1e-6  # central differences, which know nothing of autograd
     with torch.no_grad():
@@ -116,9 +116,8 @@ def test_it_is_the_full_jacobian_times_the_change(name):
 )
 def test_one_forward_mode_pass_is_enough(name, monkeypatch):
     monkeypatch.setattr(tangents, "_double_backward", None)
-    channels = 12 if name.startswith("an encoder") else 3
-    pixels = random_pixels(2, channels, 12, 12)
-    logit_change(Classifier(NETWORKS[name](), channels=channels), pixels, pixels)
+    pixels = random_pixels(2, 3, 12, 12)
+    logit_change(Classifier(NETWORKS[name]()), pixels, pixels)
 
 
 def test_it_agrees_with_the_engine():

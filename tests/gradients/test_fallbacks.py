@@ -277,3 +277,39 @@ def test_double_precision_convolutions_take_the_kernels_that_are_fast(groups):
             exact(net, pixels, found)
     assert kernels.Native in seen[torch.float64]
     assert kernels.Native not in seen[torch.float32]
+
+
+def scripted(net, pixels):
+    return torch.jit.script(net)
+
+
+def traced(net, pixels):
+    return torch.jit.trace(net, pixels)
+
+
+def frozen(net, pixels):
+    return torch.jit.freeze(torch.jit.script(net))
+
+
+def scripted_part(net, pixels):
+    return nn.Sequential(torch.jit.script(net[:4]), net[4:])
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("make", [scripted, traced, frozen, scripted_part])
+def test_scripted_networks_are_differentiated(make):
+    net, pixels = small_cnn().double().eval(), random_pixels(2, 3, 12, 12)
+    points = Points(pixels[None], torch.ones(1, 2, dtype=torch.float64))
+    classifier = Classifier(make(net, pixels))
+    for _ in range(3):  # a scripted network is optimized after its first calls
+        exact(net, pixels, class_gradients(classifier, pixels, 0))
+        target = target_gradients(classifier, points, 0, "logit")
+        close(target, plain_gradients(net, pixels)[0])
+
+
+@pytest.mark.parametrize(("budget", "compiled"), [(1 << 30, True), (20_000, False)])
+def test_a_small_budget_leaves_the_way_back_to_autograd(budget, compiled):
+    net, pixels = small_cnn().double().eval(), random_pixels(1, 3, 12, 12)
+    found = class_gradients(Classifier(net), pixels, 0, memory_budget=budget)
+    exact(net, pixels, found)
+    assert ("memory_budget has room for" not in " ".join(found.notes)) is compiled

@@ -157,6 +157,7 @@ REFUSALS = [
     [(1, 1, None), (1, 2, None), (1, 5, 15_000), (3, 1, 60_000), (3, 7, 60_000)],
 )
 def test_less_is_taken_when_memory_runs_out(monkeypatch, refusal, points, call, budget):
+    monkeypatch.setattr(stream.Stream, "_least_room", lambda _: 0)
     classifier, pixels = Classifier(small_cnn().double()), random_pixels(4, 3, 12, 12)
     places = pixels + torch.linspace(0, 0.1, points, dtype=torch.float64).view(-1, 1, 1, 1, 1)
     weights = torch.ones(points, 4, dtype=torch.float64) / points

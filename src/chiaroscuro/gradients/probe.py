@@ -167,6 +167,7 @@ def _probe(
     if budget is not None and _PAIR_ROWS * saved.total <= budget:
         asked, logits, saved = _counted(classifier, pair)
     _check_depends(logits, asked, classifier)
+    logits = logits.detach()  # the graph goes
     together = logits if len(asked) == len(pair) else values_alone(classifier, pair)
     for row in range(len(pair)):
         alone = values_alone(classifier, pair[row : row + 1].contiguous(memory_format=layout))
@@ -179,7 +180,7 @@ def _probe(
         image_bytes=image,
         memory_format=layout,
         classes=logits.shape[1],
-        logits=together[0].detach(),
+        logits=together[0],
     )
 
 

@@ -15,6 +15,9 @@ from chiaroscuro.gradients.probe import check_repeats, probe, values_alone
 from chiaroscuro.gradients.reducers import Accumulator
 from chiaroscuro.stopwatch import timed
 
+_ROOM = 1.5
+"""What reading the backward pass of one row takes, over the bytes that autograd keeps for it."""
+
 Progress = Callable[[int, int], object]
 """Called with (class gradients done, class gradients in all)."""
 
@@ -56,9 +59,11 @@ class Stream:
         self.memory_budget = memory_budget
         self.notes = notes
         self.by_class = by_class
-        self.compiled = True
         with timed("forward"):
             self.probe = probe(classifier, pixels[:1], memory_budget)
+        self.compiled = memory_budget is None or memory_budget >= self._least_room()
+        if not self.compiled:
+            self._note("memory_budget has room for PyTorch's engine alone, class by class")
 
     def begin(self, most: int, *, together: bool) -> Tensor:
         """The logits (B, K), before `most` classes an image.
@@ -121,6 +126,12 @@ class Stream:
             self._note(f"PyTorch's engine runs class by class: {first_line(error)}")
         else:
             raise error
+
+    def _least_room(self) -> float:
+        """Bytes for reading one row's backward pass, and for kernels in two layouts."""
+        weights = self.classifier.module.parameters()
+        kernels = sum(weight.nbytes for weight in weights if weight.ndim == 4)
+        return _ROOM * self.probe.row_bytes + 2 * kernels
 
     def _note(self, note: str) -> None:
         if note not in self.notes:

@@ -30,6 +30,11 @@ class Convolution:
         """Channels of the input."""
         return int(self.weight.shape[1]) * self.groups
 
+    @property
+    def without_values(self) -> "Convolution":
+        """The same geometry, whose weight has a shape alone and takes no memory."""
+        return replace(self, weight=self.weight.to("meta"))
+
     def scaled(self, factor: Tensor) -> "Convolution":
         """The same after each output channel was multiplied by a number (Co,)."""
         return replace(self, weight=self.weight * factor.view(-1, 1, 1, 1))

@@ -39,7 +39,7 @@ class StridedDepthwise:
     """
 
     def __init__(self, conv: Convolution, factor: Tensor, before: Convolution) -> None:
-        self.conv, self.before = conv, before
+        self.conv, self.before = conv.without_values, before.without_values
         images = len(factor) if factor.ndim == 4 else 1
         factor = factor.expand(images, conv.channels, *conv.size)
         self.weight = turned(before)

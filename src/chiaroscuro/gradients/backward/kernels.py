@@ -74,7 +74,7 @@ class Kernel(ABC):
     """One way to the input's gradient; subclasses say which in `_back`."""
 
     def __init__(self, conv: Convolution) -> None:
-        self.conv = conv
+        self.conv = conv.without_values
 
     def __call__(self, gradient: Tensor) -> Tensor:
         """Gradients (R, Co, Ho, Wo) of the output to gradients (R, Ci, H, W) of the input."""

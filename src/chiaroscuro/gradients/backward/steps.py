@@ -190,6 +190,7 @@ class Convolve:
         """As every `Step`."""
         if self._kernel is None:
             self._kernel = choose_kernel(self.conv)
+            self.conv = self._kernel.conv  # its weights are the kernel's now
         found = per_class(one(cotangents).tensor, self._kernel)
         return [Cotangent(found, True)]
 
