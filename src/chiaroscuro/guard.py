@@ -15,6 +15,7 @@ from weakref import WeakSet
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedTensorMixin
 
 from chiaroscuro.errors import ModelError
 
@@ -215,6 +216,10 @@ def check_tensors(module: nn.Module) -> None:
     """Raise `ModelError` naming the first parameter or buffer that no gradient can pass."""
     named: list[tuple[str, Tensor]] = [*module.named_parameters(), *module.named_buffers()]
     for name, tensor in named:
+        if isinstance(tensor, UninitializedTensorMixin):
+            raise ModelError(
+                f"the module's {name} has no shape yet: run the module once, as lazy layers need"
+            )
         if tensor.is_inference():
             raise ModelError(
                 f"the module's {name} was created inside torch.inference_mode(), where autograd "
