@@ -15,7 +15,7 @@ from weakref import WeakSet
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from chiaroscuro.errors import ModelError
 
@@ -216,7 +216,7 @@ def check_tensors(module: nn.Module) -> None:
     """Raise `ModelError` naming the first parameter or buffer that no gradient can pass."""
     named: list[tuple[str, Tensor]] = [*module.named_parameters(), *module.named_buffers()]
     for name, tensor in named:
-        if isinstance(tensor, UninitializedTensorMixin):
+        if isinstance(tensor, UninitializedParameter | UninitializedBuffer):
             raise ModelError(
                 f"the module's {name} has no shape yet: run the module once, as lazy layers need"
             )
