@@ -108,20 +108,21 @@ def run_ours(images: int, root: Path | None, out: Path) -> dict[str, object]:
     """All of `evaluate`, as the command line runs it."""
     from chiaroscuro import load_classifier
     from chiaroscuro.allocator import tune_allocator
-    from chiaroscuro.runs import EvaluationSettings, evaluate
+    from chiaroscuro.evaluation import evaluate
 
     tune_allocator()
     for name in ("datasets", "pyarrow.parquet", "matplotlib.pyplot"):
         import_module(name)  # as the published procedure's imports, before its time starts
     classifier = load_classifier("cifar10-cnn")
-    settings = EvaluationSettings(data="cifar10", limit=images, protocols=("paper",))
     with peak_above() as usage:
-        summary = evaluate(classifier, settings, out, data_root=root)
-    curves = {(c["map"], c["fill"]): c["allegiance"]["mean"] for c in summary["curves"]}
+        result = evaluate(
+            classifier, "cifar10", out, limit=images, protocols=("paper",), data_root=root
+        )
+    curves = {(c.map, c.fill): list(c.allegiance.mean) for c in result.curves}
     return {
         "seconds": usage["seconds"],
         "peak_bytes": usage["peak"],
-        "curves": [curves[name, fill] for fill in FILLS for name in summary["choices"]["maps"]],
+        "curves": [curves[name, fill] for fill in FILLS for name in result.settings.maps],
     }
 
 

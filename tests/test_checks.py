@@ -1,8 +1,9 @@
 """Sanity checks: copies with random weights, what a map must notice, and verdicts by hand."""
 
-import json
+import copy
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from pyarrow import parquet
@@ -10,10 +11,14 @@ from torch import nn
 
 from chiaroscuro import Classifier, class_gradients, saliency_maps
 from chiaroscuro.checks import CheckSettings, check
-from chiaroscuro.checks.layers import Layer, find_layers, randomized
-from chiaroscuro.checks.reference import POSITIVE_INSIDE, positive_inside
-from chiaroscuro.checks.verdicts import Lines, verdict
+from chiaroscuro.checks.layers import POSITIVE_INSIDE, find_layers, positive_inside, randomized
+from chiaroscuro.checks.verdicts import verdict
+from chiaroscuro.data import load_images, read_batches
 from chiaroscuro.errors import ChoiceError, ModelError, ResultError
+from chiaroscuro.evaluation import evaluate
+from chiaroscuro.report.sanity import lines
+from chiaroscuro.results import Interval, Layer, Limits, Similarities, Step, load
+from tests.evaluation.toy import FAST, bytes_of
 from tests.pictures import BROKEN, class_rows, write_parquet
 from tests.toys import random_pixels
 
@@ -161,67 +166,60 @@ def test_relu6_is_flat_above_six():
     assert torch.equal(changed_net(pixels), Classifier(net)(pixels))
 
 
-def ends(low, high):
-    return {"value": (low + high) / 2, "low": low, "high": high}
+FLOOR = Limits(-0.2, 0.2, 0.6)
+"""Half way from the floor to an unchanged map is 0.6."""
 
 
-def entry(cascade, alone, second, noise, mean=None, floor=0.2):
-    def steps(intervals):
-        return [
-            {"step": i, "correlation": ends(*pair), "overlap": ends(*pair)}
-            for i, pair in enumerate(intervals, 1)
-        ]
+def step(number, correlation, overlap=None):
+    ends = [Interval(sum(pair) / 2, *pair) for pair in (correlation, overlap or correlation)]
+    return Step(number, Similarities(*ends), 0.0)
 
-    return {
-        "lines": {"correlation": {"floor": floor}, "overlap": {"floor": floor}},
-        "cascade": steps(cascade),
-        "cascade_mean": steps([mean or cascade[-1]]),
-        "alone": steps(alone),
-        "class": steps([second]),
-        "noise": steps([noise]),
-    }
+
+def judge(cascade, alone, second, noise, mean=None, overlap=None):
+    return verdict(
+        [step(i, pair, overlap) for i, pair in enumerate(cascade, 1)],
+        [step(i, pair) for i, pair in enumerate(alone, 1)],
+        step(0, mean or cascade[-1]), step(1, second, overlap), step(1, noise, overlap),
+        (FLOOR, FLOOR),
+    )  # fmt: skip
 
 
 def test_verdicts_by_hand():
-    """The floor is 0.2, so half way to an unchanged map is 0.6."""
-    assert Lines(0.2).middle == pytest.approx(0.6)
     cascade, alone = [(0.7, 0.8), (0.3, 0.5), (0.1, 0.2)], [(0.5, 0.61), (0.1, 0.3)]
-    said = verdict(entry(cascade, alone, (0.3, 0.4), (0.8, 0.9)))
-    assert said["weights"]["level"] == "unlike"
-    assert said["weights"]["words"].startswith("passes:")
-    assert (said["class"]["level"], said["noise"]["level"]) == ("trace", "alike")
-    assert (said["unlike_after"], said["overlooked"]) == (2, [1])
-    said = verdict(entry([(0.65, 0.7)], [(0.65, 0.7)], (-0.9, -0.8), (0.0, 0.1)))
-    assert said["weights"]["words"].startswith("fails")
-    assert (said["class"]["level"], said["noise"]["level"]) == ("unlike", "unlike")
-    assert said["unlike_after"] is None
+    found = judge(cascade, alone, (0.3, 0.4), (0.8, 0.9))
+    assert (found.weights, found.other_class, found.noise) == ("none", "some", "much")
+    assert (found.changes_after, found.overlooked) == (2, (1,))
+    found = judge([(0.65, 0.7)], [(0.65, 0.7)], (-0.9, -0.8), (0.0, 0.1))
+    assert (found.weights, found.other_class, found.noise) == ("much", "none", "none")
+    assert found.changes_after is None
 
 
 def test_what_only_the_first_layer_can_change_does_not_pass():
     quiet = {"alone": [(0.0, 0.1)], "second": (0.0, 0.1), "noise": (0.9, 0.95)}
-    found = entry([(0.9, 0.95), (0.9, 0.95), (0.0, 0.1)], mean=(0.62, 0.65), **quiet)
-    assert verdict(found)["weights"]["level"] == "alike"
-    found = entry([(0.0, 0.1), (0.3, 0.4)], mean=(0.1, 0.2), **quiet)
-    assert verdict(found)["weights"]["level"] == "trace"
+    found = judge([(0.9, 0.95), (0.9, 0.95), (0.0, 0.1)], mean=(0.62, 0.65), **quiet)
+    assert found.weights == "much"
+    assert judge([(0.0, 0.1), (0.3, 0.4)], mean=(0.1, 0.2), **quiet).weights == "some"
 
 
 def test_a_verdict_takes_the_measure_that_speaks_against_the_map():
-    found = entry([(0.0, 0.1)], [(0.0, 0.1)], (0.0, 0.1), (0.9, 0.95))
-    for test in ("cascade", "class", "noise"):
-        found[test][0]["overlap"] = ends(0.3, 0.4)
-    said = verdict(found)
-    assert [said[q]["level"] for q in ("weights", "class", "noise")] == ["trace"] * 3
+    found = judge([(0.0, 0.1)], [(0.0, 0.1)], (0.0, 0.1), (0.9, 0.95), overlap=(0.3, 0.4))
+    assert (found.weights, found.other_class, found.noise) == ("some", "some", "some")
 
 
 @pytest.fixture
 def data(tmp_path):
     write_parquet(tmp_path / "data" / "test.parquet", class_rows(3, 3, side=12), CLASSES)
-    return str(tmp_path / "data")
+    return tmp_path / "data"
 
 
-def ask(data, **options):
-    chosen = {"depths": 2, "orders": 4, "draws": 2, "maps": ("original", "signed"), "batch": 4}
-    return CheckSettings(data=data, **{**chosen, "resamples": 50, **options})
+CHOSEN = {
+    "depths": 2, "orders": 4, "draws": 2, "maps": ("original", "signed"), "batch": 4,
+    "resamples": 50,
+}  # fmt: skip
+
+
+def ask(classifier, data, out, **options):
+    return check(classifier, data, out, **{**CHOSEN, **options})
 
 
 @pytest.fixture
@@ -230,39 +228,47 @@ def single(toy):
     return toy.to(torch.float32)
 
 
+def rows_in(out):
+    return pa.concat_tables(map(parquet.read_table, sorted(out.glob("rows/*")))).to_pylist()
+
+
 def test_a_check_is_what_one_finds_by_hand(data, single, tmp_path):
     before = state(single.module)
-    summary = check(single, ask(data), tmp_path / "out")
+    result = ask(single, data, tmp_path / "out")
     assert changed(before, single.module) == set()
     assert single.module.training
-    assert summary == json.loads((tmp_path / "out" / "check.json").read_text())
-    assert {file.name for file in (tmp_path / "out").iterdir()} == {
-        "rows", "check.json", "index.html", "manifest.json", "cascade-gradient.png",
-        "cascade-gradient.svg", "alone-gradient.png", "alone-gradient.svg",
-        f"cascade-{POSITIVE_INSIDE}.png", f"cascade-{POSITIVE_INSIDE}.svg",
-        f"alone-{POSITIVE_INSIDE}.png", f"alone-{POSITIVE_INSIDE}.svg",
-    }  # fmt: skip
-    rows = parquet.read_table(tmp_path / "out" / "rows").to_pylist()
+    assert load(tmp_path / "out") == result
+    drawn = {f"{t}-{m}" for t in ("cascade", "alone") for m in ("gradient", POSITIVE_INSIDE)}
+    files = {file.name for file in (tmp_path / "out").iterdir()}
+    assert {"index.html", *(f"{n}.{kind}" for n in drawn for kind in ("png", "svg"))} <= files
+    rows = rows_in(tmp_path / "out")
     # 9 images, 2 methods, 2 maps: 2 x 2 cascade, 2 x 2 alone, 1 class, 2 noise, 4 random.
     assert len(rows) == 9 * 2 * 2 * 15
     assert_row_by_hand(rows, single, data)
-    found = next(m for m in summary["maps"] if (m["method"], m["map"]) == ("gradient", "original"))
+    found = next(m for m in result.maps if (m.method, m.map) == _ORIGINAL)
     own = {
         test: [r for r in rows if (r["method"], r["map"], r["test"]) == (*_ORIGINAL, test)]
         for test in ("alone", "cascade", "random")
     }
-    step = [r["correlation"] for r in own["alone"] if r["step"] == 2]
-    assert found["alone"][1]["correlation"]["value"] == pytest.approx(np.mean(step), abs=1e-5)
-    mean = found["cascade_mean"][0]["overlap"]["value"]
-    assert mean == pytest.approx(np.mean([r["overlap"] for r in own["cascade"]]), abs=1e-5)
+    second = [r for r in own["alone"] if r["step"] == 2]
+    mean = np.mean([r["correlation"] for r in second])
+    assert found.alone[1].similarity.correlation.value == pytest.approx(mean, abs=1e-5)
+    by_draw = [np.mean([r["correlation"] for r in second if r["draw"] == d]) for d in (0, 1)]
+    assert [one[0] for one in found.alone[1].by_draw] == pytest.approx(by_draw, abs=1e-5)
+    overlap = found.cascade_mean.similarity.overlap.value
+    assert overlap == pytest.approx(np.mean([r["overlap"] for r in own["cascade"]]), abs=1e-5)
     floor = np.quantile([r["overlap"] for r in own["random"]], 0.95)
-    assert found["lines"]["overlap"]["floor"] == pytest.approx(floor, abs=1e-5)
+    assert found.overlap_limits.floor == pytest.approx(floor, abs=1e-5)
+    frame = result.to_frame()
+    assert len(frame) == 4 * (2 + 2 + 3)
+    chosen = frame[(frame["method"] == "gradient") & (frame["map"] == "original")]
+    assert chosen[chosen["test"] == "alone"]["correlation"].tolist()[1] == (
+        found.alone[1].similarity.correlation.value
+    )
 
 
 def assert_row_by_hand(rows, classifier, data):
     """The second-best class of the first image, from the maps themselves."""
-    from chiaroscuro.data import load_images, read_batches
-
     batch = next(read_batches(load_images(data), classifier.framing, 4))
     pixels = torch.from_numpy(batch.pixels[0])[None]
     best, second = classifier(pixels)[0].topk(2).indices.tolist()
@@ -283,50 +289,78 @@ def assert_row_by_hand(rows, classifier, data):
 
 def test_the_split_into_batches_does_not_matter(data, single, tmp_path):
     one, two = (
-        check(single, ask(data, batch=size, reference=False), tmp_path / str(size))
+        ask(single, data, tmp_path / str(size), batch=size, reference=False).to_frame()
         for size in (9, 2)
     )
-    for a, b in zip(one["maps"], two["maps"], strict=True):
-        for test in ("cascade", "alone", "class", "noise", "random"):
-            for x, y in zip(a[test], b[test], strict=True):
-                assert x["correlation"]["value"] == pytest.approx(
-                    y["correlation"]["value"], abs=1e-4
-                )
+    assert one["correlation"].tolist() == pytest.approx(two["correlation"].tolist(), abs=1e-4)
+
+
+def test_interrupted_and_resumed_it_is_the_same_bytes(data, single, tmp_path):
+    def interrupt(done, total, before):
+        if done >= 4:
+            raise KeyboardInterrupt
+
+    given = {"reference": False, "draws": 1, "threads": 1}
+    with pytest.raises(KeyboardInterrupt):
+        ask(single, data, tmp_path / "run", progress=interrupt, **given)
+    ask(single, data, tmp_path / "run", resume=True, **given)
+    ask(single, data, tmp_path / "whole", workers=2, **given)
+    assert bytes_of(tmp_path / "run") == bytes_of(tmp_path / "whole")
+
+
+class Blind(nn.Module):
+    """Weights scale a fixed pattern, so no draw of them changes the order of its pixels."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor([1.0, 2.0, 3.0]))
+
+    def forward(self, x):
+        pattern = torch.arange(144.0).view(12, 12)
+        return (x.mean(dim=1) * pattern).sum(dim=(1, 2))[:, None] * self.scale.square()
 
 
 def test_a_map_that_ignores_the_weights_fails(data, tmp_path):
-    """Weights scale a fixed pattern, so no draw of them changes the order of its pixels."""
-
-    class Blind(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.scale = nn.Parameter(torch.tensor([1.0, 2.0, 3.0]))
-
-        def forward(self, x):
-            pattern = torch.arange(144.0).view(12, 12)
-            return (x.mean(dim=1) * pattern).sum(dim=(1, 2))[:, None] * self.scale.square()
-
-    summary = check(
-        Classifier(Blind(), size=12), ask(data, maps=("original",)), tmp_path / "out"
-    )  # fmt: skip
-    (found,) = summary["maps"]
-    assert found["method"] == "gradient"
-    assert found["cascade"][0]["correlation"]["value"] == 1
-    assert found["verdict"]["weights"]["level"] == "alike"
-    assert found["verdict"]["overlooked"] == [1]
-    assert found["verdict"]["noise"]["level"] == "alike"
+    result = ask(Classifier(Blind(), size=12), data, tmp_path / "out", maps=("original",))
+    (found,) = result.maps
+    assert found.method == "gradient"
+    assert found.cascade[0].similarity.correlation.value == 1
+    assert (found.verdict.weights, found.verdict.noise) == ("much", "much")
+    assert found.verdict.overlooked == (1,)
     page = (tmp_path / "out" / "index.html").read_text()
-    assert "original hardly notice" in page
+    assert "original hardly change" in page
+    assert any("fails: random weights hardly change it" in line for line in lines(result))
 
 
 def test_broken_images_are_left_out_and_listed(single, tmp_path):
     rows = class_rows(3, 1, side=12)
     rows[1] = (BROKEN, 1)
     write_parquet(tmp_path / "data" / "test.parquet", rows, CLASSES)
-    summary = check(single, ask(str(tmp_path / "data"), reference=False), tmp_path / "out")
-    assert summary["data"]["images"] == 2
-    assert [one["id"] for one in summary["data"]["left_out"]] == ["test#1"]
+    result = ask(single, tmp_path / "data", tmp_path / "out", reference=False)
+    assert result.data.images == 2
+    assert [one.id for one in result.data.left_out] == ["test#1"]
     assert "Left out: 1" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_an_evaluation_shows_the_check_of_its_own_network(data, single, tmp_path):
+    checked = ask(single, data, tmp_path / "check", reference=False, draws=1)
+    result = evaluate(single, data, tmp_path / "run", check=tmp_path / "check", **FAST)
+    assert result.check == checked and result.check_page == "../check/index.html"
+    assert load(tmp_path / "run") == result
+    page = (tmp_path / "run" / "index.html").read_text()
+    assert 'href="../check/index.html"' in page and "Sanity check of the maps" in page
+    other = copy.deepcopy(single)
+    with torch.no_grad():
+        next(other.module.parameters()).add_(1)
+    with pytest.raises(ResultError, match="with other weights than those of"):
+        evaluate(other, data, tmp_path / "two", check=tmp_path / "check", **FAST)
+    with pytest.raises(ResultError, match="no check there"):
+        evaluate(single, data, tmp_path / "two", check=tmp_path / "run", **FAST)
+    assert not (tmp_path / "two").exists()
+    # Without the check, the finished evaluation gets a page without it.
+    plain = evaluate(single, data, tmp_path / "run", resume=True, **FAST)
+    assert plain.check is None
+    assert "Sanity check of the maps" not in (tmp_path / "run" / "index.html").read_text()
 
 
 def test_a_network_that_random_weights_break_is_named_with_the_layer(data, tmp_path):
@@ -338,18 +372,18 @@ def test_a_network_that_random_weights_break_is_named_with_the_layer(data, tmp_p
 
     net = nn.Sequential(nn.Flatten(), Fragile(432, 4), nn.Linear(4, 3))
     with pytest.raises(ModelError, match="with new random weights in layer 1: the logits of"):
-        check(Classifier(net, size=12), ask(data), tmp_path / "out")
+        ask(Classifier(net, size=12), data, tmp_path / "out")
 
 
-def test_nothing_is_left_of_a_check_that_fails(data, single, tmp_path):
+def test_wrong_rivals_and_foreign_folders_are_found_before(data, single, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("mine")
-    with pytest.raises(ResultError, match="holds no check.json"):
-        check(single, ask(data), tmp_path / "mine", overwrite=True)
+    with pytest.raises(ResultError, match="not a chiaroscuro result"):
+        ask(single, data, tmp_path / "mine", overwrite=True)
     with pytest.raises(ChoiceError, match="give at least two classes"):
-        check(single, ask(data, rivals="dog"), tmp_path / "out")
+        ask(single, data, tmp_path / "out", rivals="dog")
     with pytest.raises(ChoiceError, match="unknown class 'emu'"):
-        check(single, ask(data, rivals="dog;emu"), tmp_path / "out")
+        ask(single, data, tmp_path / "out", rivals="dog,emu")
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
     assert not (tmp_path / "out").exists()
 
@@ -369,4 +403,4 @@ def test_nothing_is_left_of_a_check_that_fails(data, single, tmp_path):
 )
 def test_other_settings_are_refused(options, message):
     with pytest.raises(ChoiceError, match=message):
-        ask("data", **options)
+        CheckSettings(data="data", **{**CHOSEN, **options})

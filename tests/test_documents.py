@@ -11,9 +11,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import chiaroscuro
-from chiaroscuro import choices, edits, gradients, maps
+from chiaroscuro import choices, edits, evaluation, gradients, load_result, maps
 from chiaroscuro.cli.app import app
-from chiaroscuro.images import packaged_photo
+from chiaroscuro.data import load_images, read_batches
+from chiaroscuro.images import Framing, packaged_photo
+from tests.evaluation.toy import CLASSES, run, toy_classifier
+from tests.pictures import class_rows, write_parquet
 from tests.test_layers import LAYERS
 from tests.toys import all_class_gradients, random_pixels
 
@@ -112,7 +115,7 @@ def test_the_how_to_of_checking_runs(tmp_path, monkeypatch):
     Image.open(packaged_photo("cat")).save(tmp_path / "photos" / "cat.png")
     scope = {}
     exec(snippet, scope)
-    assert [one["map"] for one in scope["summary"]["maps"]] == ["original", "active"] * 2
+    assert [one.map for one in scope["result"].maps] == ["original", "active"] * 2
     assert (tmp_path / "check" / "index.html").is_file()
 
 
@@ -162,6 +165,31 @@ def test_the_how_to_of_a_fill_works(monkeypatch):
     pixels = random_pixels(1, 3, 4, 4)
     torch.testing.assert_close(edits.filled(pixels, "negative"), 1 - pixels)
     assert choices.EvaluationSettings(data="x", fills="negative:0.5").fills == ("negative:0.5",)
+
+
+def test_the_how_to_of_a_metric_works(tmp_path, monkeypatch):
+    for table in (choices.METRICS, evaluation.METRICS):
+        monkeypatch.setitem(table, "support", None)
+    (snippet,) = snippets("docs/how-to/add-a-metric.md", "python")
+    scope = {}
+    exec(snippet, scope)
+    write_parquet(tmp_path / "data" / "test.parquet", class_rows(3, 2), CLASSES)
+    given = {"metrics": ("deletion", "support"), "maps": ("active", "positive")}
+    result = run(tmp_path / "data", tmp_path / "one", **given)
+    (batch,) = read_batches(load_images(tmp_path / "data"), Framing(size=(12, 12)), 6)
+    found = chiaroscuro.class_gradients(toy_classifier(), torch.from_numpy(np.stack(batch.pixels)))
+    for row in result.metrics:
+        values = maps.saliency_maps(found, [row.map])[row.map]
+        assert row.mean.value == pytest.approx(float((values != 0).double().mean()))
+        assert row.mean.low <= row.mean.value <= row.mean.high
+    assert [(row.metric, row.map) for row in result.metrics] == [
+        ("support", "active"), ("support", "positive"),
+    ]  # fmt: skip
+    assert load_result(tmp_path / "one") == result
+    own = evaluation.number_metric("own", scope["support"])
+    other = run(tmp_path / "data", tmp_path / "two", **given | {"metrics": (own,)})
+    assert [row.mean for row in other.metrics] == [row.mean for row in result.metrics]
+    assert load_result(tmp_path / "two").metrics == other.metrics
 
 
 def test_the_how_to_of_methods_runs(capsys):

@@ -24,9 +24,9 @@ LAYERS = [
     ["maps"],
     ["metrics"],
     ["explanations", "adapters"],
-    ["runs"],
+    ["evaluation"],
     ["checks"],
-    ["paper"],
+    ["reproduction"],
     ["cli"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -2,7 +2,6 @@
 
 import json
 import os
-from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +14,11 @@ from torch import nn
 from chiaroscuro import Classifier
 from chiaroscuro.checks import LocalizationSettings, localize
 from chiaroscuro.checks.regions import load_regions
-from chiaroscuro.errors import ChoiceError, InputError
+from chiaroscuro.errors import ChoiceError, InputError, ResultError
 from chiaroscuro.images import CropBox
+from chiaroscuro.report.localization import lines
+from chiaroscuro.results import load
+from tests.evaluation.toy import bytes_of
 
 WHOLE = CropBox(0, 0, 8, 8, 8, 8)
 HALF = CropBox(2, 0, 6, 4, 8, 4)
@@ -148,52 +150,71 @@ def data(tmp_path):
     return tmp_path
 
 
-def test_a_run_over_boxes_by_hand(data):
-    """Right is always predicted: its spot lies in every box of 'right', in none of 'left'."""
+@pytest.fixture
+def boxes(data):
     boxes = {f"right/{n}.png": [[6, 5, 8, 7]] for n in range(4)}
     boxes |= {f"left/{n}.png": [[2, 1, 4, 2]] for n in range(3)}
     boxes["left/3.png"] = [[100, 100, 120, 120]]
     (data / "boxes.json").write_text(json.dumps(boxes))
-    classifier = Classifier(Spot(), size=8, labels=["left", "right", "none"])
-    settings = partial(
-        LocalizationSettings, data=str(data / "data"), regions=str(data / "boxes.json"),
-        resamples=50, flips=4999,
+    return data
+
+
+def point(data, out, classifier=None, **options):
+    chosen = {"maps": ("original",), "resamples": 50, "flips": 4999, **options}
+    return localize(
+        classifier or Classifier(Spot(), size=8, labels=["left", "right", "none"]), data / "data",
+        data / "boxes.json", data / out, **chosen,
     )  # fmt: skip
-    summary = localize(classifier, settings(maps=("original", "positive"), batch=3), data / "out")
-    assert (summary["data"]["images"], summary["data"]["left_out_count"]) == (7, 2)
-    reasons = {one["id"]: one["reason"] for one in summary["data"]["left_out"]}
+
+
+def test_a_run_over_boxes_by_hand(boxes):
+    """Right is always predicted: its spot lies in every box of 'right', in none of 'left'."""
+    result = point(boxes, "out", maps=("original", "positive"), batch=3)
+    assert (result.data.images, result.data.left_out_count) == (7, 2)
+    reasons = {one.id: one.reason for one in result.data.left_out}
     assert reasons["left/3.png"] == "the region is outside of what the network sees"
     assert "left/broken.png" in reasons
-    for entry in summary["maps"]:
+    table = pa.concat_tables(map(parquet.read_table, sorted(boxes.glob("out/rows/*"))))
+    for located in result.maps:
         # The black image's logits tie, so the first class is predicted there.
-        rows = [
-            r for r in parquet.read_table(data / "out" / "rows").to_pylist()
-            if r["map"] == entry["map"]
-        ]  # fmt: skip
+        rows = [r for r in table.to_pylist() if r["map"] == located.map]
         hits = {r["id"]: (r["hit"], r["energy"]) for r in rows}
         assert all(hits[f"right/{n}.png"] == (1, 1) for n in range(4))
         assert hits["left/1.png"] == hits["left/2.png"] == (0, 0)
-        assert entry["hit"]["value"] == pytest.approx(
-            np.mean([h for h, _ in hits.values()]), abs=1e-6
-        )
-        assert entry["chance_hit"]["value"] == pytest.approx((4 * 4 + 3 * 2) / 64 / 7, abs=1e-6)
-        assert entry["center_hit"]["value"] == 0
-    own = localize(classifier, settings(maps=("original",), target="label"), data / "labels")
-    assert own["maps"][0]["hit"]["value"] == own["maps"][0]["energy"]["value"] == 1
-    by_number = localize(classifier, settings(maps=("original",), target="index"), data / "numbers")
-    assert by_number["maps"] == own["maps"]
-    page = (data / "labels" / "index.html").read_text()
+        assert located.hit.value == pytest.approx(np.mean([h for h, _ in hits.values()]))
+        assert located.chance_hit.value == pytest.approx((4 * 4 + 3 * 2) / 64 / 7)
+        assert located.center_hit.value == 0
+    own = point(boxes, "labels", target="label")
+    assert own.maps[0].hit.value == own.maps[0].energy.value == 1
+    assert point(boxes, "numbers", target="index").maps == own.maps
     # Seven images that all point inside: the exact p is 2 / 2^7, doubled by Holm.
-    assert own["maps"][0]["p_holm"]["hit"] == pytest.approx(4 / 128, abs=0.01)
-    assert "left/3.png" in page
+    assert own.maps[0].hit_p == pytest.approx(4 / 128, abs=0.01)
+    assert own.to_frame()["hit_low"].tolist() == [1]
+    assert load(boxes / "labels") == own
+    page = (boxes / "labels" / "index.html").read_text()
+    assert "left/3.png" in page and "better than random" in page
+    assert next(lines(own)).endswith(", 2 left out")
+
+
+def test_interrupted_and_resumed_it_is_the_same_bytes(boxes):
+    def interrupt(done, total, before):
+        if done >= 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        point(boxes, "run", batch=3, progress=interrupt)
+    point(boxes, "run", batch=3, resume=True)
+    point(boxes, "whole", batch=3)
+    assert bytes_of(boxes / "run") == bytes_of(boxes / "whole")
+    (boxes / "boxes.json").write_text(json.dumps({"right/1.png": [[0, 0, 1, 1]]}))
+    with pytest.raises(ResultError, match=r"facts\.regions was"):
+        point(boxes, "run", batch=3, resume=True)
 
 
 def test_a_set_without_any_region_says_why(data):
     (data / "boxes.json").write_text(json.dumps({"elsewhere.png": [[0, 0, 1, 1]]}))
-    settings = LocalizationSettings(data=str(data / "data"), regions=str(data / "boxes.json"))
-    with pytest.raises(InputError, match=r"no image of .* has a region .*: no region; ids are"):
-        localize(Classifier(Spot(), size=8), settings, data / "out")
-    assert not (data / "out").exists()
+    with pytest.raises(InputError, match=r"no image of .* has a region .*broken.png: .*; ids are"):
+        point(data, "out", Classifier(Spot(), size=8))
 
 
 @pytest.mark.parametrize(
@@ -213,9 +234,7 @@ def test_other_settings_are_refused(options, message):
 
 def test_labels_that_the_model_does_not_know_are_refused(data):
     (data / "boxes.json").write_text("{}")
-    settings = LocalizationSettings(
-        data=str(data / "data"), regions=str(data / "boxes.json"), target="label"
-    )
     classifier = Classifier(Spot(), size=8, labels=["a", "b", "c"])
     with pytest.raises(InputError, match="target label: class names do not map"):
-        localize(classifier, settings, data / "out")
+        point(data, "out", classifier, target="label")
+    assert not (data / "out").exists()

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from chiaroscuro import Classifier, save_classifier
 from chiaroscuro.cli.app import app
 from chiaroscuro.models.architectures import basic_cnn
+from chiaroscuro.report.sanity import WORDS
 from tests.pictures import class_rows, write_parquet
 
 CLASSES = ["cat", "dog", "owl"]
@@ -63,7 +64,7 @@ for words in (["check", "."], ["localize", ".", "--regions", "y"]):
 
 
 @pytest.mark.parametrize("command", ["check", "localize"])
-def test_interrupted_it_says_that_nothing_was_kept(command, data, model, tmp_path, monkeypatch):
+def test_interrupted_it_says_how_to_resume(command, data, model, tmp_path, monkeypatch):
     def interrupted(*_args, **_options):
         raise KeyboardInterrupt
 
@@ -71,7 +72,7 @@ def test_interrupted_it_says_that_nothing_was_kept(command, data, model, tmp_pat
     regions = [] if command == "check" else ["--regions", "boxes.csv"]
     done = run(command, data, *regions, "--model", model, "--out", tmp_path / "out")
     assert done.exit_code == 130
-    assert done.stderr.strip() == "interrupted: nothing was kept"
+    assert done.stderr.strip() == "interrupted: resume with the same command and --resume"
     assert not (tmp_path / "out").exists()
 
 
@@ -87,11 +88,10 @@ def test_check_prints_a_verdict_a_map_and_evaluate_shows_it(data, model, tmp_pat
     assert [line.split(":")[0] for line in verdicts] == ["gradient, original", "gradient, active"]
     assert page == f"page: {tmp_path / 'check' / 'index.html'}"
     refused = run("check", *words)
-    assert refused.exit_code == 1 and "exists already" in str(refused.exception)
-    again = run("check", *words, "--force", "--json")
-    summary = json.loads(again.stdout)
-    assert summary == json.loads((tmp_path / "check" / "check.json").read_text())
-    said = summary["maps"][0]["verdict"]["weights"]["words"]
+    assert refused.exit_code == 1 and "--resume" in str(refused.exception)
+    assert run("check", *words, "--resume").stdout == done.stdout
+    again = json.loads(run("check", *words, "--force", "--json").stdout)
+    said = WORDS["weights"][again["maps"][0]["verdict"]["weights"]]
     run("evaluate", data, "--model", model, "--out", tmp_path / "run", "--check",
         tmp_path / "check", "-q")  # fmt: skip
     report = (tmp_path / "run" / "index.html").read_text()
@@ -112,8 +112,8 @@ def test_localize_prints_both_measures_beside_chance(data, model, tmp_path):
     assert lines[1].startswith("active: hit ") and "energy 0." in lines[1]
     assert lines[2].startswith("random order: hit 0.250 [0.250, 0.250], energy 0.250")
     assert lines[2].endswith("middle pixel: hit 1.000 [1.000, 1.000]")
-    told = json.loads(run("localize", *words, "--out", tmp_path / "json", "--json").stdout)
-    assert told["schema"] == "chiaroscuro-localization/1"
+    found = json.loads(run("localize", *words, "--out", tmp_path / "json", "--json").stdout)
+    assert found["maps"][0]["center_hit"]["value"] == 1
 
 
 def test_compare_prints_what_each_says(model, tmp_path):

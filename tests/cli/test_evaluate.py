@@ -8,10 +8,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-import chiaroscuro.runs.evaluation as evaluation
+import chiaroscuro.report.evaluation as report
 from chiaroscuro import Classifier, save_classifier
 from chiaroscuro.cli.app import app
 from chiaroscuro.models.architectures import basic_cnn
+from chiaroscuro.results import facts_of, load
 from tests.pictures import BROKEN, class_rows, write_parquet
 
 CLASSES = ["cat", "dog", "owl"]
@@ -36,7 +37,7 @@ def data(tmp_path):
 
 @pytest.fixture(autouse=True)
 def without_pages(monkeypatch):
-    monkeypatch.setattr(evaluation, "write_page", lambda folder, summary: None)
+    monkeypatch.setattr(report, "write", lambda result, folder: None)
 
 
 def run(*words):
@@ -55,13 +56,13 @@ def test_it_prints_images_accuracy_areas_and_the_page(data, model, tmp_path):
     assert page == f"page: {tmp_path / 'run' / 'index.html'}"
 
 
-def test_json_is_the_summary_and_choices_reach_it(data, model, tmp_path):
+def test_json_is_the_result_and_choices_reach_it(data, model, tmp_path):
     words = ["--map", "signed", "--fill", "-0.2", "--protocol", "matched", "--limit", "4"]
     words += ["--seed", "3", "--batch", "2", "--threads", "1", "--rivals", "top:1", "--json"]
     done = run(data, "--model", model, "--out", str(tmp_path / "run"), *words)
-    summary = json.loads(done.stdout)
-    assert summary == json.loads((tmp_path / "run" / "summary.json").read_text())
-    chosen = summary["choices"]
+    found = json.loads(done.stdout)
+    assert found == json.loads(json.dumps(facts_of(load(tmp_path / "run"))))
+    chosen = found["settings"]
     assert (chosen["maps"], chosen["fills"], chosen["protocols"]) == (
         ["signed"], ["darker:0.2"], ["matched"],
     )  # fmt: skip
@@ -73,10 +74,19 @@ def test_json_is_the_summary_and_choices_reach_it(data, model, tmp_path):
     )
 
 
+def test_two_workers_and_another_metric(data, model, tmp_path):
+    words = [data, "--model", model, "--metric", "sharpness", "--batch", "4", "--threads", "1"]
+    for name, more in (("one", []), ("two", ["--workers", "2"])):
+        done = run(*words, *more, "--out", str(tmp_path / name))
+        assert done.exit_code == 0, done.stderr
+        assert "sharpness, gini: active 0." in done.stdout
+    assert load(tmp_path / "one") == load(tmp_path / "two")
+
+
 def test_what_ifs_are_asked_for_and_told(data, model, tmp_path):
     done = run(data, "--model", model, "--out", str(tmp_path / "run"), "--what-if", "0.1")
     told = done.stdout.splitlines()[-3:-1]
-    assert told[0].startswith("Black-deletion of the top 10 %: the target logit moves as first")
+    assert told[0].startswith("Black-deletion of the top 10 %: the target logit moves in")
     assert told[1].startswith("White-deletion of the top 10 %")
     refused = run(data, "--model", model, "--out", str(tmp_path / "two"), "--what-if", "5")
     assert "what_if is 5.0: expected a number in (0, 1)" in str(refused.exception)
@@ -86,7 +96,7 @@ def test_interrupted_it_says_how_to_go_on(data, model, tmp_path, monkeypatch):
     def interrupted(*_args, **_options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("chiaroscuro.runs.evaluate", interrupted)
+    monkeypatch.setattr("chiaroscuro.evaluation.evaluate", interrupted)
     done = run(data, "--model", model, "--out", str(tmp_path / "run"))
     assert done.exit_code == 130
     assert done.stderr.strip() == "interrupted: resume with the same command and --resume"

@@ -70,9 +70,8 @@ def without_figures(monkeypatch):
         "chiaroscuro.report.comparison.draw_comparison",
     ):  # fmt: skip
         monkeypatch.setattr(name, lambda *_args, **_options: None)
-    monkeypatch.setattr("chiaroscuro.runs.evaluation.write_page", lambda *_: None, raising=False)
-    monkeypatch.setattr("chiaroscuro.checks.sanity._write_page", lambda *_: None, raising=False)
-    monkeypatch.setattr("chiaroscuro.checks.pointing._write_page", lambda *_: None, raising=False)
+    for name in ("evaluation", "sanity", "localization"):
+        monkeypatch.setattr(f"chiaroscuro.report.{name}.write", lambda *_: None)
 
 
 def line(command, place):

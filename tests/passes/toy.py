@@ -62,6 +62,9 @@ class MeanTask:
         table = pa.table({"id": list(batch.ids), "logit": logits})
         return part_of(batch, {"rows": table}, {f"notes/{batch.number:06d}.txt": b"note"})
 
+    def is_current(self, result):
+        return True
+
     def summarize(self, parts: Iterable, run, images):
         parts = list(parts)
         assert [part.number for part in parts] == sorted(part.number for part in parts)

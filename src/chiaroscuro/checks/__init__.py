@@ -7,7 +7,7 @@ from chiaroscuro.errors import missing_extra
 if find_spec("pyarrow") is None:
     raise missing_extra("checking maps over an image set", "pyarrow", "data")
 
-from chiaroscuro.checks.pointing import localize
+from chiaroscuro.checks.localization import localize
 from chiaroscuro.checks.sanity import check
 from chiaroscuro.choices import CheckSettings, LocalizationSettings
 

@@ -46,6 +46,7 @@ from chiaroscuro.choices.pictures import (
     Scale,
 )
 from chiaroscuro.choices.protocols import (
+    METRICS,
     PAPER_FRACTIONS,
     PROTOCOLS,
     WHAT_IF_FRACTION,
@@ -83,6 +84,7 @@ __all__ = [
     "MAX_PIXELS",
     "MEASURED_MAPS",
     "METHODS",
+    "METRICS",
     "NORMALIZATIONS",
     "ORDERS",
     "PAPER_FRACTIONS",

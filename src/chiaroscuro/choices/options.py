@@ -8,11 +8,15 @@ import inspect
 import math
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, ClassVar, TypeVar, get_args, get_type_hints
 
 from chiaroscuro.choices.names import as_float, as_int, check_names
 from chiaroscuro.errors import ChoiceError, unknown
+
+_UNCHECKED: ContextVar[bool] = ContextVar("unchecked", default=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,8 @@ class Settings:
     panel: ClassVar[str] = "Options"
 
     def __post_init__(self) -> None:
+        if _UNCHECKED.get():
+            return
         kinds = _kinds(type(self))
         wrong = []
         for described in fields(self):
@@ -107,6 +113,16 @@ def raise_together(wrong: Iterable[str]) -> None:
     """Raise one `ChoiceError` for all that is wrong, if anything is."""
     if all_wrong := "; ".join(wrong):
         raise ChoiceError(all_wrong)
+
+
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """Take settings as they were saved, which may name objects that are not at hand."""
+    before = _UNCHECKED.set(True)
+    try:
+        yield
+    finally:
+        _UNCHECKED.reset(before)
 
 
 S = TypeVar("S", bound=Settings)

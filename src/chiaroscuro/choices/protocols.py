@@ -5,6 +5,11 @@ from typing import Literal
 Protocol = Literal["paper", "matched"]
 
 PROTOCOLS: tuple[str, ...] = ("paper", "matched")
+METRICS: dict[str, str] = {
+    "deletion": "whether predictions hold when a map's highest pixels change",
+    "sharpness": "how unequally a map's mass lies on its pixels, and how smooth it is",
+}
+"""What an evaluation can measure, with its meaning; `chiaroscuro.evaluation.METRICS` says how."""
 PAPER_FRACTIONS: tuple[float, ...] = (
     0, 0.03, 0.05, 0.07, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9,
 )  # fmt: skip

@@ -32,6 +32,7 @@ from chiaroscuro.choices.names import as_int
 from chiaroscuro.choices.options import Settings, like, method_name, option
 from chiaroscuro.choices.pictures import FITS, Fit
 from chiaroscuro.choices.protocols import (
+    METRICS,
     PAPER_FRACTIONS,
     PROTOCOLS,
     WHAT_IF_FRACTION,
@@ -302,9 +303,13 @@ class CompareSettings(PhotoSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings(MachineSettings, IntervalSettings, GradientSettings, ImageSetSettings):
-    """What decides an evaluation; the defaults are the paper's, in both protocols."""
+    """What decides an evaluation; the defaults are the paper's, in both protocols.
+
+    `metrics` are names, or `Metric` objects of one's own.
+    """
 
     panel = MEASURE
+    metrics: tuple[Any, ...] = option("What is measured:", ("deletion",), METRICS, flag="metric")
     maps: tuple[str, ...] = _maps(
         f"A map to measure ({' and '.join(EDIT_MAPS)} are computed for each fill):",
         PAPER_MAPS,

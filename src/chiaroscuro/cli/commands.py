@@ -129,17 +129,34 @@ class CompareOptions(ThreadOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions(ModelOptions, DataOptions):
+class WorkerOptions(OutputOptions):
+    """For commands that share image sets among processes."""
+
+    panel = MACHINE
+    workers: int = option(
+        "Processes that share the images, each with its part of the CPU threads.", 1, within=COUNT
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(ModelOptions, DataOptions, WorkerOptions):
+    """For commands over an image set that can be resumed."""
+
+    panel = "Output"
+    resume: bool = option("Resume an interrupted run.", False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions(RunOptions):
     """What `evaluate` takes besides its settings."""
 
     panel = "Output"
     out: Path = option("The folder for rows, figures and page.", Path("chiaroscuro-run"))
     check: Path | None = option("The folder of a `chiaroscuro check`, to show in the report.", None)
-    resume: bool = option("Resume an interrupted run.", False)
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckOptions(ModelOptions, DataOptions):
+class CheckOptions(RunOptions):
     """What `check` takes besides its settings."""
 
     panel = "Output"
@@ -147,7 +164,7 @@ class CheckOptions(ModelOptions, DataOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LocalizeOptions(ModelOptions, DataOptions):
+class LocalizeOptions(RunOptions):
     """What `localize` takes besides its settings."""
 
     panel = "Output"
@@ -164,7 +181,7 @@ class TrainOptions(ThreadOptions, DataOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReproduceOptions(ThreadOptions, DataOptions, Seeded):
+class ReproduceOptions(ThreadOptions, DataOptions, WorkerOptions, Seeded):
     """What `reproduce` takes."""
 
     panel = MEASURE
@@ -241,6 +258,7 @@ COMMANDS = (
         (CheckSettings, CheckOptions),
         "sets:check",
         ("photos/ --model runs/mine --method gradient --method smoothgrad",),
+        _RESUME,
     ),
     Command(
         "localize",
@@ -248,6 +266,7 @@ COMMANDS = (
         (LocalizationSettings, LocalizeOptions),
         "sets:localize",
         ("photos/ --regions boxes.csv --model torchvision:resnet50",),
+        _RESUME,
     ),
     Command(
         "train",

@@ -1,9 +1,9 @@
 """What the commands over an image set compute and print."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
@@ -15,6 +15,7 @@ from chiaroscuro.choices import (
 )
 from chiaroscuro.cli.terminal import Bars, print_page, print_result, progress_bars, say
 from chiaroscuro.data import locate
+from chiaroscuro.results import facts_of
 
 if TYPE_CHECKING:
     from chiaroscuro.cli.commands import (
@@ -27,113 +28,61 @@ if TYPE_CHECKING:
     from chiaroscuro.training.log import EpochRow
     from chiaroscuro.training.run import Watcher
 
-Summary = Mapping[str, Any]
+Result = TypeVar("Result")
 
 
 def _run_set(
-    measure: Callable[..., Summary],
+    measure: Callable[..., Result],
     settings: Any,
     run: "EvaluateOptions | CheckOptions | LocalizeOptions",
-    lines: Callable[[Summary], Iterable[str]],
+    lines: Callable[[Result], Iterable[str]],
     **options: Any,
 ) -> None:
-    """Measure a set of images into a folder, show progress, print the summary."""
+    """Measure a set of images into a folder, show progress, print the result."""
     from chiaroscuro.cli.preparation import load, prepare
 
     prepare(settings.threads, quiet=run.quiet)
+    given = {field.name: getattr(settings, field.name) for field in fields(settings)}
     with progress_bars(quiet=run.quiet) as bars:
-        summary = measure(
+        result = measure(
             load(run.model, run.device),
-            settings,
-            run.out,
+            out=run.out,
+            resume=run.resume,
             overwrite=run.force,
+            workers=run.workers,
             data_root=run.data_root,
-            on_images=lambda *counts: bars.show("images", *counts),
+            progress=lambda *counts: bars.show("images", *counts),
+            **given,
             **options,
         )
-    print_result(summary, lines(summary), run.out, as_json=run.as_json, quiet=run.quiet)
+    print_result(facts_of(result), lines(result), run.out, as_json=run.as_json, quiet=run.quiet)
 
 
 def evaluate(settings: EvaluationSettings, run: "EvaluateOptions") -> None:
     """Evaluate, show progress, print the areas and the page's path."""
     locate(settings.data, run.data_root)
-    from chiaroscuro.runs import evaluate as measure
+    from chiaroscuro.evaluation import evaluate as measure
+    from chiaroscuro.report.evaluation import lines
 
-    _run_set(measure, settings, run, _evaluation_lines, resume=run.resume, check=run.check)
-
-
-def _evaluation_lines(summary: Summary) -> Iterator[str]:
-    """What a terminal shows: images, accuracy, the area of every map, and the what-ifs."""
-    from chiaroscuro.report.promises import promise_sentences
-
-    data, accuracy = summary["data"], summary["accuracy"]
-    right = (
-        f"accuracy {accuracy['value']:.4f} [{accuracy['low']:.4f}, {accuracy['high']:.4f}]"
-        if accuracy
-        else f"no accuracy: {summary['accuracy_note']}"
-    )
-    left_out = f", {data['broken_count']} left out" if data["broken_count"] else ""
-    yield f"{data['images']} images of {data['source']} {data['split']}{left_out}; {right}"
-    for protocol in summary["choices"]["protocols"]:
-        for fill in summary["choices"]["fills"]:
-            found = ", ".join(
-                f"{row['map']} {row['area']['value']:.3f}"
-                for row in summary["curves"]
-                if (row["protocol"], row["fill"]) == (protocol, fill)
-                and not row["map"].startswith("inverted:")
-            )
-            yield f"area, {protocol}, {fill}: {found}"
-    yield from promise_sentences(summary)
+    _run_set(measure, settings, run, lines, check=run.check)
 
 
 def check(settings: CheckSettings, run: "CheckOptions") -> None:
     """Check, show progress, print the verdicts and the page's path."""
     locate(settings.data, run.data_root)
     from chiaroscuro.checks import check as measure
+    from chiaroscuro.report.sanity import lines
 
-    _run_set(measure, settings, run, _check_lines)
-
-
-def _check_lines(summary: Summary) -> Iterator[str]:
-    """What a terminal shows: images, layers, and the verdicts of every map."""
-    data = summary["data"]
-    yield (
-        f"{data['images']} images of {data['source']} {data['split']}, "
-        f"{len(summary['layers'])} steps from the output to the input"
-    )
-    for entry in summary["maps"]:
-        said = entry["verdict"]
-        words = "; ".join(said[question]["words"] for question in ("weights", "class", "noise"))
-        yield f"{entry['method']}, {entry['map']}: {words}"
+    _run_set(measure, settings, run, lines)
 
 
 def localize(settings: LocalizationSettings, run: "LocalizeOptions") -> None:
     """Localize, show progress, print the figures and the page's path."""
     locate(settings.data, run.data_root)
     from chiaroscuro.checks import localize as measure
+    from chiaroscuro.report.localization import lines
 
-    _run_set(measure, settings, run, _localization_lines)
-
-
-def _localization_lines(summary: Summary) -> Iterator[str]:
-    """What a terminal shows: images, and both measures of every map with a random order's."""
-    from chiaroscuro.report.evaluation import interval_text
-    from chiaroscuro.report.localization import against_chance
-
-    data = summary["data"]
-    left_out = f", {data['left_out_count']} left out" if data["left_out_count"] else ""
-    yield f"{data['images']} images of {data['source']} {data['split']}{left_out}"
-    for entry in summary["maps"]:
-        found = (
-            f"{word} {interval_text(entry[measure])} ({against_chance(entry, measure)})"
-            for measure, word in (("hit", "hit"), ("energy", "energy"))
-        )
-        yield f"{entry['map']}: {', '.join(found)}"
-    chance, energy, center = (
-        interval_text(summary["maps"][0][name])
-        for name in ("chance_hit", "chance_energy", "center_hit")
-    )
-    yield f"random order: hit {chance}, energy {energy}; middle pixel: hit {center}"
+    _run_set(measure, settings, run, lines)
 
 
 def train(settings: TrainingSettings, run: "TrainOptions") -> None:
@@ -188,14 +137,13 @@ def epoch_line(row: "EpochRow") -> str:
 
 
 def reproduce(run: "ReproduceOptions") -> None:
-    """Reproduce, show progress, print the page's path; exit status 1 if a cell could not be run."""
-    from chiaroscuro.cli.preparation import prepare
-    from chiaroscuro.paper import Cell, PaperSettings
-    from chiaroscuro.paper import reproduce as recompute
-    from chiaroscuro.paper.reproduction import PaperWatcher
+    """Reproduce, show progress, print the page's path; exit status 1 if an experiment failed."""
+    from chiaroscuro.cli.preparation import prepare, usable_device
+    from chiaroscuro.reproduction import Experiment, ReproductionSettings, ReproductionWatcher
+    from chiaroscuro.reproduction import reproduce as recompute
 
-    settings = PaperSettings(
-        cells=run.experiments or (),
+    settings = ReproductionSettings(
+        experiments=run.experiments or (),
         data_root=run.data_root,
         quick=run.quick,
         epochs=run.epochs,
@@ -206,23 +154,30 @@ def reproduce(run: "ReproduceOptions") -> None:
     folder = run.out or Path("chiaroscuro-paper-quick" if run.quick else "chiaroscuro-paper")
     prepare(run.threads, quiet=run.quiet)
 
-    def on_cell(cell: Cell) -> None:
-        if not run.quiet:
-            say(cell.title, err=True)
+    failed = {}
 
-    def on_missing(cell: Cell, reason: str) -> None:
-        say(f"chiaroscuro: {cell.name}: {reason}", err=True)
+    def on_experiment(experiment: Experiment) -> None:
+        if not run.quiet:
+            say(experiment.title, err=True)
+
+    def on_missing(experiment: Experiment, reason: str) -> None:
+        failed[experiment.name] = reason
+        say(f"chiaroscuro: {experiment.name}: {reason}", err=True)
 
     with progress_bars(quiet=run.quiet) as bars:
         training = training_watcher(bars, quiet=run.quiet)
-        missing = recompute(
-            settings, folder, PaperWatcher(training, on_cell, bars.show, on_missing)
+        recompute(
+            settings,
+            folder,
+            workers=run.workers,
+            device=usable_device(run.device),
+            watcher=ReproductionWatcher(training, on_experiment, bars.show, on_missing),
         )
     if run.as_json:
         print_result(
-            {"folder": str(folder), "missing": dict(missing)}, (), None, as_json=True, quiet=False
+            {"folder": str(folder), "missing": failed}, (), None, as_json=True, quiet=False
         )
     elif not run.quiet:
         print_page(folder)
-    if missing:
+    if failed:
         raise typer.Exit(1)

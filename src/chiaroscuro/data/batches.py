@@ -27,13 +27,15 @@ _AHEAD = 2
 class Batch:
     """Decoded images of consecutive rows, each (C, H, W) in [0, 1], sizes as the framing gives.
 
-    `number` is the batch's place; `left_out` are rows of it that cannot be used.
+    `number` is the batch's place; `crops` are where the pixels lie on the photos; `left_out` are
+    rows of it that cannot be used.
     """
 
     number: int
     ids: tuple[str, ...]
     pixels: tuple[NDArray[np.float32], ...]
     labels: tuple[int | None, ...]
+    crops: tuple[CropBox, ...]
     left_out: tuple[LeftOut, ...]
 
 
@@ -109,7 +111,7 @@ def _blocks(
         following = number + 1
 
 
-_Decoded = NDArray[np.float32] | LeftOut
+_Decoded = tuple[NDArray[np.float32], CropBox] | LeftOut
 
 
 def _decode(
@@ -118,10 +120,10 @@ def _decode(
     done: list[_Decoded] = []
     for row in rows:
         try:
-            photo, pixels, _ = read_row(row, framing, channels)
+            photo, pixels, crop = read_row(row, framing, channels)
             if rgb_only and photo.mode != "RGB":
                 raise ImageError(f"left out: mode {photo.mode}, not RGB")
-            done.append(pixels)
+            done.append((pixels, crop))
         except ImageError as error:
             done.append(LeftOut(row.id, str(error).removeprefix(f"{row.id}: ")))
     return done
@@ -133,7 +135,8 @@ def _collect(number: int, block: list[ImageRow], decoded: list[_Decoded]) -> Bat
     return Batch(
         number,
         tuple(row.id for row, _ in good),
-        tuple(found for _, found in good),
+        tuple(found[0] for _, found in good),
         tuple(row.label for row, _ in good),
+        tuple(found[1] for _, found in good),
         tuple(found for _, found in done if isinstance(found, LeftOut)),
     )

@@ -1,6 +1,5 @@
 """One pass over an image set: a task makes a part of every batch, and a result of all parts."""
 
-from chiaroscuro.classifier import weights_digest
 from chiaroscuro.passes.executor import ATTEMPTS, Job, compute
 from chiaroscuro.passes.facts import data_facts, images_at_a_time
 from chiaroscuro.passes.runner import Progress, Task, part_of, run_pass, silent
@@ -16,5 +15,4 @@ __all__ = [
     "part_of",
     "run_pass",
     "silent",
-    "weights_digest",
 ]

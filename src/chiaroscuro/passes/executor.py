@@ -224,9 +224,8 @@ def _serve(pipe: Connection, threads: int | None) -> None:
             results = pickle.loads(pipe.recv_bytes()).set_up()
             pipe.send(_READY)
             while True:
-                for result in results(iter(pipe.recv, None)):
-                    pipe.send([result])
-                pipe.send(_END)
+                answer = [*results([pipe.recv()])]
+                pipe.send(answer or _END)
         except (EOFError, BrokenPipeError, ConnectionResetError):
             return
         except Exception as error:

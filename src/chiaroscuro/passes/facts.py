@@ -1,4 +1,4 @@
-"""What a run says of its classifier and its images, read off them."""
+"""What a run reads off its classifier and its images."""
 
 from collections.abc import Iterable
 

@@ -2,18 +2,18 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import count
-from multiprocessing import parent_process
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 
 from chiaroscuro.catalog import versions
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import Batch, ImageSet, read_batches
+from chiaroscuro.device import DeviceProfile, device_profile, profile_in_use
 from chiaroscuro.errors import ChoiceError, InputError
 from chiaroscuro.passes.executor import compute
 from chiaroscuro.passes.facts import images_at_a_time
@@ -42,13 +42,21 @@ def silent(done: int, total: int | None, before: int) -> None:
 
 
 class Task(Protocol[Result]):
-    """What a pass measures: a frozen, picklable object, of which every process gets a copy.
+    """What a pass measures: a frozen, picklable dataclass, of which every process gets a copy.
 
-    `kind` is how its result is saved, `settings` what decides it.
+    `kind` is how its result is saved, `settings` what decides it: those that it is made with, then
+    with `batch` and `threads` as fixed at the beginning of the run.
     """
 
-    kind: Kind
-    settings: Any
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def kind(self) -> Kind:
+        """How the result is saved."""
+
+    @property
+    def settings(self) -> Any:
+        """What decides the result."""
 
     def set_up(self, classifier: Classifier, images: ImageSet) -> "Task[Result]":
         """The task with what is found once for all batches; raises for what cannot be measured."""
@@ -61,6 +69,10 @@ class Task(Protocol[Result]):
 
     def summarize(self, parts: Iterable[Part], run: RunConfig, images: ImageSet) -> Result:
         """The result of all parts, which come in the order of their batches."""
+
+    def is_current(self, result: Result) -> bool:
+        """Whether a finished result of the same parts is what `summarize` would give."""
+        return True
 
 
 def part_of(
@@ -104,10 +116,13 @@ def run_pass(
         missing = _missing(done, images.count, config.batch)
         if run.is_finished and missing == [] and not verify(run.folder):
             result: Result = load(run.folder, task.kind)
-            return result
+            if task.is_current(result):
+                return result
         before = sum(done.values())
         progress(before, images.count, before)
-        job = _PassJob(task, classifier, images, config.batch)
+        settings = replace(task.settings, batch=config.batch, threads=config.threads)
+        task = replace(task, settings=settings)
+        job = _PassJob(task, classifier, images, config.batch, device_profile())
         for part in compute(job, missing, workers=workers, threads=config.threads):
             run.write_part(part)
             done[part.number] = part.images
@@ -126,31 +141,21 @@ class _PassJob:
     classifier: Classifier
     images: ImageSet
     size: int
+    profile: DeviceProfile
 
     def set_up(self) -> Callable[[Iterable[int]], Iterator[Part]]:
         """See `Job`."""
         return self._parts
 
     def _parts(self, numbers: Iterable[int]) -> Iterator[Part]:
-        for batch in self._batches(numbers):
-            yield self.task.process(self.classifier, batch)
-
-    def _batches(self, numbers: Iterable[int]) -> Iterator[Batch]:
-        """Read ahead, except in a worker, which is told its next number when it is ready."""
-        if parent_process() is None:
-            yield from self._read(numbers)
-            return
-        for number in numbers:
-            batch = next(self._read([number]), None)
-            if batch is None:
-                return
-            yield batch
-
-    def _read(self, numbers: Iterable[int]) -> Iterator[Batch]:
-        return read_batches(
+        batches = read_batches(
             self.images, self.classifier.framing, self.size, numbers=numbers,
             channels=self.classifier.channels, rgb_only=self.task.settings.rgb_only,
         )  # fmt: skip
+        for batch in batches:
+            with profile_in_use(self.profile):
+                part = self.task.process(self.classifier, batch)
+            yield part
 
 
 def _configure(
@@ -174,6 +179,7 @@ def _configure(
         labels=images.labels,
         files=images.fingerprint(),
         facts=dict(task.facts()),
+        profile=device_profile().describe(),
         model=classifier.facts(digest=True),
         versions={**versions(), **dict(_reader_versions())},
     )

@@ -1,64 +1,64 @@
-"""The page of a localization, from its summary."""
+"""The page of a localization."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
 
-from chiaroscuro.report.charts import images_text
-from chiaroscuro.report.evaluation import interval_text
-from chiaroscuro.report.pages import environment
-
-_SURE = 0.05
+from chiaroscuro.report.pages import write_page
+from chiaroscuro.report.runs import SURE, details, images_text, interval_text
+from chiaroscuro.results import Interval, Localization, LocatedMap
 
 
-def localization_page(summary: Mapping[str, Any]) -> str:
-    """One localization as a page that needs no other file and no network."""
-    chance = summary["maps"][0]
-    return (
-        environment()
-        .get_template("localization.html.j2")
-        .render(
-            summary=summary,
-            images=images_text(summary["data"]["images"]),
-            rows=[_row(entry) for entry in summary["maps"]],
-            controls=[
-                ("a random order", interval_text(chance["chance_hit"]),
-                 interval_text(chance["chance_energy"])),
-                ("the middle pixel", interval_text(chance["center_hit"]), ""),
-            ],
-            details=_details(summary),
-        )
+def write(result: Localization, folder: Path) -> None:
+    """Write the page, which needs no other file."""
+    chance = result.maps[0]
+    write_page(
+        folder,
+        "localization.html.j2",
+        result=result,
+        images=images_text(result.data.images),
+        rows=[
+            (
+                located.map, interval_text(located.hit), hit_words(located),
+                interval_text(located.energy), energy_words(located),
+            )
+            for located in result.maps
+        ],
+        controls=[
+            ("a random order", interval_text(chance.chance_hit),
+             interval_text(chance.chance_energy)),
+            ("the middle pixel", interval_text(chance.center_hit), ""),
+        ],
+        details=details(result),
     )  # fmt: skip
 
 
-def against_chance(entry: Mapping[str, Any], measure: str) -> str:
-    """Whether a map does better than a random order, in words."""
-    if entry["p_holm"][measure] >= _SURE:
+def lines(result: Localization) -> Iterator[str]:
+    """What a terminal shows: images, and both measures of every map and of a random order."""
+    data, chance = result.data, result.maps[0]
+    left_out = f", {data.left_out_count} left out" if data.left_out_count else ""
+    yield f"{images_text(data.images)} of {data.source} {data.split}{left_out}"
+    for located in result.maps:
+        hit, energy = interval_text(located.hit), interval_text(located.energy)
+        yield (
+            f"{located.map}: hit {hit} ({hit_words(located)}), energy {energy} "
+            f"({energy_words(located)})"
+        )
+    hit, energy = interval_text(chance.chance_hit), interval_text(chance.chance_energy)
+    center = interval_text(chance.center_hit)
+    yield f"random order: hit {hit}, energy {energy}; middle pixel: hit {center}"
+
+
+def hit_words(located: LocatedMap) -> str:
+    """Whether a map's highest pixel does better than a random one."""
+    return _against_chance(located.hit, located.chance_hit, located.hit_p)
+
+
+def energy_words(located: LocatedMap) -> str:
+    """Whether a map's energy inside is more than a random order's."""
+    return _against_chance(located.energy, located.chance_energy, located.energy_p)
+
+
+def _against_chance(found: Interval, chance: Interval, p: float) -> str:
+    if p >= SURE:
         return "as a random order"
-    better = entry[measure]["value"] > entry[f"chance_{measure}"]["value"]
-    return "better than random" if better else "worse than random"
-
-
-def _row(entry: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
-    return (
-        entry["map"],
-        interval_text(entry["hit"]),
-        against_chance(entry, "hit"),
-        interval_text(entry["energy"]),
-        against_chance(entry, "energy"),
-    )
-
-
-def _details(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What it takes to make this again, as rows."""
-    model = summary["model"]
-    rows = [
-        ("model", model["name"]),
-        ("model sha256", model["sha256"]),
-        *((key.replace("_", " "), value) for key, value in summary["choices"].items()),
-        ("versions", ", ".join(f"{name} {found}" for name, found in summary["versions"].items())),
-    ]
-    return [
-        (name, ", ".join(map(str, value)) if isinstance(value, list) else str(value))
-        for name, value in rows
-        if value is not None
-    ]
+    return "better than random" if found.value > chance.value else "worse than random"

@@ -1,181 +1,238 @@
 """The page of a sanity check, its charts, and the section that other pages show of it."""
 
-import base64
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from markupsafe import Markup
 
+from chiaroscuro.choices import RANDOM
 from chiaroscuro.render import Curve, CurvePanel, CurveSpec
-from chiaroscuro.report.charts import images_text
-from chiaroscuro.report.evaluation import interval_text
-from chiaroscuro.report.pages import environment
+from chiaroscuro.report.pages import environment, write_page
+from chiaroscuro.report.runs import (
+    Chart,
+    confidence_text,
+    details,
+    draw,
+    images_text,
+    interval_text,
+)
+from chiaroscuro.results import CheckedMap, Level, Limits, SanityCheck, Step
 
 _MEASURES = {"correlation": "rank correlation", "overlap": "overlap of the highest pixels"}
-_ALONE = "each layer alone"
-_CASCADE = "layers randomized from the output on"
+_TESTS = {"cascade": "layers randomized from the output on", "alone": "each layer alone"}
 _NAMED = 4
 """So many overlooked layers are named in the table; more stand in its tooltip."""
-_REFERENCE = "positive-inside"
 _METHODS = {
-    _REFERENCE: "known to fail, for comparison: only positive gradients at every ReLU inside the "
-    "network (guided backpropagation)"
+    "positive-inside": "known to fail, for comparison: only positive gradients at every ReLU "
+    "inside the network (guided backpropagation)"
 }
-_QUESTIONS = {"weights": "random weights", "class": "second-best class", "noise": "input noise"}
-_MARKS = {
-    ("weights", "unlike"): "good", ("weights", "alike"): "bad",
-    ("class", "unlike"): "good", ("class", "alike"): "bad",
-    ("noise", "alike"): "good", ("noise", "unlike"): "bad",
+QUESTIONS = {
+    "weights": "random weights", "other_class": "second-best class", "noise": "input noise",
 }  # fmt: skip
+WORDS: Mapping[str, Mapping[Level, str]] = {
+    "weights": {
+        "none": "passes: with random weights it is no more similar than a random order",
+        "some": "passes in part: random weights change it, but some similarity stays",
+        "much": "fails: random weights hardly change it",
+    },
+    "other_class": {
+        "none": "differs between the two best classes as much as a random order would",
+        "some": "differs between the two best classes, with some similarity",
+        "much": "hardly differs between the two best classes",
+    },
+    "noise": {
+        "none": "unstable: a little noise changes it entirely",
+        "some": "half stable: a little noise changes much of it",
+        "much": "stable under a little noise",
+    },
+}
+"""What each level means for each question."""
+_MARKS = {
+    ("weights", "none"): "good", ("weights", "much"): "bad",
+    ("other_class", "none"): "good", ("other_class", "much"): "bad",
+    ("noise", "much"): "good", ("noise", "none"): "bad",
+}  # fmt: skip
+_OUTCOMES: Mapping[Level, str] = {
+    "none": "lose all similarity",
+    "some": "keep some similarity",
+    "much": "hardly change",
+}
 
 
-def check_charts(summary: Mapping[str, Any]) -> list[tuple[str, str, CurveSpec]]:
-    """File name, caption and figure of every chart: two a method, against the depth."""
-    charts = []
-    for method in _methods(summary):
-        for test, words in (("cascade", _CASCADE), ("alone", _ALONE)):
-            caption = (
-                f"{method}: likeness of each map to that of the untouched network, {words}; 1 is "
-                "the same map. The dotted line and its band are a random order's mean, and what "
-                "nine in ten random orders come to. Other bands are "
-                f"{_confidence(summary)} intervals over images. Lower is better."
-            )
-            charts.append((f"{test}-{method}", caption, _sheet(summary, method, test, words)))
-    return charts
-
-
-def check_page(summary: Mapping[str, Any], charts: Sequence[tuple[str, str]]) -> str:
-    """One check as a page that needs no other file and no network; `charts`: captions with SVG."""
-    drawn = [
-        (caption, f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode('ascii')}")
-        for caption, svg in charts
-    ]
-    template = environment().get_template("check.html.j2")
-    return template.render(
-        summary=summary,
-        section=check_section(summary),
-        images=images_text(summary["data"]["images"]),
-        charts=drawn,
-        tables=[_numbers(summary, method) for method in _methods(summary)],
-        details=_details(summary),
+def write(result: SanityCheck, folder: Path) -> None:
+    """Draw every chart as PNG and SVG, and the page, which needs no other file."""
+    write_page(
+        folder,
+        "check.html.j2",
+        result=result,
+        section=check_section(result),
+        images=images_text(result.data.images),
+        charts=draw(check_charts(result), folder),
+        tables=[(method, _numbers(result, method)) for method in result.methods],
+        details=details(result),
     )
 
 
-def check_section(summary: Mapping[str, Any], link: str = "") -> Markup:
+def check_charts(result: SanityCheck) -> list[Chart]:
+    """Every chart: two per method, against the depth."""
+    charts = []
+    for method in result.methods:
+        for test, words in _TESTS.items():
+            caption = (
+                f"{method}: similarity of each map to that of the untouched network, {words}; 1 is "
+                "the same map. The dotted line and its band are the mean of random orders, and the "
+                f"range of nine in ten of them. Other bands are {confidence_text(result)} "
+                "intervals over images. Lower is better."
+            )
+            charts.append((f"{test}-{method}", caption, _sheet(result, method, test, words)))
+    return charts
+
+
+def check_section(result: SanityCheck, link: str = "") -> Markup:
     """The verdicts of a check as a part of a page; `link` leads to the check's own page."""
     template = environment().get_template("verdicts.html.j2")
     return Markup(
         template.render(
-            outcome=outcome(summary),
-            questions=list(_QUESTIONS.values()),
-            groups=[_verdicts(summary, method) for method in _methods(summary)],
-            lines=_lines(summary),
+            outcome=outcome(result),
+            questions=list(QUESTIONS.values()),
+            groups=[(m, _METHODS.get(m, ""), _verdicts(result, m)) for m in result.methods],
+            limits=_limits_text(result),
             link=link,
         )
     )
 
 
-def outcome(summary: Mapping[str, Any]) -> list[str]:
-    """What was found, in sentences: which maps pass with random weights, and which do not."""
-    found = []
-    for method in _methods(summary):
-        levels: dict[str, list[str]] = {}
-        for entry in _entries(summary, method):
-            levels.setdefault(entry["verdict"]["weights"]["level"], []).append(entry["map"])
+def outcome(result: SanityCheck) -> list[str]:
+    """Which maps pass with random weights, and which do not, in sentences."""
+    sentences = []
+    for method in result.methods:
+        levels: dict[Level, list[str]] = {}
+        for checked in _maps(result, method):
+            levels.setdefault(checked.verdict.weights, []).append(checked.map)
         said = [
             f"{', '.join(levels[level])} {words}"
-            for level, words in (
-                ("unlike", "lose all likeness to themselves"),
-                ("trace", "keep a trace of it"),
-                ("alike", "hardly notice"),
-            )
+            for level, words in _OUTCOMES.items()
             if level in levels
         ]
-        found.append(f"{method}: when weights become random, {'; '.join(said)}.")
-    return found
+        sentences.append(f"{method}, with random weights: {'; '.join(said)}.")
+    return sentences
 
 
-def _methods(summary: Mapping[str, Any]) -> list[str]:
-    return list(dict.fromkeys(entry["method"] for entry in summary["maps"]))
+def verdict_words(checked: CheckedMap) -> dict[str, str]:
+    """What a map's verdict says, by question."""
+    return {question: WORDS[question][_level(checked, question)] for question in QUESTIONS}
 
 
-def _entries(summary: Mapping[str, Any], method: str) -> list[Mapping[str, Any]]:
-    return [entry for entry in summary["maps"] if entry["method"] == method]
+def lines(result: SanityCheck) -> Iterator[str]:
+    """What a terminal shows: images, layers, and the verdicts of every map."""
+    data = result.data
+    left_out = f", {data.left_out_count} left out" if data.left_out_count else ""
+    yield (
+        f"{images_text(data.images)} of {data.source} {data.split}{left_out}, "
+        f"{len(result.layers)} steps from the output to the input"
+    )
+    for checked in result.maps:
+        words = "; ".join(verdict_words(checked).values())
+        yield f"{checked.method}, {checked.map}: {words}"
 
 
-def _confidence(summary: Mapping[str, Any]) -> str:
-    return f"{100 * summary['choices']['confidence']:.0f} %"
+def _level(checked: CheckedMap, question: str) -> Level:
+    level: Level = getattr(checked.verdict, question)
+    return level
 
 
-def _sheet(summary: Mapping[str, Any], method: str, test: str, words: str) -> CurveSpec:
-    data, count = summary["data"], len(summary["layers"])
-    draws = summary["choices"]["draws"]
-    source = data["source"].rstrip("/").rpartition("/")[2]
-    entries = _entries(summary, method)
+def _maps(result: SanityCheck, method: str) -> list[CheckedMap]:
+    return [checked for checked in result.maps if checked.method == method]
+
+
+def _sheet(result: SanityCheck, method: str, test: str, words: str) -> CurveSpec:
+    data, draws = result.data, result.settings.draws
+    source = data.source.rstrip("/").rpartition("/")[2]
+    maps = _maps(result, method)
     panels = [
-        CurvePanel(title, [*(_curve(e, test, m) for e in entries), _control(entries, m, count)])
-        for m, title in _MEASURES.items()
+        CurvePanel(
+            title,
+            [
+                *(_curve(checked, test, measure) for checked in maps),
+                _control(maps, measure, len(result.layers)),
+            ],
+        )
+        for measure, title in _MEASURES.items()
     ]
     return CurveSpec(
-        title=f"{summary['model']['name']}, {method}: {words}",
+        title=f"{result.model.name}, {method}: {words}",
         subtitle=(
-            f"likeness to the untouched network's map · {images_text(data['images'])} of "
-            f"{source}, {data['split']} · {draws} draw{'' if draws == 1 else 's'} of weights"
+            f"similarity to the untouched network's map · {images_text(data.images)} of "
+            f"{source}, {data.split} · {draws} draw{'' if draws == 1 else 's'} of weights"
         ),
         panels=panels,
-        x_label=_CASCADE if test == "cascade" else "the layer, counted from the output",
-        y_label="likeness",
+        x_label=words if test == "cascade" else "the layer, counted from the output",
+        y_label="similarity",
         y_limits=(min(-0.1, _lowest(panels)), 1.0),
         percent_x=False,
     )
 
 
-def _curve(entry: Mapping[str, Any], test: str, measure: str) -> Curve:
-    steps = entry[test]
-    x = [step["step"] for step in steps]
-    ends = [[step[measure][end] for step in steps] for end in ("value", "low", "high")]
+def _curve(checked: CheckedMap, test: str, measure: str) -> Curve:
+    steps = checked.cascade if test == "cascade" else checked.alone
+    x = [step.step for step in steps]
+    found = [step.similarity.of(measure) for step in steps]
+    ends = [[one.value for one in found], [one.low for one in found], [one.high for one in found]]
     if test == "cascade":  # nothing is randomized yet, so the map is itself
         x, ends = [0, *x], [[1.0, *values] for values in ends]
-    return Curve(entry["map"], x, *ends)
+    return Curve(checked.map, x, *ends)
 
 
-def _control(entries: Sequence[Mapping[str, Any]], measure: str, count: int) -> Curve:
+def _control(maps: Sequence[CheckedMap], measure: str, count: int) -> Curve:
     """The mean of the random orders, and the widest band of any map's."""
-    mean = sum(e["random"][0][measure]["value"] for e in entries) / len(entries)
-    low = min(e["lines"][measure]["lowest"] for e in entries)
-    high = max(e["lines"][measure]["floor"] for e in entries)
+    mean = sum(checked.random.similarity.of(measure).value for checked in maps) / len(maps)
+    low = min(_limits(checked, measure).lowest for checked in maps)
+    high = max(_limits(checked, measure).floor for checked in maps)
     x = range(count + 1) if count == 1 else range(1, count + 1)
-    return Curve("random", x, [mean] * len(x), [low] * len(x), [high] * len(x))
+    return Curve(RANDOM, x, [mean] * len(x), [low] * len(x), [high] * len(x))
 
 
 def _lowest(panels: Sequence[CurvePanel]) -> float:
     return min(min(curve.low or curve.y) for panel in panels for curve in panel.curves)
 
 
-def _verdicts(summary: Mapping[str, Any], method: str) -> Mapping[str, Any]:
-    names = [layer["name"] for layer in summary["layers"]]
+def _limits(checked: CheckedMap, measure: str) -> Limits:
+    correlation = measure == "correlation"
+    return checked.correlation_limits if correlation else checked.overlap_limits
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictRow:
+    """One map's verdicts: words with their marks by question, and the layers that it overlooks."""
+
+    map: str
+    cells: Sequence[tuple[str, str]]
+    layers: str
+    count: str
+
+
+def _verdicts(result: SanityCheck, method: str) -> list[VerdictRow]:
+    names = [layer.name for layer in result.layers]
     rows = []
-    for entry in _entries(summary, method):
-        said = entry["verdict"]
+    for checked in _maps(result, method):
         cells = [
-            (said[question]["words"], _MARKS.get((question, said[question]["level"]), ""))
-            for question in _QUESTIONS
+            (words, _MARKS.get((question, _level(checked, question)), ""))
+            for question, words in verdict_words(checked).items()
         ]
-        over = [names[step - 1] for step in said["overlooked"]]
+        over = [names[step - 1] for step in checked.verdict.overlooked]
         few = f": {', '.join(over)}" if 0 < len(over) <= _NAMED else ""
         count = f"{len(over)} of {len(names)}{few}"
-        rows.append((entry["map"], cells, ", ".join(over), count))
-    return {"method": method, "note": _METHODS.get(method, ""), "rows": rows}
+        rows.append(VerdictRow(checked.map, cells, ", ".join(over), count))
+    return rows
 
 
-def _lines(summary: Mapping[str, Any]) -> str:
-    """The two lines of the verdicts in words, with the range that they have over the maps."""
+def _limits_text(result: SanityCheck) -> str:
+    """The two limits of the verdicts in words, with the range that they have over the maps."""
     parts = []
     for measure, title in _MEASURES.items():
-        floors, middles = (
-            [entry["lines"][measure][line] for entry in summary["maps"]]
-            for line in ("floor", "middle")
-        )
+        limits = [_limits(checked, measure) for checked in result.maps]
+        floors, middles = [one.floor for one in limits], [one.middle for one in limits]
         parts.append(f"{title}: {_range(floors)} and {_range(middles)}")
     return "; ".join(parts)
 
@@ -185,37 +242,24 @@ def _range(values: Sequence[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _numbers(summary: Mapping[str, Any], method: str) -> Mapping[str, Any]:
-    """The cascade, the classes, the noise and the control of each map, in figures."""
-    columns = (("cascade_mean", 0), ("cascade", -1), ("class", 0), ("noise", 0), ("random", 0))
-    return {
-        "method": method,
-        "rows": [
-            (
-                entry["map"],
-                [
-                    interval_text(entry[test][place][measure])
-                    for measure in _MEASURES
-                    for test, place in columns
-                ],
-                f"{100 * entry['cascade'][-1]['constant']:.0f} %",
-            )
-            for entry in _entries(summary, method)
-        ],
-    }
-
-
-def _details(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What it takes to make this again, as rows."""
-    model = summary["model"]
-    rows = [
-        ("model", model["name"]),
-        ("model sha256", model["sha256"]),
-        *((key.replace("_", " "), value) for key, value in summary["choices"].items()),
-        ("versions", ", ".join(f"{name} {found}" for name, found in summary["versions"].items())),
-    ]
+def _numbers(result: SanityCheck, method: str) -> list[tuple[str, list[str], str]]:
+    """The cascade, the class, the noise and the control of each map, as written."""
     return [
-        (name, ", ".join(map(str, value)) if isinstance(value, list) else str(value))
-        for name, value in rows
-        if value is not None
+        (
+            checked.map,
+            [
+                interval_text(step.similarity.of(measure))
+                for measure in _MEASURES
+                for step in _shown(checked)
+            ],
+            f"{100 * checked.cascade[-1].constant:.0f} %",
+        )
+        for checked in _maps(result, method)
     ]
+
+
+def _shown(checked: CheckedMap) -> tuple[Step, ...]:
+    return (
+        checked.cascade_mean, checked.cascade[-1], checked.other_class, checked.noise,
+        checked.random,
+    )  # fmt: skip

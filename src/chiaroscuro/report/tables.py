@@ -4,7 +4,8 @@ import csv
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from chiaroscuro.results import Table
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -13,16 +14,6 @@ _LATEX = {
 }  # fmt: skip
 _MARKDOWN = re.compile(r"[\\`*<>|~]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)|(?<=\])\(")
 """Letters that Markdown reads as more than themselves where they stand."""
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """A titled table; every cell is text, the first column names the row."""
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    note: str = ""
 
 
 def markdown(table: Table) -> str:

@@ -8,6 +8,8 @@ from typing import Any, TypeVar, get_origin
 import msgspec
 import numpy as np
 
+from chiaroscuro.choices.options import Settings, unchecked
+
 Result = TypeVar("Result")
 _ARRAY = "array"
 
@@ -51,6 +53,8 @@ def _plain(value: Any, name: str, arrays: dict[str, np.ndarray[Any, Any]]) -> An
         return {_ARRAY: name}
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, Settings):
+        return _plain(value.plain(), name, arrays)
     if dataclasses.is_dataclass(value):
         items = [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
     elif isinstance(value, Mapping):
@@ -74,4 +78,5 @@ def from_plain(
             raise TypeError(f"no way to read a {wanted}")
         return arrays[held[_ARRAY]]
 
-    return msgspec.convert(plain, kind, dec_hook=array, str_keys=True)
+    with unchecked():  # settings may name methods that are objects
+        return msgspec.convert(plain, kind, dec_hook=array, str_keys=True)

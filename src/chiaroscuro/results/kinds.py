@@ -70,6 +70,17 @@ KINDS: dict[str, Kind] = {
             "chiaroscuro.report.explanation:write_gallery",
             shares_folder=True,
         ),
+        Kind(
+            "evaluation",
+            "chiaroscuro.results.evaluation:Evaluation",
+            "chiaroscuro.report.evaluation:write",
+        ),
+        Kind("check", "chiaroscuro.results.checks:SanityCheck", "chiaroscuro.report.sanity:write"),
+        Kind(
+            "localization",
+            "chiaroscuro.results.checks:Localization",
+            "chiaroscuro.report.localization:write",
+        ),
     )
 }
 """Every kind by name."""

@@ -59,7 +59,7 @@ class RunConfig:
 
     `settings` as they were given; `batch` images at a time and CPU `threads` of one worker are
     fixed at the beginning. `rows`, `labels` and `files` (a digest) describe the images, `facts`
-    what else the run's task reads.
+    what else the run's task reads, `profile` the sizes that decide rounding.
     """
 
     settings: Mapping[str, Any]
@@ -70,6 +70,7 @@ class RunConfig:
     labels: tuple[str, ...] | None
     files: str | None
     facts: Mapping[str, Any]
+    profile: Mapping[str, Any]
     model: ModelFacts
     versions: Mapping[str, str]
 

@@ -1,13 +1,14 @@
 """What a finished training says of itself: the origin of its weights, and its curve."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from chiaroscuro.catalog import versions
 from chiaroscuro.choices import TrainingSettings
 from chiaroscuro.render.training import TrainingCurve
+from chiaroscuro.results import TrainingRecord
+from chiaroscuro.results.codec import to_plain
 from chiaroscuro.training.log import EpochRow
 from chiaroscuro.training.network import Network
 from chiaroscuro.training.pixels import PixelStore
@@ -34,19 +35,20 @@ def origin(
 ) -> dict[str, Any]:
     """What results will say of these weights."""
     last = rows[-1]
+    record = TrainingRecord(
+        settings=settings,
+        images=len(store),
+        test_images=len(test) if test else None,
+        left_out=len(store.broken),
+        loss=last.loss,
+        train_accuracy=last.train_accuracy,
+        test_accuracy=last.test_accuracy,
+        seconds=seconds,
+        versions=versions(),
+    )
     return {
         "architecture": network.architecture,
         "weights": f"trained on {settings.data} for {settings.epochs} epochs, last epoch kept",
         "license": "that of the data, and of a pre-trained body where there is one",
-        "training": {
-            **asdict(settings),
-            "images": len(store),
-            "test_images": len(test) if test else None,
-            "left_out": len(store.broken),
-            "loss": last.loss,
-            "train_accuracy": last.train_accuracy,
-            "test_accuracy": last.test_accuracy,
-            "seconds": seconds,
-            "versions": versions(),
-        },
+        "training": to_plain(record)[0],
     }
