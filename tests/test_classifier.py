@@ -488,15 +488,15 @@ def test_it_says_what_it_is_in_a_line():
     named = Classifier(Fixed(SCORES), labels=list("abc"), size=(8, 9), name="n")
     assert repr(named) == "Classifier('n', 3 classes, 8x9, cpu float32)"
     assert (named.device, named.dtype) == (torch.device("cpu"), torch.float32)
-    facts = named.facts()
+    facts = named.describe()
     assert (facts.name, facts.framing.size, facts.device, facts.dtype) == (
         "n", (8, 9), "cpu", "float32",
     )  # fmt: skip
-    digest = classifier.facts(digest=True).sha256
-    assert digest == Classifier(small_cnn()).facts(digest=True).sha256
+    digest = classifier.describe(digest=True).sha256
+    assert digest == Classifier(small_cnn()).describe(digest=True).sha256
     with torch.no_grad():
         classifier.module[0].weight[0, 0, 0, 0] += 1
-    assert digest != classifier.facts(digest=True).sha256
+    assert digest != classifier.describe(digest=True).sha256
 
 
 def test_a_module_without_values_is_refused():
@@ -683,6 +683,6 @@ def test_tensors_that_gradients_do_not_pass_are_refused_by_name():
 def test_a_module_with_a_sparse_buffer_has_a_digest():
     net = small_cnn()
     net.register_buffer("graph", torch.eye(3).to_sparse())
-    digest = Classifier(net).facts(digest=True).sha256
+    digest = Classifier(net).describe(digest=True).sha256
     net.graph = (2 * torch.eye(3)).to_sparse()
-    assert Classifier(net).facts(digest=True).sha256 != digest
+    assert Classifier(net).describe(digest=True).sha256 != digest

@@ -327,5 +327,5 @@ def test_what_is_unusual_about_a_classifier_is_a_note(toy):
 
 def test_a_result_says_where_and_in_what_the_classifier_computes(toy):
     facts = explain(toy, array()).model
-    assert facts == toy.facts()
+    assert facts == toy.describe()
     assert (facts.device, facts.dtype) == ("cpu", "float64")

@@ -1,5 +1,5 @@
 """An image classifier, and what libraries say of theirs."""
 
-from chiaroscuro.classifier.classifier import Classifier, Picture, weights_digest
+from chiaroscuro.classifier.classifier import Classifier, Picture
 
-__all__ = ["Classifier", "Picture", "weights_digest"]
+__all__ = ["Classifier", "Picture"]

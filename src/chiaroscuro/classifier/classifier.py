@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
 from typing import Any, Self
@@ -289,26 +288,13 @@ class Classifier:
                 return pixels, CropBox(0, 0, width, height, width, height)
         return frame(_as_photo(picture), self.framing.with_fit(fit), self.channels)
 
-    def facts(self, *, digest: bool = False) -> ModelFacts:
+    def describe(self, *, digest: bool = False) -> ModelFacts:
         """What a saved result says of it; with `digest`, the SHA-256 of parameters and buffers."""
         return ModelFacts(
             self.name, self.mean, self.std, self.channels, self.multi_label, self.framing,
             self.origin, str(self.device), str(self.dtype).removeprefix("torch."),
-            weights_digest(self) if digest else None,
+            _weights_digest(self) if digest else None,
         )  # fmt: skip
-
-    def describe(self) -> dict[str, Any]:
-        """What a saved result says of it, in plain values that JSON keeps."""
-        framing = asdict(self.framing)
-        return {
-            "name": self.name,
-            "mean": None if self.mean is None else list(self.mean),
-            "std": None if self.std is None else list(self.std),
-            "channels": self.channels,
-            "multi_label": self.multi_label,
-            "framing": {k: list(v) if isinstance(v, tuple) else v for k, v in framing.items()},
-            "origin": dict(self.origin),
-        }
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Softmax of logits (B, K), or their sigmoid for a multi-label head."""
@@ -361,7 +347,7 @@ class Classifier:
         return unknown("class", text, names, f"{self.name} has {len(self.labels or ())} classes")
 
 
-def weights_digest(classifier: Classifier) -> str:
+def _weights_digest(classifier: Classifier) -> str:
     """SHA-256 of every parameter and buffer, with their names."""
     digest = hashlib.sha256()
     for name, tensor in classifier.module.state_dict().items():

@@ -70,7 +70,7 @@ def evaluate(
 def _read_check(folder: Path, classifier: Classifier) -> SanityCheck:
     """A sanity check; raises `ResultError` for another network's."""
     found: SanityCheck = load(folder, KINDS["check"])
-    if found.model.sha256 != classifier.facts(digest=True).sha256:
+    if found.model.sha256 != classifier.describe(digest=True).sha256:
         raise ResultError(
             f"{folder} is a check of {found.model.name} with other weights than those of "
             f"{classifier.name}: check this network, or leave the check out"

@@ -145,7 +145,7 @@ def what_if(
             tolerance=settings.tolerance,
             seed=settings.seed,
         ),
-        model=classifier.facts(),
+        model=classifier.describe(),
         threads=torch.get_num_threads(),
         versions=versions(),
         notes=(*classifier.notes, *read.notes, *_notes(changes.predicted_change[0], logits, rule)),

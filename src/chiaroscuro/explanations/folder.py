@@ -166,7 +166,7 @@ class _Photos:
 
     def set_up(self) -> Callable[[Iterable[int]], Iterator[tuple[int, Outcome]]]:
         """See `passes.executor.Job`."""
-        model = self.classifier.facts(digest=True)
+        model = self.classifier.describe(digest=True)
 
         def outcomes(numbers: Iterable[int]) -> Iterator[tuple[int, Outcome]]:
             for number in numbers:

@@ -216,7 +216,7 @@ def _explanation(
         },
         labels={index: classifier.label(index) for index in sorted(labeled) if index >= 0},
         choices=choices,
-        model=classifier.facts(),
+        model=classifier.describe(),
         threads=torch.get_num_threads(),
         versions=versions(),
         notes=(*classifier.notes, *image.notes, *_notes(gradients, row, rule)),

@@ -180,7 +180,7 @@ def _configure(
         files=images.fingerprint(),
         facts=dict(task.facts()),
         profile=device_profile().describe(),
-        model=classifier.facts(digest=True),
+        model=classifier.describe(digest=True),
         versions={**versions(), **dict(_reader_versions())},
     )
 
