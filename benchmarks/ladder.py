@@ -14,6 +14,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -21,8 +23,7 @@ from rich.table import Table
 from torch import Tensor
 
 from benchmarks.works import WORKS
-from chiaroscuro import Classifier, class_gradients, tune_allocator
-from chiaroscuro.device import DeviceProfile
+from chiaroscuro import Classifier, class_gradients, device, tune_allocator
 from chiaroscuro.gradients.backward import fusion, kernels, program, rules, steps
 
 CLASSES = 1000
@@ -140,7 +141,9 @@ def _chunk(size: int) -> Callable[[], None]:
 
 
 def _resize(name: str, size: int) -> None:
-    setattr(DeviceProfile, name, size)
+    sizes: dict[str, Any] = {name: size}
+    profile = replace(device.device_profile(), **sizes)
+    vars(device)["_of_this_machine"] = lambda: profile
 
 
 def _nothing() -> None:

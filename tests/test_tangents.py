@@ -8,11 +8,10 @@ from torch import nn
 from torch.nn import functional
 
 from chiaroscuro import Classifier, class_gradients, logit_change
-from chiaroscuro.device import DeviceProfile
 from chiaroscuro.errors import ImageError, InputError, ModelError
 from chiaroscuro.gradients import tangents
 from tests.test_guard import assert_same, prepared, snapshot
-from tests.toys import Linear, Quadratic, all_class_gradients, random_pixels, small_cnn
+from tests.toys import Linear, Quadratic, all_class_gradients, random_pixels, sizes, small_cnn
 
 
 def random_change(*shape, seed=1):
@@ -140,12 +139,13 @@ def test_it_is_linear_in_the_change(seed, factor):
     torch.testing.assert_close(both, parts, rtol=1e-9, atol=1e-9)
 
 
-def test_images_in_parts_are_images_at_once(monkeypatch):
+def test_images_in_parts_are_images_at_once():
     toy = Classifier(small_cnn().double())
     pixels, change = random_pixels(5, 3, 12, 12), random_change(5, 3, 12, 12)
     whole = logit_change(toy, pixels, change)
-    monkeypatch.setattr(DeviceProfile, "tangent_bytes", 2 * 3 * 12 * 12 * 8)
-    torch.testing.assert_close(logit_change(toy, pixels, change), whole, rtol=1e-12, atol=1e-12)
+    with sizes(tangent_bytes=2 * 3 * 12 * 12 * 8):
+        in_parts = logit_change(toy, pixels, change)
+    torch.testing.assert_close(in_parts, whole, rtol=1e-12, atol=1e-12)
     alone = torch.cat([logit_change(toy, pixels[[b]], change[[b]]) for b in range(5)])
     torch.testing.assert_close(alone, whole, rtol=1e-12, atol=1e-12)
 

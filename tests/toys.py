@@ -1,9 +1,13 @@
 """Small networks with known gradients, and the naive oracle that the engine is held against."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+
+from chiaroscuro.device import device_profile, profile_in_use
 
 
 class Linear(nn.Module):
@@ -74,3 +78,8 @@ def all_class_gradients(score: Callable[[Tensor], Tensor], pixels: Tensor) -> Te
             )
         )
     return torch.stack(rows)
+
+
+def sizes(**changed: int) -> AbstractContextManager[None]:
+    """Work inside is cut to other sizes."""
+    return profile_in_use(replace(device_profile(), **changed))

@@ -1,4 +1,4 @@
-"""What a device's caches, cores and number formats mean for the sizes of work."""
+"""The sizes of work that suit a machine's caches, cores and number formats."""
 
 import os
 from collections.abc import Iterator
@@ -11,80 +11,58 @@ from typing import Any
 
 _MIB = 1 << 20
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
-_MEMORY = Path("/proc/meminfo")
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceProfile:
-    """Facts of one machine, and every size that follows from them.
+    """Every size that work is cut to. The defaults were measured: two cores, a cache of 32 MiB.
 
-    `cores` that this process may use; `cache_bytes` of the last cache; `budget_bytes` above the
-    loaded model unless a budget is given; `vector_bytes` of one arithmetic instruction;
-    `slow_convolutions`: number formats whose forward convolutions on a CPU have no fast kernels.
-    The defaults are what all sizes were measured with. A GPU takes the same sizes.
+    `budget_bytes`: memory above the loaded model unless a budget is given. `chunk_bytes`: what one
+    step of the backward pass reads and writes; more leaves the cache, less costs more than the
+    arithmetic. `busy_rows` keep all cores busy, so they take no more than `busy_bytes`.
+    `forward_bytes`, `tangent_bytes`: pixels that are predicted, or differentiated in forward mode,
+    at a time. `graph_bytes`: what autograd keeps at a time for one class. `matrix_bytes`: the
+    largest matrix that stands for a convolution of a few pixels. `lanes`: numbers of one
+    instruction, so channels are left out so many at a time, where `many_classes` make the look for
+    them worth its cost. `slow_convolutions`: number formats whose forward convolutions have no fast
+    kernels on CPUs. A GPU takes the same sizes.
 
     Sizes decide how sums are grouped, so results under two profiles differ by rounding. A saved
-    run lists its profile, and `profile_in_use` reproduces it elsewhere.
+    run lists its profile (`describe`), and `profile_in_use(DeviceProfile(**listed))` reproduces it.
 
-    >>> DeviceProfile().chunk_bytes >> 20, DeviceProfile(cache_bytes=16 << 20).chunk_bytes >> 20
-    (20, 10)
+    >>> DeviceProfile.of(cores=4, cache_bytes=16 << 20).chunk_bytes >> 20
+    10
     """
 
-    cores: int = 2
-    cache_bytes: int = 32 * _MIB
     budget_bytes: int = 900 * _MIB
-    vector_bytes: int = 64
+    chunk_bytes: int = 20 * _MIB
+    busy_rows: int = 64
+    busy_bytes: int = 8 * _MIB
+    forward_bytes: int = 6 * _MIB
+    tangent_bytes: int = 4 * _MIB
+    graph_bytes: int = 320 * _MIB
+    matrix_bytes: int = 32 * _MIB
+    lanes: int = 16
+    many_classes: int = 32
     slow_convolutions: tuple[str, ...] = ("float64",)
 
-    @property
-    def chunk_bytes(self) -> int:
-        """What one step of the backward pass reads and writes: with more it leaves the cache, with
-        less than 8 MiB its own cost outweighs the arithmetic.
-        """
-        return min(20 * _MIB, max(8 * _MIB, self.cache_bytes * 5 // 8))
-
-    @property
-    def busy_rows(self) -> int:
-        """Rows that keep the cores busy, so that a step needs no more than `busy_bytes`."""
-        return 32 * self.cores
-
-    @property
-    def busy_bytes(self) -> int:
-        """What many rows read and write at a time."""
-        return self.chunk_bytes * 2 // 5
-
-    @property
-    def forward_bytes(self) -> int:
-        """Pixels that are predicted together."""
-        return self.chunk_bytes * 3 // 10
-
-    @property
-    def tangent_bytes(self) -> int:
-        """Pixels that forward-mode derivatives take together."""
-        return self.chunk_bytes // 5
-
-    @property
-    def graph_bytes(self) -> int:
-        """What autograd keeps at a time for one class: larger batches gain nothing."""
-        return self.chunk_bytes * 16
-
-    @property
-    def matrix_bytes(self) -> int:
-        """The largest matrix that stands for a convolution of a few pixels."""
-        return min(32 * _MIB, self.cache_bytes)
-
-    @property
-    def lanes(self) -> int:
-        """Single-precision numbers of one instruction: channels are left out so many at a time."""
-        return self.vector_bytes // 4
-
-    @property
-    def many_classes(self) -> int:
-        """Classes that are worth a look for zero channels: it costs as much as one class."""
-        return 32
+    @classmethod
+    def of(cls, cores: int, cache_bytes: int, memory_bytes: int = 1 << 62) -> "DeviceProfile":
+        """The sizes for a machine of so many cores, last cache and memory."""
+        chunk = min(20 * _MIB, max(8 * _MIB, cache_bytes * 5 // 8))
+        return cls(
+            budget_bytes=min(900 * _MIB, memory_bytes // 4),
+            chunk_bytes=chunk,
+            busy_rows=32 * cores,
+            busy_bytes=chunk * 2 // 5,
+            forward_bytes=chunk * 3 // 10,
+            tangent_bytes=chunk // 5,
+            graph_bytes=chunk * 16,
+            matrix_bytes=min(32 * _MIB, cache_bytes),
+        )
 
     def describe(self) -> dict[str, Any]:
-        """The facts in plain values, for a saved run; `DeviceProfile(**facts)` reads them back."""
+        """All sizes in plain values that JSON keeps."""
         return asdict(self) | {"slow_convolutions": list(self.slow_convolutions)}
 
 
@@ -108,31 +86,12 @@ _IN_USE: ContextVar[DeviceProfile | None] = ContextVar("device_profile", default
 
 @cache
 def _of_this_machine() -> DeviceProfile:
-    usual = DeviceProfile()
-    memory = _total_memory()
-    return DeviceProfile(
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else usual.cores,
-        cache_bytes=_last_cache() or usual.cache_bytes,
-        budget_bytes=min(usual.budget_bytes, memory // 4) if memory else usual.budget_bytes,
-    )
-
-
-def _last_cache() -> int:
-    """Bytes of the last cache; 0 where the system does not tell."""
-    sizes = [0]
-    for place in _CACHES.glob("index*/size"):
-        try:
-            text = place.read_text().strip()
-            sizes.append(int(text[:-1]) * {"K": 1 << 10, "M": _MIB}[text[-1]])
-        except (OSError, ValueError, KeyError, IndexError):
-            continue
-    return max(sizes)
-
-
-def _total_memory() -> int:
-    """Bytes of the machine's memory; 0 where the system does not tell."""
+    """What the system tells; where it tells nothing, what the sizes were measured with."""
     try:
-        first, *_ = _MEMORY.read_text().splitlines()
-        return int(first.split()[1]) << 10
-    except (OSError, ValueError, IndexError):
-        return 0
+        caches = [place.read_text().strip() for place in _CACHES.glob("index*/size")]
+        units = {"K": 1 << 10, "M": _MIB}
+        last = max(int(text[:-1]) * units[text[-1]] for text in caches)
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return DeviceProfile.of(len(os.sched_getaffinity(0)), last, memory)
+    except (OSError, ValueError, KeyError, AttributeError):
+        return DeviceProfile()

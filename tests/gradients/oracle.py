@@ -1,16 +1,13 @@
 """Plain autograd, one class and one row at a time, and the engine's way back beside it."""
 
-from unittest import mock
-
 import torch
 from torch import Tensor, nn
 
-from chiaroscuro.device import DeviceProfile
 from chiaroscuro.gradients.backward.program import Program
 from chiaroscuro.gradients.backward.rules import step_of
 from chiaroscuro.gradients.backward.steps import Opaque
 from chiaroscuro.gradients.backward.tape import Tape
-from tests.toys import random_pixels
+from tests.toys import random_pixels, sizes
 
 CHUNK = 1 << 20
 NO_BASIS = 0
@@ -94,7 +91,7 @@ def check(net, pixels=None, *, rtol=1e-9, **options):
     close(made, wanted, rtol)
     again, _ = engine_gradients(net, pixels, chunk=1)
     close(again, wanted, rtol)
-    with mock.patch.object(DeviceProfile, "lanes", 1):
+    with sizes(lanes=1):
         narrow, _ = engine_gradients(net, pixels, classes=MANY, basis=1 << 30)
     close(narrow, wanted, rtol)
     return unknown

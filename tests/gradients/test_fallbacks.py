@@ -235,8 +235,7 @@ def test_cotangents_of_many_classes_are_made_when_their_turn_comes(monkeypatch, 
         return rows
 
     monkeypatch.setattr(Graph, "_cotangents", counting)
-    with profile_in_use(DeviceProfile(cache_bytes=1 << 20)):
-        monkeypatch.setattr(DeviceProfile, "chunk_bytes", 1 << 20)
+    with profile_in_use(DeviceProfile(chunk_bytes=1 << 20)):
         found = class_gradients(Classifier(Linear(weights)), random_pixels(1, 3, 4, 4), score=score)
     assert len(made) > 1
     assert max(made) <= 1 << 20 < count * count * 8

@@ -5,7 +5,6 @@ import torch
 from torch import nn
 
 from chiaroscuro import Classifier, ModelError, class_gradients
-from chiaroscuro.device import DeviceProfile
 from chiaroscuro.gradients.backward.fusion import fused, hand_offs, identity
 from chiaroscuro.gradients.backward.narrowing import narrow
 from chiaroscuro.gradients.backward.program import Program
@@ -13,7 +12,7 @@ from chiaroscuro.gradients.backward.rules import step_of
 from chiaroscuro.gradients.backward.steps import Convolve, Cotangent, Matrix
 from chiaroscuro.gradients.backward.tape import Tape
 from tests.gradients.oracle import MANY, check, close, engine_gradients, plain_gradients
-from tests.toys import random_pixels
+from tests.toys import random_pixels, sizes
 
 OFF = -1e3
 """A bias that switches an activation off at every pixel."""
@@ -53,9 +52,10 @@ def widths(program):
 
 
 @pytest.fixture
-def every_channel(monkeypatch):
+def every_channel():
     """A single channel less is worth it."""
-    monkeypatch.setattr(DeviceProfile, "lanes", 1)
+    with sizes(lanes=1):
+        yield
 
 
 BETWEEN = {

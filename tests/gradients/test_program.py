@@ -9,13 +9,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from chiaroscuro import Classifier, class_gradients
-from chiaroscuro.device import DeviceProfile
 from chiaroscuro.gradients import Points, probe, stream
 from chiaroscuro.gradients.backward import kernels
 from chiaroscuro.gradients.backward.program import Program
 from chiaroscuro.gradients.backward.tape import Tape
 from tests.gradients.oracle import close, engine_gradients, plain_gradients
-from tests.toys import random_pixels, small_cnn
+from tests.toys import random_pixels, sizes, small_cnn
 
 CLASSES = 40
 FIELDS = ("logits", "target_gradient", "rival_max", "rival_min", "rival_argmax", "rival_argmin")
@@ -97,9 +96,8 @@ def test_many_rows_take_no_more_of_the_cache_than_keeps_the_cores_busy(
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Tanh(), nn.Flatten(), nn.Linear(512, CLASSES))
     pixels = random_pixels(rows, 3, 10, 10)
-    monkeypatch.setattr(DeviceProfile, "busy_rows", busy)
     # The linear layer reads forty numbers a row and writes 512.
-    monkeypatch.setattr(DeviceProfile, "busy_bytes", most * rows * (CLASSES + 512) * 8)
+    most_bytes = most * rows * (CLASSES + 512) * 8
     taken = []
     plain = Program._pass
 
@@ -108,7 +106,8 @@ def test_many_rows_take_no_more_of_the_cache_than_keeps_the_cores_busy(
         return plain(self, stage, cotangent)
 
     monkeypatch.setattr(Program, "_pass", spy)
-    made, _ = engine_gradients(net.double(), pixels, chunk=1 << 30)
+    with sizes(busy_rows=busy, busy_bytes=most_bytes):
+        made, _ = engine_gradients(net.double(), pixels, chunk=1 << 30)
     close(made, plain_gradients(net, pixels))
     assert max(taken) == max(most, -(-busy // rows))
 

@@ -7,9 +7,8 @@ import timm
 import torch
 import torchvision
 
-from chiaroscuro.device import DeviceProfile
 from tests.gradients.oracle import MANY, close, engine_gradients, plain_gradients
-from tests.toys import random_pixels
+from tests.toys import random_pixels, sizes
 
 VISION = {
     "resnet18": 32, "mobilenet_v3_small": 64, "efficientnet_b0": 32, "convnext_tiny": 32,
@@ -33,13 +32,15 @@ def real(name, size):
 
 
 @pytest.mark.parametrize(("name", "size"), [*VISION.items(), *TIMM.items()])
-def test_real_networks(name, size, monkeypatch):
+def test_real_networks(name, size):
     net = real(name, size).double().eval().requires_grad_(False)
     pixels = random_pixels(2, 3, size, size)
     wanted = plain_gradients(net, pixels)
-    monkeypatch.setattr(DeviceProfile, "lanes", 1)
     for classes in (CLASSES, MANY):
-        made, unknown = engine_gradients(net, pixels, chunk=8 << 20, classes=classes, basis=1 << 30)
+        with sizes(lanes=1):
+            made, unknown = engine_gradients(
+                net, pixels, chunk=8 << 20, classes=classes, basis=1 << 30
+            )
         close(made, wanted)
         assert unknown == set()
 
