@@ -219,7 +219,7 @@ def test_given_limits_are_drawn_and_written_down(toy, tmp_path):
     assert Explanation.load(tmp_path / "one").color_limits == {"active": given}
     page = (tmp_path / "one" / "index.html").read_text()
     assert "active 124 (smoothed 45.2)" in page
-    assert "one color scale for all images" in page
+    assert "One color scale for all images" in page
 
 
 def test_every_marker_schema_and_file_name_is_written_once():
@@ -245,7 +245,7 @@ def test_a_repr_is_short_and_names_image_class_and_maps(toy):
     found = explain(toy, array(), target="dog", maps=["active", "signed"])
     share = f"{100 * found.target.probability:.1f}"
     assert repr(found) == (
-        f"<Explanation of array: dog {share} %, 4 rivals, gradient, 12 x 12 px; "
+        f"<Explanation of array: dog {share} %, rivals all, gradient, 12 x 12 px; "
         "maps active, signed>"
     )
     assert len(repr(what_if(toy, array()))) < 200

@@ -60,19 +60,28 @@ def save_png(figure: Figure, path: Path) -> None:
 
 
 def write_texts(figure: Figure, title: str, subtitle: str, footer: str, large: float = 17) -> None:
-    """Title, subtitle and footer: smaller where they do not fit the width, then cut."""
+    """Title, subtitle and footer: smaller where they do not fit the width, then cut.
+
+    The footer goes on in a second line.
+    """
     width, height = figure.get_size_inches()
     for y, text, size, color in (
         (1 - 0.02 * large / height, title, large, INK),
         (1 - 0.038 * large / height, subtitle, max(9.5, 0.62 * large), FAINT),
         (0.18 / height, footer, 8.5, FAINT),
     ):
+        lines = 2 if text == footer else 1
         room = (width - 0.4) / _POINT
-        fitting = max(_SMALLEST, min(size, room / max(len(text), 1)))
-        most = int(room / fitting)
-        shown = text if len(text) <= most else f"{text[: most - 1]}…"
+        fitting = max(_SMALLEST, min(size, lines * 0.95 * room / max(len(text), 1)))
+        shown = textwrap.wrap(text, int(room / fitting), max_lines=lines, placeholder="…")
         figure.text(
-            0.2 / width, y, shown, fontsize=fitting, color=color, va="center", parse_math=False
+            0.2 / width,
+            y,
+            "\n".join(shown),
+            fontsize=fitting,
+            color=color,
+            va="center",
+            parse_math=False,
         )
 
 

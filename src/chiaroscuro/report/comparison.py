@@ -7,7 +7,14 @@ import numpy as np
 from chiaroscuro.images import gray, to_uint8
 from chiaroscuro.render import ComparisonSpec, Row, draw_comparison, smooth
 from chiaroscuro.render.pictures import difference
-from chiaroscuro.report.explanation import CLIP, bars, color_limits, picture, smoothing_sigma
+from chiaroscuro.report.explanation import (
+    CLIP,
+    bars,
+    color_limits,
+    picture,
+    rivals_text,
+    smoothing_sigma,
+)
 from chiaroscuro.report.pages import data_uri, image_rows, method_text, plain, write_page
 from chiaroscuro.results import FIGURE, Comparison, Explanation, Pair
 
@@ -44,7 +51,7 @@ def write(comparison: Comparison, folder: Path) -> None:
             *((name, explanation.model.name)
               for name, explanation in zip(comparison.names, comparison.explanations, strict=True)),
             ("target", str(choices.target)),
-            ("rivals", choices.rivals),
+            ("rivals", rivals_text(first)),
             ("score", choices.score),
             ("method", method_text(choices.method)),
             ("maps", plain(choices.maps)),
@@ -66,8 +73,8 @@ def comparison_spec(comparison: Comparison) -> ComparisonSpec:
     return ComparisonSpec(
         title=f"{Path(first.image.source).name}: why {first.target.label}, by classifier",
         subtitle=(
-            f"compared with rivals {first.choices.rivals} · {method_text(first.choices.method)} of "
-            f"the {first.choices.score}"
+            f"compared with {rivals_text(first)} · {method_text(first.choices.method)} of the "
+            f"{first.choices.score}"
         ),
         columns=tuple(first.maps),
         rows=rows,

@@ -83,7 +83,7 @@ def _rows(explanation: Explanation) -> Rows:
             *image_rows(explanation.image, explanation.crop),
             *model_rows(explanation.model, explanation.threads),
             ("target", str(choices.target)),
-            ("rivals", choices.rivals),
+            ("rivals", rivals_text(explanation)),
             ("score", choices.score),
             ("method", method_text(choices.method)),
             ("seed", str(choices.method.seed)),
@@ -91,7 +91,7 @@ def _rows(explanation: Explanation) -> Rows:
             ("maps", plain(choices.maps)),
             ("fit", choices.fit),
             ("color limits", shown),
-            ("color scale", "per image" if explanation.color_limits is None else "per shared"),
+            ("color scale", "per image" if explanation.color_limits is None else "shared"),
             ("versions", plain(explanation.versions)),
         ]
     )
@@ -180,7 +180,8 @@ def rivals_text(explanation: Explanation) -> str:
     chosen = parse_rivals(rule)
     word = f" ({rule})" if chosen.classes is None or chosen.is_weighted else ""
     if len(rivals) <= MOST_NAMED:
-        return f"{' and '.join(explanation.labels[k] for k in rivals)}{word}"
+        names = [explanation.labels[k].split(",")[0] for k in rivals]
+        return f"{' and '.join([', '.join(names[:-1]), names[-1]][len(names) < 2 :])}{word}"
     return f"{len(rivals)} rivals{word}"
 
 

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
+from chiaroscuro.render import percent
 from chiaroscuro.render.pictures import Rgb
 from chiaroscuro.results import FIGURE, PAGE, CropBox, ImageFacts, MethodFacts, ModelFacts
 
@@ -30,6 +31,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     found.globals.update(PAGE=PAGE, FIGURE=FIGURE)
+    found.filters["percent"] = percent
     return found
 
 
@@ -68,7 +70,7 @@ def model_rows(model: ModelFacts, threads: int) -> Rows:
         *_origin_rows(model.origin),
         (
             "normalization",
-            f"mean {plain(model.mean)}, std {plain(model.std)}, inside the model"
+            f"mean {_numbers(model.mean)}, std {_numbers(model.std)}, inside the model"
             if normalized
             else "none",
         ),
@@ -84,6 +86,10 @@ def _origin_rows(origin: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 yield f"training {name.replace('_', ' ')}", plain(inner)
         else:
             yield f"model {key}", plain(value)
+
+
+def _numbers(values: Iterable[float] | None) -> str:
+    return "none" if values is None else ", ".join(f"{value:.4g}" for value in values)
 
 
 def method_text(method: MethodFacts) -> str:

@@ -15,7 +15,6 @@ from chiaroscuro.render import (
     outlined,
     svg_text,
 )
-from chiaroscuro.render.style import percent
 from chiaroscuro.report.pages import (
     Rows,
     data_uri,
@@ -46,10 +45,7 @@ def write(result: WhatIf, folder: Path) -> None:
         notes=result.notes,
         pictures=list(zip(titles, pictures, spec.notes, strict=True)),
         chart=f"data:image/svg+xml;base64,{chart}",
-        shifts=[
-            (shift, percent(shift.before), percent(shift.after), shift.predicted * shift.actual > 0)
-            for shift in spec.shifts
-        ],
+        shifts=[(shift, shift.predicted * shift.actual > 0) for shift in spec.shifts],
         rows=_rows(result),
     )
 

@@ -84,8 +84,8 @@ class Explanation:
 
     def __repr__(self) -> str:
         return (
-            f"<Explanation of {self.image.source}: {_share(self.target)}, {len(self.rivals)} "
-            f"rivals, {self.choices.method.name}, {_size(self.pixels)}; "
+            f"<Explanation of {self.image.source}: {_share(self.target)}, rivals "
+            f"{self.choices.rivals}, {self.choices.method.name}, {_size(self.pixels)}; "
             f"maps {', '.join(self.maps)}>"
         )
 
