@@ -8,13 +8,18 @@ READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 READY_DOCS := $(VENV)/.ready-docs
 
-.PHONY: demo test lint extras bench guard mutants docs clean
+.PHONY: demo test test-old-torch lint extras bench guard mutants docs clean
 
 demo: $(READY)  ## two packaged photos explained; prints the page's path
 	$(BIN)/chiaroscuro explain --out chiaroscuro-out --force
 
 test: $(READY_DEV)  ## every test, doctests and README snippets included
 	$(BIN)/python -m pytest
+
+test-old-torch:  ## the engine's tests with the oldest PyTorch of the range, in an environment of its own
+	$(PYTHON) -m venv $(VENV)-old
+	$(VENV)-old/bin/python -m pip install --quiet -r requirements-dev.txt -e '.[hf,adapters]' torch==2.6.0 torchvision==0.21.0
+	$(VENV)-old/bin/python -m pytest --no-cov tests/gradients tests/shortcuts tests/test_matmul.py tests/test_guard.py tests/test_tangents.py tests/test_target_gradients.py tests/test_captum_methods.py
 
 lint: $(READY_DEV)  ## format, style and types
 	$(BIN)/ruff format --check .

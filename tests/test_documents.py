@@ -94,6 +94,24 @@ def test_the_how_to_of_a_change_runs(tmp_path, monkeypatch, capsys):
     }  # fmt: skip
 
 
+def test_the_how_to_of_several_classes_runs(tmp_path, monkeypatch, capsys):
+    several, reducer = snippets("docs/how-to/several-classes.md", "python")
+    Image.open(packaged_photo("coffee")).save(tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    scope = {}
+    exec(several, scope)
+    exec(reducer, scope)
+    assert (
+        capsys.readouterr().out
+        == "".join(f"{k} torch.Size([1, 32, 32])\n" for k in (3, 5, 5))
+        + "torch.Size([1, 3, 32, 32])\n"
+    )
+    exact = all_class_gradients(scope["classifier"].logits, scope["pixels"])
+    torch.testing.assert_close(
+        scope["spread"], exact.std(dim=1, correction=0), rtol=1e-3, atol=1e-3
+    )
+
+
 def test_the_how_to_of_edit_maps_runs(capsys):
     (snippet,) = snippets("docs/how-to/edit-maps.md", "python")
     exec(snippet, {})

@@ -32,8 +32,11 @@ if TYPE_CHECKING:
     from chiaroscuro.gradients import ClassGradients as ClassGradients
     from chiaroscuro.gradients import Method as Method
     from chiaroscuro.gradients import Points as Points
+    from chiaroscuro.gradients import Reducer as Reducer
     from chiaroscuro.gradients import class_gradients as class_gradients
     from chiaroscuro.gradients import logit_change as logit_change
+    from chiaroscuro.gradients import reduce_gradients as reduce_gradients
+    from chiaroscuro.gradients import target_gradients as target_gradients
     from chiaroscuro.maps import EDIT_MAPS as EDIT_MAPS
     from chiaroscuro.maps import MAPS as MAPS
     from chiaroscuro.maps import edit_map as edit_map
@@ -73,6 +76,9 @@ _HOME = {
     "ClassGradients": "gradients",
     "class_gradients": "gradients",
     "logit_change": "gradients",
+    "Reducer": "gradients",
+    "reduce_gradients": "gradients",
+    "target_gradients": "gradients",
     "MAPS": "maps",
     "saliency_maps": "maps",
     "DeletionCurve": "metrics",
@@ -122,6 +128,7 @@ __all__ = [
     "MissingExtraError",
     "ModelError",
     "Points",
+    "Reducer",
     "ResultError",
     "SanityCheck",
     "TrainingSettings",
@@ -140,8 +147,10 @@ __all__ = [
     "localize",
     "logit_change",
     "map_similarity",
+    "reduce_gradients",
     "saliency_maps",
     "save_classifier",
+    "target_gradients",
     "train",
     "tune_allocator",
     "what_if",
