@@ -9,7 +9,7 @@ SOURCE = Path(chiaroscuro.__file__).parent
 
 LAYERS = [
     ["errors"],
-    ["catalog", "staging", "allocator", "device", "hub", "stopwatch"],
+    ["catalog", "allocator", "device", "hub", "stopwatch"],
     ["choices"],
     ["results"],
     ["images"],

@@ -21,7 +21,7 @@ from chiaroscuro import (
     class_gradients,
     explain,
 )
-from chiaroscuro.explanations import replay
+from chiaroscuro.explanations import replay, single
 from chiaroscuro.images import open_photo
 from tests.explanations.inputs import Broken, array, picture
 from tests.toys import Linear, random_pixels, small_cnn
@@ -329,3 +329,54 @@ def test_a_result_says_where_and_in_what_the_classifier_computes(toy):
     facts = explain(toy, array()).model
     assert facts == toy.describe()
     assert (facts.device, facts.dtype) == ("cpu", "float64")
+
+
+# several images
+
+
+def test_several_images_give_what_each_gives_alone(toy):
+    """Two sizes, so two passes; a target of one's own each, one predicted."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    free = Classifier(net.double(), mean=0.5, std=0.25, labels=toy.labels)
+    images = [array(1), picture(20, 14, seed=2), array(3)]
+    together = explain(free, images, target=["dog", None, 1], maps=["active", "winner"])
+    assert isinstance(together, list)
+    for image, target, found in zip(images, ["dog", None, 1], together, strict=True):
+        alone = explain(free, image, target=target, maps=["active", "winner"])
+        assert found.target.label == alone.target.label
+        assert found.target.logit == pytest.approx(alone.target.logit, rel=1e-12)
+        assert found.choices == alone.choices
+        assert found.image == alone.image
+        for name, values in alone.maps.items():
+            np.testing.assert_allclose(found.maps[name], values, rtol=1e-9, atol=1e-12)
+
+
+def test_images_of_one_size_go_through_the_network_together(toy, monkeypatch):
+    sizes = []
+    engine = single.class_gradients
+
+    def counted(classifier, batch, *options, **more):
+        sizes.append(len(batch))
+        return engine(classifier, batch, *options, **more)
+
+    monkeypatch.setattr(single, "class_gradients", counted)
+    batch = torch.from_numpy(np.stack([array(n).transpose(2, 0, 1) for n in range(3)]))
+    found = explain(toy, batch, target=torch.tensor([0, 1, 2]))
+    assert [e.target.index for e in found] == [0, 1, 2]
+    assert sizes == [3]
+    one = explain(toy, batch[:1], target=torch.tensor(2))
+    assert one.target.index == 2 and sizes == [3, 1]
+    np.testing.assert_allclose(one.pixels, found[0].pixels)
+    assert len(explain(toy, [array()])) == 1, "a list gives a list"
+    with pytest.raises(ChoiceError, match="target has 2 classes for 3 images"):
+        explain(toy, batch, target=[0, 1])
+
+
+def test_eight_bit_arrays_are_shares_of_255(toy):
+    values = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+    found, exact = explain(toy, values), explain(toy, (values / np.float32(255)))
+    assert np.array_equal(found.pixels, exact.pixels)
+    tensor = explain(toy, torch.from_numpy(values).permute(2, 0, 1))
+    assert np.array_equal(tensor.pixels, exact.pixels)

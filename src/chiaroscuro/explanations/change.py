@@ -1,6 +1,5 @@
 """One image with some pixels changed: predicted and actual change of the logits."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,7 +9,6 @@ from torch import Tensor, nn
 from chiaroscuro.catalog import versions
 from chiaroscuro.choices import (
     EDIT_MAPS,
-    ORDERS,
     RANDOM,
     WHAT_IF_FRACTION,
     WHAT_IF_TOLERANCE,
@@ -20,7 +18,6 @@ from chiaroscuro.choices import (
     RivalRule,
     Rivals,
     WhatIfSettings,
-    check_names,
 )
 from chiaroscuro.choices.options import method_name, settings_from
 from chiaroscuro.classifier import Classifier
@@ -98,13 +95,23 @@ def what_if(
             "fit": fit, "tolerance": tolerance, "seed": seed,
         },
     )  # fmt: skip
-    made = make_method(method, classifier) if isinstance(method, MethodOptions) else method
     rule = settings.rival_rule.resolve(classifier.class_index)
-    order = _Order(map, class_index(classifier, target), rule, made, settings.seed)
+    with_method, wanted = _check_method(map, method), class_index(classifier, target)
     read = read_image(classifier, image, settings.fit)
     batch = as_batch(classifier, [read.pixels])
     changed = filled(batch, settings.fill, settings.seed)
-    pixels, chosen, facts = _pixels_in_order(classifier, batch, changed, order, method, progress)
+    facts: MethodFacts | None = None
+    if with_method:
+        made = make_method(method, classifier)
+        gradients = class_gradients(classifier, batch, wanted, rule, made, progress=progress)
+        chosen, facts = int(gradients.target[0]), method_facts(gradients.choices, method)
+        values = saliency_maps(gradients, named)[named]
+        pixels = pixel_order(values, tie_priority(batch, settings.seed))
+    else:
+        with torch.no_grad():
+            logits = classifier(batch)
+        chosen = int(resolve_target(wanted, logits, multi_label=classifier.multi_label)[0])
+        pixels = _order(classifier, batch, changed, map, chosen, settings.seed)
     edited = top_edit(batch, changed, pixels, settings.fraction)
     changes = linearity(classifier, batch, edited, STEPS)
     logits = changes.logits[0]
@@ -135,7 +142,7 @@ def what_if(
         path=tuple(changes.actual_change[0, :, chosen].tolist()),
         valid_step=float(changes.valid_step(torch.tensor([chosen]), settings.tolerance)[0]),
         choices=WhatIfChoices(
-            map=order.map_name,
+            map=_name(map),
             fraction=settings.fraction,
             fill=settings.fill,
             target=as_given(target),
@@ -161,68 +168,41 @@ def _notes(predicted: Tensor, logits: Tensor, rule: RivalRule) -> list[str]:
     return notes
 
 
-@dataclass(frozen=True, eq=False)
-class _Order:
-    """Whose highest pixels change: a name of `ORDERS` or own values, and how it is computed."""
-
-    map: str | OwnValues
-    target: int | None
-    rivals: RivalRule
-    method: Any
-    seed: int
-
-    def __post_init__(self) -> None:
-        if isinstance(self.map, str):
-            check_names("map", [self.map], ORDERS)
-        name = method_name(self.method)
-        if not self.has_method and name != "gradient":
-            raise ChoiceError(
-                f"method {name} has no part in map {self.map_name!r}, which is not "
-                "made of class gradients: leave the method out"
-            )
-
-    @property
-    def has_method(self) -> bool:
-        """Whether it is a map of class gradients."""
-        return isinstance(self.map, str) and self.map not in (*EDIT_MAPS, RANDOM)
-
-    @property
-    def map_name(self) -> str:
-        """What results call the map."""
-        return self.map if isinstance(self.map, str) else "own values"
+def _check_method(map: str | OwnValues, method: Any) -> bool:
+    """Whether a map is made of class gradients; raises `ChoiceError` for a method of another."""
+    if isinstance(map, str) and map not in (*EDIT_MAPS, RANDOM):
+        return True
+    name = method_name(method)
+    if name != "gradient":
+        raise ChoiceError(
+            f"method {name} has no part in map {_name(map)!r}, which is not made of class "
+            "gradients: leave the method out"
+        )
+    return False
 
 
-def _pixels_in_order(
+def _name(map: str | OwnValues) -> str:
+    """What results call a map."""
+    return map if isinstance(map, str) else "own values"
+
+
+def _order(
     classifier: Classifier,
     pixels: Tensor,
     changed: Tensor,
-    order: _Order,
-    method: Any,
-    progress: Progress | None,
-) -> tuple[Tensor, int, MethodFacts | None]:
-    """One image's pixels, highest first (1, N); the target class; the method where one is used.
-
-    `pixels` and `changed` (1, C, H, W): the image, and what its pixels become.
-    """
-    priority = tie_priority(pixels, order.seed)
-    if order.has_method:
-        gradients = class_gradients(
-            classifier, pixels, order.target, order.rivals, order.method, progress=progress
-        )
-        name = str(order.map)
-        facts = method_facts(gradients.choices, method)
-        values = saliency_maps(gradients, name)[name]
-        return pixel_order(values, priority), int(gradients.target[0]), facts
-    with torch.no_grad():
-        logits = classifier(pixels)
-    target = int(resolve_target(order.target, logits, multi_label=classifier.multi_label)[0])
-    if not isinstance(order.map, str):
-        return pixel_order(_own_values(order.map, pixels), priority), target, None
-    if order.map == RANDOM:
-        return priority, target, None
-    source = torch.Generator().manual_seed(order.seed)
-    values = edit_map(classifier, pixels, changed, order.map, target=target, generator=source)
-    return pixel_order(values, priority), target, None
+    map: str | OwnValues,
+    target: int,
+    seed: int,
+) -> Tensor:
+    """One image's pixels (1, N) by a map that is not made of class gradients, highest first."""
+    priority = tie_priority(pixels, seed)
+    if not isinstance(map, str):
+        return pixel_order(_own_values(map, pixels), priority)
+    if map == RANDOM:
+        return priority
+    source = torch.Generator().manual_seed(seed)
+    values = edit_map(classifier, pixels, changed, map, target=target, generator=source)
+    return pixel_order(values, priority)
 
 
 def _own_values(map: OwnValues, pixels: Tensor) -> Tensor:

@@ -3,21 +3,37 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chiaroscuro.choices import Fit, Score
 from chiaroscuro.results.facts import CropBox, ImageFacts, MapFacts, ModelFacts, Prediction
-from chiaroscuro.results.kinds import KINDS
-from chiaroscuro.results.store import load, save
+from chiaroscuro.results.store import kind_of, load, save
 
 ColorLimits = Mapping[str, tuple[float, float]]
 """Color limits by map: of the pixel view and of the smoothed view, in units of the maps."""
 
 MOST_NAMED = 3
 """So many rivals are named, more are counted; the labels of these are always kept."""
+
+
+class Saved:
+    """A result that can be saved."""
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+        """Write arrays, figure, page and marker into a folder: all of them or nothing.
+
+        Raises `ResultError` for a folder that exists, or cannot be written.
+        """
+        return save(self, folder, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """The result of this kind that lies in a folder; raises `ResultError` for anything else."""
+        result: Self = load(folder, kind_of(cls))
+        return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +68,7 @@ class ExplanationChoices:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Explanation:
+class Explanation(Saved):
     """One image explained for one class: predictions, raw maps, and every choice.
 
     `pixels` (C, H, W) in [0, 1] are what the network saw, `crop` is where they lie on the upright
@@ -89,19 +105,6 @@ class Explanation:
             f"maps {', '.join(self.maps)}>"
         )
 
-    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
-        """Write arrays, figure, page and marker into a folder: all of them or nothing.
-
-        Raises `ResultError` for a folder that exists.
-        """
-        return save(self, folder, overwrite=overwrite)
-
-    @staticmethod
-    def load(folder: str | Path) -> "Explanation":
-        """The explanation in a folder; raises `ResultError` where there is none."""
-        explanation: Explanation = load(folder, KINDS["explanation"])
-        return explanation
-
 
 @dataclass(frozen=True, slots=True)
 class WhatIfChoices:
@@ -123,7 +126,7 @@ class WhatIfChoices:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class WhatIf:
+class WhatIf(Saved):
     """One image with some pixels changed: predicted (first-order) and actual change of every logit.
 
     `pixels` and `edited` (C, H, W) in [0, 1]; `changed` (H, W): where a value is another one;
@@ -193,19 +196,6 @@ class WhatIf:
         """Whether the target logit moves in the predicted direction."""
         return self.predicted * self.actual > 0
 
-    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
-        """Write arrays, figure, page and marker into a folder: all of them or nothing.
-
-        Raises `ResultError` for a folder that exists.
-        """
-        return save(self, folder, overwrite=overwrite)
-
-    @staticmethod
-    def load(folder: str | Path) -> "WhatIf":
-        """The what-if in a folder; raises `ResultError` where there is none."""
-        result: WhatIf = load(folder, KINDS["what-if"])
-        return result
-
 
 @dataclass(frozen=True, eq=False)
 class MapPair:
@@ -242,12 +232,12 @@ class Detail:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparison:
+class Comparison(Saved):
     """One image explained by M classifiers for one class.
 
     `names` are unique names of the classifiers; `pairs` set the first against each other one.
     `details` has one entry a classifier, or none: a what-if of each, or what `compare(details=...)`
-    returns.
+    returns. Saving also writes each explanation into a folder of its own, 1, 2, ...
     """
 
     names: tuple[str, ...]
@@ -262,20 +252,6 @@ class Comparison:
             for name, e in zip(self.names, self.explanations, strict=True)
         )
         return f"<Comparison on {first.image.source}: {said}; maps {', '.join(first.maps)}>"
-
-    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
-        """Write arrays, figure, page and marker into a folder: all of them or nothing.
-
-        Each explanation also lies in a folder of its own, 1, 2, ..., which `Explanation.load`
-        reads. Raises `ResultError` for a folder that exists.
-        """
-        return save(self, folder, overwrite=overwrite)
-
-    @staticmethod
-    def load(folder: str | Path) -> "Comparison":
-        """The comparison in a folder; raises `ResultError` where there is none."""
-        comparison: Comparison = load(folder, KINDS["comparison"])
-        return comparison
 
 
 @dataclass(frozen=True)

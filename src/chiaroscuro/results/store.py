@@ -37,12 +37,13 @@ ARRAYS = "arrays.npz"
 
 
 def kind_of(result: Any) -> Kind:
-    """The kind of a result by its type; raises `ResultError` for what is no result."""
-    place = f"{type(result).__module__}:{type(result).__qualname__}"
+    """The kind of a result, or of its type; raises `ResultError` for what is no result."""
+    own = result if isinstance(result, type) else type(result)
+    place = f"{own.__module__}:{own.__qualname__}"
     for kind in KINDS.values():
         if kind.type == place:
             return kind
-    raise ResultError(f"a {type(result).__name__} is not a result that can be saved")
+    raise ResultError(f"a {own.__name__} is not a result that can be saved")
 
 
 def save(result: Any, folder: str | Path, *, overwrite: bool = False, config: Any = None) -> Path:
