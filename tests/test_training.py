@@ -19,11 +19,17 @@ from chiaroscuro.catalog import versions
 from chiaroscuro.data import load_images, read_batches
 from chiaroscuro.errors import MissingExtraError, ModelError
 from chiaroscuro.models.architectures import basic_cnn, with_head
-from chiaroscuro.training import TrainingSettings, run, train
+from chiaroscuro.results import read_training
+from chiaroscuro.training import TrainingSettings, run
+from chiaroscuro.training import train as train_network
 from chiaroscuro.training.log import read_log
 from chiaroscuro.training.network import build_network
 from chiaroscuro.training.run import Watcher
 from tests.trainings import CLASSES, SIDE, entries, picture, stopped, write_photos
+
+
+def train(settings, out, **options):
+    return train_network(settings.data, out, settings=settings, **options)
 
 
 @pytest.fixture
@@ -90,7 +96,7 @@ def learned(state):
 # networks
 
 
-def test_the_articles_network_has_its_number_of_parameters():
+def test_the_papers_network_has_its_number_of_parameters():
     assert sum(p.numel() for p in basic_cnn(10).parameters()) == 495_146
 
 
@@ -142,7 +148,8 @@ def test_a_training_is_a_folder_that_loads_and_says_what_it_is(settings, tmp_pat
     rows = read_log(out / "log.csv")
     assert [row.epoch for row in rows] == [1, 2, 3]
     found = told(out)
-    assert found["data"] == settings.data
+    assert found["settings"] == json.loads(json.dumps(settings.plain()))
+    assert read_training(load_classifier(out).origin).settings == settings
     assert (found["images"], found["test_images"], found["left_out"]) == (24, 12, 0)
     for name in ("loss", "train_accuracy", "test_accuracy"):
         assert found[name] == getattr(rows[-1], name), "of the last epoch"
@@ -154,7 +161,7 @@ def test_a_training_is_a_folder_that_loads_and_says_what_it_is(settings, tmp_pat
 
 
 def measured(classifier, data):
-    """Accuracy on the test images, read and asked anew."""
+    """Accuracy on the test images, read again."""
     right = []
     for batch in read_batches(load_images(data, "test"), classifier.framing, 5):
         logits = classifier(torch.from_numpy(np.stack(batch.pixels)))
@@ -286,16 +293,50 @@ def test_an_interruption_leaves_the_callers_interrupt_and_random_state(settings,
     assert torch.equal(torch.get_rng_state(), before[1])
 
 
-def test_an_unfinished_training_is_gone_on_with_only_as_it_was(settings, tmp_path):
+def test_an_unfinished_training_is_resumed_only_as_it_was(settings, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(settings, tmp_path / "net", watcher=stopped("epoch"))
     before = entries(tmp_path / "net.training")
     with pytest.raises(ResultError, match=r"net\.training holds an unfinished training: --resume"):
         train(settings, tmp_path / "net")
-    with pytest.raises(ResultError, match=r"net\.training holds a training of other settings: "):
+    with pytest.raises(ResultError, match=r"another configuration \(settings\.seed was 42"):
         train(replace(settings, seed=1), tmp_path / "net", resume=True)
+    picture(0, 900).save(tmp_path / "photos" / "train" / "ant" / "900.png")
+    with pytest.raises(ResultError, match=r"another configuration \(images was"):
+        train(settings, tmp_path / "net", resume=True)
     assert entries(tmp_path / "net.training") == before
     assert not (tmp_path / "net").exists()
+
+
+def test_folders_of_work_that_are_not_ours_stay(settings, tmp_path):
+    work = tmp_path / "net.training"
+    work.mkdir()
+    (work / "log.csv").write_text("mine")
+    for resume in (False, True):
+        with pytest.raises(ResultError, match="not a chiaroscuro result"):
+            train(settings, tmp_path / "net", resume=resume)
+    assert (work / "log.csv").read_text() == "mine"
+    (work / "log.csv").unlink()
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, tmp_path / "net", watcher=stopped("epoch"))
+    (work / "notes.txt").write_text("mine")
+    train(settings, tmp_path / "net", resume=True)
+    assert entries(work) == ["notes.txt"]
+
+
+def test_decoded_images_are_used_as_they_are(settings, photos, tmp_path, monkeypatch):
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, tmp_path / "net", watcher=stopped("epoch"))
+    whole = (tmp_path / "net.training" / "train.pixels").read_bytes()
+    (tmp_path / "net.training" / "test.pixels").write_bytes(b"cut")
+    read = []
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            settings, tmp_path / "net", resume=True,
+            watcher=replace(stopped("batch"), on_image=lambda what, *_: read.append(what)),
+        )  # fmt: skip
+    assert set(read) == {"test images"}
+    assert (tmp_path / "net.training" / "train.pixels").read_bytes() == whole
 
 
 def test_an_unfinished_training_outlives_an_error(settings, photos, tmp_path):

@@ -84,7 +84,7 @@ def test_an_interrupted_command_says_how_to_go_on(call, monkeypatch, tmp_path):
     code, out, err = call("--resume", "--seed", "1")
     assert (code, out) == (1, "")
     assert err.count("\n") == 1
-    assert "net.training holds a training of other settings: remove it to begin anew" in err
+    assert "another configuration (settings.seed was 42, now 1)" in err
     assert call("--resume", "--quiet") == (0, "", "")
     assert len(read_log(tmp_path / "net" / "log.csv")) == 2
 

@@ -95,8 +95,9 @@ def train(settings: TrainingSettings, run: "TrainOptions") -> None:
     prepare(run.threads, quiet=run.quiet)
     with progress_bars(quiet=run.quiet) as bars:
         train_network(
-            settings,
+            settings.data,
             run.out,
+            settings=settings,
             resume=run.resume,
             overwrite=run.force,
             device=usable_device(run.device),

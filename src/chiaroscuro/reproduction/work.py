@@ -87,7 +87,10 @@ def work(
     else:
         epochs = extent.epochs or experiment.training.epochs
         chosen = replace(experiment.training, epochs=epochs, limit=extent.images)
-        train(chosen, folder, resume=True, data_root=data_root, device=device, watcher=watcher)
+        train(
+            chosen.data, folder, resume=True, data_root=data_root, device=device, watcher=watcher,
+            settings=chosen,
+        )  # fmt: skip
     classifier = _load(experiment, folder).to(device)
     base = EvaluationSettings(
         data=experiment.data,

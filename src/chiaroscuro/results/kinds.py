@@ -61,6 +61,7 @@ KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         Kind("model", "chiaroscuro.results.models:SavedModel"),
+        Kind("training"),
         Kind("explanation", f"{_TYPES}:Explanation", "chiaroscuro.report.explanation:write"),
         Kind("what-if", f"{_TYPES}:WhatIf", "chiaroscuro.report.what_if:write"),
         Kind("comparison", f"{_TYPES}:Comparison", "chiaroscuro.report.comparison:write"),

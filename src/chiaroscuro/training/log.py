@@ -1,8 +1,12 @@
-"""The training's log: one row an epoch, as CSV."""
+"""The training's log: one row per epoch, as CSV."""
 
 import csv
+import io
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+
+from chiaroscuro.results.folders import write_file
 
 LOG = "log.csv"
 
@@ -18,14 +22,13 @@ class EpochRow:
     seconds: float
 
 
-def write_log(file: Path, rows: list[EpochRow]) -> None:
-    """Write all rows anew; a reader never sees half a log."""
-    new = file.with_suffix(".new")
-    with new.open("w", newline="") as target:
-        writer = csv.DictWriter(target, [field.name for field in fields(EpochRow)])
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
-    new.replace(file)
+def write_log(file: Path, rows: Sequence[EpochRow]) -> None:
+    """Write all rows; a reader never sees half a log."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(EpochRow)])
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    write_file(file, text.getvalue().encode())
 
 
 def read_log(file: Path) -> list[EpochRow]:
@@ -35,11 +38,11 @@ def read_log(file: Path) -> list[EpochRow]:
     with file.open(newline="") as source:
         return [
             EpochRow(
-                int(row["epoch"]),
-                float(row["loss"]),
-                float(row["train_accuracy"]),
-                float(row["test_accuracy"]) if row["test_accuracy"] else None,
-                float(row["seconds"]),
+                epoch=int(row["epoch"]),
+                loss=float(row["loss"]),
+                train_accuracy=float(row["train_accuracy"]),
+                test_accuracy=float(row["test_accuracy"]) if row["test_accuracy"] else None,
+                seconds=float(row["seconds"]),
             )
             for row in csv.DictReader(source)
         ]

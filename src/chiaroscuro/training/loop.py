@@ -46,7 +46,7 @@ def run_epochs(
     on_batch: OnBatch,
     on_epoch: Callable[[EpochRow], object],
 ) -> list[EpochRow]:
-    """Train `network` in place; go on from the folder's checkpoint when there is one.
+    """Train `network` in place; from the folder's checkpoint where there is one.
 
     Every epoch begins with a random state of its own, drawn from the seed and the epoch's number,
     so that an interrupted training ends with the same weights.
@@ -90,7 +90,7 @@ class _Task(LightningModule):
     ) -> None:
         super().__init__()
         self.network = network
-        self.ask = forward
+        self.logits = forward
         self.settings = settings
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -103,17 +103,17 @@ class _Task(LightningModule):
         torch.manual_seed(self.settings.seed + self.current_epoch)
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> dict[str, Any]:
-        logits, labels = self.ask(batch[0]), batch[1]
+        logits, labels = self.logits(batch[0]), batch[1]
         right = (logits.detach().argmax(1) == labels).sum()
         return {"loss": F.cross_entropy(logits, labels), "right": right, "count": len(labels)}
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> dict[str, Any]:
-        right = (self.ask(batch[0]).argmax(1) == batch[1]).sum()
+        right = (self.logits(batch[0]).argmax(1) == batch[1]).sum()
         return {"right": right, "count": len(batch[1])}
 
 
 class _Log(Callback):
-    """Sums an epoch's steps, tells progress, writes the row."""
+    """Sums an epoch's steps, reports progress, writes the row."""
 
     def __init__(
         self, file: Path, epochs: int, on_batch: OnBatch, on_epoch: Callable[[EpochRow], object]
