@@ -5,20 +5,16 @@ python -m tools.result_tables what-if FOLDER    # of `chiaroscuro evaluate --wha
 """
 
 import argparse
-import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from pyarrow import dataset
 
-Figures = Mapping[str, Any]
-"""A value with the ends of its interval."""
+from chiaroscuro.results import KINDS, Evaluation, Interval, SanityCheck, WhatIfRow, load
 
-_SHARES = ("direction", "flipped", "flip_foretold", "kept")
-_NUMBERS = ("slope", "foretold", "real")
-_NEIGHBOURS = (("positive", "active"), ("negative", "inactive"))
+_LEVELS = {"none": "passes", "some": "passes in part", "much": "**fails**"}
+_NEIGHBORS = (("positive", "active"), ("negative", "inactive"))
 """Maps of one direction, without the competition between classes and with it."""
 
 
@@ -28,63 +24,64 @@ def main() -> None:
     parser.add_argument("kind", choices=["check", "what-if"])
     parser.add_argument("folder", type=Path)
     arguments = parser.parse_args()
-    name, lines = {"check": ("check.json", _check), "what-if": ("summary.json", _what_if)}[
-        arguments.kind
-    ]
-    print("\n".join(lines(json.loads((arguments.folder / name).read_text(encoding="utf-8")))))
-    if arguments.kind == "what-if":
+    if arguments.kind == "check":
+        print("\n".join(_check(load(arguments.folder, KINDS["check"]))))
+    else:
+        print("\n".join(_what_if(load(arguments.folder, KINDS["evaluation"]))))
         print("\n".join(_pairs(arguments.folder)))
 
 
-def _check(summary: Figures) -> Iterator[str]:
-    """A table a method: what each kind of change leaves of every map's rank correlation."""
-    yield f"{summary['data']['images']} images, {len(summary['layers'])} steps"
-    for method in dict.fromkeys(entry["method"] for entry in summary["maps"]):
+def _check(result: SanityCheck) -> Iterator[str]:
+    """One table per method: every map's rank correlation after each kind of change."""
+    yield f"{result.data.images} images, {len(result.layers)} steps"
+    for method in result.methods:
         yield f"\n| {method} | weights random | all random | second-best class | noise | verdict |"
         yield f"|{'---|' * 6}"
-        for entry in summary["maps"]:
-            if entry["method"] != method:
-                continue
-            cells = (
-                entry["cascade_mean"][0]["correlation"],
-                entry["cascade"][-1]["correlation"],
-                entry["class"][0]["correlation"],
-                entry["noise"][0]["correlation"],
-            )
-            words = entry["verdict"]["weights"]["words"].split(":")[0]
-            layers = len(entry["verdict"]["overlooked"])
-            passed = f"{words}; overlooks {layers} layers" if layers else words
-            yield f"| {entry['map']} | {' | '.join(map(_number, cells))} | {passed} |"
+        for checked in (one for one in result.maps if one.method == method):
+            steps = (
+                checked.cascade_mean, checked.cascade[-1], checked.other_class, checked.noise,
+            )  # fmt: skip
+            cells = " | ".join(_number(step.similarity.correlation) for step in steps)
+            layers = len(checked.verdict.overlooked)
+            verdict = _LEVELS[checked.verdict.weights]
+            verdict += f"; overlooks {layers} layers" if layers else ""
+            yield f"| {checked.map} | {cells} | {verdict} |"
 
 
-def _what_if(summary: Figures) -> Iterator[str]:
+def _what_if(result: Evaluation) -> Iterator[str]:
     """One table per quantity: maps by fills at step 1, and the slope at step 0.1."""
-    fills = summary["choices"]["fills"]
-    rows = {(row["map"], row["fill"], row["step"]): row for row in summary["what_if"]}
-    maps = dict.fromkeys(row["map"] for row in summary["what_if"])
-    tables = [(name, 1.0, _share) for name in _SHARES]
-    tables += [(name, 1.0, _number) for name in _NUMBERS] + [("slope", 0.1, _number)]
-    yield f"{summary['data']['images']} images"
+    fills = result.settings.fills
+    rows = {(row.map, row.fill, row.step): row for row in result.what_if}
+    tables: list[tuple[str, float, Callable[[WhatIfRow], str]]] = [
+        ("direction", 1.0, lambda row: _share(row.direction)),
+        ("flips", 1.0, lambda row: _share(row.flips)),
+        ("predicted flips", 1.0, lambda row: _share(row.predicted_flips)),
+        ("within tolerance", 1.0, lambda row: _share(row.tolerated)),
+        ("slope", 1.0, lambda row: _number(row.slope)),
+        ("predicted", 1.0, lambda row: _number(row.predicted)),
+        ("actual", 1.0, lambda row: _number(row.actual)),
+        ("slope", 0.1, lambda row: _number(row.slope)),
+    ]
+    yield f"{result.data.images} images"
     for name, step, text in tables:
-        yield f"\n{name.replace('_', ' ')}, step {step:g}\n"
+        yield f"\n{name}, step {step:g}\n"
         yield f"| | {' | '.join(fills)} |\n|{'---|' * (len(fills) + 1)}"
-        for map_ in maps:
-            cells = [text(rows[map_, fill, step][name]) for fill in fills]
-            yield f"| {map_} | {' | '.join(cells)} |"
+        for map_ in dict.fromkeys(row.map for row in result.what_if):
+            yield f"| {map_} | {' | '.join(text(rows[map_, fill, step]) for fill in fills)} |"
 
 
 def _pairs(folder: Path) -> Iterator[str]:
     """Images whose prediction one map flips and its neighbor does not, by fill."""
-    wanted = ["id", "map", "fill", "flipped"]
+    wanted = ["id", "map", "fill", "flips"]
     rows = dataset.dataset(folder / "what-if").to_table(columns=wanted).to_pylist()
     flips: dict[tuple[str, str], set[str]] = {(row["map"], row["fill"]): set() for row in rows}
     for row in rows:
-        if row["flipped"][-1]:
+        if row["flips"][-1]:
             flips[row["map"], row["fill"]].add(row["id"])
     yield "\nflips of one map alone, at step 1\n"
     yield f"| fill | pair | first alone | second alone | sign test |\n|{'---|' * 5}"
     for fill in dict.fromkeys(row["fill"] for row in rows):
-        for first, second in _NEIGHBOURS:
+        for first, second in _NEIGHBORS:
             alone = len(flips[first, fill] - flips[second, fill])
             other = len(flips[second, fill] - flips[first, fill])
             p = _sign_test(alone, other)
@@ -98,17 +95,17 @@ def _sign_test(first: int, second: int) -> float:
     return float(min(1.0, 2 * ways / 2**count))
 
 
-def _share(figures: Figures | None) -> str:
-    if figures is None:
+def _share(share: Interval | None) -> str:
+    if share is None:
         return "-"
-    value, low, high = (100 * figures[name] for name in ("value", "low", "high"))
+    value, low, high = (100 * end for end in (share.value, share.low, share.high))
     return f"{value:.0f} [{low:.0f}, {high:.0f}]"
 
 
-def _number(figures: Figures | None) -> str:
-    if figures is None:
+def _number(number: Interval | None) -> str:
+    if number is None:
         return "-"
-    return f"{figures['value']:.2f} [{figures['low']:.2f}, {figures['high']:.2f}]"
+    return f"{number.value:.2f} [{number.low:.2f}, {number.high:.2f}]"
 
 
 if __name__ == "__main__":
