@@ -215,10 +215,7 @@ def test_the_how_to_of_methods_runs(capsys):
     for snippet in snippets("docs/how-to/choose-a-method.md", "python"):
         exec(snippet, scope)
     said = capsys.readouterr().out
-    assert said == (
-        "torch.Size([4, 32, 32]) 20\npoints\ntorch.Size([4, 32, 32]) [5, 5, 5, 5]\n"
-        "captum:Saliency\n"
-    )
+    assert said == "torch.Size([4, 32, 32]) 20\npoints\ncaptum:Saliency\n"
 
 
 def test_the_how_to_of_methods_names_them_all():
