@@ -3,7 +3,7 @@
 import csv
 import io
 
-from chiaroscuro.report import Table, csv_text, latex, markdown
+from chiaroscuro.report.tables import Table, csv_text, latex, markdown
 
 AWKWARD = ['a|b "c", d', "50 % & $x_1$ #2 {y} ~z ^w \\", "plain"]
 TABLE = Table("Areas_1 & more", ["name", "value [95 %]", "x"], [AWKWARD, ["b", "1", "2"]], "a note")
