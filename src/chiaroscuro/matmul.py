@@ -22,10 +22,10 @@ def times(rows: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
     picture = rows.reshape(1, count, 1, inner).permute(0, 3, 1, 2)
     lies_transposed = matrix.T.is_contiguous() and not matrix.is_contiguous()
     if lies_transposed and matrix.dtype in _EITHER_WAY:
-        found = F.conv_transpose2d(picture, matrix.T[:, :, None, None], bias)
+        product = F.conv_transpose2d(picture, matrix.T[:, :, None, None], bias)
     else:
-        found = F.conv2d(picture, matrix[:, :, None, None], bias)
-    return found.permute(0, 2, 3, 1).reshape(count, -1)
+        product = F.conv2d(picture, matrix[:, :, None, None], bias)
+    return product.permute(0, 2, 3, 1).reshape(count, -1)
 
 
 def fill_matrix(matrix: Tensor, weight: Tensor, stride: Pair, before: Pair) -> None:

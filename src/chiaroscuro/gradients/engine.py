@@ -280,9 +280,14 @@ def _by_captum(
     count = Counter(indices.numel(), progress)
     groups = [
         captum_extremes(
-            classifier, part, method, mine, None if weights is None else weights[i], count.add,
+            classifier,
+            part,
+            method,
+            mine,
+            None if weights is None else weights[i],
+            count.add,
             argmax=argmax,
         )
         for i, (part, mine) in enumerate(zip(parts, torch.split(indices, size), strict=True))
-    ]  # fmt: skip
+    ]
     return joined(logits, chosen, indices[:, 1:], groups, parts[0].shape[1:], choices, notes)

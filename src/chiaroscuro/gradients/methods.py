@@ -17,7 +17,7 @@ from chiaroscuro.errors import ChoiceError
 
 @dataclass(frozen=True, eq=False)
 class Points:
-    """Where the gradient is asked, and how much each answer counts.
+    """Sample points of the gradient, and how much each counts.
 
     `pixels` (P, B, C, H, W); `weights` (P, B). The attribution of class k for image b is
     sum_p weights[p, b] * dS_k/dx at pixels[p, b], times `factor` if there is one: (B, C, H, W)
@@ -67,7 +67,7 @@ class Points:
 
 
 class PointSource(Protocol):
-    """Points of many images, made for a few images at a time."""
+    """Points of many images, computed for a few images at a time."""
 
     def __len__(self) -> int:
         """How many points an image has."""
@@ -80,7 +80,7 @@ class PointSource(Protocol):
 class Method:
     """A gradient method with its settings; None takes the default of `chiaroscuro.choices.METHODS`.
 
-    `points`: places where the gradient is asked. `sigma`: standard deviation of SmoothGrad's noise,
+    `points`: the number of sample points. `sigma`: standard deviation of SmoothGrad's noise,
     in units of pixel value (the paper's share of the value range, which is 1 here). `baseline`:
     "black", "white", "mean" or "blur", where integrated gradients begin. `background`
     (N, C, H, W): images where expected gradients begin. `seed`: random numbers are drawn from it
@@ -101,8 +101,8 @@ class Method:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        given = None if self.background is None else "images"
-        options = parse_method(self.name, self.points, self.sigma, self.baseline, given)
+        images = None if self.background is None else "images"
+        options = parse_method(self.name, self.points, self.sigma, self.baseline, images)
         put = object.__setattr__  # frozen, and its defaults filled in
         for name in ("points", "sigma", "baseline"):
             put(self, name, getattr(options, name))
@@ -230,7 +230,7 @@ METHODS: dict[str, Callable[[Tensor, Method], Points]] = {
 
 @dataclass(frozen=True, eq=False)
 class MethodPoints:
-    """A method's points, made for a few images at a time: all at once need not fit in memory."""
+    """A method's points, computed for a few images at a time: all need not fit in memory."""
 
     method: Method
     pixels: Tensor

@@ -1,4 +1,4 @@
-"""How a network is prepared and what it needs: found by one small pass before the large ones."""
+"""How a network is prepared, and what it needs: one small pass before the large ones."""
 
 import random
 import sys
@@ -114,7 +114,7 @@ _KNOWN: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], Probe]] = WeakKeyDict
 def probe(classifier: Classifier, pixels: Tensor, memory_budget: int | None = None) -> Probe:
     """Ask the network about one image (1, C, H, W) and its negative, and settle the layout.
 
-    A network of the same parts and plain attributes is asked once for each size, number format and
+    A network of the same parts and plain attributes is probed once for each size, number format and
     device. Where a budget has no room for the graph of two rows, one row's is kept, and dependence
     between rows is looked for in the logits alone. Raises `ModelError` when the logits do not
     depend on the pixels, or when rows of a batch influence each other.
@@ -163,17 +163,17 @@ def _probe(
     classifier: Classifier, pixels: Tensor, layout: torch.memory_format, budget: int | None
 ) -> Probe:
     pair = torch.cat([pixels, 1 - pixels]).contiguous(memory_format=layout)
-    asked, logits, saved = _counted(classifier, pair if budget is None else pair[:1])
+    probed, logits, saved = _counted(classifier, pair if budget is None else pair[:1])
     if budget is not None and _PAIR_ROWS * saved.total <= budget:
-        asked, logits, saved = _counted(classifier, pair)
-    _check_depends(logits, asked, classifier)
+        probed, logits, saved = _counted(classifier, pair)
+    _check_depends(logits, probed, classifier)
     logits = logits.detach()  # the graph goes
-    together = logits if len(asked) == len(pair) else values_alone(classifier, pair)
+    together = logits if len(probed) == len(pair) else values_alone(classifier, pair)
     for row in range(len(pair)):
         alone = values_alone(classifier, pair[row : row + 1].contiguous(memory_format=layout))
         check_repeats(alone[0], together[row], classifier)
     image = pixels[0].numel() * pixels.element_size()
-    rows = len(asked)
+    rows = len(probed)
     return Probe(
         row_bytes=max(image, saved.total // rows),
         largest_bytes=max(image, saved.largest // rows),

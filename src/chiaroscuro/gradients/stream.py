@@ -148,9 +148,14 @@ class Stream:
 
     def _pass(self, points: Points, classes: int) -> Graph:
         graph = Graph(
-            self.classifier, points, self.score, self.probe.memory_format, self.plan, classes,
+            self.classifier,
+            points,
+            self.score,
+            self.probe.memory_format,
+            self.plan,
+            classes,
             compiled=self.compiled,
-        )  # fmt: skip
+        )
         for note in graph.notes:
             self._note(note)
         return graph

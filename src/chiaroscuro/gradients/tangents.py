@@ -24,9 +24,9 @@ def logit_change(classifier: Classifier, pixels: Tensor, change: Tensor) -> Tens
     J is the Jacobian of the logits at pixels x (B, C, H, W) in [0, 1], `change` has their shape, in
     units of pixel value: entry (b, k) is sum_j dS_k/dx_j d_j. One forward-mode pass gives all K,
     whatever K is. Where an operation has no forward-mode rule, two backward passes give the same.
-    Fused attention is taken apart meanwhile, since the fused kernels have no such rule.
+    Fused attention runs in single steps, since the fused kernels have no such rule.
 
-    The network is asked in eval mode and left as found; gradients work inside the caller's
+    The network runs in eval mode and left as changes; gradients work inside the caller's
     `no_grad` and `inference_mode`. Raises `ImageError`, `InputError` for a change of another shape
     or one that is not finite, `ModelError` for a network that cannot be differentiated.
 
@@ -60,13 +60,13 @@ def _check_change(change: Tensor, pixels: Tensor) -> None:
 def _along(classifier: Classifier, pixels: Tensor, change: Tensor) -> Tensor:
     """J d of a few images: forward mode, or two backward passes where it fails."""
     try:
-        found = _forward_mode(classifier, pixels, change)
+        changes = _forward_mode(classifier, pixels, change)
     except ModelError:
         # A network that fails for another reason fails again, and says so.
-        found = _double_backward(classifier, pixels, change)
-    if not bool(found.isfinite().all()):
+        changes = _double_backward(classifier, pixels, change)
+    if not bool(changes.isfinite().all()):
         raise not_finite(classifier.name)
-    return found
+    return changes
 
 
 def _forward_mode(classifier: Classifier, pixels: Tensor, change: Tensor) -> Tensor:

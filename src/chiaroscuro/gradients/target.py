@@ -1,7 +1,7 @@
 """The target class's gradient alone, averaged over explicit points."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -42,7 +42,7 @@ def target_gradients(
     "log-odds", log p_c - log(1 - p_c), which does not fade where the class is certain.
     `memory_budget`: bytes that may be used above the model and the points.
 
-    The network is asked in eval mode and left as found, also on an error. Raises `ChoiceError`,
+    The network runs in eval mode and left as found, also on an error. Raises `ChoiceError`,
     `ImageError` for points that are no floats, or `ModelError`.
 
     >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 5))
@@ -77,15 +77,21 @@ def _averaged(
     weights = points.weights.detach().to(rows.dtype).flatten()
     image = torch.arange(images, device=rows.device).repeat(len(points))
     # One row alone tells the bytes that a row costs; where it is all there is, it is the answer.
-    alone = _Pass(classifier, rows[:1], count=True)
-    chosen = resolve_target(
-        target, alone.logits.detach().expand(images, -1), multi_label=classifier.multi_label
-    )
-    size = _rows_at_once(alone.saved_bytes, len(rows), memory_budget)
+    saved = SavedBytes(classifier)
+    with saved.counting():
+        leaf, logits = _forward(classifier, rows[:1])
+    alone, multi_label = logits.detach(), classifier.multi_label
+    classes = resolve_target(target, alone.expand(images, -1), multi_label=multi_label)
+    size = _rows_at_once(max(1, saved.total), len(rows), memory_budget)
     total = torch.zeros_like(points.pixels[0])
-    for start, asked in _passes(classifier, rows, size, alone):
+    for start in range(0, len(rows), size):
         span = slice(start, start + size)
-        gradients = asked.gradient(chosen[image[span]], score)
+        if len(rows) > 1:
+            del leaf, logits  # before the next graph is there
+            leaf, logits = _forward(classifier, rows[span])
+        if start == 0:
+            check_repeats(alone[0], logits[0], classifier)
+        gradients = _gradients(classifier, leaf, logits, classes[image[span]], score)
         total.index_add_(0, image[span], gradients * weights[span, None, None, None])
     return total if points.factor is None else total * points.factor
 
@@ -97,56 +103,29 @@ def _rows_at_once(row_bytes: int, rows: int, memory_budget: int | None) -> int:
     return math.ceil(rows / math.ceil(rows / most))
 
 
-def _passes(
-    classifier: Classifier, rows: Tensor, size: int, alone: "_Pass"
-) -> Iterator[tuple[int, "_Pass"]]:
-    """The forward passes over all rows, each with the place of its first row."""
-    if len(rows) == 1:
-        yield 0, alone
-        return
-    expected = alone.logits.detach()[0]
-    del alone
-    for start in range(0, len(rows), size):
-        asked = _Pass(classifier, rows[start : start + size])
-        if start == 0:
-            check_repeats(expected, asked.logits[0], classifier)
-        yield start, asked
+def _forward(classifier: Classifier, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows that carry gradients, and their logits."""
+    leaf = rows.contiguous().requires_grad_(True)
+    with ForwardWatch(classifier.module):
+        logits = steady_logits(classifier, leaf)
+    if not logits.requires_grad:
+        raise without_gradient(classifier)
+    return leaf, logits
 
 
-class _Pass:
-    """One forward pass that a backward pass can follow."""
-
-    def __init__(self, classifier: Classifier, rows: Tensor, *, count: bool = False) -> None:
-        self.classifier = classifier
-        self.leaf = rows.contiguous().requires_grad_(True)
-        self.saved_bytes = 1
-        if not count:
-            self.logits = self._forward()
-            return
-        saved = SavedBytes(classifier)
-        with saved.counting():
-            self.logits = self._forward()
-        self.saved_bytes = max(1, saved.total)
-
-    def _forward(self) -> Tensor:
-        with ForwardWatch(self.classifier.module):
-            return steady_logits(self.classifier, self.leaf)
-
-    def gradient(self, classes: Tensor, score: str) -> Tensor:
-        """dS_c/dx of every row: (R, C, H, W)."""
-        name = self.classifier.name
-        if not self.logits.requires_grad:
-            raise without_gradient(self.classifier)
-        cotangent = COTANGENTS[score](
-            self.logits.detach(), classes[:, None], self.classifier.multi_label
-        )
-        try:
-            (gradient,) = torch.autograd.grad(self.logits, self.leaf, cotangent)
-        except RuntimeError as error:
-            raise ModelError(f"the backward pass of {name} failed: {first_line(error)}") from error
-        if not bool(gradient.isfinite().all()):
-            raise not_finite(name)
-        return gradient
+def _gradients(
+    classifier: Classifier, leaf: Tensor, logits: Tensor, classes: Tensor, score: str
+) -> Tensor:
+    """dS_c/dx of every row: (R, C, H, W)."""
+    name = classifier.name
+    cotangent = COTANGENTS[score](logits.detach(), classes[:, None], classifier.multi_label)
+    try:
+        (gradients,) = torch.autograd.grad(logits, leaf, cotangent)
+    except RuntimeError as error:
+        raise ModelError(f"the backward pass of {name} failed: {first_line(error)}") from error
+    if not bool(gradients.isfinite().all()):
+        raise not_finite(name)
+    return gradients
 
 
 def _one_hot(logits: Tensor, index: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ _MAKERS = (
 
 @contextmanager
 def cheaper_activations(module: nn.Module) -> Iterator[None]:
-    """Activations come after a maximum's window and overwrite what they are given inside.
+    """Activations come after a maximum's window and overwrite their inputs inside.
 
     Both only where that is safe; after it everything is as before. For use without gradients.
     Safe is a network of PyTorch's own layers in `Sequential`s, which runs no code of anybody else,

@@ -19,7 +19,7 @@ _FEWEST_ROWS = 64
 
 @dataclass(frozen=True, eq=False)
 class _Laid:
-    """A matrix and the bias of its outputs, made of parameters that were in a given state."""
+    """A matrix and the bias of its outputs, computed from parameters in a recorded state."""
 
     matrix: Tensor
     bias: Tensor | None
@@ -60,13 +60,13 @@ class SmallConvolutions:
         if not (full and small and clear and height * width < tall * wide):
             return None
         laid = self._lay(parameters, shape, stride, padding)
-        found = times(rows.permute(0, 2, 3, 1).flatten(1), laid.matrix, laid.bias)
-        return found.view(-1, *out, len(weight)).permute(0, 3, 1, 2)
+        result = times(rows.permute(0, 2, 3, 1).flatten(1), laid.matrix, laid.bias)
+        return result.view(-1, *out, len(weight)).permute(0, 3, 1, 2)
 
     def _lay(
         self, parameters: list[nn.Parameter], shape: tuple[int, ...], stride: Pair, padding: Pair
     ) -> _Laid:
-        """The matrix that was made before, or made anew where the parameters have changed."""
+        """The matrix of these parameters, computed where they have changed."""
         key = (*map(id, parameters), shape, stride, padding)
         state = [(x._version, x.data_ptr()) for x in parameters]
         laid = self._laid.get(key)
@@ -89,10 +89,10 @@ def window_maximum(values: Tensor, taps: Pair, stride: Pair, padding: Pair) -> T
     usual = zip(taps, stride, padding, strict=True)
     if any(s < 1 or p < 0 or 2 * p > k for k, s, p in usual):
         return None
-    found: Tensor | None = values
+    result: Tensor | None = values
     for axis, (k, s, p) in enumerate(zip(taps, stride, padding, strict=True), start=2):
-        found = None if found is None else _along(found, axis, k, s, p)
-    return found
+        result = None if result is None else _along(result, axis, k, s, p)
+    return result
 
 
 def _along(values: Tensor, axis: int, taps: int, step: int, padding: int) -> Tensor | None:
@@ -109,11 +109,11 @@ def _along(values: Tensor, axis: int, taps: int, step: int, padding: int) -> Ten
             (whole if last - first == count else edges).append((first, read))
     if not whole:
         return None
-    made = torch.maximum(whole[0][1], whole[-1][1])
+    maxima = torch.maximum(whole[0][1], whole[-1][1])
     for first, read in whole[1:-1] + edges:
-        part = made.narrow(axis, first, read.shape[axis])
+        part = maxima.narrow(axis, first, read.shape[axis])
         torch.maximum(part, read, out=part)
-    return made
+    return maxima
 
 
 class CheaperFunctions(TorchFunctionMode):
@@ -127,8 +127,8 @@ class CheaperFunctions(TorchFunctionMode):
     >>> from torch import nn
     >>> pool, pixels = nn.MaxPool2d(3, 2, 1), torch.rand(1, 4, 8, 8)
     >>> with torch.no_grad(), CheaperFunctions():
-    ...     found = pool(pixels.contiguous(memory_format=torch.channels_last))
-    >>> torch.equal(found, pool(pixels))
+    ...     result = pool(pixels.contiguous(memory_format=torch.channels_last))
+    >>> torch.equal(result, pool(pixels))
     True
     """
 
@@ -139,17 +139,23 @@ class CheaperFunctions(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        given = kwargs or {}
+        named = kwargs or {}
         way = _WAYS.get(func)
         # The first two arguments have several names; few callers use any.
         usual = way is not None and len(args) > 1 and _is_free() and _is_plain(args[0])
-        found = way(self, *args, **given) if way is not None and usual else None
-        return func(*args, **given) if found is None else found
+        result = way(self, *args, **named) if way is not None and usual else None
+        return func(*args, **named) if result is None else result
 
     def _convolve(
-        self, rows: Tensor, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
-        dilation: Any = 1, groups: int = 1,
-    ) -> Tensor | None:  # fmt: skip
+        self,
+        rows: Tensor,
+        weight: Any,
+        bias: Any = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+    ) -> Tensor | None:
         if isinstance(padding, str) or groups != 1:
             return None
         pairs = _pairs(stride, padding, dilation)
@@ -158,9 +164,15 @@ class CheaperFunctions(TorchFunctionMode):
         return self._convolutions(rows, weight, bias, *pairs[:2])
 
     def _pool(
-        self, values: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0,
-        dilation: Any = 1, ceil_mode: bool = False, return_indices: bool = False,
-    ) -> Tensor | None:  # fmt: skip
+        self,
+        values: Tensor,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> Tensor | None:
         steps = kernel_size if stride is None or stride in ([], ()) else stride
         pairs = _pairs(kernel_size, steps, padding, dilation)
         if pairs is None or pairs[3] != (1, 1) or ceil_mode or return_indices:
@@ -187,10 +199,10 @@ def _is_plain(values: Any) -> bool:
     )
 
 
-def _pairs(*given: int | Sequence[int]) -> list[Pair] | None:
+def _pairs(*options: int | Sequence[int]) -> list[Pair] | None:
     """Height's and width's numbers, where one alone may stand for both; None for other lengths."""
     pairs = []
-    for values in given:
+    for values in options:
         numbers = values if isinstance(values, Sequence) else [values]
         if len(numbers) not in (1, 2):
             return None

@@ -71,12 +71,14 @@ class StridedDepthwise:
     def back(self, gradient: Tensor) -> Tensor:
         """Gradients (V, N, Co, Ho, Wo) to those of the first convolution's input."""
         rows = gradient.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        made = rows.new_empty(len(rows), *self.conv.size, self.before.channels).permute(0, 3, 1, 2)
+        output = rows.new_empty(len(rows), *self.conv.size, self.before.channels).permute(
+            0, 3, 1, 2
+        )
         for phase in self.phases:
             middle = torch.unflatten(phase(rows), 0, gradient.shape[:2]).mul_(phase.factor)
             down, across = phase.place
-            made[:, :, down, across] = F.conv2d(middle.flatten(0, 1), self.weight)
-        return torch.unflatten(made, 0, gradient.shape[:2])
+            output[:, :, down, across] = F.conv2d(middle.flatten(0, 1), self.weight)
+        return torch.unflatten(output, 0, gradient.shape[:2])
 
 
 class _Phase:
@@ -114,30 +116,30 @@ def fused(
 ) -> list[Step]:
     """The steps with normalizations and paddings moved into convolutions, and products joined.
 
-    A step that was joined into a later one hands on what it is given.
+    A step that was joined into a later one hands on its own gradient.
     """
-    made = list(steps)
-    for place in range(len(made)):
+    fused_steps = list(steps)
+    for place in range(len(fused_steps)):
         following = next_alone.get(place)
         if following is None:
             continue
-        joined = _joined(made[place], made[following], len(shapes[following][0]))
+        joined = _joined(fused_steps[place], fused_steps[following], len(shapes[following][0]))
         if joined is not None:
-            made[place], made[following] = identity, joined
-    return made
+            fused_steps[place], fused_steps[following] = identity, joined
+    return fused_steps
 
 
 def phased(steps: Sequence[Step], next_alone: Mapping[int, int]) -> list[Step]:
     """The steps with strided depthwise convolutions and what goes before them as one."""
-    made = list(steps)
-    for place in range(len(made)):
-        chain = _chain(place, made, next_alone, _PHASED)
-        joined = _phased([made[i] for i in chain]) if len(chain) == _PHASED else None
+    fused_steps = list(steps)
+    for place in range(len(fused_steps)):
+        chain = _chain(place, fused_steps, next_alone, _PHASED)
+        joined = _phased([fused_steps[i] for i in chain]) if len(chain) == _PHASED else None
         if joined is not None:
             for i in chain:
-                made[i] = identity
-            made[chain[-1]] = joined
-    return made
+                fused_steps[i] = identity
+            fused_steps[chain[-1]] = joined
+    return fused_steps
 
 
 _PHASED = 3
@@ -151,23 +153,23 @@ def pooled(
     Gradients reach the maxima alone: where those are fewer, there is less to multiply. `shapes`
     become those of what is under way in between.
     """
-    made = list(steps)
-    for place in range(len(made)):
-        first, *others = _chain(place, made, next_alone, 2) or [place]
+    fused_steps = list(steps)
+    for place in range(len(fused_steps)):
+        first, *others = _chain(place, fused_steps, next_alone, 2) or [place]
         last = others[0] if others else first
-        pool, scale = made[first], made[last]
+        pool, scale = fused_steps[first], fused_steps[last]
         if not (isinstance(pool, MaxPool) and isinstance(scale, Scale) and pool.thins_out):
             continue
         if scale.channels or scale.factor.shape[2:] != pool.size:
             continue
         # Zero times infinity is no number, which a maximum's window would pass over.
         if bool(scale.factor.isfinite().all()):
-            made[first], made[last] = Scale(pool.chosen(scale.factor)), pool
+            fused_steps[first], fused_steps[last] = Scale(pool.chosen(scale.factor)), pool
             here = first
             while here != last:
                 here = next_alone[here]
                 shapes[here] = shapes[first]
-    return made
+    return fused_steps
 
 
 def hand_offs(tape: Tape) -> dict[int, int]:
@@ -186,15 +188,15 @@ def _chain(
     place: int, steps: Sequence[Step], next_alone: Mapping[int, int], count: int
 ) -> list[int]:
     """The next steps that do something, up to `count`, each handing to the following alone."""
-    found: list[int] = []
+    chain: list[int] = []
     here: int | None = place
-    while here is not None and len(found) < count:
+    while here is not None and len(chain) < count:
         if steps[here] is not identity:
-            found.append(here)
-        elif not found:
+            chain.append(here)
+        elif not chain:
             return []
         here = next_alone.get(here)
-    return found
+    return chain
 
 
 def identity(cotangents: Cotangents) -> Cotangents:

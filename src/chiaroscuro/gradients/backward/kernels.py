@@ -18,7 +18,7 @@ from chiaroscuro.gradients.backward.convolution import Convolution
 from chiaroscuro.matmul import Pair, fill_matrix, times
 
 _FEW_CHANNELS = 4
-"""Inputs of so few channels are asked for all phases of a stride at once."""
+"""Inputs of so few channels take all phases of a stride at once."""
 
 
 def choose_kernel(conv: Convolution) -> "Kernel":
@@ -164,9 +164,9 @@ class PhaseDecomposed(Kernel):
 
     def _back(self, gradient: Tensor) -> Tensor:
         conv, (down, across) = self.conv, self.conv.stride
-        found = convolve(gradient, self.weight, self.pads, (1, 1), 1)
+        result = convolve(gradient, self.weight, self.pads, (1, 1), 1)
         height, width = self.steps
-        tiles = found.permute(0, 2, 3, 1).reshape(-1, height, width, down, across, conv.channels)
+        tiles = result.permute(0, 2, 3, 1).reshape(-1, height, width, down, across, conv.channels)
         woven = tiles.permute(0, 1, 3, 2, 4, 5).reshape(
             -1, height * down, width * across, conv.channels
         )
@@ -207,9 +207,9 @@ class StridedPointwise(Kernel):
 
     def _back(self, gradient: Tensor) -> Tensor:
         conv, (down, across) = self.conv, self.places
-        made = gradient.new_zeros(len(gradient), *conv.size, conv.channels).permute(0, 3, 1, 2)
-        made[:, :, down, across] = F.conv2d(gradient, self.weight)
-        return made
+        output = gradient.new_zeros(len(gradient), *conv.size, conv.channels).permute(0, 3, 1, 2)
+        output[:, :, down, across] = F.conv2d(gradient, self.weight)
+        return output
 
 
 class Dense(Kernel):
@@ -224,8 +224,8 @@ class Dense(Kernel):
 
     def _back(self, gradient: Tensor) -> Tensor:
         rows = gradient.permute(0, 2, 3, 1).flatten(1)
-        found = times(rows, self.matrix)
-        return found.view(-1, *self.conv.size, self.conv.channels).permute(0, 3, 1, 2)
+        result = times(rows, self.matrix)
+        return result.view(-1, *self.conv.size, self.conv.channels).permute(0, 3, 1, 2)
 
 
 class Native(Kernel):
@@ -244,11 +244,11 @@ class Native(Kernel):
             shape, dtype=gradient.dtype, device=gradient.device, memory_format=layout
         )
         gradient = gradient.contiguous(memory_format=layout)
-        found, _, _ = torch.ops.aten.convolution_backward(
-            gradient, like, self.weight, None, conv.stride, conv.before, conv.dilation, False,
-            [0, 0], conv.groups, [True, False, False],
-        )  # fmt: skip
-        return torch.as_tensor(found)
+        sizes = (None, conv.stride, conv.before, conv.dilation, False, [0, 0], conv.groups)
+        result, _, _ = torch.ops.aten.convolution_backward(
+            gradient, like, self.weight, *sizes, [True, False, False]
+        )
+        return torch.as_tensor(result)
 
 
 def turned(conv: Convolution) -> Tensor:
@@ -279,12 +279,12 @@ def convolve(
     if min(top, bottom, left, right) < 0:
         padded = F.pad(gradient, (left, right, top, bottom))
         return F.conv2d(padded, weight, None, 1, 0, dilation, groups)
-    found = F.conv2d(gradient, weight, None, 1, (down, across), dilation, groups)
+    result = F.conv2d(gradient, weight, None, 1, (down, across), dilation, groups)
     if (top, left) == (bottom, right):
-        return found
+        return result
     # Even padding gives a few rows too many, which cost less than a padded copy.
     height, width = (
-        found.shape[2] - 2 * down + top + bottom,
-        found.shape[3] - 2 * across + left + right,
+        result.shape[2] - 2 * down + top + bottom,
+        result.shape[3] - 2 * across + left + right,
     )
-    return found[:, :, down - top : down - top + height, across - left : across - left + width]
+    return result[:, :, down - top : down - top + height, across - left : across - left + width]

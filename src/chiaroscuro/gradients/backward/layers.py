@@ -28,10 +28,8 @@ def attention(entry: Entry) -> Step | None:
     if query.shape[:-2] != key.shape[:-2]:
         return None
     scale = entry.saved("scale")
-    return _Attention(
-        query * (query.shape[-1] ** -0.5 if scale is None else scale), key, value,
-        _mask(entry, query, key), entry,
-    )  # fmt: skip
+    scaled = query * (query.shape[-1] ** -0.5 if scale is None else scale)
+    return _Attention(scaled, key, value, _mask(entry, query, key), entry)
 
 
 def _mask(entry: Entry, query: Tensor, key: Tensor) -> Tensor | None:
@@ -66,10 +64,9 @@ class _Attention:
         to_share = gradient @ self.value.mT
         to_share -= (to_share * self.share).sum(dim=-1, keepdim=True)
         scores = to_share.mul_(self.share)
-        found = [
-            scores @ self.key * self.scale, scores.mT @ self.query, self.share.mT @ gradient,
-        ]  # fmt: skip
-        return [Cotangent(t, True) if w else None for t, w in zip(found, self.wanted, strict=True)]
+        to_query, to_key = scores @ self.key * self.scale, scores.mT @ self.query
+        inputs = (to_query, to_key, self.share.mT @ gradient)
+        return [Cotangent(t, True) if w else None for t, w in zip(inputs, self.wanted, strict=True)]
 
 
 def _convolution(entry: Entry) -> Step | None:
@@ -98,7 +95,7 @@ def _layer_norm(entry: Entry) -> Step | None:
 class _LayerNorm:
     """PyTorch's own backward, with the values before normalization repeated for every class.
 
-    They are repeated anew for each call: a network has many such layers, and keeping the copies of
+    They are repeated for each call: a network has many such layers, and keeping the copies of
     all of them would cost more memory than it saves time.
     """
 
@@ -112,11 +109,11 @@ class _LayerNorm:
         """Gradients (V, ...) of the output to those of the input."""
         repeated = [value.expand(len(gradient), *value.shape).contiguous() for value in self.values]
         data, mean, scale = repeated
-        found, _, _ = torch.ops.aten.native_layer_norm_backward(
-            gradient.contiguous(), data, self.shape, mean, scale, self.weight, self.weight,
-            [True, False, False],
-        )  # fmt: skip
-        return torch.as_tensor(found)
+        sizes = (self.shape, mean, scale, self.weight, self.weight)
+        result, _, _ = torch.ops.aten.native_layer_norm_backward(
+            gradient.contiguous(), data, *sizes, [True, False, False]
+        )
+        return torch.as_tensor(result)
 
 
 def _group_norm(entry: Entry) -> Step | None:
@@ -145,8 +142,8 @@ class _GroupNorm:
         weighted = gradient if self.weight is None else gradient * self.weight
         grouped = weighted.reshape(len(gradient), *self.grouped)
         along = (grouped * self.values).mean(dim=-1, keepdim=True)
-        found = grouped - grouped.mean(dim=-1, keepdim=True) - self.values * along
-        scaled: Tensor = found * self.rate
+        result = grouped - grouped.mean(dim=-1, keepdim=True) - self.values * along
+        scaled: Tensor = result * self.rate
         return scaled.view(gradient.shape)
 
 
@@ -199,17 +196,15 @@ class MaxPool:
             repeated = self.places.repeat(len(gradient), 1, 1, 1)
             layout = torch.channels_last
             # Only its shape and layout are read: memory never written to is never taken.
-            like = torch.empty(
-                (*rows.shape[:2], *self.size), dtype=gradient.dtype, device=gradient.device,
-                memory_format=layout,
-            )  # fmt: skip
+            shape = (*rows.shape[:2], *self.size)
+            like = torch.empty(shape, dtype=rows.dtype, device=rows.device, memory_format=layout)
             self._repeated = repeated.contiguous(memory_format=layout), like
         places, like = (value[: len(rows)] for value in self._repeated)
-        found = torch.ops.aten.max_pool2d_with_indices_backward(
-            rows.contiguous(memory_format=torch.channels_last), like, *self.options, self.ceil,
-            places,
-        )  # fmt: skip
-        return torch.unflatten(found, 0, gradient.shape[:2])
+        rows = rows.contiguous(memory_format=torch.channels_last)
+        result = torch.ops.aten.max_pool2d_with_indices_backward(
+            rows, like, *self.options, self.ceil, places
+        )
+        return torch.unflatten(result, 0, gradient.shape[:2])
 
 
 def _average_pool(entry: Entry) -> Step | None:
@@ -244,11 +239,11 @@ def _upsample(work: Callable[..., Tensor], *options: str) -> Rule:
 
     def rule(entry: Entry) -> Step:
         shape = entry.input_shape()
-        given = [entry.saved(name) for name in (*options, "scales_h", "scales_w")]
+        options_of = [entry.saved(name) for name in (*options, "scales_h", "scales_w")]
         size = entry.saved("output_size")
 
         def back(rows: Tensor) -> Tensor:
-            return work(rows, size, [*rows.shape[:2], *shape[2:]], *given)
+            return work(rows, size, [*rows.shape[:2], *shape[2:]], *options_of)
 
         return Linear(partial(per_class, work=back), by_channel=True)
 

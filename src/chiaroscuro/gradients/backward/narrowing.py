@@ -26,7 +26,7 @@ def narrow(
 ) -> None:
     """Leave such channels out of the steps, and of the shapes of what is under way between them.
 
-    `room`: bytes that the weights of what is left may take beside the network's own.
+    `room`: bytes that the weights of what is left may take next to the network's own.
     """
     for place in range(len(steps)):
         chain = _chain(place, steps, next_alone)
@@ -51,12 +51,12 @@ def narrow(
 
 def _chain(place: int, steps: Sequence[Step], next_alone: Mapping[int, int]) -> list[int]:
     """From one product to the next, each step handing to the following alone; or nothing."""
-    found = [place] if _is_product(steps[place]) else []
-    while found and (following := next_alone.get(found[-1])) is not None:
-        found.append(following)
+    chain = [place] if _is_product(steps[place]) else []
+    while chain and (following := next_alone.get(chain[-1])) is not None:
+        chain.append(following)
         step = steps[following]
         if _is_product(step):
-            return found
+            return chain
         if step is not identity and not _is_by_channel(step):
             return []
     return []

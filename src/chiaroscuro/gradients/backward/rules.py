@@ -1,6 +1,6 @@
 """How each operation of PyTorch goes backward for many classes at once.
 
-`RULES` names the operations that are served here; every other one is asked for its own backward
+`RULES` names the operations that are served here; every other one runs its own backward
 pass class by class, which is exact too and only slower. A rule may decline by returning None.
 """
 
@@ -179,8 +179,8 @@ def _softmax(entry: Entry) -> Step:
     def back(gradient: Tensor) -> Tensor:
         weighted = gradient * share
         total: Tensor = weighted.sum(dim=along, keepdim=True)
-        found: Tensor = weighted - share * total
-        return found
+        result: Tensor = weighted - share * total
+        return result
 
     return Linear(back)
 

@@ -45,7 +45,7 @@ def one(cotangents: Cotangents) -> Cotangent:
 
 
 def per_class(gradient: Tensor, work: Callable[[Tensor], Tensor]) -> Tensor:
-    """Work on (V N, ...) rows, classes and images together, and apart again."""
+    """Work on (V N, ...) rows, classes and images as one axis, and split the result."""
     return torch.unflatten(work(gradient.flatten(0, 1)), 0, gradient.shape[:2])
 
 
@@ -78,9 +78,9 @@ class Add:
 
     def _to(self, cotangent: Cotangent, shape: torch.Size, factor: float) -> Cotangent:
         gradient = cotangent.tensor if factor == 1 else cotangent.tensor * factor
-        found = sum_to(gradient, shape)
+        summed = sum_to(gradient, shape)
         return Cotangent(
-            found, (cotangent.owned and not self.shared) or found is not cotangent.tensor
+            summed, (cotangent.owned and not self.shared) or summed is not cotangent.tensor
         )
 
 
@@ -147,8 +147,8 @@ class Matrix:
 
     def __call__(self, cotangents: Cotangents) -> Cotangents:
         """As every `Step`."""
-        found = per_class(one(cotangents).tensor, partial(times, matrix=self.weight))
-        return [*[None] * self.place, Cotangent(found, True)]
+        result = per_class(one(cotangents).tensor, partial(times, matrix=self.weight))
+        return [*[None] * self.place, Cotangent(result, True)]
 
 
 def _laid_out(factor: Tensor, gradient: Tensor) -> Tensor:
@@ -191,14 +191,14 @@ class Convolve:
         if self._kernel is None:
             self._kernel = choose_kernel(self.conv)
             self.conv = self._kernel.conv  # its weights are the kernel's now
-        found = per_class(one(cotangents).tensor, self._kernel)
-        return [Cotangent(found, True)]
+        result = per_class(one(cotangents).tensor, self._kernel)
+        return [Cotangent(result, True)]
 
 
 class Linear:
     """Any other linear function of the gradient of one output, to input number `place`.
 
-    `gives`: "new" memory, a "view" of what came, or a "shared" one whose elements overlap.
+    `gives`: "new" memory, a "view" of its input, or a "shared" one whose elements overlap.
     `by_channel`: it takes any number of channels (axis 1), and each goes to itself alone.
     """
 
@@ -233,11 +233,11 @@ class Scatter:
     def __call__(self, cotangents: Cotangents) -> Cotangents:
         """As every `Step`."""
         like = next(cotangent.tensor for cotangent in cotangents if cotangent is not None)
-        found = like.new_zeros(len(like), *self.shape)
+        result = like.new_zeros(len(like), *self.shape)
         for place, cotangent in zip(self.places, cotangents, strict=True):
             if cotangent is not None:
-                found[place] = cotangent.tensor
-        return [Cotangent(found, True)]
+                result[place] = cotangent.tensor
+        return [Cotangent(result, True)]
 
 
 class Crop(Linear):
@@ -280,7 +280,7 @@ class Opaque:
         ]
         return [
             None
-            if found[0] is None
-            else Cotangent(torch.stack([x for x in found if x is not None]), True)
-            for found in zip(*rows, strict=True)
+            if gradients[0] is None
+            else Cotangent(torch.stack([x for x in gradients if x is not None]), True)
+            for gradients in zip(*rows, strict=True)
         ]

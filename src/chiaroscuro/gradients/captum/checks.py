@@ -26,7 +26,7 @@ _ONLY_SHAPE = {
 class ModuleTrace(TorchFunctionMode):
     """Inside, calls of a network's modules are counted, and those of functions outside its leaves.
 
-    `outside` lists (module, function) of every call that a module with parts made by itself.
+    `outside` lists (module, function) of every call that a module with parts makes itself.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -89,7 +89,7 @@ class ModuleTrace(TorchFunctionMode):
     def failure_location(self, error: BaseException) -> str:
         """The module that an error is about: by its type, by its form, or the last one called."""
         texts = [str(link) for link in _chain(error)]
-        kinds = [found for text in texts for found in re.findall(r"<class '([\w.]+)'>", text)]
+        kinds = [kind for text in texts for kind in re.findall(r"<class '([\w.]+)'>", text)]
         for part in self.names:
             if f"{type(part).__module__}.{type(part).__qualname__}" in kinds:
                 return self.title(part)
@@ -105,11 +105,11 @@ class ModuleTrace(TorchFunctionMode):
 
 def _chain(error: BaseException | None) -> list[BaseException]:
     """The error and, where `Classifier.logits` wrapped it, what caused it."""
-    found = []
+    links = []
     while error is not None:
-        found.append(error)
+        links.append(error)
         error = error.__cause__ if isinstance(error, ModelError) else None
-    return found
+    return links
 
 
 _TOLERANCE = 0.1
@@ -140,14 +140,14 @@ def _check_guided(
 
 
 def _check_deeplift(
-    model: PixelModule, trace: ModuleTrace, pixels: Tensor, classes: Tensor, found: Tensor
+    model: PixelModule, trace: ModuleTrace, pixels: Tensor, classes: Tensor, attributions: Tensor
 ) -> None:
     """The attributions must add up to the logit's difference from black."""
     from captum.attr._core.deep_lift import SUPPORTED_NON_LINEAR
 
     with torch.no_grad():
         both = [model(place).gather(1, classes[:, None])[:, 0] for place in (pixels, 0 * pixels)]
-    gap = (found.sum(dim=(1, 2, 3)) - (both[0] - both[1])).abs()
+    gap = (attributions.sum(dim=(1, 2, 3)) - (both[0] - both[1])).abs()
     size = torch.maximum(both[0].abs(), (both[0] - both[1]).abs())
     if bool((gap <= _TOLERANCE * size).all()):
         return
@@ -161,7 +161,7 @@ def _check_deeplift(
 
 
 def _check_lrp(
-    model: PixelModule, trace: ModuleTrace, pixels: Tensor, classes: Tensor, found: Tensor
+    model: PixelModule, trace: ModuleTrace, pixels: Tensor, classes: Tensor, attributions: Tensor
 ) -> None:
     """With ReLUs alone, the epsilon rule is input x gradient (Ancona et al. 2018)."""
     if any(isinstance(part, nn.Tanh) for part in trace.calls):
@@ -170,7 +170,7 @@ def _check_lrp(
     logits = model(inputs).gather(1, classes[:, None]).sum()
     (gradient,) = torch.autograd.grad(logits, inputs)
     expected = gradient * pixels
-    gap = (found - expected).flatten(1).norm(dim=1) / expected.flatten(1).norm(dim=1)
+    gap = (attributions - expected).flatten(1).norm(dim=1) / expected.flatten(1).norm(dim=1)
     if bool((gap <= _TOLERANCE).all()):
         return
     where = trace.outside_call() or "a module that it does not name"
@@ -194,4 +194,4 @@ CHECKS: dict[str, Check] = {
     "deeplift": _check_deeplift,
     "lrp": _check_lrp,
 }
-"""What is asked of each method's result; a Captum attribution that was handed in is not checked."""
+"""The check of each method's result; a Captum attribution that was handed in is not checked."""

@@ -146,23 +146,24 @@ def _attribute(
         with attributes_as_found(model), warnings.catch_warnings(), trace:
             # Captum warns that it hangs hooks on the network, and may change what it finds there.
             warnings.simplefilter("ignore", UserWarning)
-            found = method.on(model).attribute(inputs, target=classes)
+            attributions = method.on(model).attribute(inputs, target=classes)
     except Exception as error:
         where = trace.failure_location(error)
         raise ModelError(
             f"{method.name} failed on {network} at {where}: {_reason(error)}"
         ) from error
-    if not isinstance(found, Tensor) or found.shape != pixels.shape:
-        shape = tuple(getattr(found, "shape", ()))
+    if not isinstance(attributions, Tensor) or attributions.shape != pixels.shape:
+        shape = tuple(getattr(attributions, "shape", ()))
         raise ModelError(
-            f"{method.name} gave {type(found).__name__} {shape}: expected {tuple(pixels.shape)}"
+            f"{method.name} gave {type(attributions).__name__} {shape}: expected "
+            f"{tuple(pixels.shape)}"
         )
-    found = found.detach().to(pixels.dtype)
+    attributions = attributions.detach().to(pixels.dtype)
     if checked and method.name in CHECKS:
-        CHECKS[method.name](model, trace, pixels, classes, found)
-    if not bool(found.isfinite().all()):
+        CHECKS[method.name](model, trace, pixels, classes, attributions)
+    if not bool(attributions.isfinite().all()):
         raise ModelError(f"{method.name} gave NaN or infinite values on {network}")
-    return found
+    return attributions
 
 
 def _reason(error: BaseException) -> str:
