@@ -35,28 +35,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--runs", type=int, default=4, help="turns, each second one backwards")
     parser.add_argument("--work", choices=WORKS, action="append")
+    parser.add_argument("--step", choices=STEPS, action="append", help="default: all of them")
     parser.add_argument("--worker", nargs=2, metavar=("WORK", "WITHOUT"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         print(json.dumps(measure(*arguments.worker)))
         return
     table = Table("without", *(WORKS[name].title for name in arguments.work or WORKS))
-    columns = [ratios(name, arguments.runs) for name in arguments.work or WORKS]
-    for step in STEPS:
+    first, *others = STEPS
+    steps = [first, *(arguments.step or others)]
+    columns = [ratios(name, steps, arguments.runs) for name in arguments.work or WORKS]
+    for step in steps:
         table.add_row(step, *(column[step] for column in columns))
     Console(width=200).print(table)
 
 
-def ratios(work: str, runs: int) -> dict[str, str]:
+def ratios(work: str, steps: list[str], runs: int) -> dict[str, str]:
     """By step: how many times longer the work takes without it."""
-    seconds: dict[str, list[float]] = {step: [] for step in STEPS}
+    seconds: dict[str, list[float]] = {step: [] for step in steps}
     for turn in range(runs):
         # There and back, since the first runs of a turn find a colder machine.
-        for step in list(STEPS) if turn % 2 == 0 else reversed(STEPS):
+        for step in steps if turn % 2 == 0 else reversed(steps):
             command = [sys.executable, "-m", "benchmarks.ladder", "--worker", work, step]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             seconds[step].append(float(json.loads(done.stdout.splitlines()[-1])))
-    first, *others = STEPS
+    first, *others = steps
     speedups = {first: f"{statistics.median(seconds[first]):.2f} s"}
     for step in others:
         times = [a / b for a, b in zip(seconds[step], seconds[first], strict=True)]
