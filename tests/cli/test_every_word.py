@@ -26,6 +26,8 @@ def make():
         for part in net.parameters():
             part.copy_(torch.sin(torch.arange(part.numel()) * 1.7).view_as(part) * 0.3)
     return Classifier(net, size=8, labels=["crane", "cat, tabby", "dog"])
+
+other = make
 """
 OTHERS = {
     "rivals": ["all", "top:1", "top:99", "runner-up", "mean", "mean:2", "softmax", "softmax:1",
@@ -81,7 +83,8 @@ def line(command, place):
     return [command] + {
         "explain": [place / "photo.png", *model, "--map", "active"],
         "what-if": [place / "photo.png", *model],
-        "compare": [place / "photo.png", *model, *model, "--map", "active", "--fill", "black"],
+        "compare": [place / "photo.png", *model, "--model", f"{place / 'net.py'}:other",
+                    "--map", "active", "--fill", "black"],
         "evaluate": [place / "data", *model, *small, "--flips", "5", "--fill", "black"],
         "check": [place / "data", *model, *small, "--depths", "1", "--draws", "1", "--orders", "2",
                   "--no-reference"],

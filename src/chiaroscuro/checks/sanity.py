@@ -153,7 +153,7 @@ class SanityTask:
         )
         pixels = _first_pixels(classifier, images, settings)
         return replace(
-            self, methods=methods, layers=find_layers(classifier, pixels, settings.depths)
+            self, methods=methods, layers=find_layers(classifier, pixels, settings.depths or None)
         )
 
     def facts(self) -> Mapping[str, Any]:

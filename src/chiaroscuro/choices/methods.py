@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from chiaroscuro.choices.names import check_names
 from chiaroscuro.errors import ChoiceError
@@ -83,14 +83,16 @@ class MethodOptions:
     seed: int = 0
 
 
-def check_method(name: str) -> None:
-    """Raise `ChoiceError` for an unknown method, or a form that has no sign."""
-    if name in _UNSIGNED:
+def check_method(method: Any) -> Any:
+    """The method; raises `ChoiceError` for an unknown name, or a form that has no sign."""
+    if isinstance(method, str) and method in _UNSIGNED:
         raise ChoiceError(
-            f"method {name!r} is refused: {_UNSIGNED[name]} has no sign, and every map here reads "
-            "the sign; smoothgrad keeps it"
+            f"method {method!r} is refused: {_UNSIGNED[method]} has no sign, and every map here "
+            "reads the sign; smoothgrad keeps it"
         )
-    check_names("method", [name], METHODS)
+    if isinstance(method, str):
+        check_names("method", [method], METHODS)
+    return method
 
 
 def parse_method(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
-from typing import Any, ClassVar, TypeVar, get_args, get_type_hints
+from typing import Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 
 from chiaroscuro.choices.names import as_float, as_int, check_names
 from chiaroscuro.errors import ChoiceError, unknown
@@ -25,8 +25,8 @@ class Option:
 
     `panel`: the heading that it stands under, "" for its class's own. `names`: the table that its
     names are from. `within`: an interval of numbers, such as "[0, 1)". `read`: what checks a value
-    and brings it to one form, in place of what the field's type asks. `flag`: the name in a shell
-    where that is not the field's own, "" for a place on the line without a name.
+    (of a tuple, each) and brings it to one form, in place of what the field's type asks. `flag`:
+    the name in a shell where that is not the field's own, "" for a place without a name.
     """
 
     help: str
@@ -58,8 +58,7 @@ def option(
 
 def like(cls: "type[Settings]", name: str, default: Any) -> Any:
     """A field of another class, with another default."""
-    known = cls.__dataclass_fields__[name]
-    about = replace(option_of(known), panel=panel_of(cls, name))
+    about = replace(option_of(cls.__dataclass_fields__[name]), panel=panel_of(cls, name))
     return field(default=default, metadata={"option": about})
 
 
@@ -89,7 +88,7 @@ class Settings:
     def __post_init__(self) -> None:
         if _UNCHECKED.get():
             return
-        kinds = _kinds(type(self))
+        kinds = get_type_hints(type(self))
         wrong = []
         for described in fields(self):
             name, about = described.name, option_of(described)
@@ -139,11 +138,10 @@ def settings_from(cls: type[S], settings: S | None, options: Mapping[str, Any]) 
     for name in options:
         if name not in known:
             raise unknown("option", name, known)
+    if settings is not None and not isinstance(settings, cls):
+        kind = type(settings).__name__
+        raise ChoiceError(f"settings are a {kind}: expected {cls.__name__}(...)")
     if settings is not None:
-        if not isinstance(settings, cls):
-            raise ChoiceError(
-                f"settings are a {type(settings).__name__}: expected {cls.__name__}(...)"
-            )
         return replace(settings, **options) if options else settings
     missing = [name for name, f in known.items() if f.default is MISSING and name not in options]
     if missing:
@@ -158,40 +156,28 @@ def takes(cls: type[Settings]) -> Callable[[F], F]:
     """
 
     def decorate(function: F) -> F:
-        shown = inspect.signature(function)
-        parameters = [p for p in shown.parameters.values() if p.kind is not p.VAR_KEYWORD]
-        own = {p.name for p in parameters}
-        kinds = _kinds(cls)
-        more = [
-            inspect.Parameter(
-                f.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=inspect.Parameter.empty if f.default is MISSING else f.default,
-                annotation=kinds[f.name],
+        shown, kinds = inspect.signature(function), get_type_hints(cls)
+        own = [p for p in shown.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        words = f"{inspect.cleandoc(function.__doc__ or '')}\n\nOptions:\n"
+        for f in fields(cls):
+            if f.name in shown.parameters:
+                continue
+            default = inspect.Parameter.empty if f.default is MISSING else f.default
+            own.append(
+                inspect.Parameter(
+                    f.name,
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=default,
+                    annotation=kinds[f.name],
+                )
             )
-            for f in fields(cls)
-            if f.name not in own
-        ]
-        function.__signature__ = shown.replace(parameters=[*parameters, *more])  # type: ignore[attr-defined]
-        listed = "\n".join(f"        {line}" for line in describe_fields(cls, without=own))
-        function.__doc__ = f"{inspect.cleandoc(function.__doc__ or '')}\n\nOptions:\n{listed}\n"
+            said = "" if f.default is MISSING else f" (default {f.default!r})"
+            words += f"    {f.name}: {option_of(f).help}{said}\n"
+        function.__signature__ = shown.replace(parameters=own)  # type: ignore[attr-defined]
+        function.__doc__ = words
         return function
 
     return decorate
-
-
-def describe_fields(cls: type[Settings], without: Iterable[str] = ()) -> Iterator[str]:
-    """A line a field: its name, default and meaning."""
-    left_out = set(without)
-    for described in fields(cls):
-        if described.name not in left_out:
-            about = option_of(described)
-            default = "" if described.default is MISSING else f" (default {described.default!r})"
-            yield f"{described.name}: {about.help}{default}"
-
-
-def _kinds(cls: type) -> dict[str, Any]:
-    return get_type_hints(cls)
 
 
 def _plain(value: Any) -> Any:
@@ -209,22 +195,16 @@ def method_name(method: Any) -> str:
 
 def _read(name: str, value: Any, kind: Any, about: Option) -> Any:
     """A value in the form of its type; raises `ChoiceError` for another, or one out of bounds."""
-    options = get_args(kind)
-    if value is None and (type(None) in options or kind is Any):
-        return None
-    if about.read is not None:
-        return about.read(value)
-    kind = (
-        next((k for k in options if k is not type(None)), kind) if type(None) in options else kind
-    )
-    if getattr(kind, "__origin__", None) is tuple:
-        return _read_all(name, value, get_args(kind)[0], about)
-    return _read_one(name, value, kind, about)
-
-
-def _read_all(name: str, value: Any, kind: Any, about: Option) -> tuple[Any, ...]:
+    if type(None) in get_args(kind):
+        if value is None:
+            return None
+        kind = get_args(kind)[0]
+    if get_origin(kind) is not tuple or Ellipsis not in get_args(kind):
+        return about.read(value) if about.read else _read_one(name, value, kind, about)
+    kind = get_args(kind)[0]
     single = isinstance(value, str) or not isinstance(value, Iterable)
-    values = tuple(_read_one(name, each, kind, about) for each in ([value] if single else value))
+    read = about.read or (lambda each: _read_one(name, each, kind, about))
+    values = tuple(map(read, [value] if single else value))
     if not values:
         raise ChoiceError(f"no {name} are given: give at least one")
     return tuple(dict.fromkeys(values)) if kind is str else values
@@ -249,13 +229,13 @@ def _read_one(name: str, value: Any, kind: Any, about: Option) -> Any:
 
 
 def _is_inside(value: float, within: str) -> bool:
-    low, high = (float(end) for end in within[1:-1].split(","))
+    low, high = map(float, within[1:-1].split(","))
     above = value >= low if within[0] == "[" else value > low
     return above and (value <= high if within[-1] == "]" else value < high)
 
 
 def _bounds(within: str) -> str:
-    low, high = (end.strip() for end in within[1:-1].split(","))
+    low, high = within[1:-1].split(", ")
     if float(high) < math.inf:
         return f"a number in {within}"
     return f"at least {low}" if within[0] == "[" else f"a number above {low}"

@@ -3,22 +3,14 @@
 The network and the device are no settings: they are read off the classifier.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from chiaroscuro.catalog import ARCHITECTURES
+from chiaroscuro.choices import maps as known
 from chiaroscuro.choices.fills import FILLS, parse_fill
-from chiaroscuro.choices.maps import (
-    CONTRAST_MAPS,
-    EDIT_MAPS,
-    EXPLAIN_MAPS,
-    MAPS,
-    MEASURED_MAPS,
-    ORDERS,
-    PAPER_MAPS,
-    RANKING_MAPS,
-)
+from chiaroscuro.choices.maps import EDIT_MAPS, MAPS, MEASURED_MAPS, ORDERS, RANKING_MAPS
 from chiaroscuro.choices.methods import (
     BASELINES,
     METHODS,
@@ -44,15 +36,14 @@ from chiaroscuro.errors import ChoiceError
 IMAGES, QUESTION, METHOD, MEASURE = "Images", "Question", "Gradient method", "Measure"
 STATISTICS, MACHINE, TRAINING = "Statistics", "Machine", "Training"
 """The headings that options stand under."""
-
 TARGETS = ("predicted", "label", "index")
 """The class that a localization explains."""
 CHECKPOINT = "last.ckpt"
 """The file of a training's work folder that it resumes from."""
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 """Number formats by our name, as Lightning calls them."""
-COUNT, SEED, BATCH = "[1, inf)", "[0, 4294967295]", "[1, 65536]"
-"""What a count, a seed and a batch size may be."""
+COUNT, SEED, BATCH, SHARE = "[1, inf)", "[0, 4294967295]", "[1, 65536]", "(0, 1)"
+"""What a count, a seed, a batch size and a share may be."""
 
 
 def _rivals(value: Any) -> str:
@@ -63,37 +54,10 @@ def _fill(value: Any) -> str:
     return str(parse_fill(value))
 
 
-def _fills(value: Any) -> tuple[str, ...]:
-    found = tuple(dict.fromkeys(map(_fill, [value] if isinstance(value, str) else value)))
-    if not found:
-        raise ChoiceError("no fills are given: give at least one")
-    return found
-
-
-def _method(value: Any) -> Any:
-    if isinstance(value, str):
-        check_method(value)
-    return value
-
-
-def _methods(value: Any) -> tuple[Any, ...]:
-    found = tuple([value] if isinstance(value, str) else value)
-    if not found:
-        raise ChoiceError("no methods are given: give at least one")
-    return tuple(map(_method, found))
-
-
 def _target(value: Any) -> int | str | None:
     if isinstance(value, str):
         return None if value == "predicted" else value
     return as_int("target", value)
-
-
-def _depths(value: Any) -> int | None:
-    depths = as_int("depths", value)
-    if depths < 0:
-        raise ChoiceError(f"depths is {depths}: expected at least 0")
-    return depths or None
 
 
 def _size(value: Any) -> tuple[int, int]:
@@ -105,12 +69,9 @@ def _size(value: Any) -> tuple[int, int]:
     return height, width
 
 
-def _maps(help: str, default: tuple[str, ...], names: Collection[str]) -> Any:
-    return option(help, default, names, flag="map", panel=QUESTION)
-
-
-def _fill_help(before: str) -> str:
-    return f"{before}: {', '.join(FILLS)} (blur:0.1; brighter:0.1 or +0.1)."
+def _fill_option(words: str, default: str | tuple[str, ...] | None) -> Any:
+    help = f"{words}: {', '.join(FILLS)} (blur:0.1; brighter:0.1 or +0.1)."
+    return option(help, default, read=_fill, flag="fill")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,9 +88,7 @@ class ImageSetSettings(Seeded):
 
     panel = IMAGES
     data: str = option("A folder, a Parquet file, cifar10, imagenette, or OWNER/NAME.", flag="")
-    split: str | None = option(
-        "The part of the data. Default: test, then validation, then train.", None
-    )
+    split: str | None = option("A part of the data; default: test, validation or train.", None)
     limit: int | None = option("So many images, drawn with the seed.", None, within=COUNT)
     rgb_only: bool = option("Leave files out that are not RGB.", False)
     image_column: str | None = option("The column of a table that holds images.", None)
@@ -147,12 +106,8 @@ class TuningSettings(Seeded):
     """What gradient methods are tuned with; None for a method's own."""
 
     panel = METHOD
-    points: int | None = option("Sample points. Default: the method's own.", None, within=COUNT)
-    sigma: float | None = option(
-        "Standard deviation of smoothgrad's noise; pixels are in [0, 1]. Default: 0.15.",
-        None,
-        within="[0, inf)",
-    )
+    points: int | None = option("Sample points; default: the method's own.", None, within=COUNT)
+    sigma: float | None = option("Width of smoothgrad's noise: 0.15.", None, within="[0, inf)")
     baseline: str | None = option("Where integrated-gradients begins:", None, BASELINES)
     background: str | None = option(
         "Photos that expected-gradients begins from: a folder, a photo or a glob.", None
@@ -189,13 +144,12 @@ class QuestionSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class GradientSettings(QuestionSettings, TuningSettings):
-    """How class gradients are computed.
-
-    `method` is a name, or whatever else `class_gradients(method=...)` takes.
-    """
+    """How class gradients are computed: a method by name, or what `class_gradients` takes."""
 
     panel = METHOD
-    method: Any = option("How class gradients are computed:", "gradient", METHODS, read=_method)
+    method: Any = option(
+        "How class gradients are computed:", "gradient", METHODS, read=check_method
+    )
 
     @property
     def method_options(self) -> MethodOptions | Any:
@@ -219,18 +173,11 @@ class GradientSettings(QuestionSettings, TuningSettings):
 class PhotoSettings(GradientSettings):
     """One photo's question."""
 
+    panel = QUESTION
     target: int | str | None = option(
-        "The class to explain: predicted, an index, or one of its names.",
-        None,
-        panel=QUESTION,
-        read=_target,
+        "The class to explain: predicted, an index, or a name.", None, read=_target
     )
-    fit: Fit | None = option(
-        "How a photo comes to the model's size; default: the model's own:",
-        None,
-        FITS,
-        panel=IMAGES,
-    )
+    fit: Fit | None = option("How a photo is sized; default: the model's own:", None, FITS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,10 +185,8 @@ class MachineSettings(Settings):
     """What decides rounding."""
 
     panel = MACHINE
-    batch: int | None = option("Images at a time. Default: by their size.", None, within=BATCH)
-    threads: int | None = option(
-        "CPU threads of one worker. Default: PyTorch's own.", None, within=COUNT
-    )
+    batch: int | None = option("Images at a time; default: by their size.", None, within=BATCH)
+    threads: int | None = option("CPU threads of a worker; default: its share.", None, within=COUNT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,7 +195,7 @@ class IntervalSettings(Settings):
 
     panel = STATISTICS
     resamples: int = option("Random sets behind each interval.", 1000, within=COUNT)
-    confidence: float = option("The coverage of each interval.", 0.95, within="(0, 1)")
+    confidence: float = option("The coverage of each interval.", 0.95, within=SHARE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,10 +203,8 @@ class ExplainSettings(PhotoSettings):
     """What decides an explanation; with `contrast`, of the target against that class alone."""
 
     panel = QUESTION
-    maps: tuple[str, ...] = _maps("A map to compute:", EXPLAIN_MAPS, MAPS)
-    contrast: str | None = option(
-        "Why the target and not this class: rivals are it alone, and the margin is shown.", None
-    )
+    maps: tuple[str, ...] = option("A map to compute:", known.EXPLAIN_MAPS, MAPS, flag="map")
+    contrast: str | None = option("Why not this class? It is the only rival.", None)
 
     def _contradictions(self) -> Iterator[str]:
         yield from super()._contradictions()
@@ -271,8 +214,8 @@ class ExplainSettings(PhotoSettings):
         if self.rivals not in ("all", only):
             yield f"rivals {self.rivals} and contrast {self.contrast}: give one of them"
         object.__setattr__(self, "rivals", only)
-        if self.maps == EXPLAIN_MAPS:
-            object.__setattr__(self, "maps", CONTRAST_MAPS)
+        if self.maps == known.EXPLAIN_MAPS:
+            object.__setattr__(self, "maps", known.CONTRAST_MAPS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,8 +224,8 @@ class WhatIfSettings(PhotoSettings):
 
     panel = QUESTION
     map: str = option("Whose highest pixels change:", "active", ORDERS)
-    fraction: float = option("The share of pixels to change.", WHAT_IF_FRACTION, within="(0, 1)")
-    fill: str = option(_fill_help("What they become"), "black", read=_fill)
+    fraction: float = option("The share of pixels to change.", WHAT_IF_FRACTION, within=SHARE)
+    fill: str = _fill_option("What they become", "black")
     tolerance: float = option(
         "The share by which actual and predicted change may differ and still agree.",
         WHAT_IF_TOLERANCE,
@@ -295,8 +238,10 @@ class CompareSettings(PhotoSettings):
     """What decides a comparison; the first classifier's prediction is the default target."""
 
     panel = QUESTION
-    maps: tuple[str, ...] = _maps("A map to compare:", EXPLAIN_MAPS, RANKING_MAPS)
-    fill: str | None = option(_fill_help("Also change each one's top pixels"), None, read=_fill)
+    maps: tuple[str, ...] = option(
+        "A map to compare:", known.EXPLAIN_MAPS, RANKING_MAPS, flag="map"
+    )
+    fill: str | None = _fill_option("Also change each one's top pixels", None)
     fraction: float = like(WhatIfSettings, "fraction", WHAT_IF_FRACTION)
     by: str = option("The map whose top pixels --fill changes:", "active", ORDERS)
 
@@ -310,14 +255,13 @@ class EvaluationSettings(MachineSettings, IntervalSettings, GradientSettings, Im
 
     panel = MEASURE
     metrics: tuple[Any, ...] = option("What is measured:", ("deletion",), METRICS, flag="metric")
-    maps: tuple[str, ...] = _maps(
+    maps: tuple[str, ...] = option(
         f"A map to measure ({' and '.join(EDIT_MAPS)} are computed for each fill):",
-        PAPER_MAPS,
+        known.PAPER_MAPS,
         MEASURED_MAPS,
+        flag="map",
     )
-    fills: tuple[str, ...] = option(
-        _fill_help("What deleted pixels become"), ("black", "white"), read=_fills, flag="fill"
-    )
+    fills: tuple[str, ...] = _fill_option("What deleted pixels become", ("black", "white"))
     protocols: tuple[str, ...] = option(
         "As published, or the same count for every map:", PROTOCOLS, PROTOCOLS, flag="protocol"
     )
@@ -325,12 +269,11 @@ class EvaluationSettings(MachineSettings, IntervalSettings, GradientSettings, Im
         "A share of pixels to delete; rising.", PAPER_FRACTIONS, within="[0, 1)", flag="fraction"
     )
     what_if: float | None = option(
-        "Also compare the predicted with the actual change when every map and fill changes this "
-        "share of the pixels, such as 0.05.",
+        "Also compare predicted with actual change when this share of pixels changes.",
         None,
-        within="(0, 1)",
+        within=SHARE,
     )
-    flips: int = option("Sign choices behind each p-value.", 9999, within=COUNT, panel=STATISTICS)
+    flips: int = option("Sign choices behind each p-value.", 9999, panel=STATISTICS, within=COUNT)
 
     @property
     def saliency_maps(self) -> tuple[str, ...]:
@@ -357,26 +300,24 @@ class CheckSettings(
     panel = MEASURE
     limit: int | None = like(ImageSetSettings, "limit", 64)
     rivals: str = like(QuestionSettings, "rivals", "top:10")
-    maps: tuple[str, ...] = _maps("A map to check:", RANKING_MAPS, RANKING_MAPS)
+    maps: tuple[str, ...] = option("A map to check:", RANKING_MAPS, RANKING_MAPS, flag="map")
     methods: tuple[Any, ...] = option(
         "How class gradients are computed:",
         ("gradient",),
         METHODS,
-        read=_methods,
+        read=check_method,
         flag="method",
         panel=METHOD,
     )
-    depths: int | None = option(
-        "Steps from the output to the input, neighboring layers together; 0 for every layer.",
+    depths: int = option(
+        "Steps from output to input, neighboring layers together; 0: one a layer.",
         12,
-        read=_depths,
+        within="[0, inf)",
     )
     draws: int = option("Random weights of each step.", 2, within=COUNT)
-    noise: float = option(
-        "Standard deviation of the input noise; pixels are in [0, 1].", 0.02, within="(0, 1)"
-    )
+    noise: float = option("Width of the input noise; pixels are in [0, 1].", 0.02, within=SHARE)
     orders: int = option("Random orders that an image is compared with.", 20, within=COUNT)
-    share: float = option("The share of pixels that are a map's highest.", 0.1, within="(0, 1)")
+    share: float = option("The share of pixels that are a map's highest.", 0.1, within=SHARE)
     reference: bool = option("Also check a method that is known to fail.", True)
 
     @property
@@ -409,14 +350,10 @@ class LocalizationSettings(MachineSettings, IntervalSettings, GradientSettings, 
     panel = MEASURE
     regions: str = option("Boxes as .csv, .json or .parquet, or a folder of PNG masks.")
     rivals: str = like(QuestionSettings, "rivals", "top:10")
-    maps: tuple[str, ...] = _maps("A map to measure:", RANKING_MAPS, RANKING_MAPS)
-    target: str = option(
-        "The class to explain, or the data's by its name or number:", "predicted", TARGETS
-    )
+    maps: tuple[str, ...] = option("A map to measure:", RANKING_MAPS, RANKING_MAPS, flag="map")
+    target: str = option("The class to explain; label, index: the data's:", "predicted", TARGETS)
     tolerance: int = option("Pixels that a hit may be off the region.", 0, within="[0, inf)")
-    smoothing: float = option(
-        "A Gaussian over each map: its width as a share of the shorter side.", 0.0, within="[0, 1)"
-    )
+    smoothing: float = option("A Gaussian over each map, in sides.", 0.0, within="[0, 1)")
     flips: int = like(EvaluationSettings, "flips", 9999)
 
 
@@ -433,15 +370,12 @@ class TrainingSettings(ImageSetSettings):
     architecture: str = option(
         f"{', '.join(ARCHITECTURES)}, timm:NAME, torchvision:NAME.", "basic-cnn"
     )
-    split: str | None = option("Images to learn from. Default: train.", None, panel=IMAGES)
+    split: str | None = option("Images to learn from; default: train.", None, panel=IMAGES)
     test_split: str | None = option(
-        "Images to test on after each epoch. Default: the data set's own.", None, panel=IMAGES
+        "Images to test on after each epoch; default: the data's own.", None, panel=IMAGES
     )
     size: tuple[int, int] | None = option(
-        "Side that images are stretched to. Default: the network's own.",
-        None,
-        panel=IMAGES,
-        read=_size,
+        "Side of the stretched images; default: the network's own.", None, panel=IMAGES, read=_size
     )
     epochs: int = option("Times that every image is seen.", 50, within=COUNT)
     batch: int = option("Images per step.", 128, within=BATCH)

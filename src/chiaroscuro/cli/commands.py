@@ -21,20 +21,13 @@ from chiaroscuro.choices import (
     WhatIfSettings,
 )
 from chiaroscuro.choices.options import Settings, option
-from chiaroscuro.choices.settings import COUNT, IMAGES, MACHINE, MEASURE, TRAINING, Seeded
+from chiaroscuro.choices.settings import COUNT, IMAGES, MACHINE, MEASURE, Seeded
 from chiaroscuro.cli.options import Command
-from chiaroscuro.errors import ChoiceError
 
 
-def _spec(value: object) -> str:
-    check_spec(str(value))
-    return str(value)
-
-
-def _specs(values: tuple[object, ...]) -> tuple[str, ...]:
-    if len(values) < 2:
-        raise ChoiceError("one model to compare: give --model at least twice")
-    return tuple(map(_spec, values))
+def _spec(spec: str) -> str:
+    check_spec(spec)
+    return spec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +36,7 @@ class OutputOptions(Settings):
 
     panel = "Output"
     device: str = option(
-        "auto (cuda or mps where there is one, else cpu), cpu, cuda, cuda:N or mps.",
-        "auto",
-        panel=MACHINE,
+        "auto (a GPU where there is one), cpu, cuda, cuda:N, mps.", "auto", panel=MACHINE
     )
     force: bool = option("Replace an existing result of the same kind.", False)
     as_json: bool = option("Print the result as JSON.", False, flag="json")
@@ -57,7 +48,15 @@ class ThreadOptions(OutputOptions):
     """For commands whose settings have no threads."""
 
     panel = MACHINE
-    threads: int | None = option("CPU threads. Default: PyTorch's own.", None, within=COUNT)
+    threads: int | None = option("CPU threads; default: PyTorch's own.", None, within=COUNT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerOptions(OutputOptions):
+    """For commands whose images several processes share."""
+
+    panel = MACHINE
+    workers: int = option("Processes, each with its share of the threads.", 1, within=COUNT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +64,7 @@ class DataOptions(OutputOptions):
     """Where an image set lies."""
 
     panel = IMAGES
-    data_root: Path | None = option(
-        "A folder with a data set's folder, in place of its name.", None
-    )
+    data_root: Path | None = option("A folder that holds a data set's folder.", None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,13 +72,11 @@ class ModelOptions(OutputOptions):
     """One network."""
 
     panel = "Network"
-    model: str = option(
-        "What `chiaroscuro models` lists, such as torchvision:resnet18.", DEFAULT_MODEL, read=_spec
-    )
+    model: str = option("What `chiaroscuro models` lists.", DEFAULT_MODEL, read=_spec)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainOptions(ModelOptions, ThreadOptions):
+class ExplainOptions(ModelOptions, ThreadOptions, WorkerOptions):
     """What `explain` takes besides its settings."""
 
     panel = "Output"
@@ -90,18 +85,13 @@ class ExplainOptions(ModelOptions, ThreadOptions):
     )
     scale: str = option("Colors per image, or shared by all:", "image", SCALES)
     out: Path = option("Where the results go.", Path(DEFAULT_OUT))
-    replay: Path | None = option(
-        "Repeat the explanation in this folder and report differences.", None
-    )
+    replay: Path | None = option("Recompute the explanation in this folder and compare.", None)
     profile: bool = option("Say where the time went, on standard error.", False)
-    resume: bool = option(
-        "Keep explanations that are there, of the same photo, options and weights.", False
-    )
-    workers: int = option("Processes that share the photos.", 1, within=COUNT, panel=MACHINE)
+    resume: bool = option("Keep explanations of the same photo, options and weights.", False)
 
     def _contradictions(self) -> Iterator[str]:
         if self.replay is not None and self.images:
-            yield "--replay repeats a saved explanation: give it without photos"
+            yield "--replay recomputes a saved explanation: give it without photos"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,22 +110,13 @@ class CompareOptions(ThreadOptions):
     panel = "Output"
     image: Path = option("The photo.", flag="")
     models: tuple[str, ...] = option(
-        "A checkpoint, see `chiaroscuro models`; give two or more.",
-        read=_specs,
-        panel="Network",
-        flag="model",
+        "What `chiaroscuro models` lists; two or more.", read=_spec, panel="Network", flag="model"
     )
     out: Path = option("The folder for figure and page.", Path("chiaroscuro-comparison"))
 
-
-@dataclass(frozen=True, kw_only=True)
-class WorkerOptions(OutputOptions):
-    """For commands that share image sets among processes."""
-
-    panel = MACHINE
-    workers: int = option(
-        "Processes that share the images, each with its part of the CPU threads.", 1, within=COUNT
-    )
+    def _contradictions(self) -> Iterator[str]:
+        if len(self.models) < 2:
+            yield "one model to compare: give --model at least twice"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +133,7 @@ class EvaluateOptions(RunOptions):
 
     panel = "Output"
     out: Path = option("The folder for rows, figures and page.", Path("chiaroscuro-run"))
-    check: Path | None = option("The folder of a `chiaroscuro check`, to show in the report.", None)
+    check: Path | None = option("The folder of a `chiaroscuro check`, for the report.", None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,19 +167,14 @@ class ReproduceOptions(ThreadOptions, DataOptions, WorkerOptions, Seeded):
 
     panel = MEASURE
     experiments: tuple[str, ...] | None = option(
-        "One experiment, such as cifar10-cnn. Default: all.", None, flag="experiment"
+        "One experiment, such as cifar10-cnn; default: all.", None, flag="experiment"
     )
     quick: bool = option("Few epochs on few images: to see it work.", False)
-    epochs: int | None = option("Default: the paper's 50.", None, within=COUNT, panel=TRAINING)
-    limit: int | None = option(
-        "So many test images, drawn with the seed. Default: all.", None, within=COUNT, panel=IMAGES
+    epochs: int | None = option("Training epochs; default: the paper's 50.", None, within=COUNT)
+    test_limit: int | None = option(
+        "So many test images, drawn with the seed; default: all.", None, within=COUNT, flag="limit"
     )
-    train_limit: int = option(
-        "So many training images for their curves, drawn with the seed.",
-        5000,
-        within=COUNT,
-        panel=IMAGES,
-    )
+    train_limit: int = option("So many training images for their curves.", 5000, within=COUNT)
     out: Path | None = option(
         "The folder of networks, runs and report; what is there is reused.", None, panel="Output"
     )
@@ -212,102 +188,77 @@ class ListOptions(Settings):
     as_json: bool = option("One JSON object a line.", False, flag="json")
 
 
-_RESUME = "resume with the same command and --resume"
-COMMANDS = (
-    Command(
-        "explain",
-        "Explain photos: what the network says, and which pixels speak for it, brighter or darker.",
-        (ExplainSettings, ExplainOptions),
-        "photos:explain",
-        (
-            "cat.jpg",
-            "photos/ --model torchvision:resnet50 --rivals top:10",
-            "cat.jpg --target tabby --contrast 'tiger cat'",
-            "--replay chiaroscuro-out/cat",
-        ),
-        "finished explanations are kept",
-    ),
-    Command(
-        "what-if",
-        "Change a map's highest pixels: predicted (first-order) and actual change of every class.",
-        (WhatIfSettings, WhatIfOptions),
-        "photos:what_if",
-        ("cat.jpg --fraction 0.05 --fill black", "cat.jpg --map inactive --fill -0.1"),
-    ),
-    Command(
-        "compare",
-        "Compare checkpoints on one photo: what each says, its maps, and how they differ.",
-        (CompareSettings, CompareOptions),
-        "photos:compare",
-        ("cat.jpg --model cifar10-cnn --model runs/mine --fill black",),
-    ),
-    Command(
-        "evaluate",
-        "Measure maps by deletion: whether the prediction holds when a map's highest pixels go.",
-        (EvaluationSettings, EvaluateOptions),
-        "sets:evaluate",
-        (
-            "photos/ --model runs/mine --limit 500",
-            "cifar10 --model cifar10-cnn --map active --map expected-effect --fill black",
-        ),
-        _RESUME,
-    ),
-    Command(
-        "check",
-        "Check that maps change with the weights and the class, and not with a little noise.",
-        (CheckSettings, CheckOptions),
-        "sets:check",
-        ("photos/ --model runs/mine --method gradient --method smoothgrad",),
-        _RESUME,
-    ),
-    Command(
-        "localize",
-        "Measure whether maps point at the object: the highest pixel, the energy in its region.",
-        (LocalizationSettings, LocalizeOptions),
-        "sets:localize",
-        ("photos/ --regions boxes.csv --model torchvision:resnet50",),
-        _RESUME,
-    ),
-    Command(
-        "train",
-        "Train a network with the paper's settings: AdamW, no augmentation, the last epoch kept.",
-        (TrainingSettings, TrainOptions),
-        "sets:train",
-        ("photos/ --out runs/mine --architecture resnet18 --pretrained --freeze",),
-        _RESUME,
-    ),
-    Command(
-        "reproduce",
-        "Recompute the paper's tables and figures, each number with the published one.",
-        (ReproduceOptions,),
-        "sets:reproduce",
-        ("--quick",),
-        "resume with the same command",
-    ),
-    Command(
-        "models",
-        "List what --model takes, and which of it is installed here.",
-        (ListOptions,),
-        "commands:models",
-        ("", "--json"),
-    ),
-)
-
-
 def models(run: ListOptions) -> None:
     """Print every kind of model."""
     sources = list_models()
     width = max(len(source.spec) for source in sources)
     for source in sources:
+        if run.as_json:
+            typer.echo(json.dumps(asdict(source)))
+            continue
         state = f"{source.package} {source.installed}" if source.installed else "not installed"
         reach = "works offline" if source.offline else "weights are fetched once"
-        lines = (
-            [json.dumps(asdict(source))]
-            if run.as_json
-            else [
-                f"{source.spec:<{width}}  {source.loads}",
-                f"{'':<{width}}  [{state}; {reach}]",
-            ]
-        )
-        for line in lines:
-            typer.echo(line)
+        typer.echo(f"{source.spec:<{width}}  {source.loads}")
+        typer.echo(f"{'':<{width}}  [{state}; {reach}]")
+
+
+_RESUME = "resume with the same command and --resume"
+COMMANDS = (
+    Command(
+        "explain", (ExplainSettings, ExplainOptions), "photos:explain",
+        "Explain photos: what the network says, and which pixels speak for it, brighter or darker.",
+        "cat.jpg",
+        "photos/ --model torchvision:resnet50 --rivals top:10",
+        "cat.jpg --target tabby --contrast 'tiger cat'",
+        "--replay chiaroscuro-out/cat",
+        kept=_RESUME,
+    ),
+    Command(
+        "what-if", (WhatIfSettings, WhatIfOptions), "photos:what_if",
+        "Change a map's highest pixels: predicted (first-order) and actual change of every class.",
+        "cat.jpg --fraction 0.05 --fill black",
+        "cat.jpg --map inactive --fill -0.1",
+    ),
+    Command(
+        "compare", (CompareSettings, CompareOptions), "photos:compare",
+        "Compare checkpoints on one photo: what each says, its maps, and how they differ.",
+        "cat.jpg --model cifar10-cnn --model runs/mine --fill black",
+    ),
+    Command(
+        "evaluate", (EvaluationSettings, EvaluateOptions), "sets:evaluate",
+        "Measure maps by deletion: whether the prediction holds when a map's highest pixels go.",
+        "photos/ --model runs/mine --limit 500 --workers 2",
+        "cifar10 --model cifar10-cnn --map active --map expected-effect --fill black",
+        kept=_RESUME,
+    ),
+    Command(
+        "check", (CheckSettings, CheckOptions), "sets:check",
+        "Check that maps change with the weights and the class, and not with a little noise.",
+        "photos/ --model runs/mine --method gradient --method smoothgrad",
+        kept=_RESUME,
+    ),
+    Command(
+        "localize", (LocalizationSettings, LocalizeOptions), "sets:localize",
+        "Measure whether maps point at the object: the highest pixel, the energy in its region.",
+        "photos/ --regions boxes.csv --model torchvision:resnet50",
+        kept=_RESUME,
+    ),
+    Command(
+        "train", (TrainingSettings, TrainOptions), "sets:train",
+        "Train a network with the paper's settings: AdamW, no augmentation, the last epoch kept.",
+        "photos/ --out runs/mine --architecture resnet18 --pretrained --freeze",
+        kept=_RESUME,
+    ),
+    Command(
+        "reproduce", (ReproduceOptions,), "sets:reproduce",
+        "Recompute the paper's tables and figures, each number with the published one.",
+        "--quick",
+        kept="resume with the same command",
+    ),
+    Command(
+        "models", (ListOptions,), "commands:models",
+        "List what --model takes, and which of it is installed here.",
+        "",
+        "--json",
+    ),
+)  # fmt: skip

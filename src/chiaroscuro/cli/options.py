@@ -20,20 +20,24 @@ PANELS = (
 """The headings of `--help`, in order."""
 
 
-@dataclass(frozen=True)
 class Command:
-    """One command: its words, the settings that its options are made from, and what runs it.
+    """One command: the settings that its options are made from, what runs it, and its words.
 
     `runner` is MODULE:FUNCTION in this package, imported when every value is checked, and called
     with an object of each of `groups`. `kept` says what an interruption leaves.
     """
 
-    name: str
-    help: str
-    groups: tuple[type[Settings], ...]
-    runner: str
-    examples: tuple[str, ...]
-    kept: str = "nothing was kept"
+    def __init__(
+        self,
+        name: str,
+        groups: tuple[type[Settings], ...],
+        runner: str,
+        help: str,
+        *examples: str,
+        kept: str = "nothing was kept",
+    ) -> None:
+        self.name, self.groups, self.runner = name, groups, runner
+        self.help, self.examples, self.kept = help, examples, kept
 
     def add_to(self, app: typer.Typer) -> None:
         """Let the application have it."""

@@ -13,7 +13,7 @@ from chiaroscuro.choices import (
     LocalizationSettings,
     TrainingSettings,
 )
-from chiaroscuro.cli.terminal import Bars, print_page, print_result, progress_bars, say
+from chiaroscuro.cli.terminal import Bars, print_result, progress_bars, say
 from chiaroscuro.data import locate
 from chiaroscuro.results import facts_of
 
@@ -143,15 +143,8 @@ def reproduce(run: "ReproduceOptions") -> None:
     from chiaroscuro.reproduction import Experiment, ReproductionSettings, ReproductionWatcher
     from chiaroscuro.reproduction import reproduce as recompute
 
-    settings = ReproductionSettings(
-        experiments=run.experiments or (),
-        data_root=run.data_root,
-        quick=run.quick,
-        epochs=run.epochs,
-        test_limit=run.limit,
-        train_limit=run.train_limit,
-        seed=run.seed,
-    )
+    given = {field.name: getattr(run, field.name) for field in fields(ReproductionSettings)}
+    settings = ReproductionSettings(**{**given, "experiments": run.experiments or ()})
     folder = run.out or Path("chiaroscuro-paper-quick" if run.quick else "chiaroscuro-paper")
     prepare(run.threads, quiet=run.quiet)
 
@@ -174,11 +167,7 @@ def reproduce(run: "ReproduceOptions") -> None:
             device=usable_device(run.device),
             watcher=ReproductionWatcher(training, on_experiment, bars.show, on_missing),
         )
-    if run.as_json:
-        print_result(
-            {"folder": str(folder), "missing": failed}, (), None, as_json=True, quiet=False
-        )
-    elif not run.quiet:
-        print_page(folder)
+    found = {"folder": str(folder), "missing": failed}
+    print_result(found, (), folder, as_json=run.as_json, quiet=run.quiet)
     if failed:
         raise typer.Exit(1)
