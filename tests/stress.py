@@ -1,7 +1,7 @@
-"""`python -m tests.stress`: runs are killed fifty times each, and must end as the same bytes.
+"""`python -m tests.stress [KILLS]`: runs killed fifty times each must end as the same bytes.
 
 Each command over an image set is run by two workers in a child process that gets SIGKILL at a
-random moment, resumed, and killed again; then its parts are compared with those of a run that
+random moment, resumed, and killed again; then its files are compared with those of a run that
 nobody disturbed. Ends with status 1 where one differs.
 """
 
@@ -20,7 +20,8 @@ import torch
 from chiaroscuro import Classifier
 from chiaroscuro.checks import check, localize
 from chiaroscuro.evaluation import evaluate
-from tests.pictures import class_rows, write_parquet
+from chiaroscuro.explanations.folder import explain_files, plan_photos
+from tests.pictures import class_rows, picture, write_parquet
 from tests.toys import small_cnn
 
 KILLS = 50
@@ -34,8 +35,11 @@ def toy() -> Classifier:
 
 
 def write_data(folder: Path, each: int) -> None:
-    """Pictures, and a box for each."""
+    """Pictures, a box for each, and photos."""
     write_parquet(folder / "test.parquet", class_rows(3, each), CLASSES)
+    for n in range(each // 4):
+        (folder / "photos").mkdir(exist_ok=True)
+        picture(n).save(folder / "photos" / f"{n:03d}.png")
     rows = ["id,left,top,right,bottom", *(f"test#{n},2,2,9,9" for n in range(3 * each))]
     (folder / "boxes.csv").write_text("\n".join(rows))
 
@@ -64,15 +68,29 @@ def run_localization(data: Path, out: Path, workers: int) -> None:
     )  # fmt: skip
 
 
+def run_explanations(data: Path, out: Path, workers: int) -> None:
+    """Explanations of a folder of photos."""
+    jobs = plan_photos([data / "photos"], {"maps": ("active",)})
+    for outcome in explain_files(toy(), jobs, out, resume=True, workers=workers, threads=1):
+        assert outcome.error is None, outcome.error
+
+
 RUNS: dict[str, Callable[[Path, Path, int], None]] = {
     "evaluate": run_evaluation,
     "check": run_check,
     "localize": run_localization,
+    "explain": run_explanations,
 }
 
 
+def finished(out: Path) -> int:
+    """How many parts or explanations are whole."""
+    parts = [*out.glob("parts/*.json"), *out.glob("[!.]*/chiaroscuro-explanation.json")]
+    return len(parts)
+
+
 def parts_of(out: Path) -> dict[str, bytes]:
-    """Every file of a run but its lock."""
+    """Every file of a run but its locks."""
     return {
         file.relative_to(out).as_posix(): file.read_bytes()
         for file in out.rglob("*")
@@ -85,21 +103,23 @@ def disturb(name: str, data: Path, out: Path, kills: int, chance: random.Random)
     hits = 0
     command = [sys.executable, "-m", "tests.stress", name, str(data), str(out)]
     while hits < kills:
-        before = len(list(out.glob("parts/*.json")))
+        before = finished(out)
         child = subprocess.Popen(command)
         wanted = before + chance.randint(0, 2)
-        while child.poll() is None and len(list(out.glob("parts/*.json"))) < wanted:
+        while child.poll() is None and finished(out) < wanted:
             time.sleep(0.002)
         time.sleep(chance.random() * 0.2)
         child.send_signal(signal.SIGKILL)
         if child.wait() == 0:
             break  # it was faster
+        if child.returncode != -signal.SIGKILL:
+            raise SystemExit(f"{name} failed before it was killed")
         hits += 1
     subprocess.run(command, check=True)
     return hits
 
 
-def main() -> int:
+def main(kills: int = KILLS) -> int:
     """Every run, killed and compared."""
     torch.set_num_threads(1)
     chance = random.Random(0)
@@ -108,16 +128,17 @@ def main() -> int:
     failed = 0
     for name, run in RUNS.items():
         run(place / "data", place / f"{name}-whole", 1)
-        hits = disturb(name, place / "data", place / name, KILLS, chance)
+        hits = disturb(name, place / "data", place / name, kills, chance)
         same = parts_of(place / name) == parts_of(place / f"{name}-whole")
         failed += not same
-        print(f"{name}: killed {hits} times, {'the same bytes' if same else 'DIFFERENT'}")
+        said = "the same bytes" if same else "DIFFERENT"
+        print(f"{name}: killed {hits} times, {said}", flush=True)
     shutil.rmtree(place)
     return int(failed > 0)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
+    if len(sys.argv) > 2:
         RUNS[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]), 2)
     else:
-        sys.exit(main())
+        sys.exit(main(*map(int, sys.argv[1:])))

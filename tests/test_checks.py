@@ -304,7 +304,7 @@ def test_interrupted_and_resumed_it_is_the_same_bytes(data, single, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         ask(single, data, tmp_path / "run", progress=interrupt, **given)
     ask(single, data, tmp_path / "run", resume=True, **given)
-    ask(single, data, tmp_path / "whole", workers=2, **given)
+    ask(single, data, tmp_path / "whole", **given)
     assert bytes_of(tmp_path / "run") == bytes_of(tmp_path / "whole")
 
 

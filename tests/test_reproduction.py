@@ -20,7 +20,7 @@ from chiaroscuro.reproduction import EXPERIMENTS, ReproductionSettings, reproduc
 from chiaroscuro.reproduction.claims import answer_claims
 from chiaroscuro.reproduction.experiments import COLUMNS
 from chiaroscuro.reproduction.work import ExperimentResult
-from chiaroscuro.results import KINDS, Interval, Line, load
+from chiaroscuro.results import KINDS, Interval, Line, load, verify
 from chiaroscuro.results.folders import read_marker, write_marker
 from tests.evaluation.toy import run
 from tests.pictures import class_rows, write_parquet
@@ -93,24 +93,21 @@ def test_quick_computes_every_number_from_images(root, tmp_path):
         ours = evaluation.curve("paper", row["map"], "black").area.value
         assert row["ours [95 %]"].startswith(f"{ours:.3f} ")
         assert row["difference [95 %]"].startswith(f"{ours - float(row['paper']):+.3f} ")
-    first = {name: (out / name).read_bytes() for name in ("paper.md", "claims.json")}
+    assert load(out) == result and verify(out) == []
+    first = (out / "paper.md").read_text()
 
     shutil.rmtree(out / "models")
     shutil.rmtree(out / "runs")
-    reproduce(quick(root, "cifar10-cnn"), out)
-    again = {name: (out / name).read_text() for name in ("paper.md", "claims.json")}
-    assert _without_times(again["paper.md"]) == _without_times(first["paper.md"].decode())
-    answers = json.loads(first["claims.json"])["answers"]
-    assert json.loads(again["claims.json"])["answers"] == answers
+    assert reproduce(quick(root, "cifar10-cnn"), out).answers == result.answers
+    assert _without_times((out / "paper.md").read_text()) == _without_times(first)
 
     # Other pictures, other numbers: nothing is stored.
     shutil.rmtree(out)
     labels = DATASETS["cifar10"].labels
     turned = [(data, 9 - label) for data, label in class_rows(10, 2, side=32)][::3]
     write_parquet(root / "cifar10" / "test.parquet", turned, labels)
-    reproduce(quick(root, "cifar10-cnn"), out)
-    assert numbers(out, "accuracy") != []
-    assert json.loads((out / "claims.json").read_text())["answers"] != answers
+    other = reproduce(quick(root, "cifar10-cnn"), out)
+    assert numbers(out, "accuracy") != [] and other.answers != result.answers
 
 
 def _without_times(text):
@@ -228,8 +225,8 @@ def result_of(evaluation, experiment, difference, p):
     """An experiment in which the first map of every pair is higher by `difference`."""
     ends = Interval(difference, difference - 0.01, difference + 0.01)
     kept = Line((1.0, 0.3, 0.205, 0.2), (0, 0, 0, 0), (1, 1, 1, 1))
-    figures = replace(
-        evaluation.figures,
+    chosen = replace(
+        evaluation,
         curves=tuple(
             replace(c, allegiance=kept, changed=(0, 0.2, 0.4, 0.41)) for c in evaluation.curves
         ),
@@ -238,7 +235,6 @@ def result_of(evaluation, experiment, difference, p):
         ),
         metrics=tuple(replace(m, mean=Interval(0.5, 0.4, 0.6)) for m in evaluation.metrics),
     )
-    chosen = replace(evaluation, figures=figures)
     return ExperimentResult(experiment, None, None, {"test": chosen, "train": chosen}, chosen)
 
 

@@ -57,10 +57,6 @@ def page_of(result, tmp_path, examples=None):
     return (tmp_path / "index.html").read_text()
 
 
-def with_figures(result, **changes):
-    return replace(result, figures=replace(result.figures, **changes))
-
-
 def fewer(result, fills=None, protocols=None, maps=None):
     """The result as a run of fewer fills, protocols or maps gives it."""
     chosen = result.settings
@@ -77,7 +73,7 @@ def fewer(result, fills=None, protocols=None, maps=None):
     curves = tuple(row for row in result.curves if kept(row))
     places = [j for j, row in enumerate(result.curves) if kept(row)]
     return replace(
-        with_figures(
+        replace(
             result,
             curves=curves,
             differences=tuple(r for r in result.differences if kept(r) and r.against in names),
@@ -129,7 +125,7 @@ def test_the_lowest_map_of_each_fill_is_bold_and_no_control_is(evaluated, tmp_pa
     curves = tuple(replace(c, area=low) if c.control else c for c in evaluated.curves)
     bold = re.findall(
         r'<td class="lowest[^"]*">(\d[^<]*)<',
-        page_of(with_figures(evaluated, curves=curves), tmp_path),
+        page_of(replace(evaluated, curves=curves), tmp_path),
     )
     wanted = []
     for protocol in ("paper", "matched"):
@@ -147,7 +143,7 @@ def test_every_pair_is_listed_with_its_better_map(evaluated, tmp_path):
     sure = [
         replace(row, p_holm=0.01 if i % 2 else 0.3) for i, row in enumerate(evaluated.differences)
     ]
-    html = page_of(with_figures(evaluated, differences=tuple(sure)), tmp_path)
+    html = page_of(replace(evaluated, differences=tuple(sure)), tmp_path)
     cells = re.findall(
         r"<tr><td>([\w:-]+)</td><td>([\w:-]+)</td><td class=\"(\w*)\">(.*?)</tr>", html
     )
@@ -208,7 +204,7 @@ def test_names_from_outside_are_escaped(evaluated, tmp_path):
     classes = [
         replace(row, name=name) for row, name in zip(result.classes, (ODD, NASTY, ODD), strict=True)
     ]
-    html = page_of(with_figures(result, classes=tuple(classes)), tmp_path)
+    html = page_of(replace(result, classes=tuple(classes)), tmp_path)
     found = Reader(html)
     assert_stands_alone(found)
     assert "<script" not in html and '<b>"x' not in html
@@ -220,7 +216,7 @@ def test_names_from_outside_are_escaped(evaluated, tmp_path):
 
 
 def test_without_accuracy_it_says_why(evaluated, tmp_path):
-    plain = replace(with_figures(evaluated, accuracy=None), accuracy_note="no class names")
+    plain = replace(replace(evaluated, accuracy=None), accuracy_note="no class names")
     found = Reader(page_of(plain, tmp_path))
     assert "no accuracy" in found.text and "no class names" in found.text
     assert "None" not in found.text
@@ -236,7 +232,7 @@ def test_one_protocol_is_enough(evaluated, tmp_path, protocol):
 
 
 def test_no_classes_nothing_left_out_no_examples(evaluated, tmp_path):
-    little = with_figures(evaluated, classes=(), differences=(), what_if=(), metrics=())
+    little = replace(evaluated, classes=(), differences=(), what_if=(), metrics=())
     little = replace(little, data=replace(little.data, left_out=(), left_out_count=0))
     found = Reader(page_of(little, tmp_path))
     for word in ("Class by class", "Left out", "A few of the images", "Paired", "What if", "Other"):
@@ -254,7 +250,7 @@ def test_metrics_without_deletion_are_a_page(evaluated, folder, tmp_path):
 def test_a_thousand_classes_are_cut_to_the_largest_fifty(evaluated, tmp_path):
     areas = evaluated.classes[0].areas
     classes = tuple(ClassRow(f"class {k}", 400 - 3 * (k % 130), 0.5, areas) for k in range(1000))
-    html = page_of(with_figures(evaluated, classes=classes), tmp_path)
+    html = page_of(replace(evaluated, classes=classes), tmp_path)
     assert "The 50 classes with most images, of 1000" in html
     largest = sorted(classes, key=lambda row: -row.images)
     assert f"<td>{largest[0].name}</td>" in html and f"<td>{largest[-1].name}</td>" not in html
@@ -278,7 +274,7 @@ def against_random(evaluated, value, low, high, p):
         else row
         for row in evaluated.differences
     )
-    (sentence,) = outcome(fewer(with_figures(evaluated, differences=rows), fills=("black",)))
+    (sentence,) = outcome(fewer(replace(evaluated, differences=rows), fills=("black",)))
     return sentence
 
 
@@ -313,7 +309,7 @@ def lowest(evaluated, name, **changes):
         else c
         for c in evaluated.curves
     )
-    return fewer(with_figures(evaluated, curves=curves), fills=("black",), maps=changes.get("maps"))
+    return fewer(replace(evaluated, curves=curves), fills=("black",), maps=changes.get("maps"))
 
 
 def test_an_edit_map_that_wins_is_called_fitted_to_it(evaluated):
@@ -345,7 +341,7 @@ def test_the_outcome_says_what_does_not_differ_from_the_lowest_map(evaluated):
             replace(row, p_holm=p if {row.map, row.against} == {"positive", "active"} else 0.01)
             for row in result.differences
         )
-        (sentence,) = outcome(with_figures(result, differences=rows))
+        (sentence,) = outcome(replace(result, differences=rows))
         assert ("(not significantly different from active)" in sentence) == said
 
 
@@ -392,7 +388,7 @@ def test_each_fill_has_its_own_maps(evaluated):
 
 def test_another_fill_shows_all_maps(evaluated):
     curves = tuple(replace(c, fill="blur") for c in fewer(evaluated, fills=("black",)).curves)
-    result = with_figures(fewer(evaluated, protocols=("paper",)), curves=curves)
+    result = replace(fewer(evaluated, protocols=("paper",)), curves=curves)
     result = replace(result, settings=replace(result.settings, fills=("blur",)))
     ((name, _, sheet),) = evaluation_charts(result)
     assert name == "curves-paper"
@@ -420,7 +416,7 @@ def test_numbers_of_images_read_as_words():
 
 
 def test_a_run_without_what_ifs_shows_none(evaluated):
-    without = with_figures(evaluated, what_if=())
+    without = replace(evaluated, what_if=())
     assert linearity_charts(without) == []
     assert linearity_tables(without) == []
     assert list(linearity_sentences(without)) == []
@@ -440,7 +436,7 @@ def test_what_if_charts_are_the_rows(evaluated):
 
 def without_random_direction(result):
     rows = (replace(r, direction=None) if r.control else r for r in result.what_if)
-    return with_figures(result, what_if=tuple(rows))
+    return replace(result, what_if=tuple(rows))
 
 
 def test_a_figure_without_a_value_is_left_out(evaluated):
@@ -465,7 +461,7 @@ def known(row):
 
 
 def test_the_whole_change_comes_first_and_open(evaluated):
-    tables = linearity_tables(with_figures(evaluated, what_if=tuple(map(known, evaluated.what_if))))
+    tables = linearity_tables(replace(evaluated, what_if=tuple(map(known, evaluated.what_if))))
     assert len(tables) == 8
     assert [table.is_open for table in tables] == [True] * 2 + [False] * 6
     assert tables[0].title == "black-deletion, the whole change"
@@ -480,7 +476,7 @@ def test_the_whole_change_comes_first_and_open(evaluated):
 
 
 def test_sentences_name_the_best_map_and_chance(evaluated):
-    result = with_figures(evaluated, what_if=tuple(map(known, evaluated.what_if)))
+    result = replace(evaluated, what_if=tuple(map(known, evaluated.what_if)))
     first, _ = linearity_sentences(result)
     assert first == (
         "Black-deletion of the top 10 %: the target logit moves in the predicted direction most "

@@ -106,9 +106,11 @@ class DeletionSums:
     def figures(self) -> Figures:
         """Accuracy, curves, differences and classes."""
         return Figures(
-            self._accuracy(), tuple(self._curves()), tuple(self._differences()),
-            tuple(self._classes()),
-        )  # fmt: skip
+            accuracy=self._accuracy(),
+            curves=tuple(self._curves()),
+            differences=tuple(self._differences()),
+            classes=tuple(self._classes()),
+        )
 
     def _accuracy(self) -> Interval | None:
         count, right = int(self.class_images.sum()), int(self.class_right.sum())

@@ -149,7 +149,7 @@ class EvaluationTask:
             settings=self.settings,
             data=data_facts(images, listed - len(left_out), left_out, self.settings.seed),
             model=run.model,
-            figures=_together([one.figures() for one in sums.values()]),
+            **vars(_together([one.figures() for one in sums.values()])),
             accuracy_note=self.names.note,
             versions=run.versions,
             check=self.check,

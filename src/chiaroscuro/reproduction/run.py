@@ -2,18 +2,20 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from chiaroscuro.catalog import versions
 from chiaroscuro.choices import check_names
 from chiaroscuro.errors import ChiaroscuroError, InputError
-from chiaroscuro.report.paper import write_report
+from chiaroscuro.report.paper import write
 from chiaroscuro.reproduction.claims import answer_claims
 from chiaroscuro.reproduction.experiments import EXPERIMENTS, Experiment
 from chiaroscuro.reproduction.figures import choose_examples, draw_examples, draw_experiment_curves
 from chiaroscuro.reproduction.tables import accuracy_table, area_table, matched_table
 from chiaroscuro.reproduction.work import ExperimentResult, Extent, OnImages, read, work
 from chiaroscuro.results import Figure, Reproduction, Table
+from chiaroscuro.results.store import save_beside
 from chiaroscuro.training.run import SILENT, Watcher
 
 _QUICK = Extent(
@@ -75,9 +77,8 @@ def reproduce(
     """Train and evaluate the experiments, then write tables, figures and claims over all of them.
 
     OUT/models holds trained networks and OUT/runs evaluations; both are kept, resumed and reused.
-    `paper.md`, `index.html`, `claims.json`, `tables/` (CSV, LaTeX) and `figures/` are written from
-    them. An experiment that cannot be run (its weights or data cannot be had) is left out, with its
-    reason.
+    `paper.md`, `index.html`, `tables/` (CSV, LaTeX) and `figures/` are written from them. An
+    experiment that cannot be run (its weights or data cannot be had) is left out, with its reason.
 
     Raises `InputError` when no experiment could be run, `ChoiceError` for an unknown one.
     Source: arXiv:2309.12913, tables 1 to 3 and figures.
@@ -113,7 +114,7 @@ def reproduce(
         missing=missing,
         versions=versions(),
     )
-    write_report(made, folder)
+    save_beside(made, folder, partial(write, made))
     return made
 
 

@@ -111,9 +111,15 @@ class MetricRow:
     mean: Interval
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Figures:
-    """What metrics find; each fills some of it."""
+    """What metrics find; each fills some of it.
+
+    `accuracy`: the share of images whose predicted class is their own. `curves`: one per protocol,
+    map and fill; `differences`: one per pair of maps under one protocol and fill; `classes`: one
+    per class that has images; `what_if`: one per map, fill and step; `metrics`: one per measure,
+    map and fill of the other metrics.
+    """
 
     accuracy: Interval | None = None
     curves: tuple[Curve, ...] = ()
@@ -123,9 +129,9 @@ class Figures:
     metrics: tuple[MetricRow, ...] = ()
 
 
-@dataclass(frozen=True, repr=False)
-class Evaluation:
-    """Maps of a classifier, measured over an image set; `figures` hold what was found.
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Evaluation(Figures):
+    """Maps of a classifier, measured over an image set.
 
     `accuracy_note` says why there is no accuracy. `check` is a sanity check of the same network
     that the page shows, `check_page` the way to its own page.
@@ -134,7 +140,6 @@ class Evaluation:
     settings: EvaluationSettings
     data: DataFacts
     model: ModelFacts
-    figures: Figures
     accuracy_note: str
     versions: Mapping[str, str]
     check: SanityCheck | None = None
@@ -146,36 +151,6 @@ class Evaluation:
             f"Evaluation({self.model.name} on {self.data.source}, {self.data.split}: "
             f"{self.data.images} images, {len(self.settings.maps)} maps{right})"
         )
-
-    @property
-    def accuracy(self) -> Interval | None:
-        """The share of images whose predicted class is their own."""
-        return self.figures.accuracy
-
-    @property
-    def curves(self) -> tuple[Curve, ...]:
-        """One per protocol, map and fill."""
-        return self.figures.curves
-
-    @property
-    def differences(self) -> tuple[Difference, ...]:
-        """One per pair of maps under one protocol and fill."""
-        return self.figures.differences
-
-    @property
-    def classes(self) -> tuple[ClassRow, ...]:
-        """One per class that has images."""
-        return self.figures.classes
-
-    @property
-    def what_if(self) -> tuple[WhatIfRow, ...]:
-        """One per map, fill and step; none unless the settings ask for it."""
-        return self.figures.what_if
-
-    @property
-    def metrics(self) -> tuple[MetricRow, ...]:
-        """One per measure, map and fill of the other metrics."""
-        return self.figures.metrics
 
     def curve(self, protocol: str, map: str, fill: str) -> Curve:
         """One curve; raises `ChoiceError` for one that was not measured."""

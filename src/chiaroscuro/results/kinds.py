@@ -82,6 +82,11 @@ KINDS: dict[str, Kind] = {
             "chiaroscuro.results.checks:Localization",
             "chiaroscuro.report.localization:write",
         ),
+        Kind(
+            "reproduction",
+            "chiaroscuro.results.reproduction:Reproduction",
+            "chiaroscuro.report.paper:write",
+        ),
     )
 }
 """Every kind by name."""

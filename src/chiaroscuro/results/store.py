@@ -5,7 +5,7 @@ import io
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -105,6 +105,19 @@ def save_page(folder: str | Path, kind: Kind, update: Callable[[Any], Any]) -> P
     except OSError as error:
         raise unwritable(folder, error) from error
     return folder
+
+
+def save_beside(result: Any, folder: Path, views: Callable[[Path], Iterable[str]]) -> None:
+    """Write the views of a result, then its marker, into a folder that also holds other things.
+
+    `views` writes files into the folder and returns their names; the marker lists them alone.
+    """
+    kind = kind_of(result)
+    try:
+        files = {name: digest(folder / name) for name in views(folder)}
+        write_marker(folder, kind, Marker(kind.schema, files, result=to_plain(result)[0]))
+    except OSError as error:
+        raise unwritable(folder, error) from error
 
 
 def _write_arrays(arrays: dict[str, np.ndarray[Any, Any]], file: Path) -> None:
