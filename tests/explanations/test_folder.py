@@ -228,6 +228,9 @@ def test_no_folder_lies_inside_another_photos_folder(toy, tmp_path):
     planned = plan_photos([tmp_path / "in"], {"maps": ["active"]})
     assert sorted(str(job.folder) for job in planned) == ["a-2", "a/b-2", "a/b/c"]
     assert [o.error for o in explain_files(toy, planned, tmp_path / "out")] == [None] * 3
+    raw(tmp_path / "deep", "a.png", "a/b/c.png")
+    deep = plan_photos([tmp_path / "deep"])
+    assert sorted(str(job.folder) for job in deep) == ["a-2", "a/b/c"]
 
 
 def test_names_of_any_bytes_and_any_length_work(toy, tmp_path):

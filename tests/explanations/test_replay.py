@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import os
 import re
 
 import numpy as np
@@ -197,3 +198,24 @@ def test_again_needs_a_model_that_can_be_loaded_by_its_name(toy, tmp_path):
 def test_again_in_a_folder_without_an_explanation(tmp_path, toy):
     with pytest.raises(ResultError, match="no explanation there"):
         replay(tmp_path, toy)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_path_that_is_no_regular_file_is_not_opened(spec, photo, tmp_path):
+    """A pipe would be waited for, for ever."""
+    explain(spec, photo).save(tmp_path / "one")
+    photo.unlink()
+    os.mkfifo(photo)
+    _, differences = replay(tmp_path / "one", spec)
+    (said,) = differences.changes
+    assert said == f"photo {photo} is not a regular file: saved pixels are explained"
+
+
+def test_the_tolerance_decides_what_is_the_same(toy, tmp_path):
+    explain(toy, array()).save(tmp_path / "one")
+    other = copy.deepcopy(toy)
+    with torch.no_grad():
+        other.module[-1].weight.mul_(1 + 1e-6)
+    assert replay(tmp_path / "one", other, tolerance=1e-5)[1].same
+    assert not replay(tmp_path / "one", other, tolerance=1e-8)[1].same
+    assert replay(tmp_path / "one", toy, tolerance=0)[1].same

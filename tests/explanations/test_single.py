@@ -340,10 +340,10 @@ def test_several_images_give_what_each_gives_alone(toy):
         torch.manual_seed(0)
         net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     free = Classifier(net.double(), mean=0.5, std=0.25, labels=toy.labels)
-    images = [array(1), picture(20, 14, seed=2), array(3)]
-    together = explain(free, images, target=["dog", None, 1], maps=["active", "winner"])
+    images, targets = [array(1), picture(20, 14, seed=2), array(3)], ["dog", 1, None]
+    together = explain(free, images, target=targets, maps=["active", "winner"])
     assert isinstance(together, list)
-    for image, target, found in zip(images, ["dog", None, 1], together, strict=True):
+    for image, target, found in zip(images, targets, together, strict=True):
         alone = explain(free, image, target=target, maps=["active", "winner"])
         assert found.target.label == alone.target.label
         assert found.target.logit == pytest.approx(alone.target.logit, rel=1e-12)
