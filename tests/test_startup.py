@@ -30,7 +30,9 @@ WRONG = [
     ["what-if", "nowhere.jpg"], ["compare", "nowhere.jpg", "--model", "cifar10-cnn"],
     ["compare", "nowhere.jpg", "--model", "cifar10-cnn", "--model", "cifar10-cnn"],
     ["evaluate", "nowhere"], ["evaluate", "cifar10", "--confidence", "7"],
-    ["check", "nowhere"], ["localize", "nowhere", "--regions", "x.csv"],
+    ["evaluate", "cifar10", "--out", "/dev/null/x"], ["check", "cifar10", "--out", "/dev/null/x"],
+    ["train", "cifar10", "--out", "/dev/null/x"], ["check", "nowhere"],
+    ["localize", "nowhere", "--regions", "x.csv"],
     ["train", "nowhere", "--out", "x"], ["train", "cifar10", "--out", "x", "--precision", "8"],
 ]  # fmt: skip
 """Commands that can be seen to be wrong before torch is loaded."""

@@ -23,7 +23,7 @@ from chiaroscuro import (
 from chiaroscuro.choices import MethodOptions
 from chiaroscuro.explanations import explain_files, plan_photos, single
 from chiaroscuro.images import find_photos
-from chiaroscuro.images.naming import _safe
+from chiaroscuro.images.naming import safe_name
 from chiaroscuro.render import draw_figure
 from chiaroscuro.report import explanation as view
 from chiaroscuro.report.explanation import color_limits
@@ -251,7 +251,7 @@ def test_a_name_that_grows_too_long_is_cut(tmp_path):
     names = ["y" * 251 + ".png", "y" * 251 + ".bmp"]
     folders = [job.folder.name for job in plan_photos(raw(tmp_path, *names))]
     assert folders == ["y" * 251, "y" * 251 + "-2"]
-    assert _safe("\u732b" * 100, "-2") == "\u732b" * 84 + "-2"
+    assert safe_name("\u732b" * 100, "-2") == "\u732b" * 84 + "-2"
 
 
 def test_any_error_of_a_photo_is_one_line_and_its_trace_is_logged(

@@ -20,7 +20,7 @@ from chiaroscuro.choices import (
     TrainingSettings,
     WhatIfSettings,
 )
-from chiaroscuro.choices.options import Settings, option
+from chiaroscuro.choices.options import Settings, like, option
 from chiaroscuro.choices.settings import COUNT, IMAGES, MACHINE, MEASURE, Seeded
 from chiaroscuro.cli.options import Command
 
@@ -124,6 +124,7 @@ class RunOptions(ModelOptions, DataOptions, WorkerOptions):
     """For commands over an image set that can be resumed."""
 
     panel = "Output"
+    out: Path = option("The folder for rows, figures and page.", Path("chiaroscuro-run"))
     resume: bool = option("Resume an interrupted run.", False)
 
 
@@ -132,7 +133,6 @@ class EvaluateOptions(RunOptions):
     """What `evaluate` takes besides its settings."""
 
     panel = "Output"
-    out: Path = option("The folder for rows, figures and page.", Path("chiaroscuro-run"))
     check: Path | None = option("The folder of a `chiaroscuro check`, for the report.", None)
 
 
@@ -140,16 +140,14 @@ class EvaluateOptions(RunOptions):
 class CheckOptions(RunOptions):
     """What `check` takes besides its settings."""
 
-    panel = "Output"
-    out: Path = option("The folder for rows and page.", Path("chiaroscuro-check"))
+    out: Path = like(RunOptions, "out", Path("chiaroscuro-check"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocalizeOptions(RunOptions):
     """What `localize` takes besides its settings."""
 
-    panel = "Output"
-    out: Path = option("The folder for rows and page.", Path("chiaroscuro-localization"))
+    out: Path = like(RunOptions, "out", Path("chiaroscuro-localization"))
 
 
 @dataclass(frozen=True, kw_only=True)

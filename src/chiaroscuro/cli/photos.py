@@ -20,7 +20,7 @@ from chiaroscuro.choices import (
 from chiaroscuro.choices.settings import PhotoSettings
 from chiaroscuro.cli.terminal import print_page, print_result, progress_bars, say
 from chiaroscuro.errors import ImageError, printable
-from chiaroscuro.images import open_photo, packaged_photo, photo_folders
+from chiaroscuro.images import open_photo, packaged_photo, photo_folders, safe_name
 from chiaroscuro.results import KINDS, Comparison, Explanation, WhatIf, check_free, facts_of
 from chiaroscuro.stopwatch import Stopwatch, running, timed
 
@@ -214,13 +214,12 @@ def what_if(settings: WhatIfSettings, run: "WhatIfOptions") -> None:
 
 def what_if_name(settings: WhatIfSettings, image: Path, model: str) -> str:
     """The folder of a what-if: photo, model, target where one is named, and the change."""
-    method = [] if settings.method == "gradient" else [settings.method]
-    target = [] if settings.target is None else [settings.target]
-    parts = [
-        image.stem, Path(model).name, *target, *method, settings.map, f"{settings.fraction:g}",
-        settings.fill,
-    ]  # fmt: skip
-    return "-".join(re.sub(r"[^\w.+]+", "-", str(part)).strip("-") for part in parts)
+    method = "" if settings.method == "gradient" else settings.method
+    target = "" if settings.target is None else str(settings.target)[:40]
+    change = (settings.map, f"{settings.fraction:g}", settings.fill)
+    parts = [part for part in (Path(model).name, target, method, *change) if part]
+    words = ["-", *(re.sub(r"[^\w.+]+", "-", part).strip("-") for part in parts)]
+    return safe_name(image.stem, "-".join(words)[1:])
 
 
 def _what_if_lines(path: Path, result: WhatIf) -> Iterator[str]:

@@ -13,9 +13,10 @@ from chiaroscuro.choices import (
     LocalizationSettings,
     TrainingSettings,
 )
+from chiaroscuro.choices.settings import ImageSetSettings
 from chiaroscuro.cli.terminal import Bars, print_result, progress_bars, say
 from chiaroscuro.data import locate
-from chiaroscuro.results import facts_of
+from chiaroscuro.results import KINDS, check_free, check_startable, facts_of
 
 if TYPE_CHECKING:
     from chiaroscuro.cli.commands import (
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         EvaluateOptions,
         LocalizeOptions,
         ReproduceOptions,
+        RunOptions,
         TrainOptions,
     )
     from chiaroscuro.training.log import EpochRow
@@ -34,7 +36,7 @@ Result = TypeVar("Result")
 def _run_set(
     measure: Callable[..., Result],
     settings: Any,
-    run: "EvaluateOptions | CheckOptions | LocalizeOptions",
+    run: "RunOptions",
     lines: Callable[[Result], Iterable[str]],
     **options: Any,
 ) -> None:
@@ -58,9 +60,15 @@ def _run_set(
     print_result(facts_of(result), lines(result), run.out, as_json=run.as_json, quiet=run.quiet)
 
 
+def _check_places(kind: str, settings: ImageSetSettings, run: "RunOptions") -> None:
+    """Raise for data that does not exist or a folder that is taken, before torch is loaded."""
+    locate(settings.data, run.data_root)
+    check_startable(run.out, KINDS[kind], resume=run.resume, overwrite=run.force)
+
+
 def evaluate(settings: EvaluationSettings, run: "EvaluateOptions") -> None:
     """Evaluate, show progress, print the areas and the page's path."""
-    locate(settings.data, run.data_root)
+    _check_places("evaluation", settings, run)
     from chiaroscuro.evaluation import evaluate as measure
     from chiaroscuro.report.evaluation import lines
 
@@ -69,7 +77,7 @@ def evaluate(settings: EvaluationSettings, run: "EvaluateOptions") -> None:
 
 def check(settings: CheckSettings, run: "CheckOptions") -> None:
     """Check, show progress, print the verdicts and the page's path."""
-    locate(settings.data, run.data_root)
+    _check_places("check", settings, run)
     from chiaroscuro.checks import check as measure
     from chiaroscuro.report.sanity import lines
 
@@ -78,7 +86,7 @@ def check(settings: CheckSettings, run: "CheckOptions") -> None:
 
 def localize(settings: LocalizationSettings, run: "LocalizeOptions") -> None:
     """Localize, show progress, print the figures and the page's path."""
-    locate(settings.data, run.data_root)
+    _check_places("localization", settings, run)
     from chiaroscuro.checks import localize as measure
     from chiaroscuro.report.localization import lines
 
@@ -88,6 +96,7 @@ def localize(settings: LocalizationSettings, run: "LocalizeOptions") -> None:
 def train(settings: TrainingSettings, run: "TrainOptions") -> None:
     """Train, show progress, print the last epoch's figures and the folder."""
     locate(settings.data, run.data_root)
+    check_free(run.out, KINDS["model"], overwrite=run.force)
     from chiaroscuro.cli.preparation import prepare, usable_device
     from chiaroscuro.training import train as train_network
     from chiaroscuro.training.log import LOG, read_log

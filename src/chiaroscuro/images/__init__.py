@@ -4,7 +4,7 @@ from chiaroscuro.choices import MAX_PIXELS, Framing
 from chiaroscuro.images.arrays import check_array, gray, to_uint8
 from chiaroscuro.images.finding import Search, find_photos, search_folder
 from chiaroscuro.images.framing import frame, on_photo
-from chiaroscuro.images.naming import photo_folders
+from chiaroscuro.images.naming import photo_folders, safe_name
 from chiaroscuro.images.photos import (
     FORMATS,
     SUFFIXES,
@@ -40,6 +40,7 @@ __all__ = [
     "photo_folders",
     "photo_from_image",
     "read_file",
+    "safe_name",
     "search_folder",
     "to_uint8",
 ]

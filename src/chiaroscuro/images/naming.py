@@ -24,23 +24,23 @@ def photo_folders(sources: Iterable[str | Path]) -> dict[Path, Path]:
         for path in find_photos([source]):
             within = root.is_dir() and path.is_relative_to(root)
             inside.setdefault(path, path.relative_to(root).parent if within else Path())
-    safe = {folder: Path(*map(_safe, folder.parts)) for folder in set(inside.values())}
+    safe = {folder: Path(*map(safe_name, folder.parts)) for folder in set(inside.values())}
     taken = {Path(PAGE), *safe.values(), *(above for f in safe.values() for above in f.parents)}
     return {path: _free(safe[folder], path.stem, taken) for path, folder in inside.items()}
 
 
 def _free(inside: Path, stem: str, taken: set[Path]) -> Path:
     """A folder that no other photo has, and that holds no other photo's folder."""
-    count, place = 1, inside / _safe(stem)
+    count, place = 1, inside / safe_name(stem)
     while place in taken:
         count += 1
-        place = inside / _safe(stem, f"-{count}")
+        place = inside / safe_name(stem, f"-{count}")
     taken.add(place)
     return place
 
 
-def _safe(name: str, end: str = "") -> str:
-    """A name as UTF-8 that a file system takes, and that is not hidden."""
+def safe_name(name: str, end: str = "") -> str:
+    """A name with this end, as UTF-8 that a file system takes, cut if need be, and not hidden."""
     text = os.fsencode(name).decode("utf-8", "replace")
     text = f"_{text[1:]}" if text.startswith(".") else text
-    return text.encode()[: _LONGEST - len(end)].decode("utf-8", "ignore") + end
+    return text.encode()[: _LONGEST - len(end.encode())].decode("utf-8", "ignore") + end

@@ -64,7 +64,14 @@ from chiaroscuro.results.reproduction import (
     TrainingRecord,
     read_training,
 )
-from chiaroscuro.results.runs import Part, RunConfig, RunFolder, open_run, read_config
+from chiaroscuro.results.runs import (
+    Part,
+    RunConfig,
+    RunFolder,
+    check_startable,
+    open_run,
+    read_config,
+)
 from chiaroscuro.results.store import load, save, verify
 
 __all__ = [
@@ -123,6 +130,7 @@ __all__ = [
     "WhatIfChoices",
     "WhatIfRow",
     "check_free",
+    "check_startable",
     "facts_of",
     "is_result",
     "kind_in",

@@ -184,20 +184,13 @@ def open_run(
     holds anything else, a run of another configuration (the first three differences are named), or
     one that another process writes.
     """
-    final = Path(os.path.realpath(folder))
-    recover(final)
-    ours = final.is_dir() and kind_in(final) == kind
     try:
+        final, ours = check_startable(folder, kind, resume=resume, overwrite=overwrite)
         if ours and resume:
             with locked(final):
                 check_config(final, kind, config)
                 yield RunFolder(final, kind, config)
             return
-        if ours and not overwrite:
-            raise ExistingResultError(
-                f"{final} holds a run: resume it (--resume), or replace it (--force)"
-            )
-        final = check_free(final, kind, overwrite=overwrite)
         replaces = _set_aside(final, kind) if ours else None
         final.mkdir(parents=True, exist_ok=True)
         with locked(final):
@@ -206,6 +199,25 @@ def open_run(
             yield RunFolder(final, kind, config)
     except OSError as error:
         raise unwritable(folder, error) from error
+
+
+def check_startable(
+    folder: str | Path, kind: Kind, *, resume: bool, overwrite: bool
+) -> tuple[Path, bool]:
+    """The folder with links resolved, and whether a run of this kind lies there.
+
+    Raises `ResultError` where no run may begin, nor one be resumed.
+    """
+    final = Path(os.path.realpath(folder))
+    recover(final)
+    ours = final.is_dir() and kind_in(final) == kind
+    if ours and not resume and not overwrite:
+        raise ExistingResultError(
+            f"{final} holds a run: resume it (--resume), or replace it (--force)"
+        )
+    if not (ours and resume):
+        final = check_free(final, kind, overwrite=overwrite)
+    return final, ours
 
 
 def _set_aside(final: Path, kind: Kind) -> str:
