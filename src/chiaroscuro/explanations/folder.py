@@ -215,9 +215,9 @@ def _digest(path: Path) -> str:
 def _plain(options: Mapping[str, Any], classifier: Classifier) -> dict[str, Any]:
     """Options as JSON keeps them, a background by its hash."""
     method = make_method(options.get("method", "gradient"), classifier)
-    told = method.describe() if isinstance(method, Method) else method_name(method)
+    facts = method.describe() if isinstance(method, Method) else method_name(method)
     kept = {name: value for name, value in options.items() if name not in ("method", "rivals")}
-    return {**kept, "rivals": str(options["rivals"]), "method": told}
+    return {**kept, "rivals": str(options["rivals"]), "method": facts}
 
 
 def _redrawn(job: PhotoJob, folder: Path, limits: ColorLimits | None) -> Outcome:

@@ -121,12 +121,12 @@ def explain(
     with timed("decode"):
         read = [read_image(classifier, one, settings.fit) for one in images]
     results: dict[int, Explanation] = {}
-    for places in _by_size(read).values():
-        batch = as_batch(classifier, [read[n].pixels for n in places])
+    for positions in _by_size(read).values():
+        batch = as_batch(classifier, [read[n].pixels for n in positions])
         gradients = class_gradients(
             classifier,
             batch,
-            _targets(classifier, batch, [indices[n] for n in places]),
+            _targets(classifier, batch, [indices[n] for n in positions]),
             rule,
             made,
             score,
@@ -136,7 +136,7 @@ def explain(
         )
         with timed("maps"):
             saliency = saliency_maps(gradients, settings.maps)
-        for row, n in enumerate(places):
+        for row, n in enumerate(positions):
             choices = ExplanationChoices(
                 target=as_given(targets[n]),
                 rivals=str(gradients.choices.rivals),
@@ -148,16 +148,16 @@ def explain(
             results[n] = _explanation(
                 classifier, read[n], batch, gradients, saliency, row, rule, choices
             )
-    found = [results[n] for n in range(len(images))]
-    return found if several else found[0]
+    explanations = [results[n] for n in range(len(images))]
+    return explanations if several else explanations[0]
 
 
 def _by_size(images: Sequence[ReadImage]) -> dict[tuple[int, ...], list[int]]:
     """The positions of images of one shape."""
-    places: dict[tuple[int, ...], list[int]] = {}
+    positions: dict[tuple[int, ...], list[int]] = {}
     for n, image in enumerate(images):
-        places.setdefault(image.pixels.shape, []).append(n)
-    return places
+        positions.setdefault(image.pixels.shape, []).append(n)
+    return positions
 
 
 def _targets(

@@ -78,10 +78,10 @@ def draw_change(spec: ChangeSpec, path: Path) -> None:
 
 def _show_shifts(axes: Axes, shifts: Sequence[Shift]) -> None:
     """Two bars a class, before in gray and after in black, with the logit's change in words."""
-    places = np.arange(len(shifts), dtype=float)
-    axes.barh(places - 0.02, [s.before for s in shifts], height=0.2, color=EDGE)
-    axes.barh(places + 0.2, [s.after for s in shifts], height=0.2, color=INK)
-    for place, shift in zip(places, shifts, strict=True):
+    positions = np.arange(len(shifts), dtype=float)
+    axes.barh(positions - 0.02, [s.before for s in shifts], height=0.2, color=EDGE)
+    axes.barh(positions + 0.2, [s.after for s in shifts], height=0.2, color=INK)
+    for place, shift in zip(positions, shifts, strict=True):
         label = textwrap.shorten(shift.label, 34, placeholder=" …")
         axes.text(
             0, place - 0.16, f"{label}   {percent(shift.before)} → {percent(shift.after)}",

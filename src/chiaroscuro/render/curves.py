@@ -47,9 +47,7 @@ _STYLES: dict[str, tuple[str, Line]] = {
     "partial-edit": ("#b03a77", "-"),
     "random": ("#7d828c", ":"),
     "predicted": ("#8a5a00", "--"),
-    "foretold": ("#8a5a00", "--"),
     "actual": (INK, "-"),
-    "real": (INK, "-"),
 }
 """Color and line by map; orange where brighter helps, blue where darker does."""
 _OTHERS = ("#6d4c41", "#5c6bc0", "#827717", "#c2185b", "#00838f")
@@ -178,7 +176,7 @@ def _draw_panel(axes: Axes, panel: CurvePanel, spec: CurveSpec) -> None:
     axes.set_ylim(low - 0.02 * (high - low), high + 0.03 * (high - low))
     ends = [end for curve in panel.curves for end in _across(curve, spec)[[0, -1]].tolist()]
     first, last = (min(ends), max(ends)) if ends else (0.0, 1.0)
-    # The axes end where the lines do, so that their names stand right beside them.
+    # The axes end where the lines do, so that their names stand right next to them.
     axes.set_xlim(first - 0.015 * (last - first or 1), last if last > first else first + 1)
     set_frame(axes)
 
@@ -246,9 +244,9 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> NDAr
     order = np.argsort(wanted, kind="stable")
     steps = gap * np.arange(count)
     base = _rising(np.asarray(wanted, float)[order] - steps)
-    places = np.empty(count)
-    places[order] = np.clip(base, low, high - steps[-1]) + steps
-    return places
+    positions = np.empty(count)
+    positions[order] = np.clip(base, low, high - steps[-1]) + steps
+    return positions
 
 
 def _rising(values: NDArray[np.float64]) -> NDArray[np.float64]:

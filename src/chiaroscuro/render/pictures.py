@@ -73,8 +73,8 @@ def class_colors(classes: NDArray[np.integer]) -> tuple[Rgb, dict[int, tuple[int
 
     Other classes are gray; -1 (a tie) has the color of zero.
     """
-    found, counts = np.unique(classes[classes >= 0], return_counts=True)
-    common = found[np.argsort(-counts, kind="stable")][: len(CLASS_COLORS)]
+    present, counts = np.unique(classes[classes >= 0], return_counts=True)
+    common = present[np.argsort(-counts, kind="stable")][: len(CLASS_COLORS)]
     colors = {int(k): color for k, color in zip(common, CLASS_COLORS, strict=False)}
     picture = np.empty((*classes.shape, 3), np.uint8)
     picture[:] = OTHER_CLASS
@@ -137,8 +137,8 @@ def _share(values: NDArray[np.floating], limit: float) -> NDArray[np.float64]:
 
 
 def _ramp(share: NDArray[np.float64], stops: tuple[tuple[int, int, int], ...]) -> Rgb:
-    places = np.linspace(0, 1, len(stops))
-    channels = [np.interp(share, places, [stop[c] for stop in stops]) for c in range(3)]
+    positions = np.linspace(0, 1, len(stops))
+    channels = [np.interp(share, positions, [stop[c] for stop in stops]) for c in range(3)]
     return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
 
 

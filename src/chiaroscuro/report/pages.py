@@ -23,16 +23,16 @@ Rows = list[tuple[str, str]]
 @cache
 def environment() -> Environment:
     """The templates, with everything escaped."""
-    found = Environment(
+    templates = Environment(
         loader=PackageLoader("chiaroscuro.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.globals.update(PAGE=PAGE, FIGURE=FIGURE)
-    found.filters["percent"] = percent
-    return found
+    templates.globals.update(PAGE=PAGE, FIGURE=FIGURE)
+    templates.filters["percent"] = percent
+    return templates
 
 
 def data_uri(picture: Rgb) -> str:
