@@ -65,7 +65,6 @@ class StridedDepthwise:
         )
 
     def __call__(self, cotangents: Cotangents) -> Cotangents:
-        """As every `Step`."""
         return [Cotangent(self.back(one(cotangents).tensor), True)]
 
     def back(self, gradient: Tensor) -> Tensor:
