@@ -65,6 +65,7 @@ class StridedDepthwise:
         )
 
     def __call__(self, cotangents: Cotangents) -> Cotangents:
+        """As every `Step`."""
         return [Cotangent(self.back(one(cotangents).tensor), True)]
 
     def back(self, gradient: Tensor) -> Tensor:

@@ -59,6 +59,7 @@ class _Attention:
         self.wanted = [edge is not None for edge in entry.edges[:3]]
 
     def __call__(self, cotangents: Cotangents) -> Cotangents:
+        """As every `Step`."""
         gradient = one(cotangents).tensor
         to_share = gradient @ self.value.mT
         to_share -= (to_share * self.share).sum(dim=-1, keepdim=True)
@@ -185,6 +186,7 @@ class MaxPool:
         return spread.gather(2, self.places.flatten(2)).view(self.places.shape)
 
     def __call__(self, cotangents: Cotangents) -> Cotangents:
+        """As every `Step`."""
         return [Cotangent(self._back(one(cotangents).tensor), True)]
 
     def _back(self, gradient: Tensor) -> Tensor:

@@ -69,6 +69,7 @@ class Add:
         self.shared = sum(shape is not None for shape in self.shapes) > 1
 
     def __call__(self, cotangents: Cotangents) -> Cotangents:
+        """As every `Step`."""
         cotangent = one(cotangents)
         return [
             None if shape is None else self._to(cotangent, shape, factor)
@@ -114,6 +115,7 @@ class Scale:
         return self.factor != 0 if self.channels else self.factor.any(dim=others)
 
     def __call__(self, cotangents: Cotangents) -> Cotangents:
+        """As every `Step`."""
         gradient, owned = one(cotangents)
         if self._laid_out is None:
             self._laid_out = _laid_out(self.spread(gradient.ndim - 1), gradient[0])
@@ -144,6 +146,7 @@ class Matrix:
         return Matrix(self.weight[:, channels], self.place)
 
     def __call__(self, cotangents: Cotangents) -> Cotangents:
+        """As every `Step`."""
         result = per_class(one(cotangents).tensor, partial(times, matrix=self.weight))
         return [*[None] * self.place, Cotangent(result, True)]
 
@@ -184,6 +187,7 @@ class Convolve:
         return Convolve(self.conv.within(channels))
 
     def __call__(self, cotangents: Cotangents) -> Cotangents:
+        """As every `Step`."""
         if self._kernel is None:
             self._kernel = choose_kernel(self.conv)
             self.conv = self._kernel.conv  # its weights are the kernel's now
@@ -213,6 +217,7 @@ class Linear:
         return self
 
     def __call__(self, cotangents: Cotangents) -> Cotangents:
+        """As every `Step`."""
         gradient, owned = one(cotangents)
         owned = self.gives == "new" or (owned and self.gives == "view")
         return [*[None] * self.place, Cotangent(self.work(gradient), owned)]
@@ -226,6 +231,7 @@ class Scatter:
         self.places = [(slice(None), *place) for place in places]
 
     def __call__(self, cotangents: Cotangents) -> Cotangents:
+        """As every `Step`."""
         like = next(cotangent.tensor for cotangent in cotangents if cotangent is not None)
         result = like.new_zeros(len(like), *self.shape)
         for place, cotangent in zip(self.places, cotangents, strict=True):
@@ -254,6 +260,7 @@ class MultiInput:
     works: Sequence[Callable[[Tensor], Tensor] | None]
 
     def __call__(self, cotangents: Cotangents) -> Cotangents:
+        """As every `Step`."""
         gradient = one(cotangents).tensor
         return [None if work is None else Cotangent(work(gradient), False) for work in self.works]
 
@@ -265,6 +272,7 @@ class Opaque:
         self.entry = entry
 
     def __call__(self, cotangents: Cotangents) -> Cotangents:
+        """As every `Step`."""
         classes = next(len(cotangent.tensor) for cotangent in cotangents if cotangent is not None)
         rows = [
             self.entry.backward([None if f is None else f.tensor[v] for f in cotangents])
