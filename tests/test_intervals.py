@@ -107,3 +107,8 @@ def test_another_confidence_is_refused(confidence):
         means.interval(confidence)
     with pytest.raises(ChoiceError, match="confidence is"):
         share_interval(1, 2, confidence)
+
+
+def test_a_share_of_none_or_all_ends_exactly():
+    for count in range(1, 60):
+        assert share_interval(0, count)[0] == 0.0 and share_interval(count, count)[1] == 1.0

@@ -163,7 +163,7 @@ def share_interval(right: int, count: int, confidence: float = 0.95) -> tuple[fl
     share = right / count
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * (share * (1 - share) / count + z * z / (4 * count**2)) ** 0.5
-    return middle - half, middle + half
+    return max(0.0, middle - half), min(1.0, middle + half)  # rounding may pass the ends
 
 
 def _coverage(confidence: float) -> float:
