@@ -163,7 +163,8 @@ def share_interval(right: int, count: int, confidence: float = 0.95) -> tuple[fl
     share = right / count
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * (share * (1 - share) / count + z * z / (4 * count**2)) ** 0.5
-    return max(0.0, middle - half), min(1.0, middle + half)  # rounding may pass the ends
+    # The ends are exact, which rounding is not.
+    return middle - half if right else 0.0, middle + half if right < count else 1.0
 
 
 def _coverage(confidence: float) -> float:
