@@ -63,6 +63,14 @@ def test_plain_values_stay_as_they_are(value):
     assert to_plain(value) == (value, {})
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_json_does_not_have_are_kept(tmp_path, number):
+    save(toy(number), tmp_path / "r")
+    found = load(tmp_path / "r").number
+    assert found == number or (found != found and number != number)
+    assert "NaN" not in (tmp_path / "r" / "chiaroscuro-toy.json").read_text()
+
+
 def test_every_flipped_bit_of_the_arrays_is_noticed(tmp_path):
     save(toy(), tmp_path / "r")
     file = tmp_path / "r" / "arrays.npz"

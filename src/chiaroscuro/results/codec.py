@@ -1,6 +1,7 @@
 """Frozen dataclasses to plain JSON values and arrays, and back."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_origin
@@ -11,13 +12,14 @@ import numpy as np
 from chiaroscuro.choices.options import Settings, unchecked
 
 Result = TypeVar("Result")
-_ARRAY = "array"
+_ARRAY, _NUMBER = "array", "number"
 
 
 def to_plain(result: Any) -> tuple[Any, dict[str, np.ndarray[Any, Any]]]:
     """A result as values that JSON keeps, and its arrays by where they stand in it.
 
-    An array's place among the values holds {"array": NAME}. Results are dataclasses of numbers,
+    An array's place among the values holds {"array": NAME}, that of a number which JSON does not
+    have {"number": "nan"}, "inf" or "-inf". Results are dataclasses of numbers,
     strings, None, arrays, and of tuples, mappings and dataclasses of those.
 
     >>> from chiaroscuro.results.facts import Interval
@@ -52,7 +54,9 @@ def _plain(value: Any, name: str, arrays: dict[str, np.ndarray[Any, Any]]) -> An
         arrays[name] = value
         return {_ARRAY: name}
     if isinstance(value, np.generic):
-        return value.item()
+        return _plain(value.item(), name, arrays)
+    if isinstance(value, float) and not math.isfinite(value):
+        return {_NUMBER: repr(value)}
     if isinstance(value, Settings):
         return _plain(value.plain(), name, arrays)
     if dataclasses.is_dataclass(value):
@@ -78,5 +82,12 @@ def from_plain(
             raise TypeError(f"no way to read a {wanted}")
         return arrays[held[_ARRAY]]
 
+    def numbers(value: Any) -> Any:
+        if isinstance(value, dict):
+            if [*value] == [_NUMBER]:
+                return float(value[_NUMBER])
+            return {key: numbers(inner) for key, inner in value.items()}
+        return [numbers(inner) for inner in value] if isinstance(value, list) else value
+
     with unchecked():  # settings may name methods that are objects
-        return msgspec.convert(plain, kind, dec_hook=array, str_keys=True)
+        return msgspec.convert(numbers(plain), kind, dec_hook=array, str_keys=True)
