@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from chiaroscuro import Classifier
+from chiaroscuro import Classifier, load_classifier
 from chiaroscuro.data import load_images
 from chiaroscuro.errors import ChoiceError, InputError, ModelError, ResultError
 from chiaroscuro.passes import run_pass
@@ -54,9 +54,28 @@ def test_every_listed_image_is_measured_or_left_out(images, tmp_path):
     assert verify(tmp_path / "r") == []
 
 
-def test_two_workers_write_the_same_bytes(images, tmp_path):
-    alone = run_pass(MeanTask(), toy(), images, tmp_path / "one")
-    shared = run_pass(MeanTask(), toy(), images, tmp_path / "two", workers=2)
+OWN = """
+import torch
+from chiaroscuro import Classifier, load_classifier
+
+class Own(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weights = torch.nn.Parameter(torch.arange(3 * 432.0).reshape(3, 432) / 1e3)
+
+    def forward(self, x):
+        return x.flatten(1) @ self.weights.T
+
+def make():
+    return Classifier(Own(), size=12, labels=["cat", "dog", "owl"])
+"""
+
+
+def test_two_workers_write_the_same_bytes_of_a_network_from_a_file(images, tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    classifier = load_classifier(f"{tmp_path / 'own.py'}:make")
+    alone = run_pass(MeanTask(), classifier, images, tmp_path / "one")
+    shared = run_pass(MeanTask(), classifier, images, tmp_path / "two", workers=2)
     assert alone == shared
     assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "two")
 
@@ -181,6 +200,16 @@ def test_one_process_at_a_time(images, tmp_path):
 
     with pytest.raises(ResultError, match="another process"):
         run_pass(MeanTask(), toy(), images, tmp_path / "r", progress=intrude)
+
+
+def test_a_configuration_that_was_changed_is_refused(images, tmp_path):
+    with suppress(KeyboardInterrupt):
+        run_pass(MeanTask(), toy(), images, tmp_path / "r", progress=_interrupt)
+    marker = tmp_path / "r" / MARKER
+    for batch in ("0", "1000000000"):
+        marker.write_text(marker.read_text().replace('"batch": 2', f'"batch": {batch}'))
+        with pytest.raises(ResultError, match="damaged, or was changed"):
+            run_pass(MeanTask(), toy(), images, tmp_path / "r", resume=True)
 
 
 def test_a_network_that_cannot_be_sent_is_one_line(images, tmp_path):

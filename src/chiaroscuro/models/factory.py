@@ -3,7 +3,7 @@
 import copy
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -42,9 +42,25 @@ def load(path: str, function: str) -> Classifier:
     return classifier
 
 
+def files_run() -> list[str]:
+    """The files that factories of this process come from: another process needs their classes."""
+    modules = (module for name, module in sys.modules.items() if name.startswith(_PREFIX))
+    return [str(module.__file__) for module in modules]
+
+
+def run_files(files: Iterable[str]) -> None:
+    """Run files as `load` does, without calling a factory."""
+    for file in files:
+        with _neighbors(Path(file)):
+            _run(Path(file), file)
+
+
+_PREFIX = "chiaroscuro_factory_"
+
+
 def _run(source: Path, spec: str) -> ModuleType:
     """The file as a module, known to Python by its own name (dataclasses ask for that)."""
-    name = f"chiaroscuro_factory_{source.stem}"
+    name = f"{_PREFIX}{source.stem}"
     about = importlib.util.spec_from_file_location(name, source)
     assert about is not None
     assert about.loader is not None

@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 
 from chiaroscuro.errors import ChiaroscuroError, ChoiceError, ModelError, first_line
+from chiaroscuro.models import factory
 
 Result_co = TypeVar("Result_co", covariant=True)
 Result = TypeVar("Result")
@@ -68,13 +69,28 @@ def _threads(count: int | None) -> Iterator[None]:
 
 
 def _pickled(job: Job[Any]) -> bytes:
+    """A job for another process, with the files of factories that its classes may be from."""
     try:
-        return pickle.dumps(job)
+        return pickle.dumps((factory.files_run(), pickle.dumps(job)))
     except Exception as error:
-        raise ModelError(
-            f"this cannot be sent to worker processes ({first_line(error)}): give workers=1, or "
-            "define the network's classes and functions at the top of a module"
-        ) from error
+        raise _not_portable(error) from error
+
+
+def _unpickled(sent: bytes) -> Job[Any]:
+    try:
+        files, job = pickle.loads(sent)
+        factory.run_files(files)
+        found: Job[Any] = pickle.loads(job)
+        return found
+    except Exception as error:
+        raise _not_portable(error) from error
+
+
+def _not_portable(error: Exception) -> ModelError:
+    return ModelError(
+        f"this cannot be sent to worker processes ({first_line(error)}): give workers=1, or "
+        "define the network's classes and functions at the top of a module"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +237,7 @@ def _serve(pipe: Connection, threads: int | None) -> None:
         try:
             if threads is not None:
                 torch.set_num_threads(threads)
-            results = pickle.loads(pipe.recv_bytes()).set_up()
+            results = _unpickled(pipe.recv_bytes()).set_up()
             pipe.send(_READY)
             while True:
                 answer = [*results([pipe.recv()])]
