@@ -243,18 +243,18 @@ def test_claims_follow_the_numbers(evaluation):
     # The map named first in every pair is higher by 0.05, surely: original above positive, ...
     answers = answer_claims([result_of(evaluation, experiment, 0.05, 0.001)])
     assert len(answers) == 7
-    assert answers[0].found[0] == (
+    assert answers[0].sentences[0] == (
         "test images, paper: lower in 4 of 4 comparisons, higher in 0, not significantly different "
         "in 0."
     )
-    assert "lower in 0 of 2 comparisons, higher in 2" in answers[1].found[0]
+    assert "lower in 0 of 2 comparisons, higher in 2" in answers[1].sentences[0]
     row = answers[0].table.rows[0]
     assert row[4:] == ("positive - original", "-0.050 [-0.060, -0.040]", "0.0010", "yes")
     flat = {(r[1], r[2]): r for r in answers[2].table.rows}
     assert flat["black", "active"][3:] == ("41 %", "60 %", "0.200")
     unsure = answer_claims([result_of(evaluation, experiment, 0.05, 0.2)])
-    assert "not significantly different in 4" in unsure[0].found[0]
-    assert "more concentrated than original in 0" in unsure[3].found[0]
+    assert "not significantly different in 4" in unsure[0].sentences[0]
+    assert "more concentrated than original in 0" in unsure[3].sentences[0]
 
 
 def test_the_last_claim_needs_other_methods(evaluation):
@@ -267,9 +267,9 @@ def test_the_last_claim_needs_other_methods(evaluation):
         "integrated-gradients": result_of(evaluation, experiment, -0.05, 0.001).evaluations["test"],
     }
     answer = answer_claims([replace(alone, by_method=by_method)])[-1]
-    assert answer.found[0].startswith("smoothgrad, the split")
-    assert "lower in 4 of 4" in answer.found[0]
-    assert "lower in 0 of 4 comparisons, higher in 4" in answer.found[1]
+    assert answer.sentences[0].startswith("smoothgrad, the split")
+    assert "lower in 4 of 4" in answer.sentences[0]
+    assert "lower in 0 of 4 comparisons, higher in 4" in answer.sentences[1]
     assert [row[0] for row in answer.table.rows[::4]] == [
         "CIFAR-10, basic CNN, smoothgrad", "CIFAR-10, basic CNN, integrated-gradients",
     ]  # fmt: skip

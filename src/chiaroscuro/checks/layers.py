@@ -28,12 +28,12 @@ def find_layers(
     layer before them. `most`: neighboring layers are put together until no more than so many.
     Raises `ModelError` for a network without weights, or one that cannot be copied.
     """
-    asked = duplicate(classifier)
-    parts = {name: part for name, part in asked.module.named_modules() if _own(part)}
+    twin = duplicate(classifier)
+    parts = {name: part for name, part in twin.module.named_modules() if _own(part)}
     if not parts:
         raise ModelError(f"{classifier.name} has no weights: there is nothing to randomize")
     units: list[list[str]] = []
-    for name in _execution_order(asked, pixels, list(parts)):
+    for name in _execution_order(twin, pixels, list(parts)):
         if units and all(p.ndim < 2 for p in _own(parts[name])):
             units[-1].append(name)
         else:
@@ -80,10 +80,10 @@ def _own(part: nn.Module) -> list[nn.Parameter]:
     return [p for p in part.parameters(recurse=False) if p.is_floating_point()]
 
 
-def _execution_order(asked: Classifier, pixels: Tensor, names: Sequence[str]) -> list[str]:
+def _execution_order(twin: Classifier, pixels: Tensor, names: Sequence[str]) -> list[str]:
     """The names in the order in which a forward pass first comes to them."""
     called: list[str] = []
-    parts = dict(asked.module.named_modules())
+    parts = dict(twin.module.named_modules())
 
     def tell(name: str) -> None:
         if name not in called:
@@ -91,7 +91,7 @@ def _execution_order(asked: Classifier, pixels: Tensor, names: Sequence[str]) ->
 
     for name in names:
         parts[name].register_forward_pre_hook(lambda *_, name=name: tell(name))
-    asked(pixels)
+    twin(pixels)
     place = {name: float(i) for i, name in enumerate(called)}
     before = -1.0
     for name in names:
@@ -168,8 +168,8 @@ class PositiveReLU(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """The values cut to [0, top], not in place."""
-        found: Tensor = _PositiveBack.apply(values, self.top)
-        return found
+        output: Tensor = _PositiveBack.apply(values, self.top)
+        return output
 
 
 def positive_inside(classifier: Classifier) -> Classifier | None:

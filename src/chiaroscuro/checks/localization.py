@@ -83,7 +83,7 @@ def localize(
 
 @dataclass(frozen=True)
 class LocalizationTask:
-    """See `Task`. The rest is found by `set_up`; `classes`: the model's class of each label."""
+    """See `Task`. The rest is set by `set_up`; `classes`: the model's class of each label."""
 
     settings: LocalizationSettings
     method: Any = None
@@ -172,18 +172,18 @@ class LocalizationTask:
             method=self.method, score=settings.score,
         )  # fmt: skip
         sigma = settings.smoothing * min(pixels.shape[2:])
-        found = []
+        measured = []
         for values in saliency_maps(gradients, settings.maps).values():
             drawn = values.cpu().double()
             if sigma:
                 drawn = torch.from_numpy(np.stack([smooth(one, sigma) for one in drawn.numpy()]))
-            found.append(localization(drawn, regions, settings.tolerance))
+            measured.append(localization(drawn, regions, settings.tolerance))
         return image_rows(
             LOCALIZATION_SCHEMA,
             {"id": [batch.ids[i] for i in where], "target": gradients.target.tolist()},
             {"map": settings.maps},
             {
-                measure: torch.stack([getattr(one, measure) for one in found], dim=1).numpy()
+                measure: torch.stack([getattr(one, measure) for one in measured], dim=1).numpy()
                 for measure in MEASURES
             },
         )

@@ -36,10 +36,10 @@ class Boxes:
         if id_ not in self.rows:
             return None
         y, x = pixel_middles(crop, shape)
-        found = np.zeros(shape, bool)
+        region = np.zeros(shape, bool)
         for left, top, right, bottom in self.rows[id_]:
-            found |= ((y >= top) & (y < bottom))[:, None] & ((x >= left) & (x < right))
-        return found
+            region |= ((y >= top) & (y < bottom))[:, None] & ((x >= left) & (x < right))
+        return region
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class Masks:
         y, x = (np.floor(middles).astype(int) for middles in pixel_middles(crop, shape))
         rows, columns = ((i >= 0) & (i < n) for i, n in zip((y, x), mask.shape, strict=True))
         inside = mask[np.clip(y, 0, len(mask) - 1)][:, np.clip(x, 0, mask.shape[1] - 1)]
-        found: Mask = inside & rows[:, None] & columns
-        return found
+        region: Mask = inside & rows[:, None] & columns
+        return region
 
     def _file(self, id_: str) -> Path | None:
         names = (f"{id_}.png", str(Path(id_).with_suffix(".png")))
@@ -100,14 +100,14 @@ def load_regions(place: str | Path, split: str = "") -> Regions:
     if path.suffix.lower() not in readers:
         raise InputError(f"{path}: give a .csv, .json or .parquet file of boxes, or a mask folder")
     try:
-        found: dict[str, list[list[float]]] = {}
+        by_id: dict[str, list[list[float]]] = {}
         for id_, box in readers[path.suffix.lower()](path, split):
-            found.setdefault(id_, []).append(_checked(id_, box))
+            by_id.setdefault(id_, []).append(_checked(id_, box))
     except InputError:
         raise
     except Exception as error:  # the readers' errors have no common root
         raise InputError(f"{path}: cannot be read as boxes ({first_line(error)})") from error
-    return Boxes({id_: np.array(boxes, np.float64) for id_, boxes in found.items()})
+    return Boxes({id_: np.array(boxes, np.float64) for id_, boxes in by_id.items()})
 
 
 def _checked(id_: str, box: Iterable[Any]) -> list[float]:
@@ -134,10 +134,10 @@ def _csv_rows(path: Path, _: str) -> Iterable[tuple[str, Iterable[Any]]]:
 
 
 def _json_rows(path: Path, _: str) -> Iterable[tuple[str, Iterable[Any]]]:
-    found = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(found, dict):
+    listed = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(listed, dict):
         raise InputError(f"{path}: expected an object of lists of boxes by image id")
-    yield from ((id_, box) for id_, boxes in found.items() for box in boxes)
+    yield from ((id_, box) for id_, boxes in listed.items() for box in boxes)
 
 
 def _parquet_rows(path: Path, split: str) -> Iterable[tuple[str, Iterable[Any]]]:

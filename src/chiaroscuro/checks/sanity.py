@@ -131,7 +131,7 @@ Compared = Iterator[tuple[Key, Values]]
 
 @dataclass(frozen=True)
 class SanityTask:
-    """See `Task`. `methods` (by name) and `layers` are found by `set_up`."""
+    """See `Task`. `methods` (by name) and `layers` are set by `set_up`."""
 
     settings: CheckSettings
     methods: tuple[tuple[str, Any], ...] = ()

@@ -69,18 +69,18 @@ def evaluate(
 
 def _read_check(folder: Path, classifier: Classifier) -> SanityCheck:
     """A sanity check; raises `ResultError` for another network's."""
-    found: SanityCheck = load(folder, KINDS["check"])
-    if found.model.sha256 != classifier.describe(digest=True).sha256:
+    check: SanityCheck = load(folder, KINDS["check"])
+    if check.model.sha256 != classifier.describe(digest=True).sha256:
         raise ResultError(
-            f"{folder} is a check of {found.model.name} with other weights than those of "
+            f"{folder} is a check of {check.model.name} with other weights than those of "
             f"{classifier.name}: check this network, or leave the check out"
         )
-    return found
+    return check
 
 
 @dataclass(frozen=True)
 class EvaluationTask:
-    """See `Task`. `method` and `names` are found by `set_up`, `examples` are places of images."""
+    """See `Task`. `method` and `names` are set by `set_up`, `examples` are places of images."""
 
     settings: EvaluationSettings
     check: SanityCheck | None = None
@@ -166,7 +166,7 @@ def no_image(images: ImageSet, left_out: list[LeftOut]) -> InputError:
 
 
 def _together(figures: list[Figures]) -> Figures:
-    """What several metrics found, as one."""
+    """The figures of several metrics as one."""
     return Figures(
         accuracy=next((one.accuracy for one in figures if one.accuracy is not None), None),
         curves=tuple(row for one in figures for row in one.curves),

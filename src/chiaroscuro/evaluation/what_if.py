@@ -40,7 +40,7 @@ _MOMENTS = (
     "counted", "direction", "tolerated", "predicted", "actual", "predicted2", "actual2", "both",
     "flips", "predicted_flips",
 )  # fmt: skip
-"""Means over images that every figure is made of."""
+"""Means over images that every figure is computed from."""
 _ROUNDING = 1e-10
 
 
@@ -71,15 +71,15 @@ def _changes(stack: Stack) -> dict[tuple[str, str], Linearity]:
     settings, pixels = stack.settings, stack.pixels
     assert settings.what_if is not None
     priority = tie_priority(pixels, settings.seed)
-    found = {}
+    results = {}
     for fill in settings.fills:
         changed = filled(pixels, fill, settings.seed)
         maps = stack.maps[fill].items()
         orders = {name: pixel_order(values.detach(), priority) for name, values in maps}
         for name, order in {**orders, RANDOM: priority}.items():
             edited = top_edit(pixels, changed, order, settings.what_if)
-            found[name, fill] = linearity(stack.classifier, pixels, edited)
-    return found
+            results[name, fill] = linearity(stack.classifier, pixels, edited)
+    return results
 
 
 class WhatIfSums:

@@ -30,7 +30,7 @@ class Job(Protocol[Result_co]):
     """Work on numbers; picklable, since every worker process gets a copy."""
 
     def set_up(self) -> Callable[[Iterable[int]], Iterator[Result_co]]:
-        """What gives a result for each number in turn, made once in each process.
+        """A function that yields a result for each number in turn, set up once in each process.
 
         It may read ahead. It ends early where a number has nothing behind it, nor any higher one.
         """
@@ -78,10 +78,10 @@ def _pickled(job: Job[Any]) -> bytes:
 
 def _unpickled(sent: bytes) -> Job[Any]:
     try:
-        files, job = pickle.loads(sent)
+        files, pickled = pickle.loads(sent)
         factory.run_files(files)
-        found: Job[Any] = pickle.loads(job)
-        return found
+        job: Job[Any] = pickle.loads(pickled)
+        return job
     except Exception as error:
         raise _not_portable(error) from error
 

@@ -44,7 +44,7 @@ def silent(done: int, total: int | None, before: int) -> None:
 class Task(Protocol[Result]):
     """What a pass measures: a frozen, picklable dataclass, of which every process gets a copy.
 
-    `kind` is how its result is saved, `settings` what decides it: those that it is made with, then
+    `kind` is how its result is saved, `settings` what decides it: as they were given, then
     with `batch` and `threads` as fixed at the beginning of the run.
     """
 
@@ -59,7 +59,7 @@ class Task(Protocol[Result]):
         """What decides the result."""
 
     def set_up(self, classifier: Classifier, images: ImageSet) -> "Task[Result]":
-        """The task with what is found once for all batches; raises for what cannot be measured."""
+        """The task with what all batches share; raises for what cannot be measured."""
 
     def facts(self) -> Mapping[str, Any]:
         """What decides the parts besides settings, images and network, as JSON keeps it."""
@@ -207,8 +207,8 @@ def _missing(done: dict[int, int], rows: int | None, size: int) -> Iterable[int]
         return [number for number in range(-(-rows // size)) if number not in done]
     ends = [number for number, images in done.items() if images < size]
     numbers = range(max(ends) + 1) if ends else count()
-    found = (number for number in numbers if number not in done)
-    return list(found) if ends else found
+    missing = (number for number in numbers if number not in done)
+    return list(missing) if ends else missing
 
 
 def _check_counted(images: ImageSet, covered: int) -> None:

@@ -66,9 +66,9 @@ def write(result: Evaluation, folder: Path) -> None:
 
 
 def outcome(result: Evaluation) -> Sequence[str]:
-    """What was found, in sentences: the lowest area of each fill, and `original` against chance."""
+    """The outcome in sentences: the lowest area of each fill, and `original` against chance."""
     protocol = _fairest(result)
-    found = []
+    sentences = []
     for fill in result.settings.fills:
         rows = [
             row
@@ -78,17 +78,17 @@ def outcome(result: Evaluation) -> Sequence[str]:
         if not rows:
             continue
         best = min(rows, key=lambda row: row.area.value)
-        found.append(
+        sentences.append(
             f"{fill_title(fill)} ({protocol}): {best.map} has the lowest area, "
             f"{interval_text(best.area)}{_equals(result, best)}.{_fitted(rows, best)}"
             f"{_against_random(result, protocol, fill)}"
         )
-    if found and protocol != "matched":
-        found.append(
+    if sentences and protocol != "matched":
+        sentences.append(
             "Sparse maps change fewer pixels in this protocol, and no random order was measured: "
             "evaluate with the matched protocol to rank maps."
         )
-    return found
+    return sentences
 
 
 def lines(result: Evaluation) -> Iterator[str]:
@@ -150,13 +150,13 @@ def _equals(result: Evaluation, best: Curve) -> str:
 def _against_random(result: Evaluation, protocol: str, fill: str) -> str:
     for row in result.differences:
         if (row.protocol, row.fill, row.map, row.against) == (protocol, fill, "original", RANDOM):
-            found = row.difference
+            difference = row.difference
             if row.p_holm >= SURE:
-                size = f"difference {interval_text(found, sign='+')}"
+                size = f"difference {interval_text(difference, sign='+')}"
                 return f" original does not differ significantly from a random order ({size})."
-            word = "lower (better)" if found.value < 0 else "higher (worse)"
-            less = Interval(-found.value, -found.high, -found.low)
-            size = interval_text(less if found.value < 0 else found)
+            word = "lower (better)" if difference.value < 0 else "higher (worse)"
+            less = Interval(-difference.value, -difference.high, -difference.low)
+            size = interval_text(less if difference.value < 0 else difference)
             return f" original is {word} than a random order by {size}."
     return ""
 
@@ -223,8 +223,8 @@ def _differences(result: Evaluation) -> list[DifferenceGroup]:
     groups: dict[tuple[str, str], list[tuple[Difference, str]]] = {}
     for row in sorted(result.differences, key=lambda row: row.protocol != first):
         better = row.map if row.difference.value < 0 else row.against
-        found = (row, better if row.p_holm < SURE else "")
-        groups.setdefault((row.protocol, row.fill), []).append(found)
+        pair = (row, better if row.p_holm < SURE else "")
+        groups.setdefault((row.protocol, row.fill), []).append(pair)
     return [
         DifferenceGroup(f"{protocol}, {fill_title(fill)}", protocol == first, rows)
         for (protocol, fill), rows in groups.items()

@@ -71,19 +71,21 @@ def linearity_charts(result: Evaluation) -> list[Chart]:
 def _panel(rows: Sequence[WhatIfRow], fill: str, figure: str) -> CurvePanel:
     points: dict[str, list[tuple[float, Interval]]] = {}
     for row in rows:
-        found = _figure(row, figure)
-        if row.fill == fill and found is not None:
-            points.setdefault(row.map, []).append((row.step, found))
+        interval = _figure(row, figure)
+        if row.fill == fill and interval is not None:
+            points.setdefault(row.map, []).append((row.step, interval))
     curves = []
     for name, steps in points.items():
-        ends = [[getattr(found, end) for _, found in steps] for end in ("value", "low", "high")]
+        ends = [
+            [getattr(interval, end) for _, interval in steps] for end in ("value", "low", "high")
+        ]
         curves.append(Curve(name, [step for step, _ in steps], *ends))
     return CurvePanel(fill_title(fill), curves)
 
 
 def _figure(row: WhatIfRow, figure: str) -> Interval | None:
-    found: Interval | None = getattr(row, figure)
-    return found
+    interval: Interval | None = getattr(row, figure)
+    return interval
 
 
 def linearity_tables(result: Evaluation) -> list[StepTable]:
@@ -110,15 +112,15 @@ def linearity_sentences(result: Evaluation) -> Iterator[str]:
     """How well the whole change is predicted, a sentence per fill."""
     last = max((row.step for row in result.what_if), default=1)
     for fill in result.settings.fills:
-        found = {
+        rows = {
             row.map: (row.direction.value, row)
             for row in result.what_if
             if (row.fill, row.step) == (fill, last) and row.direction is not None
         }
-        if RANDOM not in found or len(found) == 1:
+        if RANDOM not in rows or len(rows) == 1:
             continue
-        chance = found.pop(RANDOM)[1]
-        best = max(found.values(), key=lambda pair: pair[0])[1]
+        chance = rows.pop(RANDOM)[1]
+        best = max(rows.values(), key=lambda pair: pair[0])[1]
         yield (
             f"{fill_title(fill).capitalize()} of the top {_share(result)}: the target logit moves "
             f"in the predicted direction most often with {best.map}, in "
@@ -138,10 +140,12 @@ def _part(step: float) -> str:
 
 def _cell(row: WhatIfRow, figure: str) -> str:
     """A figure with its interval: shares in percent, changes of logits with their sign."""
-    found = _figure(row, figure)
-    if found is None:
+    interval = _figure(row, figure)
+    if interval is None:
         return "none"
     if figure in _SHARES:
-        value, low, high = (f"{100 * end:.0f}" for end in (found.value, found.low, found.high))
+        value, low, high = (
+            f"{100 * end:.0f}" for end in (interval.value, interval.low, interval.high)
+        )
         return f"{value} % [{low}, {high}]"
-    return interval_text(found, 2, "+" if figure in ("predicted", "actual") else "")
+    return interval_text(interval, 2, "+" if figure in ("predicted", "actual") else "")

@@ -58,7 +58,7 @@ def energy_words(located: LocatedMap) -> str:
     return _against_chance(located.energy, located.chance_energy, located.energy_p)
 
 
-def _against_chance(found: Interval, chance: Interval, p: float) -> str:
+def _against_chance(mean: Interval, chance: Interval, p: float) -> str:
     if p >= SURE:
         return "as a random order"
-    return "better than random" if found.value > chance.value else "worse than random"
+    return "better than random" if mean.value > chance.value else "worse than random"

@@ -39,7 +39,7 @@ def _document(result: Reproduction) -> str:
     parts += [markdown(table) for table in result.tables.values()]
     parts += ["## The six claims\n"]
     for answer in result.answers:
-        parts += [f"### {answer.claim}\n", *(f"- {line}" for line in answer.found), ""]
+        parts += [f"### {answer.claim}\n", *(f"- {line}" for line in answer.sentences), ""]
         if answer.table is not None:
             parts.append(markdown(answer.table))
     parts += ["## Figures\n"]

@@ -21,9 +21,11 @@ def images_text(count: int) -> str:
     return f"{count:,} image{'' if count == 1 else 's'}"
 
 
-def interval_text(found: Interval, digits: int = 3, sign: str = "") -> str:
+def interval_text(interval: Interval, digits: int = 3, sign: str = "") -> str:
     """A value with its interval: 0.123 [0.110, 0.136]."""
-    value, low, high = (f"{end:{sign}.{digits}f}" for end in (found.value, found.low, found.high))
+    value, low, high = (
+        f"{end:{sign}.{digits}f}" for end in (interval.value, interval.low, interval.high)
+    )
     return f"{value} [{low}, {high}]"
 
 

@@ -177,8 +177,12 @@ def _sheet(result: SanityCheck, method: str, test: str, words: str) -> CurveSpec
 def _curve(checked: CheckedMap, test: str, measure: str) -> Curve:
     steps = checked.cascade if test == "cascade" else checked.alone
     x = [step.step for step in steps]
-    found = [step.similarity.of(measure) for step in steps]
-    ends = [[one.value for one in found], [one.low for one in found], [one.high for one in found]]
+    intervals = [step.similarity.of(measure) for step in steps]
+    ends = [
+        [one.value for one in intervals],
+        [one.low for one in intervals],
+        [one.high for one in intervals],
+    ]
     if test == "cascade":  # nothing is randomized yet, so the map is itself
         x, ends = [0, *x], [[1.0, *values] for values in ends]
     return Curve(checked.map, x, *ends)

@@ -67,13 +67,13 @@ def _compared(
         for protocol in protocols
         for names in wanted
     ]  # fmt: skip
-    found = [
+    sentences = [
         f"{words}, {protocol}: "
         + tally([p for p in pairs if (p.images, p.protocol) == (words, protocol)])
         for words in SPLIT_WORDS.values()
         for protocol in protocols
     ]
-    return Answer(claim, tuple(found), pair_table(pairs))
+    return Answer(claim, tuple(sentences), pair_table(pairs))
 
 
 def _techniques(results: Sequence[ExperimentResult], wanted: Iterable[Names]) -> Answer:
@@ -91,12 +91,12 @@ def _techniques(results: Sequence[ExperimentResult], wanted: Iterable[Names]) ->
     if not pairs:
         return Answer(claim, ("Not measured by these runs, which use the plain gradient only.",))
     methods = dict.fromkeys(method for result in results for method in result.by_method)
-    found = [
+    sentences = [
         f"{method}, the split against the method's own original: "
         + tally([p for p in pairs if p.network.endswith(f", {method}")])
         for method in methods
     ]
-    return Answer(claim, tuple(found), pair_table(pairs))
+    return Answer(claim, tuple(sentences), pair_table(pairs))
 
 
 def _flattening(results: Sequence[ExperimentResult]) -> Answer:
@@ -116,7 +116,7 @@ def _flattening(results: Sequence[ExperimentResult]) -> Answer:
                         f"{100 * flat:.0f} %", f"{curve.allegiance.mean[-1]:.3f}",
                     )
                 )  # fmt: skip
-    found = [
+    sentences = [
         f"{name}: at most {_range(shares)} % of the pixels change."
         for name, shares in ends.items()
         if name != "original"
@@ -130,7 +130,7 @@ def _flattening(results: Sequence[ExperimentResult]) -> Answer:
     return Answer(
         "2. Active and inactive flatten after about half of the pixels, positive and negative "
         "after about 80 %: their supports end there.",
-        tuple(found),
+        tuple(sentences),
         Table("Where curves flatten", columns, tuple(rows), note),
     )
 
@@ -156,7 +156,7 @@ def _noise(results: Sequence[ExperimentResult]) -> Answer:
         for name in PAPER_MAPS:
             texts = (interval_text(_sharp(result, m, name)) for m in ("gini", "neighbors"))
             rows.append((result.experiment.title, name, *texts))
-    found = [
+    sentences = [
         f"{name}: more concentrated than original in {_count(results, 'gini', name)}, smoother "
         f"between neighbors in {_count(results, 'neighbors', name)} of {len(results)} networks."
         for name in PAPER_MAPS
@@ -170,7 +170,7 @@ def _noise(results: Sequence[ExperimentResult]) -> Answer:
     columns = ("network", "map", "Gini [95 %]", "neighbors [95 %]")
     return Answer(
         "3. The maps are sharper (less noise) than the original.",
-        tuple(found),
+        tuple(sentences),
         Table("Concentration and noise", columns, tuple(rows), note),
     )
 

@@ -1,4 +1,4 @@
-"""All experiments that are asked for, then one report over everything that lies in the folder."""
+"""The chosen experiments, then one report over everything that lies in the folder."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -97,16 +97,16 @@ def reproduce(
         except ChiaroscuroError as error:
             reasons[name] = str(error)
             watcher.on_missing(experiment, str(error))
-    found = {name: read(experiment, folder) for name, experiment in EXPERIMENTS.items()}
-    results = [result for result in found.values() if result is not None]
+    finished = {name: read(experiment, folder) for name, experiment in EXPERIMENTS.items()}
+    results = [result for result in finished.values() if result is not None]
     if not results:
         raise InputError(f"no experiment could be run: {next(iter(reasons.values()))}")
     missing = {
         EXPERIMENTS[name].title: reasons.get(name, "not chosen")
-        for name, result in found.items()
+        for name, result in finished.items()
         if result is None
     }
-    made = Reproduction(
+    reproduction = Reproduction(
         facts=tuple(_facts(settings, results)),
         tables=_tables(results, missing),
         answers=tuple(answer_claims(results)),
@@ -114,8 +114,8 @@ def reproduce(
         missing=missing,
         versions=versions(),
     )
-    save_beside(made, folder, partial(write, made))
-    return made
+    save_beside(reproduction, folder, partial(write, reproduction))
+    return reproduction
 
 
 def _tables(results: Sequence[ExperimentResult], missing: Mapping[str, str]) -> dict[str, Table]:

@@ -72,8 +72,8 @@ def area_table(number: int, fill: str, results: Sequence[ExperimentResult]) -> T
     )
 
 
-def _less(found: Interval, by: float) -> Interval:
-    return Interval(found.value - by, found.low - by, found.high - by)
+def _less(interval: Interval, by: float) -> Interval:
+    return Interval(interval.value - by, interval.low - by, interval.high - by)
 
 
 def matched_table(fill: str, results: Sequence[ExperimentResult]) -> Table:
@@ -143,11 +143,11 @@ def find_pair(
     for row in evaluation.differences:
         if (row.protocol, row.fill) != (protocol, fill):
             continue
-        found = row.difference
+        interval = row.difference
         if (row.map, row.against) == (first, second):
-            return Pair(*place, found, row.p_holm)
+            return Pair(*place, interval, row.p_holm)
         if (row.map, row.against) == (second, first):
-            turned = Interval(0 - found.value, 0 - found.high, 0 - found.low)
+            turned = Interval(0 - interval.value, 0 - interval.high, 0 - interval.low)
             return Pair(*place, turned, row.p_holm)
     raise ChoiceError(f"{first} and {second} were not compared by {protocol}, {fill}")
 

@@ -127,18 +127,18 @@ def read(experiment: Experiment, out: Path) -> ExperimentResult | None:
     if not is_result(folder):
         return None
     names = (*SPLITS, _SHARPNESS, *(f"test-{method}" for method in METHODS))
-    found: dict[str, Evaluation] = {}
+    finished: dict[str, Evaluation] = {}
     for name in names:
         try:
-            found[name] = load(run_folder(experiment, out, name), KINDS["evaluation"])
+            finished[name] = load(run_folder(experiment, out, name), KINDS["evaluation"])
         except ResultError:
             continue
-    if not {*SPLITS, _SHARPNESS} <= found.keys():
+    if not {*SPLITS, _SHARPNESS} <= finished.keys():
         return None
-    by_method = {m: found[f"test-{m}"] for m in METHODS if f"test-{m}" in found}
-    splits = {split: found[split] for split in SPLITS}
+    by_method = {m: finished[f"test-{m}"] for m in METHODS if f"test-{m}" in finished}
+    splits = {split: finished[split] for split in SPLITS}
     training = _training(folder)
-    return ExperimentResult(experiment, folder, training, splits, found[_SHARPNESS], by_method)
+    return ExperimentResult(experiment, folder, training, splits, finished[_SHARPNESS], by_method)
 
 
 def run_folder(experiment: Experiment, out: Path, name: str) -> Path:

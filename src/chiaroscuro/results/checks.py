@@ -193,7 +193,7 @@ class Localization:
     versions: Mapping[str, str]
 
     def __repr__(self) -> str:
-        hits = ", ".join(f"{found.map} {found.hit.value:.3f}" for found in self.maps)
+        hits = ", ".join(f"{located.map} {located.hit.value:.3f}" for located in self.maps)
         return (
             f"Localization({self.model.name} on {self.data.source}, {self.data.split}: "
             f"{self.data.images} images; hits: {hits})"

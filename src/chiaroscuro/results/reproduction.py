@@ -56,10 +56,10 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One claim of the paper, what was found in a sentence or two, and the table behind it."""
+    """One claim of the paper, the answer in a sentence or two, and the table behind it."""
 
     claim: str
-    found: tuple[str, ...]
+    sentences: tuple[str, ...]
     table: Table | None = None
 
 

@@ -177,7 +177,7 @@ class RunFolder:
 def open_run(
     folder: str | Path, kind: Kind, config: Any, *, resume: bool, overwrite: bool
 ) -> Iterator[RunFolder]:
-    """A run's folder, locked: begun now with this configuration, or found there and the same.
+    """A run's folder, locked: started now with this configuration, or there with the same.
 
     `config` is a dataclass of everything that decides the parts. With `overwrite` an older result
     is moved aside, and removed when the new one is finished. Raises `ResultError` for a folder that

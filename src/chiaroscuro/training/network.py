@@ -37,8 +37,8 @@ class Network:
     @property
     def body(self) -> nn.Module | None:
         """All but the new last layer."""
-        found = getattr(self.classifier.module, "body", None)
-        return found if isinstance(found, nn.Module) else None
+        body = getattr(self.classifier.module, "body", None)
+        return body if isinstance(body, nn.Module) else None
 
 
 def build_network(
