@@ -81,7 +81,7 @@ EDIT_MAPS: dict[str, MapChoice] = {
         ),
     )
 }
-"""Every map made for a given change of pixels; functions are in `chiaroscuro.maps.EDIT_MAPS`."""
+"""Every map computed for one edit of pixels; functions are in `chiaroscuro.maps.EDIT_MAPS`."""
 MEASURED_MAPS: tuple[str, ...] = (*RANKING_MAPS, *EDIT_MAPS)
 """Every map that deletion can order pixels by."""
 ORDERS: tuple[str, ...] = (*MEASURED_MAPS, RANDOM)

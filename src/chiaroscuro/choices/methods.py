@@ -1,4 +1,4 @@
-"""Gradient methods and scores by name: how a class's gradient is asked."""
+"""Gradient methods and scores by name: how a class's gradient is computed."""
 
 import math
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ SCORES: tuple[str, ...] = ("logit", "log-probability")
 class MethodChoice:
     """One gradient method by name: what it averages, and its defaults where they mean something.
 
-    `points`: places where the gradient is asked; `sigma`: standard deviation of the noise in units
+    `points`: sample points of the gradient; `sigma`: standard deviation of the noise in units
     of pixel value; `baseline`: where the line begins, one of `BASELINES`; None: not taken.
     `background`: images to begin lines from are needed. `captum`: it changes the backward pass,
     and runs through Captum (extra `adapters`), one class at a time.
@@ -60,7 +60,7 @@ METHODS: dict[str, MethodChoice] = {
         MethodChoice("lrp", "relevance handed down layer by layer (epsilon rule)", captum=True),
     )
 }
-"""Every gradient method by name; what makes their points is in `chiaroscuro.gradients.METHODS`."""
+"""Every gradient method by name; their sample points are computed in `chiaroscuro.gradients.METHODS`."""
 
 _UNSIGNED = {
     "smoothgrad-squared": "the mean of squared gradients",
@@ -113,8 +113,8 @@ def parse_method(
     """
     check_method(name)
     row = METHODS[name]
-    given = {"points": points, "sigma": sigma, "baseline": baseline, "background": background}
-    for option, value in given.items():
+    options = {"points": points, "sigma": sigma, "baseline": baseline, "background": background}
+    for option, value in options.items():
         if value is not None and not row.takes(option):
             takers = [other.name for other in METHODS.values() if other.takes(option)]
             raise ChoiceError(f"method {name!r} takes no {option}: {', '.join(takers)} do")

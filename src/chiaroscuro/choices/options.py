@@ -1,7 +1,7 @@
 """Settings: frozen dataclasses whose fields say what they mean, may be, and are called in a shell.
 
 A field's `Option` is written once; the check of its value, the library's signatures, the command
-line and its reference are made from it.
+line and its reference are built from it.
 """
 
 import inspect
@@ -77,7 +77,7 @@ def panel_of(cls: "type[Settings]", name: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The base: values are brought to one form and checked when an object is made.
+    """The base: values are brought to one form and checked when an object is constructed.
 
     All wrong fields are reported by one `ChoiceError`. Numbers of NumPy and PyTorch, paths and
     lists become int, float, str and tuples. `panel` is the heading of the fields of a class.
@@ -156,11 +156,11 @@ def takes(cls: type[Settings]) -> Callable[[F], F]:
     """
 
     def decorate(function: F) -> F:
-        shown, kinds = inspect.signature(function), get_type_hints(cls)
-        own = [p for p in shown.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        signature, kinds = inspect.signature(function), get_type_hints(cls)
+        own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
         words = f"{inspect.cleandoc(function.__doc__ or '')}\n\nOptions:\n"
         for f in fields(cls):
-            if f.name in shown.parameters:
+            if f.name in signature.parameters:
                 continue
             default = inspect.Parameter.empty if f.default is MISSING else f.default
             own.append(
@@ -171,9 +171,9 @@ def takes(cls: type[Settings]) -> Callable[[F], F]:
                     annotation=kinds[f.name],
                 )
             )
-            said = "" if f.default is MISSING else f" (default {f.default!r})"
-            words += f"    {f.name}: {option_of(f).help}{said}\n"
-        function.__signature__ = shown.replace(parameters=own)  # type: ignore[attr-defined]
+            default_text = "" if f.default is MISSING else f" (default {f.default!r})"
+            words += f"    {f.name}: {option_of(f).help}{default_text}\n"
+        function.__signature__ = signature.replace(parameters=own)  # type: ignore[attr-defined]
         function.__doc__ = words
         return function
 

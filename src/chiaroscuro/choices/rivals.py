@@ -67,10 +67,10 @@ class RivalRule:
         """The classes by index, None without a list; raises `ChoiceError` while one has a name."""
         if self.classes is None:
             return None
-        found = tuple(index for index in self.classes if isinstance(index, int))
-        if len(found) < len(self.classes):
+        indices = tuple(index for index in self.classes if isinstance(index, int))
+        if len(indices) < len(self.classes):
             raise ChoiceError(f"rivals {self}: class names need a classifier that has them")
-        return found
+        return indices
 
     def resolve(self, class_index: Callable[[Class], int]) -> "RivalRule":
         """The rule with every class by its index, as `Classifier.class_index` finds it.
@@ -80,12 +80,12 @@ class RivalRule:
         if self.classes is None:
             return self
         try:
-            found = tuple(class_index(name) for name in self.classes)
+            indices = tuple(class_index(name) for name in self.classes)
         except ChoiceError as error:
             raise ChoiceError(f"{error} (rivals are classes, or {RIVAL_WORDS})") from error
-        if self.weights is not None and len(set(found)) < len(found):
+        if self.weights is not None and len(set(indices)) < len(indices):
             raise ChoiceError(f"rivals {self}: one class has two weights")
-        return replace(self, classes=found)
+        return replace(self, classes=indices)
 
     def most_classes(self, classes: int) -> int:
         """The most gradients taken for an image of `classes`: the target's and its rivals'."""

@@ -138,7 +138,7 @@ class QuestionSettings(Settings):
 
     @property
     def rival_rule(self) -> RivalRule:
-        """The rivals as a rule, classes as they were given."""
+        """The rivals as a rule, classes by index or name."""
         return parse_rivals(self.rivals)
 
 
@@ -158,8 +158,9 @@ class GradientSettings(QuestionSettings, TuningSettings):
 
     def plain(self) -> dict[str, Any]:
         """Every field as JSON keeps it, with the method's own settings where none are given."""
-        made = self.method_options
-        return {**super().plain(), **{name: getattr(made, name, None) for name in self._tuning()}}
+        options = self.method_options
+        own = {name: getattr(options, name, None) for name in self._tuning()}
+        return {**super().plain(), **own}
 
     def _contradictions(self) -> Iterator[str]:
         yield from super()._contradictions()
@@ -295,7 +296,7 @@ class EvaluationSettings(MachineSettings, IntervalSettings, GradientSettings, Im
 class CheckSettings(
     MachineSettings, IntervalSettings, QuestionSettings, TuningSettings, ImageSetSettings
 ):
-    """What decides a sanity check; rivals are chosen anew by each network that is asked."""
+    """What decides a sanity check; each network chooses its own rivals."""
 
     panel = MEASURE
     limit: int | None = like(ImageSetSettings, "limit", 64)

@@ -21,7 +21,7 @@ PANELS = (
 
 
 class Command:
-    """One command: the settings that its options are made from, what runs it, and its words.
+    """One command: the settings that define its options, what runs it, and its words.
 
     `runner` is MODULE:FUNCTION in this package, imported when every value is checked, and called
     with an object of each of `groups`. `kept` says what an interruption leaves.
@@ -54,10 +54,10 @@ class Command:
 
     def run(self, values: dict[str, Any]) -> None:
         """Make the settings, all wrong values reported together, and call the runner."""
-        made, wrong = [], []
+        settings, wrong = [], []
         for cls in self.groups:
             try:
-                made.append(
+                settings.append(
                     cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
                 )
             except ChoiceError as error:
@@ -66,7 +66,7 @@ class Command:
         module, _, function = self.runner.partition(":")
         try:
             with Stopwatch().running():
-                getattr(import_module(f"chiaroscuro.cli.{module}"), function)(*made)
+                getattr(import_module(f"chiaroscuro.cli.{module}"), function)(*settings)
         except KeyboardInterrupt:
             say(f"interrupted: {self.kept}", err=True)
             raise typer.Exit(INTERRUPTED) from None
@@ -87,8 +87,8 @@ class ShellOption:
 
 def shell_options(command: Command) -> list[ShellOption]:
     """What a command takes, places first, then options by their headings."""
-    found = [_shell_option(cls, described) for cls in command.groups for described in fields(cls)]
-    return sorted(found, key=lambda option: ("", *PANELS).index(option.panel))
+    options = [_shell_option(cls, f) for cls in command.groups for f in fields(cls)]
+    return sorted(options, key=lambda option: ("", *PANELS).index(option.panel))
 
 
 def _shell_option(cls: type[Settings], described: "Field[Any]") -> ShellOption:

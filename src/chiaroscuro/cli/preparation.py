@@ -49,7 +49,7 @@ def usable_device(device: str) -> str:
 
 
 def settled(device: str) -> Callable[[], object]:
-    """What waits until a device has done all that it was given; nothing on a CPU."""
+    """A function that waits until a device is idle; it does nothing on a CPU."""
     kind = torch.device(usable_device(device)).type
     if kind == "cuda":
         return torch.cuda.synchronize

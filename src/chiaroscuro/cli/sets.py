@@ -44,7 +44,7 @@ def _run_set(
     from chiaroscuro.cli.preparation import load, prepare
 
     prepare(settings.threads, quiet=run.quiet)
-    given = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    options |= {field.name: getattr(settings, field.name) for field in fields(settings)}
     with progress_bars(quiet=run.quiet) as bars:
         result = measure(
             load(run.model, run.device),
@@ -54,7 +54,6 @@ def _run_set(
             workers=run.workers,
             data_root=run.data_root,
             progress=lambda *counts: bars.show("images", *counts),
-            **given,
             **options,
         )
     print_result(facts_of(result), lines(result), run.out, as_json=run.as_json, quiet=run.quiet)
@@ -152,8 +151,8 @@ def reproduce(run: "ReproduceOptions") -> None:
     from chiaroscuro.reproduction import Experiment, ReproductionSettings, ReproductionWatcher
     from chiaroscuro.reproduction import reproduce as recompute
 
-    given = {field.name: getattr(run, field.name) for field in fields(ReproductionSettings)}
-    settings = ReproductionSettings(**{**given, "experiments": run.experiments or ()})
+    options = {field.name: getattr(run, field.name) for field in fields(ReproductionSettings)}
+    settings = ReproductionSettings(**{**options, "experiments": run.experiments or ()})
     folder = run.out or Path("chiaroscuro-paper-quick" if run.quick else "chiaroscuro-paper")
     prepare(run.threads, quiet=run.quiet)
 
@@ -176,7 +175,7 @@ def reproduce(run: "ReproduceOptions") -> None:
             device=usable_device(run.device),
             watcher=ReproductionWatcher(training, on_experiment, bars.show, on_missing),
         )
-    found = {"folder": str(folder), "missing": failed}
-    print_result(found, (), folder, as_json=run.as_json, quiet=run.quiet)
+    facts = {"folder": str(folder), "missing": failed}
+    print_result(facts, (), folder, as_json=run.as_json, quiet=run.quiet)
     if failed:
         raise typer.Exit(1)

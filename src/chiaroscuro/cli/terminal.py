@@ -27,11 +27,11 @@ def say(text: object, *, err: bool = False) -> None:
 
 
 def print_result(
-    found: Any, lines: Iterable[str], folder: Path | None, *, as_json: bool, quiet: bool
+    facts: Any, lines: Iterable[str], folder: Path | None, *, as_json: bool, quiet: bool
 ) -> None:
     """Print a result as one JSON object, or its lines and the page of its folder."""
     if as_json:
-        typer.echo(json.dumps(found))
+        typer.echo(json.dumps(facts))
     elif not quiet:
         for line in lines:
             say(line)
@@ -60,7 +60,7 @@ def guarded(run: Callable[[], object]) -> None:
 
 
 def _status(run: Callable[[], object]) -> int:
-    """The status that a command leaves with, its failure said."""
+    """Run a command and report its failure; returns its exit status."""
     try:
         run()
     except SystemExit as left:
