@@ -147,7 +147,7 @@ def test_it_says_classes_choices_and_versions(everything):
         assert prediction.label in text
         assert f"{100 * prediction.probability:.1f} %" in text
     words = (found.image.sha256, "gradient", "logit", "all", f"torch {found.versions['torch']}")
-    assert all(word in text for word in (*words, "cpu, float64, 1 CPU threads"))
+    assert all(word in text for word in (*words, "cpu, float64, CPU threads: 1"))
     for name, (fine, soft) in color_limits(found).items():
         assert f"{name} {fine:.3g} (smoothed {soft:.3g})" in text
 

@@ -168,7 +168,7 @@ def test_other_versions_are_said_but_are_no_difference(toy, tmp_path):
     assert differences.changes == ()
     assert differences.why == (
         "device was cuda:7, now cpu",
-        "computed with 64 CPU threads, now 1",
+        "CPU threads were 64, now 1",
         "left was 2.0, now None",
         f"torch was 1.0, now {found.versions['torch']}",
     )

@@ -165,7 +165,7 @@ def _why(saved: Explanation, now: Explanation) -> Iterator[str]:
         if before != after:
             yield f"{name} was {before}, now {after}"
     if saved.threads != now.threads:
-        yield f"computed with {saved.threads} CPU threads, now {now.threads}"
+        yield f"CPU threads were {saved.threads}, now {now.threads}"
     for name in sorted({*saved.versions, *now.versions}):
         before, after = saved.versions.get(name), now.versions.get(name)
         if before != after:

@@ -74,7 +74,7 @@ def model_rows(model: ModelFacts, threads: int) -> Rows:
             if normalized
             else "none",
         ),
-        ("computed on", f"{model.device}, {model.dtype}, {threads} CPU threads"),
+        ("computed on", f"{model.device}, {model.dtype}, CPU threads: {threads}"),
     ]
 
 

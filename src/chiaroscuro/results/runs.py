@@ -241,7 +241,7 @@ def check_config(folder: Path, kind: Kind, config: Any, what: str = "a run") -> 
     if differences:
         raise ResultError(
             f"{folder} holds {what} of another configuration ({'; '.join(differences[:3])}): "
-            "choose another place, or repeat it as it was"
+            "choose another place, repeat it as it was, or replace it (--force)"
         )
 
 
