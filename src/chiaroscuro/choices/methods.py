@@ -60,7 +60,7 @@ METHODS: dict[str, MethodChoice] = {
         MethodChoice("lrp", "relevance handed down layer by layer (epsilon rule)", captum=True),
     )
 }
-"""Every gradient method by name; their sample points are computed in `chiaroscuro.gradients.METHODS`."""
+"""Every gradient method by name; their sample points are in `chiaroscuro.gradients.METHODS`."""
 
 _UNSIGNED = {
     "smoothgrad-squared": "the mean of squared gradients",
