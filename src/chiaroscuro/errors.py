@@ -129,6 +129,11 @@ def brief(value: Any) -> str:
     return f"{type(value).__name__}({', '.join(shown)})"
 
 
+def encodable(text: object) -> str:
+    """Text that UTF-8 can hold: surrogates, of names of files that are none, become escapes."""
+    return str(text).encode("utf-8", "backslashreplace").decode()
+
+
 def printable(text: object) -> str:
     r"""Text for a terminal or a page: what would steer it, or is no Unicode, becomes an escape.
 

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 from chiaroscuro.errors import ResultError
-from chiaroscuro.results import LeftOut, Part, load, open_run, read_config
+from chiaroscuro.results import LeftOut, Part, load, open_run, read_config, save, verify
+from chiaroscuro.results import runs as runs_module
 from tests.results.kinds import TOY, register, toy
 
 
@@ -183,6 +184,73 @@ def test_somebodys_file_in_an_unfinished_run_keeps_it(tmp_path):
 def test_what_never_came_to_its_end_is_removed(tmp_path):
     with open_(tmp_path / "r") as run:
         run.write_part(part(0))
-        (tmp_path / "r" / "rows" / "000001.parquet.new").write_bytes(b"half")
+        (tmp_path / "r" / "rows" / "000001.parquet.chiaroscuro-new").write_bytes(b"half")
         run.finish(toy())
-    assert not list((tmp_path / "r").rglob("*.new"))
+    assert not list((tmp_path / "r").rglob("*.chiaroscuro-new"))
+
+
+@pytest.mark.parametrize("name", ["notes.new", "mine/000001.jpg", "rows/readme.parquet"])
+def test_only_files_of_the_parts_are_a_runs_own(tmp_path, name):
+    """Whatever else lies in a run's folder is never removed, nor part of its result."""
+    with open_(tmp_path / "r") as run:
+        run.write_part(part(0))
+    mine = tmp_path / "r" / name
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+    for finished in (False, True):
+        if finished:
+            with open_(tmp_path / "r", resume=True) as run:
+                run.finish(toy())
+            assert verify(tmp_path / "r") == []
+        with pytest.raises(ResultError, match=mine.name), open_(tmp_path / "r", overwrite=True):
+            pass
+        assert mine.read_text() == "mine"
+
+
+def test_files_without_a_receipt_yet_are_a_runs_own(tmp_path):
+    with open_(tmp_path / "r") as run:
+        run.write_part(part(0))
+        (tmp_path / "r" / "parts" / "000000.json").unlink()
+    with open_(tmp_path / "r", overwrite=True) as run:
+        assert run.finished_parts() == {}
+
+
+def test_a_run_that_replaces_another_appears_with_its_marker(tmp_path, monkeypatch):
+    """Ended between any two steps, the old result comes back or the new run names it."""
+    with open_(tmp_path / "r") as run:
+        run.finish(toy())
+    monkeypatch.setattr(runs_module, "write_marker", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError), open_(tmp_path / "r", Config(2), overwrite=True):
+        pass
+    monkeypatch.undo()
+    register(monkeypatch)
+    with pytest.raises(ResultError, match="replace it"), open_(tmp_path / "r"):
+        pass
+    assert load(tmp_path / "r").number == 1.5
+    assert [f.name for f in tmp_path.iterdir()] == ["r"]
+
+
+def test_an_old_result_goes_when_its_place_is_taken_by_a_finished_one(tmp_path, monkeypatch):
+    with open_(tmp_path / "r") as run:
+        run.finish(toy())
+    monkeypatch.setattr(runs_module, "remove_aside", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError), open_(tmp_path / "r", overwrite=True) as run:
+        run.finish(toy(2))
+    assert len(list(tmp_path.iterdir())) == 2
+    with pytest.raises(ResultError, match="--force"):
+        save(toy(3), tmp_path / "r")
+    assert [f.name for f in tmp_path.iterdir()] == ["r"]
+    assert load(tmp_path / "r").number == 2
+
+
+@pytest.mark.parametrize("name", ["chiaroscuro-toy.json.chiaroscuro-new", "rows", "index.html"])
+def test_writing_follows_no_link(tmp_path, name):
+    """A run that somebody sent leads no write to another place."""
+    with open_(tmp_path / "r") as run:
+        pass
+    mine = tmp_path / "mine"
+    mine.mkdir() if name == "rows" else mine.write_text("mine")
+    (tmp_path / "r" / name).symlink_to(mine)
+    with pytest.raises(ResultError, match="is a link"), open_(tmp_path / "r", resume=True):
+        pass
+    assert mine.is_dir() or mine.read_text() == "mine"

@@ -1,9 +1,13 @@
 """Saving and loading: whole or not at all, and nothing of anybody else's is touched."""
 
+import dataclasses
+import io
 import json
 import os
 import signal
 import threading
+import time
+import zipfile
 from pathlib import Path
 
 import msgspec
@@ -13,10 +17,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chiaroscuro.errors import ResultError
+from chiaroscuro.results import (
+    check_free,
+    facts_of,
+    is_result,
+    kind_in,
+    load,
+    open_run,
+    save,
+    staged,
+    verify,
+)
 from chiaroscuro.results import folders as folders_module
-from chiaroscuro.results import is_result, kind_in, load, save, staged, verify
 from chiaroscuro.results.codec import from_plain, to_plain
 from chiaroscuro.results.folders import exchange, locked
+from chiaroscuro.results.store import save_page
 from tests.results.kinds import OTHER, TOY, Toy, register, toy
 
 
@@ -343,3 +358,131 @@ def test_a_pickle_in_the_arrays_is_never_run(tmp_path):
     folders_module.write_marker(tmp_path / "r", TOY, changed)
     with pytest.raises(ResultError, match="not a readable toy"):
         load(tmp_path / "r")
+
+
+def hang(*_):
+    raise TimeoutError
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"schema": "chiaroscuro-toy/1", "result": ' + b"[" * 50_000 + b"]" * 50_000 + b"}",
+        b'{"schema": "chiaroscuro-toy/' + b"9" * 5000 + b'"}',
+        '{"schema": "chiaroscuro-toy/²"}'.encode(),
+        b"\xff", b"", b"null", b"[]", os.mkfifo, "/dev/zero", Path.mkdir,
+    ],
+)  # fmt: skip
+def test_whatever_is_called_a_marker_is_read_or_is_none(tmp_path, text):
+    marker = tmp_path / TOY.marker
+    if isinstance(text, bytes):
+        marker.write_bytes(text)
+    elif isinstance(text, str):
+        marker.symlink_to(text)
+    else:
+        text(marker)
+    signal.signal(signal.SIGALRM, hang)
+    signal.alarm(20)
+    try:
+        assert kind_in(tmp_path) is None
+        with pytest.raises(ResultError):
+            load(tmp_path, TOY)
+        with pytest.raises(ResultError, match="not a chiaroscuro result"):
+            save(toy(), tmp_path, overwrite=True)
+    finally:
+        signal.alarm(0)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "endless", "giant"])
+def test_arrays_of_a_hostile_result(tmp_path, kind):
+    folder = save(toy(), tmp_path / "r")
+    file = folder / "arrays.npz"
+    file.unlink()
+    if kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "endless":
+        file.symlink_to("/dev/zero")
+    else:
+        header = io.BytesIO()
+        about = {"descr": "<f8", "fortran_order": False, "shape": (10**15,)}
+        np.lib.format.write_array_header_1_0(header, about)
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("inner.0.npy", header.getvalue())
+        marker = folders_module.read_marker(folder, TOY)
+        files = {**marker.files, file.name: folders_module.digest(file)}
+        folders_module.write_marker(folder, TOY, dataclasses.replace(marker, files=files))
+    signal.signal(signal.SIGALRM, hang)
+    signal.alarm(20)
+    try:
+        with pytest.raises(ResultError, match="not a readable toy"):
+            load(folder)
+        assert verify(folder) == ([] if kind == "giant" else ["arrays.npz"])
+    finally:
+        signal.alarm(0)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 300])
+def test_a_name_that_no_folder_has_is_found_before_computing(tmp_path, name):
+    with pytest.raises(ResultError, match="cannot be written"):
+        check_free(f"{tmp_path}/{name}", TOY, overwrite=False)
+    with (
+        pytest.raises(ResultError, match="cannot be written"),
+        open_run(f"{tmp_path}/{name}", TOY, toy(), resume=False, overwrite=False),
+    ):
+        pass
+
+
+def test_numbers_that_are_not_finite_and_objects_of_users(tmp_path):
+    odd = {
+        "device": np.dtype("f4"), "path": Path("a"), "bad\udcff": "name\udcff", "big": 2**70,
+        "lost": float("nan"), "far": float("-inf"), "set": {1}, "bytes": b"x", "none": None,
+    }  # fmt: skip
+    plain, arrays = to_plain({"origin": odd, "number": float("inf")})
+    kept = from_plain(msgspec.json.decode(msgspec.json.encode(plain)), arrays, dict)
+    assert kept["number"] == float("inf")
+    assert kept["origin"]["far"] == float("-inf")
+    assert np.isnan(kept["origin"]["lost"])
+    assert kept["origin"]["bad\\udcff"] == "name\\udcff"
+    assert kept["origin"]["device"] == "float32"
+    assert facts_of({"a": float("nan"), "b": 1.5}) == {"a": "nan", "b": 1.5}
+
+
+def test_a_stage_is_locked_until_it_is_in_its_place(tmp_path, monkeypatch):
+    """Whoever saves meanwhile clears away what is not locked."""
+    install = folders_module._install
+
+    def install_slowly(stage, final):
+        folders_module.recover(tmp_path / "other")
+        install(stage, final)
+
+    monkeypatch.setattr(folders_module, "_install", install_slowly)
+    save(toy(), tmp_path / "r")
+    assert load(tmp_path / "r").number == 1.5
+    assert not (tmp_path / "r" / folders_module.LOCK).exists()
+
+
+def test_a_page_is_drawn_where_nobody_clears_up(tmp_path, monkeypatch):
+    def draw(_, result, folder):
+        folders_module.recover(tmp_path / "photo")
+        (folder / "index.html").write_text("page")
+
+    monkeypatch.setattr(type(TOY), "draw", draw)
+    save_page(tmp_path, TOY, lambda _: toy())
+    assert (tmp_path / "index.html").read_text() == "page"
+
+
+def test_a_private_folder_stays_private(tmp_path):
+    folder = save(toy(), tmp_path / "r")
+    folder.chmod(0o700)
+    save(toy(2), folder, overwrite=True)
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_what_was_left_long_ago_is_cleared_away(tmp_path):
+    for name, age in (("old", 7200), ("new", 60)):
+        folder = tmp_path / f"{folders_module.FRESH}{name}"
+        folder.mkdir()
+        then = time.time() - age
+        os.utime(folder, (then, then))
+    save(toy(), tmp_path / "r")
+    assert names(tmp_path) == [f"{folders_module.FRESH}new", "r"]

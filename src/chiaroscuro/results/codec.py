@@ -3,13 +3,13 @@
 import dataclasses
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, TypeVar, get_origin
 
 import msgspec
 import numpy as np
 
 from chiaroscuro.choices.options import Settings, unchecked
+from chiaroscuro.errors import encodable
 
 Result = TypeVar("Result")
 _ARRAY, _NUMBER = "array", "number"
@@ -19,8 +19,8 @@ def to_plain(result: Any) -> tuple[Any, dict[str, np.ndarray[Any, Any]]]:
     """A result as values that JSON keeps, and its arrays by where they stand in it.
 
     An array's place among the values holds {"array": NAME}, that of a number which JSON does not
-    have {"number": "nan"}, "inf" or "-inf". Results are dataclasses of numbers,
-    strings, None, arrays, and of tuples, mappings and dataclasses of those.
+    have {"number": "nan"}, "inf" or "-inf". Results are dataclasses of numbers, strings, None,
+    arrays, and of tuples, mappings and dataclasses of those; anything else is kept as its text.
 
     >>> from chiaroscuro.results.facts import Interval
     >>> to_plain((Interval(1.0, 0.5, 2.0), np.zeros(3)))[0]
@@ -39,6 +39,8 @@ def facts_of(result: Any) -> Any:
 
     def kept(value: Any) -> Any:
         if isinstance(value, dict):
+            if [*value] == [_NUMBER]:
+                return value[_NUMBER]
             return {key: kept(held) for key, held in value.items() if not _is_array(held)}
         return [kept(held) for held in value] if isinstance(value, list) else value
 
@@ -62,12 +64,12 @@ def _plain(value: Any, name: str, arrays: dict[str, np.ndarray[Any, Any]]) -> An
     if dataclasses.is_dataclass(value):
         items = [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
     elif isinstance(value, Mapping):
-        items = [(str(key), held) for key, held in value.items()]
+        items = [(encodable(key), held) for key, held in value.items()]
     elif isinstance(value, list | tuple):
         inner = f"{name}." if name else ""
         return [_plain(held, f"{inner}{i}", arrays) for i, held in enumerate(value)]
     else:
-        return str(value) if isinstance(value, Path) else value
+        return value if isinstance(value, bool | int | float | None) else encodable(value)
     inner = f"{name}." if name else ""
     return {key: _plain(held, f"{inner}{key}", arrays) for key, held in items}
 

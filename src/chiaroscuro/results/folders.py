@@ -4,11 +4,15 @@ import ctypes
 import hashlib
 import os
 import platform
+import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +27,26 @@ from chiaroscuro.errors import (
     first_line,
     unwritable,
 )
+from chiaroscuro.results.facts import LeftOut
 from chiaroscuro.results.kinds import KINDS, Kind
 
 LOCK = ".chiaroscuro-lock"
-_FRESH = ".chiaroscuro-fresh-"
+FRESH = ".chiaroscuro-fresh-"
+"""A folder that nobody clears away within `_PATIENCE`."""
 STAGE = ".chiaroscuro-stage-"
 _OLD = ".chiaroscuro-old-"
+NEW = ".chiaroscuro-new"
+"""After the name of a file that is being written."""
+PARTS = "parts"
+"""The folder of a run's receipts."""
 _HOME = ".chiaroscuro-home"
 """Inside a folder that was moved aside: where it belongs."""
 _LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 """Files that systems leave in every folder."""
+_PATIENCE = 3600.0
+"""Seconds."""
+_LARGEST = 1 << 28
+"""Bytes; no marker has as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +98,14 @@ def read_marker(folder: Path, kind: Kind) -> Marker:
     """A folder's marker, of any version of the kind; raises `ResultError` where there is none."""
     file = folder / kind.marker
     try:
+        check_regular(file, _LARGEST)
         marker = msgspec.json.decode(file.read_bytes(), type=Marker)
     except FileNotFoundError:
         raise MissingResultError(f"{folder}: no {kind.name} there (no {kind.marker})") from None
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise ResultError(f"{file}: cannot be read ({first_line(error)})") from error
     name, _, version = marker.schema.partition("/")
-    if name != kind.schema.partition("/")[0] or not version.isdecimal():
+    if name != kind.schema.partition("/")[0] or not re.fullmatch("[0-9]{1,6}", version):
         raise ResultError(f"{file}: schema {marker.schema!r}, expected {kind.schema!r}")
     return marker
 
@@ -115,19 +130,31 @@ def check_free(folder: str | Path, kind: Kind, *, overwrite: bool) -> Path:
     of the same kind with no file beside ours, and that only with `overwrite`), or when the folder
     around it cannot be written to.
     """
-    final = Path(os.path.realpath(folder))
+    final = resolved(folder)
     recover(final)
     if os.path.lexists(final):
         _check_replaceable(final, kind, overwrite=overwrite)
-    place = final.parent
-    while not os.path.lexists(place):
-        place = place.parent
-    if not place.is_dir():
-        raise UnwritableResultError(f"{folder}: cannot be written ({place} is not a folder)")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise UnwritableResultError(
-            f"{folder}: cannot be written (no permission to write in {place})"
-        )
+    around = next(place for place in final.parents if os.path.lexists(place))
+    if not around.is_dir():
+        raise UnwritableResultError(f"{folder}: cannot be written ({around} is not a folder)")
+    for place in (around, final):
+        if os.path.lexists(place) and not os.access(place, os.W_OK | os.X_OK):
+            raise UnwritableResultError(
+                f"{folder}: cannot be written (no permission to write in {place})"
+            )
+    return final
+
+
+def resolved(folder: str | Path) -> Path:
+    """A folder with links resolved; raises `ResultError` for what can be no folder's name."""
+    try:
+        final = Path(os.path.realpath(folder))
+        with suppress(FileNotFoundError, NotADirectoryError):
+            final.lstat()
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    except ValueError as error:
+        raise UnwritableResultError(f"{str(folder)!r}: cannot be written ({error})") from error
     return final
 
 
@@ -156,20 +183,61 @@ def foreign_files(folder: Path, kind: Kind) -> list[str]:
     """Files below a result's folder that its marker does not list; of a run, those not its own."""
     marker = read_marker(folder, kind)
     ours = {*marker.files, kind.marker, LOCK, _HOME}
-    unfinished = marker.result is None and marker.config is not None
-    return sorted(
-        name
-        for name in _files(folder)
-        if name not in ours
-        and Path(name).name not in _LITTER
-        and not (unfinished and _of_a_run(name))
-    )
+    names = [name for name in _files(folder) if name not in ours and not _is_passing(name)]
+    if marker.result is None and marker.config is not None:
+        is_ours = _files_of_parts(folder)
+        names = [name for name in names if not is_ours(name)]
+    return sorted(names)
 
 
-def _of_a_run(name: str) -> bool:
-    """Whether an unfinished run writes files like this one: named by a number, or under way."""
-    path = Path(name)
-    return path.suffix == ".new" or (len(path.parts) > 1 and path.stem.isdecimal())
+def _is_passing(name: str) -> bool:
+    """Whether a file belongs to nobody: left by the system, or by a write without an end."""
+    return Path(name).name in _LITTER or name.endswith(NEW)
+
+
+def _files_of_parts(folder: Path) -> Callable[[str], bool]:
+    """Which files of an unfinished run are its own: those of receipts, and numbered ones there.
+
+    One that has no receipt yet owns every file that is named by a batch's number.
+    """
+    receipts = filter(None, map(read_receipt, (folder / PARTS).glob("*.json")))
+    listed = {name for receipt in receipts for name in receipt.files}
+    places = {name.rpartition("/")[0] for name in listed}
+
+    def is_ours(name: str) -> bool:
+        place, _, last = name.rpartition("/")
+        numbered = re.fullmatch(r"[0-9]{6,}\.[a-z]+", last) is not None
+        return name in listed or (
+            numbered and "/" not in place and place in (places or {place}) | {PARTS}
+        )
+
+    return is_ours
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What `parts/NUMBER.json` holds: a part is there when its receipt is, and its files are."""
+
+    number: int
+    images: int
+    left_out: tuple[LeftOut, ...]
+    files: Mapping[str, Digest]
+
+    def sealed(self) -> bytes:
+        """The receipt in JSON, and on a second line the checksum of that."""
+        text = msgspec.json.encode(self)
+        return b"\n".join([text, hashlib.sha256(text).hexdigest().encode(), b""])
+
+
+def read_receipt(file: Path) -> Receipt | None:
+    """A receipt whose second line is the checksum of its first; None for anything else."""
+    try:
+        check_regular(file, _LARGEST)
+        text, checksum, rest = file.read_bytes().split(b"\n")
+        whole = checksum == hashlib.sha256(text).hexdigest().encode() and not rest
+        return msgspec.json.decode(text, type=Receipt) if whole else None
+    except (OSError, ValueError, RecursionError, msgspec.MsgspecError):
+        return None
 
 
 @contextmanager
@@ -181,15 +249,15 @@ def staged(folder: str | Path, kind: Kind, *, overwrite: bool = False) -> Iterat
     """
     final = check_free(folder, kind, overwrite=overwrite)
     word = secrets.token_hex(6)
-    fresh, stage = final.parent / f"{_FRESH}{word}", final.parent / f"{STAGE}{word}"
+    fresh, stage = final.parent / f"{FRESH}{word}", final.parent / f"{STAGE}{word}"
     try:
         fresh.mkdir(parents=True)
         with locked(fresh):
             fresh.replace(stage)  # under a name that others clear away only now that it is locked
             yield stage
             sync_tree(stage)
-            (stage / LOCK).unlink()
             _install(stage, final)
+            (final / LOCK).unlink()  # only now: whatever is not locked is cleared away
     except OSError as error:
         raise unwritable(final, error) from error
     finally:
@@ -197,12 +265,15 @@ def staged(folder: str | Path, kind: Kind, *, overwrite: bool = False) -> Iterat
         shutil.rmtree(stage, ignore_errors=True)
 
 
-def seal(folder: Path, kind: Kind, *, config: Any = None, result: Any = None) -> None:
-    """Write a folder's marker, which lists every other file with its digest."""
+def seal(
+    folder: Path, kind: Kind, *, config: Any = None, result: Any = None, without: Iterable[str] = ()
+) -> None:
+    """Write a folder's marker, which lists every other file (`without` some) with its digest."""
+    others = {kind.marker, LOCK, *without}
     files = {
         name: digest(folder / name)
         for name in _files(folder)
-        if name not in (kind.marker, LOCK) and not name.endswith(".new")
+        if name not in others and not _is_passing(name)
     }
     write_marker(folder, kind, Marker(kind.schema, files, config, result))
 
@@ -216,16 +287,28 @@ def write_marker(folder: Path, kind: Kind, marker: Marker) -> None:
 def write_file(file: Path, data: bytes) -> None:
     """Put a file in its place, whole or not at all, also when power fails."""
     file.parent.mkdir(exist_ok=True)
-    new = file.with_name(f"{file.name}.new")
-    with new.open("wb") as target:
-        target.write(data)
-        target.flush()
-        os.fsync(target.fileno())
-    new.replace(file)
+    new = file.with_name(f"{file.name}{NEW}")
+    try:
+        new.unlink(missing_ok=True)
+        with new.open("xb") as target:  # no link is followed
+            target.write(data)
+            target.flush()
+            os.fsync(target.fileno())
+        new.replace(file)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def check_regular(file: Path, most: float = inf) -> None:
+    """Raise `OSError` unless a file is regular, with at most so many bytes: a pipe has no end."""
+    about = file.stat()
+    if not stat.S_ISREG(about.st_mode) or about.st_size > most:
+        raise OSError(f"{file.name} is no regular file, or too large")
 
 
 def digest(file: Path) -> Digest:
-    """A file's size and SHA-256."""
+    """A regular file's size and SHA-256."""
+    check_regular(file)
     with file.open("rb") as source:
         return Digest(file.stat().st_size, hashlib.file_digest(source, "sha256").hexdigest())
 
@@ -267,7 +350,9 @@ def _install(stage: Path, final: Path) -> None:
     """Put the stage in its place, at once where the system can exchange two names."""
     if not os.path.lexists(final):
         stage.replace(final)
-    elif not exchange(stage, final):
+        return
+    shutil.copymode(final, stage)
+    if not exchange(stage, final):
         aside = move_aside(final)
         try:
             stage.replace(final)
@@ -290,9 +375,14 @@ def exchange(one: Path, other: Path) -> bool:
 
 def move_aside(folder: Path) -> Path:
     """Rename a result to a hidden name next to it, which says where it belongs."""
-    (folder / _HOME).write_text(folder.name, encoding="utf-8", errors="surrogateescape")
-    aside = folder.with_name(f"{_OLD}{secrets.token_hex(6)}")
-    folder.replace(aside)
+    home, aside = folder / _HOME, folder.with_name(f"{_OLD}{secrets.token_hex(6)}")
+    try:
+        home.unlink(missing_ok=True)
+        home.write_text(folder.name, encoding="utf-8", errors="surrogateescape")
+        folder.replace(aside)
+    except OSError:
+        home.unlink(missing_ok=True)
+        raise
     return aside
 
 
@@ -309,17 +399,34 @@ def remove_aside(aside: Path) -> None:
 
 
 def recover(final: Path) -> None:
-    """Clear away what killed processes left next to `final`, and put its old result back."""
+    """Clear away what killed processes left next to `final`, and put its old result back.
+
+    An old result of which a finished one has the place is removed.
+    """
     if not final.parent.is_dir():
         return
     for left in final.parent.glob(f"{STAGE}*"):
         with suppress(ResultError, OSError), locked(left):
             shutil.rmtree(left, ignore_errors=True)
-    if os.path.lexists(final):
-        return
-    for aside in sorted(final.parent.glob(f"{_OLD}*")):
+    for left in final.parent.glob(f"{FRESH}*"):
         with suppress(OSError):
-            home = (aside / _HOME).read_text(encoding="utf-8", errors="surrogateescape")
-            if home == final.name:
-                put_back(aside, final)
-                return
+            if time.time() - left.stat().st_mtime > _PATIENCE:
+                shutil.rmtree(left, ignore_errors=True)
+    asides = [old for old in sorted(final.parent.glob(f"{_OLD}*")) if _home(old) == final.name]
+    if not asides:
+        return
+    if not os.path.lexists(final):
+        put_back(asides[0], final)
+        return
+    kind = kind_in(final)
+    if kind is not None and read_marker(final, kind).result is not None:
+        for aside in asides:
+            remove_aside(aside)
+
+
+def _home(aside: Path) -> str | None:
+    try:
+        check_regular(aside / _HOME)
+        return (aside / _HOME).read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return None

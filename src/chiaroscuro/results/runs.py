@@ -1,7 +1,7 @@
 """A run over an image set: a folder with one part a batch, each whole or not there."""
 
-import hashlib
-import os
+import secrets
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,17 +14,24 @@ from chiaroscuro.errors import ExistingResultError, ResultError, first_line, unw
 from chiaroscuro.results.codec import Result, from_plain, to_plain
 from chiaroscuro.results.facts import LeftOut, ModelFacts
 from chiaroscuro.results.folders import (
+    FRESH,
+    NEW,
+    PARTS,
     Digest,
     Marker,
+    Receipt,
     check_free,
     check_readable,
     digest,
+    foreign_files,
     kind_in,
     locked,
     move_aside,
     read_marker,
+    read_receipt,
     recover,
     remove_aside,
+    resolved,
     write_file,
     write_marker,
 )
@@ -33,8 +40,6 @@ from chiaroscuro.results.store import write
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-_PARTS = "parts"
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,16 +80,6 @@ class RunConfig:
     versions: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Receipt:
-    """What `parts/NUMBER.json` holds: a part is there when its receipt is, and its files are."""
-
-    number: int
-    images: int
-    left_out: tuple[LeftOut, ...]
-    files: Mapping[str, Digest]
-
-
 @dataclass(frozen=True)
 class RunFolder:
     """The folder of one run.
@@ -105,8 +100,8 @@ class RunFolder:
         """The numbers of all parts that are there and whole, with the images each covers."""
         return {
             receipt.number: receipt.images
-            for file in sorted((self.folder / _PARTS).glob("*.json"))
-            if (receipt := self._receipt(file)) is not None and self._is_whole(receipt)
+            for file in sorted((self.folder / PARTS).glob("*.json"))
+            if (receipt := read_receipt(file)) is not None and self._is_whole(receipt)
         }
 
     def write_part(self, part: Part) -> None:
@@ -119,10 +114,8 @@ class RunFolder:
         for place, data in part.files.items():
             write_file(self.folder / place, data)
             files[place] = digest(self.folder / place)
-        receipt = _Receipt(part.number, part.images, part.left_out, files)
-        text = msgspec.json.encode(receipt)
-        checked = b"\n".join([text, hashlib.sha256(text).hexdigest().encode(), b""])
-        write_file(self._receipt_file(part.number), checked)
+        receipt = Receipt(part.number, part.images, part.left_out, files)
+        write_file(self._receipt_file(part.number), receipt.sealed())
 
     def read_parts(self, numbers: Sequence[int]) -> Iterator[Part]:
         """The parts of these numbers, one at a time, with their tables.
@@ -132,7 +125,7 @@ class RunFolder:
         from pyarrow import parquet
 
         for number in numbers:
-            receipt = self._receipt(self._receipt_file(number))
+            receipt = read_receipt(self._receipt_file(number))
             if receipt is None or not self._is_whole(receipt):
                 raise ResultError(
                     f"{self.folder}: part {number} is gone or damaged: --resume computes it"
@@ -147,26 +140,18 @@ class RunFolder:
 
     def finish(self, result: Any) -> None:
         """Write result, pictures, page, and last the marker; remove what the run replaces."""
-        for left in self.folder.rglob("*.new"):  # of writes that never came to their end
+        for left in self.folder.rglob(f"*{NEW}"):  # of writes that never came to their end
             left.unlink()
         before = read_marker(self.folder, self.kind)
-        write(result, self.folder, config=before.config)
+        theirs = foreign_files(self.folder, self.kind)
+        write(result, self.folder, config=before.config, without=theirs)
         if before.replaces is not None:
             remove_aside(self.folder.with_name(before.replaces))
 
     def _receipt_file(self, number: int) -> Path:
-        return self.folder / _PARTS / f"{number:06d}.json"
+        return self.folder / PARTS / f"{number:06d}.json"
 
-    def _receipt(self, file: Path) -> _Receipt | None:
-        """A receipt whose second line is the checksum of its first; None for anything else."""
-        try:
-            text, checksum, rest = file.read_bytes().split(b"\n")
-            whole = checksum == hashlib.sha256(text).hexdigest().encode() and not rest
-            return msgspec.json.decode(text, type=_Receipt) if whole else None
-        except (OSError, ValueError, msgspec.MsgspecError):
-            return None
-
-    def _is_whole(self, receipt: _Receipt) -> bool:
+    def _is_whole(self, receipt: Receipt) -> bool:
         try:
             return all(digest(self.folder / name) == d for name, d in receipt.files.items())
         except OSError:
@@ -192,10 +177,11 @@ def open_run(
                 yield RunFolder(final, kind, config)
             return
         replaces = _set_aside(final, kind) if ours else None
-        final.mkdir(parents=True, exist_ok=True)
+        marker = Marker(kind.schema, config=to_plain(config)[0], replaces=replaces)
+        if not final.is_dir():
+            _begin(final, kind, marker)
         with locked(final):
-            plain, _ = to_plain(config)
-            write_marker(final, kind, Marker(kind.schema, config=plain, replaces=replaces))
+            write_marker(final, kind, marker)
             yield RunFolder(final, kind, config)
     except OSError as error:
         raise unwritable(folder, error) from error
@@ -208,16 +194,36 @@ def check_startable(
 
     Raises `ResultError` where no run may begin, nor one be resumed.
     """
-    final = Path(os.path.realpath(folder))
+    final = resolved(folder)
     recover(final)
     ours = final.is_dir() and kind_in(final) == kind
     if ours and not resume and not overwrite:
         raise ExistingResultError(
             f"{final} holds a run: resume it (--resume), or replace it (--force)"
         )
-    if not (ours and resume):
-        final = check_free(final, kind, overwrite=overwrite)
+    if ours and resume:
+        _check_no_links(final)
+    else:
+        check_free(final, kind, overwrite=overwrite)
     return final, ours
+
+
+def _begin(final: Path, kind: Kind, marker: Marker) -> None:
+    """A new folder that appears with its marker, which names the older result that it replaces."""
+    fresh = final.with_name(f"{FRESH}{secrets.token_hex(6)}")
+    try:
+        fresh.mkdir(parents=True)
+        write_marker(fresh, kind, marker)
+        fresh.replace(final)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _check_no_links(folder: Path) -> None:
+    """Raise `ResultError` for a run with links in it, which would lead writing elsewhere."""
+    for file in folder.rglob("*"):
+        if file.is_symlink():
+            raise ResultError(f"{file} is a link: a run is resumed in a folder without any")
 
 
 def _set_aside(final: Path, kind: Kind) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from chiaroscuro.errors import MissingResultError, ResultError, first_line, unwritable
 from chiaroscuro.results.codec import from_plain, to_plain
 from chiaroscuro.results.folders import (
-    STAGE,
+    FRESH,
     Digest,
     Marker,
     check_readable,
@@ -58,14 +58,14 @@ def save(result: Any, folder: str | Path, *, overwrite: bool = False, config: An
     return Path(folder)
 
 
-def write(result: Any, folder: Path, *, config: Any = None) -> None:
-    """Write a result into a folder that nobody else sees: arrays, views, and last the marker."""
+def write(result: Any, folder: Path, *, config: Any = None, without: Iterable[str] = ()) -> None:
+    """Write a result into a folder: arrays, views, and last the marker, `without` others' files."""
     kind = kind_of(result)
     plain, arrays = to_plain(result)
     if arrays:
         _write_arrays(arrays, folder / ARRAYS)
     kind.draw(result, folder)
-    seal(folder, kind, config=config, result=plain)
+    seal(folder, kind, config=config, result=plain, without=without)
 
 
 def check_page_free(folder: Path, kind: Kind) -> None:
@@ -93,7 +93,7 @@ def save_page(folder: str | Path, kind: Kind, update: Callable[[Any], Any]) -> P
         with locked(folder, wait=60):
             check_page_free(folder, kind)
             result = update(load(folder, kind) if kind_in(folder) == kind else None)
-            with TemporaryDirectory(prefix=STAGE, dir=folder) as stage:
+            with TemporaryDirectory(prefix=FRESH, dir=folder) as stage:
                 kind.draw(result, Path(stage))
                 page = (Path(stage) / PAGE).read_bytes()
             # A marker without its page is harmless, a page without its marker is a stranger's.
@@ -147,8 +147,8 @@ def load(folder: str | Path, kind: Kind | None = None) -> Any:
     try:
         arrays = _read_arrays(folder / ARRAYS, marker.files.get(ARRAYS))
         return from_plain(marker.result, arrays, found.load_type())
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error,
-            msgspec.MsgspecError) as error:  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, RecursionError,
+            zipfile.BadZipFile, zlib.error, msgspec.MsgspecError) as error:  # fmt: skip
         raise ResultError(f"{folder}: not a readable {found.name} ({first_line(error)})") from error
 
 
