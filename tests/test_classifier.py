@@ -686,3 +686,68 @@ def test_a_module_with_a_sparse_buffer_has_a_digest():
     digest = Classifier(net).describe(digest=True).sha256
     net.graph = (2 * torch.eye(3)).to_sparse()
     assert Classifier(net).describe(digest=True).sha256 != digest
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        np.zeros((3, 30, 20), np.uint8), np.zeros((30, 20, 5), np.uint8), np.zeros(9, np.uint8),
+        np.array(1.0), np.array(7, np.uint8), torch.tensor(1.0), np.full((8, 8, 3), "a"),
+        np.full((8, 8, 3), 0.5, object), np.ones((8, 8, 3), bool), np.ones((8, 8, 3), np.int64),
+        np.zeros((8, 8, 3), np.uint16), np.zeros((8, 8, 3), complex),
+        torch.zeros(2, 3, 8, 8, 3), np.zeros((0, 0, 3), np.uint8),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("size", [8, None])
+def test_an_array_that_is_no_picture_says_so(picture, size):
+    with pytest.raises(ImageError, match=r"shape|holds|pixels|sides|one image"):
+        Classifier(nn.Flatten(), size=size).preprocess(picture)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_arrays_and_tensors_of_any_layout_are_one_picture(channels):
+    values = (np.arange(32).reshape(4, 8) / 32).astype(np.float32)
+    classifier = Classifier(nn.Flatten(), channels=channels)
+    expected = torch.from_numpy(values).expand(1, channels, 4, 8)
+    for picture in (
+        values, values[:, :, None], values.astype(">f8"), values.astype(np.float16),
+        np.repeat(values, 2, 1)[:, ::2], values[::-1][::-1], torch.from_numpy(values),
+        torch.from_numpy(values)[None], torch.from_numpy(values).bfloat16(),
+        torch.from_numpy(values).to_sparse(), torch.from_numpy(values).requires_grad_(),
+    ):  # fmt: skip
+        assert_close(classifier.preprocess(picture), expected, rtol=0, atol=0)
+    colors = np.random.default_rng(0).integers(0, 256, (4, 8, 4), np.uint8)
+    seen = Classifier(nn.Flatten(), size=(4, 8)).preprocess(colors)
+    by_pillow = Classifier(nn.Flatten(), size=(4, 8)).preprocess(Image.fromarray(colors))
+    assert_close(seen, by_pillow, rtol=0, atol=0)
+
+
+def test_names_that_are_no_unicode_become_escapes():
+    classifier = Classifier(nn.Flatten(), name="bad\udcff", labels=["a\udcff", "b"])
+    assert classifier.name == "bad\\udcff"
+    assert classifier.labels == ("a\\udcff", "b")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"channels": 0, "mean": 0.5}, {"channels": -1, "std": 1.0}, {"labels": {0.5: "a"}}],
+)
+def test_odd_options_of_a_classifier(options):
+    with pytest.raises(ChoiceError, match=next(iter(options))):
+        Classifier(nn.Flatten(), **options)
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "#" + "9" * 5000, "-" + "1" * 30])
+def test_a_number_without_end_is_no_class(text):
+    with pytest.raises(ChoiceError, match="unknown class"):
+        Classifier(nn.Flatten(), labels=["a", "b"]).class_index(text)
+
+
+def test_buffers_that_a_state_dict_leaves_out_are_in_the_digest():
+    def digest(value):
+        net = nn.Flatten()
+        net.register_buffer("scale", torch.tensor(value), persistent=False)
+        return Classifier(net).describe(digest=True).sha256
+
+    assert digest(1.0) == digest(1.0)
+    assert digest(1.0) != digest(2.0)

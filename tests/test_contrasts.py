@@ -240,3 +240,17 @@ def test_refused_contrasts(classifier):
         class_gradients(classifier, pixels, 2, {2: 1.0})
     with pytest.raises(ChoiceError, match=r"class 9 is out of range: expected 0\.\.4"):
         class_gradients(classifier, pixels, 2, {9: 1.0})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"count": 2.5}, {"count": "3"}, {"count": True}, {"classes": (1, 2), "weights": (1.0,)}],
+)
+def test_a_rule_of_the_wrong_kind_is_a_choice(options):
+    with pytest.raises(ChoiceError, match="rivals"):
+        RivalRule(**options)
+
+
+def test_as_many_rivals_as_the_largest_networks_have():
+    many = tuple(range(21_843))
+    assert parse_rivals(str(RivalRule(classes=many))).classes == many

@@ -16,6 +16,7 @@ from pyarrow import parquet
 from chiaroscuro import load_images
 from chiaroscuro.data import LeftOut, read_batches
 from chiaroscuro.data import parquet as data_parquet
+from chiaroscuro.data.columns import Columns
 from chiaroscuro.data.parquet import open_parquet
 from chiaroscuro.errors import ChoiceError, InputError
 from chiaroscuro.images import Framing
@@ -337,3 +338,48 @@ def test_local_parquet_needs_no_datasets_library(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.stdout == "6\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels"),
+    [("large_binary", "string"), ("binary_view", "string_view"), ("binary", "large_string")],
+)
+def test_columns_of_any_form_of_bytes_and_text(tmp_path, kind, labels):
+    images = pa.array([b"7", b"8", b"9"], getattr(pa, kind)())
+    names = pa.array(["dog", "cat", "dog"], getattr(pa, labels)())
+    found = load_images(plain(tmp_path / "a.parquet", {"image": images, "label": names}))
+    assert found.labels == ("cat", "dog")
+    assert [(row.data, row.label) for row in found] == [(b"7", 1), (b"8", 0), (b"9", 1)]
+    assert [row.data for row in load_images(found.source, limit=2, seed=1)][-1] in (b"8", b"9")
+    for same in (images.cast(pa.binary(1)), images.cast(pa.binary()).dictionary_encode()):
+        found = load_images(plain(tmp_path / "b.parquet", {"image": same}))
+        assert [row.data for row in found] == [b"7", b"8", b"9"]
+
+
+@pytest.mark.parametrize("cell", [{"path": 5}, {"bytes": "abc"}, {"bytes": [1, 2]}])
+def test_a_structure_that_holds_no_image_is_no_column(tmp_path, cell):
+    with pytest.raises(InputError, match="no column of images"):
+        load_images(plain(tmp_path / "a.parquet", {"image": [cell]}))
+    row = Columns("image", None, None).row("a", {"image": cell})
+    assert row.fault
+
+
+def test_parquet_files_as_other_programs_lay_them_out(tmp_path):
+    """Spark's are folders; macOS puts hidden companions next to files; suffixes may be capitals."""
+    part = "part-00000-7c3a-c000.snappy.parquet"
+    plain(tmp_path / "spark" / "test.parquet" / part, {"image": [b"7"]})
+    plain(tmp_path / "spark" / "train.parquet" / part, {"image": [b"8", b"9"]})
+    assert [row.data for row in load_images(tmp_path / "spark")] == [b"7"]
+    assert load_images(tmp_path / "spark", split="train").count == 2
+    plain(tmp_path / "mac" / "test-00000.PARQUET", {"image": [b"7"]})
+    (tmp_path / "mac" / "._test-00000.parquet").write_bytes(b"junk")
+    assert [row.data for row in load_images(tmp_path / "mac")] == [b"7"]
+    assert load_images(tmp_path / "mac" / "test-00000.PARQUET").count == 1
+    assert load_images(tmp_path / "mac").fingerprint()
+
+
+@pytest.mark.parametrize("seed", [-1, "x", 1.5, True])
+def test_a_seed_is_a_whole_number(tmp_path, seed):
+    file = plain(tmp_path / "a.parquet", {"image": [b"7", b"8"]})
+    with pytest.raises(ChoiceError, match="seed is"):
+        load_images(file, limit=1, seed=seed)

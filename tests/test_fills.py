@@ -138,3 +138,9 @@ def test_brighter_then_darker_never_pass_the_ends(amount, seed):
     up, down = (filled(pixels, Fill(name, amount)) for name in ("brighter", "darker"))
     assert (up >= pixels).all() and (down <= pixels).all()
     assert ((up - pixels) <= amount + 1e-12).all() and ((pixels - down) <= amount + 1e-12).all()
+
+
+def test_a_blur_too_narrow_for_floats_is_the_image():
+    pixels = random_pixels(1, 3, 8, 8)
+    assert torch.equal(filled(pixels, "blur:1e-200"), pixels)
+    assert torch.equal(filled(pixels, "blur:0.001"), pixels)

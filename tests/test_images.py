@@ -8,6 +8,7 @@ import io
 import logging
 import os
 import struct
+import unicodedata
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,7 @@ from chiaroscuro.images import (
     gray,
     open_photo,
     packaged_photo,
+    photo_folders,
     to_uint8,
 )
 from chiaroscuro.images.framing import Framing
@@ -750,3 +752,27 @@ def test_an_unreadable_folder_is_listed_and_opening_it_says_why(tmp_path, monkey
     assert find_photos([tmp_path]) == [tmp_path / "a/1.png", tmp_path / "locked"]
     with pytest.raises(ImageError, match=r"locked: cannot be read \(Permission denied\)"):
         open_photo(tmp_path / "locked")
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "PNG"])
+def test_later_frames_may_be_damaged(kind):
+    """Where the first frame is whole, it is read, wherever the file ends."""
+    frames = [noise(20, 20, seed) for seed in range(4)]
+    frames = [frame.quantize() if kind == "GIF" else frame for frame in frames]
+    data = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
+    one = len(encoded(frames[0], kind))
+    whole = decode_photo(data, "moving").image.tobytes()
+    for end in range(one + 100, len(data), 37):
+        assert decode_photo(data[:end], "cut").image.tobytes() == whole
+
+
+def test_folders_of_photos_differ_on_any_file_system(tmp_path):
+    """Some take capitals, or a letter with its accent apart, for the same name."""
+    names = ["Cat.png", "cat.jpg", "caf\u00e9.png", "cafe\u0301.jpg", "index.html.png",
+             "chiaroscuro-gallery.json.png"]  # fmt: skip
+    for name in names:
+        (tmp_path / name).write_bytes(b"x")
+    found = [str(place) for place in photo_folders([tmp_path]).values()]
+    same = {unicodedata.normalize("NFC", name).casefold() for name in found}
+    assert len(same) == len(names)
+    assert not {"index.html", "chiaroscuro-gallery.json"} & same

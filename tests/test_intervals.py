@@ -112,3 +112,11 @@ def test_another_confidence_is_refused(confidence):
 def test_a_share_of_none_or_all_ends_exactly():
     for count in range(1, 60):
         assert share_interval(0, count)[0] == 0.0 and share_interval(count, count)[1] == 1.0
+
+
+def test_an_interval_without_a_resampled_mean_is_the_mean():
+    for seed in range(20):
+        means = BootstrapMeans(1, resamples=1, seed=seed)
+        means.add(np.ones((1, 1)))
+        found = means.interval()
+        assert (found.low, found.value, found.high) == (1, 1, 1)

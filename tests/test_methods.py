@@ -301,3 +301,10 @@ def test_refused_points_and_backgrounds(classifier):
         Points(pixels[None], torch.ones(1, 2), factor=pixels[:1])
     with pytest.raises(ChoiceError, match="method is a float: expected a name, a Method, Points"):
         class_gradients(classifier, pixels, method=0.5)
+
+
+@pytest.mark.parametrize("options", [{"points": 2.5}, {"points": "3"}, {"sigma": "0.1"}])
+def test_options_of_a_method_are_numbers(options):
+    with pytest.raises(ChoiceError, match="expected a"):
+        parse_method("smoothgrad", **options)
+    assert type(parse_method("smoothgrad", points=np.int64(3)).points) is int

@@ -178,3 +178,21 @@ def test_a_verb_takes_fields_an_object_or_both():
 
 def test_every_settings_class_is_public():
     assert {cls.__name__ for cls in REQUIRED} <= set(choices.__all__)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"fills": 5}, "unknown fill"), ({"fills": []}, "no fills"), ({"maps": ()}, "no maps"),
+        ({"rgb_only": np.array([1, 2])}, "rgb_only"), ({"rivals": [True]}, "rivals"),
+    ],
+)  # fmt: skip
+def test_values_of_the_wrong_kind_are_choices(options, said):
+    with pytest.raises(ChoiceError, match=said):
+        EvaluationSettings(data="x", **options)
+
+
+def test_one_method_needs_no_list():
+    assert CheckSettings(data="x", methods="gradient").methods == ("gradient",)
+    method = object()
+    assert CheckSettings(data="x", methods=method).methods == (method,)

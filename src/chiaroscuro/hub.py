@@ -5,6 +5,7 @@ import io
 import os
 import socket
 import sys
+import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from huggingface_hub import constants, utils
 
 _PATIENCE = 3.0
 """Seconds to wait for the hub to answer at all."""
+_ONE_AT_A_TIME = threading.RLock()
+"""The switch belongs to the whole process: threads that overlap would leave it as they met it."""
 
 
 @contextmanager
@@ -24,17 +27,18 @@ def hub_if_reachable() -> Iterator[None]:
     Without this a machine without internet waits through many retries for each file. What the
     libraries print on standard output while they download is kept back.
     """
-    places = [constants, *_copies()]
-    before = [place.HF_HUB_OFFLINE for place in places]
-    try:
-        offline = any(before) or not _answers()
-        for place in places:
-            place.HF_HUB_OFFLINE = offline
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        for place, value in zip(places, before, strict=True):
-            place.HF_HUB_OFFLINE = value
+    with _ONE_AT_A_TIME:
+        places = [constants, *_copies()]
+        before = [place.HF_HUB_OFFLINE for place in places]
+        try:
+            offline = any(before) or not _answers()
+            for place in places:
+                place.HF_HUB_OFFLINE = offline
+            with contextlib.redirect_stdout(io.StringIO()):
+                yield
+        finally:
+            for place, value in zip(places, before, strict=True):
+                place.HF_HUB_OFFLINE = value
 
 
 def hide_progress() -> None:

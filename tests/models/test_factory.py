@@ -162,3 +162,10 @@ def test_a_file_without_a_factory_says_what_to_give(tmp_path, name):
     written(tmp_path / name, "")
     with pytest.raises(ChoiceError, match="is a file: give FILE.py:FACTORY"):
         load_classifier(tmp_path / name)
+
+
+def test_a_file_may_change_the_search_path(tmp_path):
+    before = list(sys.path)
+    text = "import sys\nfrom torch import nn\ndel sys.path[0]\nmake = nn.Flatten\n"
+    load_classifier(written(tmp_path / "own.py", text))
+    assert sys.path == before

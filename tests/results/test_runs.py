@@ -246,7 +246,7 @@ def test_an_old_result_goes_when_its_place_is_taken_by_a_finished_one(tmp_path, 
 @pytest.mark.parametrize("name", ["chiaroscuro-toy.json.chiaroscuro-new", "rows", "index.html"])
 def test_writing_follows_no_link(tmp_path, name):
     """A run that somebody sent leads no write to another place."""
-    with open_(tmp_path / "r") as run:
+    with open_(tmp_path / "r"):
         pass
     mine = tmp_path / "mine"
     mine.mkdir() if name == "rows" else mine.write_text("mine")

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from chiaroscuro.choices.names import check_names
+from chiaroscuro.choices.names import as_float, as_int, check_names
 from chiaroscuro.errors import ChoiceError
 
 Score = Literal["logit", "log-probability"]
@@ -120,9 +120,9 @@ def parse_method(
             raise ChoiceError(f"method {name!r} takes no {option}: {', '.join(takers)} do")
     if background is None and row.background:
         raise ChoiceError(f"method {name!r} needs background images: give some (--background)")
-    if points is not None and points < 1:
+    if points is not None and (points := as_int("points", points)) < 1:
         raise ChoiceError(f"points is {points}: expected at least 1")
-    if sigma is not None and not 0 <= sigma < math.inf:
+    if sigma is not None and not 0 <= (sigma := as_float("sigma", sigma)) < math.inf:
         raise ChoiceError(f"sigma is {sigma}: expected a number >= 0, in units of pixel value")
     if baseline is not None:
         check_names("baseline", [baseline], BASELINES)

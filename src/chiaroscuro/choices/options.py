@@ -216,7 +216,7 @@ def _read_one(name: str, value: Any, kind: Any, about: Option) -> Any:
         if about.within and not _is_inside(value, about.within):
             raise ChoiceError(f"{name} is {value}: expected {_bounds(about.within)}")
     elif kind is bool:
-        value = value.item() if hasattr(value, "item") else value
+        value = value.item() if getattr(value, "ndim", None) == 0 else value
         if not isinstance(value, bool):
             raise ChoiceError(f"{name} is {value!r}: expected True or False")
     elif kind is str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from chiaroscuro.choices.names import as_int
 from chiaroscuro.errors import ChoiceError
 
 Weighting = Literal["none", "mean", "softmax"]
@@ -40,11 +41,15 @@ class RivalRule:
     weights: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.count is not None and self.count < 1:
-            raise ChoiceError(f"rivals are the {self.count} best: give at least 1, as in top:10")
+        if self.count is not None:
+            object.__setattr__(self, "count", as_int("the number of rivals", self.count))
+            if self.count < 1:
+                raise ChoiceError(f"rivals are the {self.count} best: give at least 1, as top:10")
         if self.classes is None:
             return
         weights = self.weights or (1.0,) * len(self.classes)
+        if len(weights) != len(self.classes):
+            raise ChoiceError(f"rivals have {len(weights)} weights for {len(self.classes)} classes")
         pairs = dict(zip(self.classes, weights, strict=True))
         if not all(0 <= weight < math.inf for weight in pairs.values()) or not sum(pairs.values()):
             listed = ", ".join(f"{name}={weight:g}" for name, weight in pairs.items())
@@ -185,8 +190,13 @@ def _parse_classes(text: str) -> RivalRule | None:
 
 
 def _split(text: str, mark: str) -> Sequence[str]:
-    """The parts of a text between marks outside quotes: those with an even number of '"' behind."""
-    return re.split(rf'{mark}(?=(?:[^"]*"[^"]*")*[^"]*$)', text)
+    """The parts of a text between marks outside quotes."""
+    parts = [""]
+    for number, piece in enumerate(text.split('"')):
+        first, *more = [piece] if number % 2 else piece.split(mark)
+        parts[-1] += f'"{first}' if number else first
+        parts += more
+    return parts
 
 
 def _class_of_text(text: str) -> Class | None:
@@ -199,6 +209,8 @@ def _class_of_text(text: str) -> Class | None:
 
 def _class(name: object) -> Class:
     """A class from Python: a name, or any integer."""
+    if isinstance(name, bool):
+        raise TypeError
     return name if isinstance(name, str) else operator.index(name)  # type: ignore[arg-type]
 
 

@@ -1,6 +1,7 @@
 """An image classifier: a network with its normalization, framing and class names."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from math import isfinite
 from pathlib import Path
@@ -20,7 +21,14 @@ from chiaroscuro.classifier.libraries import (
     torchvision_preparation,
 )
 from chiaroscuro.classifier.outputs import read_logits
-from chiaroscuro.errors import ChoiceError, ImageError, ModelError, first_line, unknown
+from chiaroscuro.errors import (
+    ChoiceError,
+    ImageError,
+    ModelError,
+    encodable,
+    first_line,
+    unknown,
+)
 from chiaroscuro.guard import as_found, check_tensors
 from chiaroscuro.images import (
     Framing,
@@ -79,18 +87,18 @@ class Classifier:
         self.module, self.notes = _uncompiled(module)
         check_tensors(self.module)
         self.channels = as_int("channels", channels)
+        if self.channels < 1:
+            raise ChoiceError(f"channels is {channels}: expected 3, or 1 for gray input")
         self.mean = _per_channel("mean", mean, self.channels)
         self.std = _per_channel("std", std, self.channels)
         self.framing = framing or Framing(size=_sides(size))
         self.labels = None if labels is None else _checked_labels(labels)
         self.multi_label = multi_label
-        self.name = name or type(self.module).__name__
+        self.name = encodable(name or type(self.module).__name__)
         self.origin: Mapping[str, Any] = dict(origin or {})
         self._classes = None if self.labels is None else len(self.labels)
         if self.std is not None and min(self.std) <= 0:
             raise ChoiceError(f"std is {self.std}: expected numbers above 0")
-        if self.channels < 1:
-            raise ChoiceError(f"channels is {channels}: expected 3, or 1 for gray input")
 
     @classmethod
     def from_torchvision(cls, module: nn.Module, weights: Any, *, name: str = "") -> Self:
@@ -280,11 +288,14 @@ class Classifier:
 
     def _framed(self, picture: Picture, fit: Fit | None) -> tuple[NDArray[np.float32], CropBox]:
         if isinstance(picture, Tensor):
-            picture = picture.detach().cpu().movedim(0, -1).numpy()
+            picture = _tensor_as_array(picture)
         if isinstance(picture, np.ndarray) and self.size in (None, picture.shape[:2]):
-            pixels = check_array(picture / np.float32(255 if picture.dtype == np.uint8 else 1))
-            channels, height, width = pixels.shape
-            if channels == self.channels:
+            channels = picture.shape[2:] if picture.ndim > 2 else (1,)
+            if channels in ((1,), (self.channels,)):
+                is_bytes = picture.dtype == np.uint8
+                pixels = check_array(picture / np.float32(255) if is_bytes else picture)
+                pixels = np.repeat(pixels, self.channels // len(pixels), axis=0)
+                height, width = picture.shape[:2]
                 return pixels, CropBox(0, 0, width, height, width, height)
         return frame(_as_photo(picture), self.framing.with_fit(fit), self.channels)
 
@@ -322,7 +333,7 @@ class Classifier:
         if matches:
             return matches[0]
         number = text.removeprefix("#")
-        if number.removeprefix("-").isdecimal():
+        if re.fullmatch("-?[0-9]{1,18}", number):
             return self._checked_index(int(number))
         raise self._unknown_class(text, names)
 
@@ -350,7 +361,8 @@ class Classifier:
 def _weights_digest(classifier: Classifier) -> str:
     """SHA-256 of every parameter and buffer, with their names."""
     digest = hashlib.sha256()
-    for name, tensor in classifier.module.state_dict().items():
+    buffers = dict(classifier.module.named_buffers())  # also those that a state dict leaves out
+    for name, tensor in (classifier.module.state_dict() | buffers).items():
         if not isinstance(tensor, Tensor) or tensor.is_quantized:
             digest.update(f"{name} {tensor!r}".encode())
             continue
@@ -370,6 +382,14 @@ def _uncompiled(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
     return module, ()
 
 
+def _tensor_as_array(picture: Tensor) -> NDArray[Any]:
+    """A tensor (C, H, W) or (H, W) as an array (H, W, C) or (H, W)."""
+    values = picture.detach().cpu().to_dense()
+    if values.is_floating_point():
+        values = values.to(torch.promote_types(values.dtype, torch.float32))
+    return (values.movedim(0, -1) if values.ndim == 3 else values).numpy()
+
+
 def _as_photo(picture: Picture) -> Photo:
     if isinstance(picture, Photo):
         return picture
@@ -386,6 +406,11 @@ def _as_photo(picture: Picture) -> Photo:
         picture = np.rint(check_array(picture).transpose(1, 2, 0) * 255).astype(np.uint8)
     if picture.ndim == 3 and picture.shape[2] == 1:
         picture = picture[:, :, 0]
+    if picture.ndim != 2 and (picture.ndim != 3 or picture.shape[2] > 4):
+        raise ImageError(
+            f"picture has shape {picture.shape}: expected an array (H, W) or (H, W, C), or "
+            "a tensor (C, H, W)"
+        )
     return photo_from_image(Image.fromarray(picture), "array")
 
 
@@ -405,8 +430,11 @@ def _checked_labels(labels: Sequence[str] | Mapping[int, str]) -> tuple[str, ...
         raise ChoiceError(f"labels is {labels!r}: expected a list with a name for each class")
     if isinstance(labels, Mapping):
         try:
-            by_index = {int(index): name for index, name in labels.items()}
-        except (TypeError, ValueError):
+            by_index = {
+                int(index) if isinstance(index, str) else as_int("class", index): name
+                for index, name in labels.items()
+            }
+        except ValueError:
             by_index = {}
         if sorted(by_index) != list(range(len(labels))):
             raise ChoiceError(
@@ -414,7 +442,7 @@ def _checked_labels(labels: Sequence[str] | Mapping[int, str]) -> tuple[str, ...
                 f"{len(labels) - 1}, with the class's name as value"
             )
         labels = [by_index[index] for index in range(len(by_index))]
-    names = tuple(map(str, labels))
+    names = tuple(map(encodable, labels))
     if not names:
         raise ChoiceError("labels is empty: expected a name for each class, or None")
     return names

@@ -50,8 +50,10 @@ class Columns:
         data: bytes | Path | None = cell if isinstance(cell, bytes) else cell.get("bytes")
         label, fault = self._class(values.get(self.label) if self.label else None)
         if data is None and (path := cell.get("path")):
-            data = self._file(path)
+            data = self._file(str(path))
             fault = fault if data else f"no bytes, and the path {printable(path)} leads elsewhere"
+        elif not isinstance(data, bytes | None):
+            data, fault = None, f"its bytes are a {type(data).__name__}"
         return ImageRow(id_, data or b"", label, fault)
 
     def _file(self, path: str) -> Path | None:

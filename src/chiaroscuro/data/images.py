@@ -92,7 +92,7 @@ class ImageSet:
                 name = file.name if self.root is None else file.relative_to(self.root).as_posix()
                 size = (file.stat() if file.exists() else file.lstat()).st_size
                 digest.update(os.fsencode(name) + f"\0{size}\0".encode())
-                if file.suffix == ".parquet":
+                if file.suffix.lower() == ".parquet":
                     with file.open("rb") as source:
                         source.seek(max(0, size - _END))
                         digest.update(source.read())

@@ -52,6 +52,8 @@ def load_images(
     """
     if limit is not None and (limit := as_int("limit", limit)) < 1:
         raise ChoiceError(f"limit is {limit}: expected a number of images above 0")
+    if seed is not None and (seed := as_int("seed", seed)) < 0:
+        raise ChoiceError(f"seed is {seed}: expected 0 or more")
     images = replace(
         _open(locate(source, root), split, (image_column, label_column)), source=str(source)
     )
@@ -73,7 +75,7 @@ def locate(source: str | Path, root: str | Path | None = None) -> str:
         return place
     if root is not None:
         raise MissingFileError(f"{place}: no such folder or file (data root {root})")
-    if Path(place).suffix == ".parquet":
+    if Path(place).suffix.lower() == ".parquet":
         raise MissingFileError(f"{place}: no such file")
     if place not in DATASETS and ("/" not in place or place.startswith((".", "/"))):
         raise MissingFileError(
@@ -86,7 +88,7 @@ def locate(source: str | Path, root: str | Path | None = None) -> str:
 def _open(source: str, split: str | None, columns: ChosenColumns) -> ImageSet:
     path = Path(source)
     try:
-        if path.suffix == ".parquet" and not path.is_dir():
+        if path.suffix.lower() == ".parquet" and not path.is_dir():
             return open_parquet({path.stem: [path]}, path.stem, source, path.parent, columns)
         if not path.is_dir():
             return open_name(source, split, columns)

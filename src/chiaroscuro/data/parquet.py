@@ -16,6 +16,7 @@ from chiaroscuro.errors import InputError, MissingFileError
 
 _ROWS_HELD = 256
 """Rows that are held undecoded."""
+_ANY = "*.[pP][aA][rR][qQ][uU][eE][tT]"
 _SHARD = re.compile(r"(^|[-_.])\d+([-_]of[-_].*)?$")
 Numbers = NDArray[np.int64]
 
@@ -27,12 +28,17 @@ def parquet_splits(folder: Path) -> dict[str, list[Path]]:
     folder, or numbered in a folder named by split.
     """
     found: dict[str, list[Path]] = {}
-    files = [*sorted(folder.glob("*.parquet")), *sorted(folder.glob("data/*.parquet"))]
-    deeper = sorted(folder.glob("*/*.parquet")) or sorted(folder.glob("*/*/*.parquet"))
+    files = [*_matching(folder, _ANY), *_matching(folder, f"data/{_ANY}")]
+    deeper = _matching(folder, f"*/{_ANY}") or _matching(folder, f"*/*/{_ANY}")
     for file in files or deeper:
         name = _SHARD.sub("", file.stem) if files else file.parent.name
         found.setdefault(name or file.parent.name, []).append(file)
     return found
+
+
+def _matching(folder: Path, pattern: str) -> list[Path]:
+    """Files in order, no hidden ones; a folder of Spark's is named like a file."""
+    return sorted(f for f in folder.glob(pattern) if not f.name.startswith(".") and f.is_file())
 
 
 def open_parquet(
@@ -101,8 +107,8 @@ class ParquetRows:
                 continue
             for batch in file.iter_batches(_ROWS_HELD, row_groups=[group], columns=known):
                 numbers = _within(before, batch.num_rows, first, chosen)
-                rows = batch.take(numbers - before).to_pylist()
-                for number, values in zip(numbers.tolist(), rows, strict=True):
+                for number in numbers.tolist():
+                    (values,) = batch.slice(number - before, 1).to_pylist()
                     yield self.columns.row(f"{self.split}#{number}", values)
                 before += batch.num_rows
 
@@ -132,14 +138,20 @@ def _names(feature: Mapping[str, Any] | None) -> tuple[str, ...] | None:
 def _column(field: Any, features: Mapping[str, Any]) -> Column:
     from pyarrow import types
 
+    def holds(kind: Any, *names: str) -> bool:
+        kind = kind.value_type if types.is_dictionary(kind) else kind
+        return any(getattr(types, f"is_{name}")(kind) for name in names)
+
     kind = field.type
+    binary = "binary", "large_binary", "binary_view", "fixed_size_binary"
+    text = "string", "large_string", "string_view"
     if types.is_struct(kind):
-        images = any(kind.get_field_index(part) >= 0 for part in ("bytes", "path"))
+        parts = {part.name: part.type for part in kind}
+        images = "bytes" in parts and holds(parts["bytes"], *binary)
+        images = images or ("path" in parts and holds(parts["path"], *text))
     else:
-        images = types.is_binary(kind) or types.is_large_binary(kind)
-    value = kind.value_type if types.is_dictionary(kind) else kind
-    checks = types.is_boolean, types.is_integer, types.is_floating, types.is_string
-    classes = types.is_large_string(value) or any(check(value) for check in checks)
+        images = holds(kind, *binary)
+    classes = holds(kind, "boolean", "integer", "floating", *text)
     return Column(field.name, images, classes, features.get(field.name, {}).get("_type"))
 
 
@@ -151,5 +163,5 @@ def _values(files: Sequence[Path], column: str) -> set[Any]:
     for path in files:
         with ParquetFile(path) as file:
             if column in file.schema_arrow.names:
-                found.update(file.read(columns=[column])[column].unique().to_pylist())
+                found.update(file.read(columns=[column])[column].to_pylist())
     return found

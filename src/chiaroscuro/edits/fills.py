@@ -59,13 +59,17 @@ def image_seeds(pixels: Tensor, seed: int) -> list[int]:
     return [(number << 32) + zlib.crc32(image.tobytes()) for image in rounded]
 
 
+_SHARPEST = 0.05
+"""Pixels: a Gaussian of less weighs its middle alone, and its squares underflow in the end."""
+
+
 def _mean(pixels: Tensor, _: float, __: int) -> Tensor:
     return pixels.mean(dim=(2, 3), keepdim=True).expand_as(pixels).clone()
 
 
 def _blur(pixels: Tensor, amount: float, _: int) -> Tensor:
     shorter = min(pixels.shape[2:])
-    sigma = amount * shorter
+    sigma = max(amount * shorter, _SHARPEST)
     reach = min(math.ceil(3 * sigma), shorter - 1)  # mirrored borders reach no further
     blurred: Tensor = gaussian_blur(pixels, [2 * reach + 1] * 2, [sigma, sigma])
     return blurred.clamp_(0, 1)

@@ -41,7 +41,7 @@ def check_range(low: float, high: float, what: str) -> None:
         raise ImageError(f"{what} holds NaN or infinite values: expected floats in [0, 1]")
     if low < 0 or high > 1:
         raise ImageError(
-            f"{what} has values from {low:.4g} to {high:.4g}: expected floats in [0, 1]; "
+            f"{what} has values from {low:.9g} to {high:.9g}: expected floats in [0, 1]; "
             "hand in pixels before normalization (the Classifier normalizes inside)"
         )
 

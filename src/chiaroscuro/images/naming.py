@@ -1,11 +1,12 @@
 """Where the results of many photos go: a folder each, named like the photo."""
 
 import os
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
 from chiaroscuro.images.finding import find_photos
-from chiaroscuro.results import PAGE
+from chiaroscuro.results import KINDS, PAGE
 
 _LONGEST = 255
 """Bytes of a folder's name that file systems take."""
@@ -25,17 +26,24 @@ def photo_folders(sources: Iterable[str | Path]) -> dict[Path, Path]:
             within = root.is_dir() and path.is_relative_to(root)
             inside.setdefault(path, path.relative_to(root).parent if within else Path())
     safe = {folder: Path(*map(safe_name, folder.parts)) for folder in set(inside.values())}
-    taken = {Path(PAGE), *safe.values(), *(above for f in safe.values() for above in f.parents)}
+    ours = (Path(PAGE), Path(KINDS["gallery"].marker))
+    parents = (above for folder in safe.values() for above in (folder, *folder.parents))
+    taken = {_key(place) for place in (*ours, *parents)}
     return {path: _free(safe[folder], path.stem, taken) for path, folder in inside.items()}
 
 
-def _free(inside: Path, stem: str, taken: set[Path]) -> Path:
+def _key(place: Path) -> str:
+    """What two places have in common that some file systems take for one."""
+    return unicodedata.normalize("NFC", str(place)).casefold()
+
+
+def _free(inside: Path, stem: str, taken: set[str]) -> Path:
     """A folder that no other photo has, and that holds no other photo's folder."""
     count, place = 1, inside / safe_name(stem)
-    while place in taken:
+    while _key(place) in taken:
         count += 1
         place = inside / safe_name(stem, f"-{count}")
-    taken.add(place)
+    taken.add(_key(place))
     return place
 
 

@@ -191,17 +191,28 @@ def _normalize(image: Image.Image) -> tuple[Image.Image, str, tuple[str, ...]]:
     mode = image.mode
     deep_color = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
     image.load()
+    upright, notes = _upright(image, deep_color=deep_color)
+    frames = _frames(image)  # last: a damaged later frame spoils the image
+    return upright, mode, (*([f"first of {frames} frames"] if frames > 1 else []), *notes)
+
+
+def _frames(image: Image.Image) -> int:
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except Exception:  # a damaged later frame does not matter
+        return 1
+
+
+def _upright(image: Image.Image, *, deep_color: bool) -> tuple[Image.Image, list[str]]:
+    """A loaded image upright in mode "RGB" or "F", and what was changed."""
     notes = []
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1:
-        notes.append(f"first of {frames} frames")
     turn = _turn(image)
     if turn is not None:
         notes.append("turned upright by its EXIF mark")
         image = image.transpose(turn)
     if image.mode in _DEEP_MODES:
         gray, note = _deep_gray(image)
-        return gray, mode, (*notes, note)
+        return gray, [*notes, note]
     if deep_color:
         notes.append("16 bits a channel, read as 8")
     if image.has_transparency_data:
@@ -210,7 +221,7 @@ def _normalize(image: Image.Image) -> tuple[Image.Image, str, tuple[str, ...]]:
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
     elif image.mode not in ("RGB", "L", "1", "P"):
         notes.append(f"converted from {image.mode}")
-    return image.convert("RGB"), mode, tuple(notes)
+    return image.convert("RGB"), notes
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
@@ -234,4 +245,4 @@ def _deep_gray(image: Image.Image) -> tuple[Image.Image, str]:
     scaled = np.clip(np.nan_to_num(values / top), 0, 1)
     if not np.array_equal(scaled, values / top):
         note += f", values outside 0..{top} clipped"
-    return Image.fromarray(scaled.astype(np.float32), mode="F"), note
+    return Image.fromarray(scaled.astype(np.float32)), note

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -72,7 +72,7 @@ def _keys(edit: Edit, differs: Tensor) -> tuple[Tensor, Tensor]:
     return keys, changed
 
 
-@cache
+@lru_cache(maxsize=8)  # photos of many sizes have many counts
 def _numbers(what: str, count: int) -> Tensor:
     """Random 64-bit numbers, drawn apart for "pixels" and "images"; their sums wrap around."""
     bits = np.random.default_rng(list(what.encode())).integers(

@@ -88,8 +88,13 @@ class BootstrapMeans:
 def interval(
     mean: NDArray[np.float64], resampled: NDArray[np.float64], confidence: float
 ) -> Interval:
-    """Means (V,) with the percentiles (1 -+ confidence) / 2 of resampled ones (R, V)."""
+    """Means (V,) with the percentiles (1 -+ confidence) / 2 of resampled ones (R, V).
+
+    Without a resampled one they are the means themselves.
+    """
     outside = (1 - _coverage(confidence)) / 2
+    if not len(resampled):
+        return Interval(mean, mean, mean)
     low, high = np.quantile(resampled, [outside, 1 - outside], axis=0)
     return Interval(mean, low, high)
 

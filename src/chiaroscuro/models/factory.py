@@ -4,7 +4,7 @@ import copy
 import importlib.util
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -112,4 +112,5 @@ def _neighbors(source: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        sys.path.remove(folder)
+        with suppress(ValueError):  # the file itself may have removed it
+            sys.path.remove(folder)
