@@ -195,7 +195,12 @@ def test_classes_are_read_by_index_and_name(text, classes):
     assert parse_rivals(str(rule)) == rule == parse_rivals(list(classes))
 
 
-_CLASSES = st.one_of(st.integers(0, 2000), st.text(min_size=1, max_size=8))
+_CLASSES = st.one_of(
+    st.integers(0, 2000),
+    st.text(min_size=1, max_size=8),
+    st.text('a,;="#: 3', min_size=1, max_size=5),
+    st.sampled_from(["all", "top:3", "mean", "softmax:2", "runner-up"]),
+)
 _WEIGHTS = st.floats(0, 1e6, exclude_min=True, allow_subnormal=True)
 _RULES = st.one_of(
     st.builds(
