@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from chiaroscuro.errors import ChoiceError, InputError, ModelError
-from chiaroscuro.passes import compute
+from chiaroscuro.passes import compute, executor
 from tests.passes.toy import Squares
 
 ORPHANS = """
 import sys, time
-from chiaroscuro.passes import compute
+from chiaroscuro.passes import compute, executor
 from tests.passes.toy import Squares
 if __name__ == "__main__":
     for result in compute(Squares(), range(10**9), workers=2):
@@ -25,32 +25,24 @@ if __name__ == "__main__":
 """
 
 
-def test_one_process_and_several_give_the_same():
-    alone = [result[:2] for result in compute(Squares(), range(9))]
-    assert alone == [(n, n * n) for n in range(9)]
+def test_several_processes_give_what_one_gives_also_when_one_is_killed(tmp_path):
+    """Numbers go on until one has nothing behind it."""
+    alone = [result[:2] for result in compute(Squares(last=6), count())]
+    assert alone == [(n, n * n) for n in range(7)]
     before = torch.get_num_threads()
-    shared = list(compute(Squares(), range(9), workers=2, threads=1))
+    job = Squares(last=6, killed=(3,), once=str(tmp_path / "killed"))
+    shared = list(compute(job, count(), workers=2, threads=1))
+    assert (tmp_path / "killed").exists()
     assert sorted(result[:2] for result in shared) == alone
     assert os.getpid() not in {result[2] for result in shared}
     assert {result[3] for result in shared} == {1}
     assert torch.get_num_threads() == before
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_work_ends_where_nothing_is_behind_a_number(workers):
-    found = compute(Squares(last=6), count(), workers=workers)
-    assert sorted(result[0] for result in found) == list(range(7))
-
-
-def test_a_killed_worker_is_replaced_and_its_number_computed(tmp_path):
-    job = Squares(killed=(3,), once=str(tmp_path / "killed"))
-    assert sorted(r[0] for r in compute(job, range(5), workers=2)) == list(range(5))
-    assert (tmp_path / "killed").exists()
-
-
-def test_a_number_that_always_kills_is_one_clear_error():
-    with pytest.raises(ModelError, match="ended 3 times at batch 1, the last by signal 9"):
-        list(compute(Squares(killed=(1,)), range(3), workers=1 + 1))
+def test_a_number_that_always_kills_is_one_clear_error(monkeypatch):
+    monkeypatch.setattr(executor, "ATTEMPTS", 2)
+    with pytest.raises(ModelError, match="ended 2 times at batch 1, the last by signal 9"):
+        list(compute(Squares(killed=(1,)), range(3), workers=2))
 
 
 def test_errors_come_out_as_they_were_raised():

@@ -147,8 +147,7 @@ def test_what_is_recorded_is_what_was(images, tmp_path):
     assert config.facts == {"name": "toy"}
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_full_disk_is_one_line_and_loses_nothing(images, tmp_path, monkeypatch, workers):
+def test_a_full_disk_is_one_line_and_loses_nothing(images, tmp_path, monkeypatch):
     write_part = RunFolder.write_part
 
     def full(run, part):
@@ -158,7 +157,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(images, tmp_path, monkeypatch
 
     monkeypatch.setattr(RunFolder, "write_part", full)
     with pytest.raises(ResultError, match=r"r: cannot be written \(No space left on device\)"):
-        run_pass(MeanTask(), toy(), images, tmp_path / "r", workers=workers)
+        run_pass(MeanTask(), toy(), images, tmp_path / "r")
     monkeypatch.undo()
     monkeypatch.setitem(KINDS, KIND.name, KIND)
     run_pass(MeanTask(), toy(), images, tmp_path / "r", resume=True)

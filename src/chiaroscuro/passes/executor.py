@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +17,6 @@ from typing import Any, Protocol, TypeVar
 import torch
 
 from chiaroscuro.errors import ChiaroscuroError, ChoiceError, ModelError, first_line
-from chiaroscuro.models import factory
 
 Result_co = TypeVar("Result_co", covariant=True)
 Result = TypeVar("Result")
@@ -70,8 +70,10 @@ def _threads(count: int | None) -> Iterator[None]:
 
 def _pickled(job: Job[Any]) -> bytes:
     """A job for another process, with the files of factories that its classes may be from."""
+    factory = sys.modules.get("chiaroscuro.models.factory")  # it imports heavy libraries
+    files = factory.files_run() if factory else []
     try:
-        return pickle.dumps((factory.files_run(), pickle.dumps(job)))
+        return pickle.dumps((files, pickle.dumps(job)))
     except Exception as error:
         raise _not_portable(error) from error
 
@@ -79,7 +81,10 @@ def _pickled(job: Job[Any]) -> bytes:
 def _unpickled(sent: bytes) -> Job[Any]:
     try:
         files, pickled = pickle.loads(sent)
-        factory.run_files(files)
+        if files:
+            from chiaroscuro.models import factory
+
+            factory.run_files(files)
         job: Job[Any] = pickle.loads(pickled)
         return job
     except Exception as error:
