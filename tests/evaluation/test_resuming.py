@@ -140,3 +140,14 @@ def test_what_is_recorded_is_what_was(data, tmp_path):
     assert (result.model.name, result.model.device, result.model.dtype) == ("toy", "cpu", "float32")
     assert (result.settings.threads, result.settings.batch) == (1, 4)
     assert load(tmp_path / "run") == result
+
+
+def test_images_of_a_folder_whose_name_is_no_unicode(tmp_path, page):
+    folder = tmp_path / "bad\udcff"
+    for n, (image, k) in enumerate(class_rows(3, 1)):
+        (folder / CLASSES[k]).mkdir(parents=True)
+        (folder / CLASSES[k] / f"{n}.png").write_bytes(image)
+    run(folder, tmp_path / "run")
+    result = load(tmp_path / "run")
+    assert (result.data.images, result.data.source) == (3, f"{tmp_path}/bad\\udcff")
+    assert run(folder, tmp_path / "run", resume=True)

@@ -4,81 +4,69 @@
 in the table of the module named beside it; tests hold both to the same names.
 """
 
-from chiaroscuro.choices.fills import FILLS, Fill, FillChoice, parse_fill
-from chiaroscuro.choices.maps import (
-    CONTRAST_MAPS,
-    EDIT_MAPS,
-    EXPLAIN_MAPS,
-    MAPS,
-    MEASURED_MAPS,
-    NORMALIZATIONS,
-    ORDERS,
-    PAPER_MAPS,
-    RANDOM,
-    RANKING_MAPS,
-    REDUCTIONS,
-    Helps,
-    Kind,
-    MapChoice,
-    Normalize,
-    Reduce,
-)
-from chiaroscuro.choices.methods import (
-    BASELINES,
-    METHODS,
-    SCORES,
-    MethodChoice,
-    MethodOptions,
-    OwnScore,
-    Score,
-    parse_method,
-)
-from chiaroscuro.choices.names import as_float, as_int, check_names
-from chiaroscuro.choices.options import method_name, settings_from, takes
-from chiaroscuro.choices.pictures import (
-    FITS,
-    INTERPOLATIONS,
-    MAX_PIXELS,
-    SCALES,
-    SMOOTHING,
-    Fit,
-    Framing,
-    Scale,
-)
-from chiaroscuro.choices.protocols import (
-    METRICS,
-    PAPER_FRACTIONS,
-    PROTOCOLS,
-    WHAT_IF_FRACTION,
-    WHAT_IF_STEPS,
-    WHAT_IF_TOLERANCE,
-    Protocol,
-)
-from chiaroscuro.choices.results import DEFAULT_MODEL, DEFAULT_OUT
-from chiaroscuro.choices.rivals import RIVAL_WORDS, Class, RivalRule, Rivals, parse_rivals
-from chiaroscuro.choices.settings import (
-    CHECKPOINT,
-    PRECISIONS,
-    TARGETS,
-    CheckSettings,
-    CompareSettings,
-    EvaluationSettings,
-    ExplainSettings,
-    LocalizationSettings,
-    TrainingSettings,
-    WhatIfSettings,
-)
-
-__all__ = [
-    "BASELINES", "CHECKPOINT", "CONTRAST_MAPS", "DEFAULT_MODEL", "DEFAULT_OUT", "EDIT_MAPS",
-    "EXPLAIN_MAPS", "FILLS", "FITS", "INTERPOLATIONS", "MAPS", "MAX_PIXELS", "MEASURED_MAPS",
-    "METHODS", "METRICS", "NORMALIZATIONS", "ORDERS", "PAPER_FRACTIONS", "PAPER_MAPS", "PRECISIONS",
-    "PROTOCOLS", "RANDOM", "RANKING_MAPS", "REDUCTIONS", "RIVAL_WORDS", "SCALES", "SCORES",
-    "SMOOTHING", "TARGETS", "WHAT_IF_FRACTION", "WHAT_IF_STEPS", "WHAT_IF_TOLERANCE",
-    "CheckSettings", "Class", "CompareSettings", "EvaluationSettings", "ExplainSettings", "Fill",
-    "FillChoice", "Fit", "Framing", "Helps", "Kind", "LocalizationSettings", "MapChoice",
-    "MethodChoice", "MethodOptions", "Normalize", "OwnScore", "Protocol", "Reduce", "RivalRule",
-    "Rivals", "Scale", "Score", "TrainingSettings", "WhatIfSettings", "as_float", "as_int",
-    "check_names", "method_name", "parse_fill", "parse_method", "parse_rivals", "settings_from",
-    "takes",
-]  # fmt: skip
+from chiaroscuro.choices.fills import FILLS as FILLS
+from chiaroscuro.choices.fills import Fill as Fill
+from chiaroscuro.choices.fills import FillChoice as FillChoice
+from chiaroscuro.choices.fills import parse_fill as parse_fill
+from chiaroscuro.choices.maps import CONTRAST_MAPS as CONTRAST_MAPS
+from chiaroscuro.choices.maps import EDIT_MAPS as EDIT_MAPS
+from chiaroscuro.choices.maps import EXPLAIN_MAPS as EXPLAIN_MAPS
+from chiaroscuro.choices.maps import MAPS as MAPS
+from chiaroscuro.choices.maps import MEASURED_MAPS as MEASURED_MAPS
+from chiaroscuro.choices.maps import NORMALIZATIONS as NORMALIZATIONS
+from chiaroscuro.choices.maps import ORDERS as ORDERS
+from chiaroscuro.choices.maps import PAPER_MAPS as PAPER_MAPS
+from chiaroscuro.choices.maps import RANDOM as RANDOM
+from chiaroscuro.choices.maps import RANKING_MAPS as RANKING_MAPS
+from chiaroscuro.choices.maps import REDUCTIONS as REDUCTIONS
+from chiaroscuro.choices.maps import Helps as Helps
+from chiaroscuro.choices.maps import Kind as Kind
+from chiaroscuro.choices.maps import MapChoice as MapChoice
+from chiaroscuro.choices.maps import Normalize as Normalize
+from chiaroscuro.choices.maps import Reduce as Reduce
+from chiaroscuro.choices.methods import BASELINES as BASELINES
+from chiaroscuro.choices.methods import METHODS as METHODS
+from chiaroscuro.choices.methods import SCORES as SCORES
+from chiaroscuro.choices.methods import MethodChoice as MethodChoice
+from chiaroscuro.choices.methods import MethodOptions as MethodOptions
+from chiaroscuro.choices.methods import OwnScore as OwnScore
+from chiaroscuro.choices.methods import Score as Score
+from chiaroscuro.choices.methods import parse_method as parse_method
+from chiaroscuro.choices.names import as_float as as_float
+from chiaroscuro.choices.names import as_int as as_int
+from chiaroscuro.choices.names import check_names as check_names
+from chiaroscuro.choices.options import method_name as method_name
+from chiaroscuro.choices.options import settings_from as settings_from
+from chiaroscuro.choices.options import takes as takes
+from chiaroscuro.choices.pictures import FITS as FITS
+from chiaroscuro.choices.pictures import INTERPOLATIONS as INTERPOLATIONS
+from chiaroscuro.choices.pictures import MAX_PIXELS as MAX_PIXELS
+from chiaroscuro.choices.pictures import SCALES as SCALES
+from chiaroscuro.choices.pictures import SMOOTHING as SMOOTHING
+from chiaroscuro.choices.pictures import Fit as Fit
+from chiaroscuro.choices.pictures import Framing as Framing
+from chiaroscuro.choices.pictures import Scale as Scale
+from chiaroscuro.choices.protocols import METRICS as METRICS
+from chiaroscuro.choices.protocols import PAPER_FRACTIONS as PAPER_FRACTIONS
+from chiaroscuro.choices.protocols import PROTOCOLS as PROTOCOLS
+from chiaroscuro.choices.protocols import WHAT_IF_FRACTION as WHAT_IF_FRACTION
+from chiaroscuro.choices.protocols import WHAT_IF_STEPS as WHAT_IF_STEPS
+from chiaroscuro.choices.protocols import WHAT_IF_TOLERANCE as WHAT_IF_TOLERANCE
+from chiaroscuro.choices.protocols import Protocol as Protocol
+from chiaroscuro.choices.results import DEFAULT_MODEL as DEFAULT_MODEL
+from chiaroscuro.choices.results import DEFAULT_OUT as DEFAULT_OUT
+from chiaroscuro.choices.rivals import RIVAL_WORDS as RIVAL_WORDS
+from chiaroscuro.choices.rivals import Class as Class
+from chiaroscuro.choices.rivals import RivalRule as RivalRule
+from chiaroscuro.choices.rivals import Rivals as Rivals
+from chiaroscuro.choices.rivals import parse_rivals as parse_rivals
+from chiaroscuro.choices.settings import CHECKPOINT as CHECKPOINT
+from chiaroscuro.choices.settings import PRECISIONS as PRECISIONS
+from chiaroscuro.choices.settings import TARGETS as TARGETS
+from chiaroscuro.choices.settings import CheckSettings as CheckSettings
+from chiaroscuro.choices.settings import CompareSettings as CompareSettings
+from chiaroscuro.choices.settings import EvaluationSettings as EvaluationSettings
+from chiaroscuro.choices.settings import ExplainSettings as ExplainSettings
+from chiaroscuro.choices.settings import LocalizationSettings as LocalizationSettings
+from chiaroscuro.choices.settings import TrainingSettings as TrainingSettings
+from chiaroscuro.choices.settings import WhatIfSettings as WhatIfSettings

@@ -20,6 +20,7 @@ from chiaroscuro.errors import (
     MissingFileError,
     first_line,
     missing_extra,
+    printable,
 )
 
 
@@ -55,7 +56,7 @@ def load_images(
     if seed is not None and (seed := as_int("seed", seed)) < 0:
         raise ChoiceError(f"seed is {seed}: expected 0 or more")
     images = replace(
-        _open(locate(source, root), split, (image_column, label_column)), source=str(source)
+        _open(locate(source, root), split, (image_column, label_column)), source=printable(source)
     )
     if limit is None:
         return images

@@ -1,46 +1,25 @@
 """File or array to float32 pixels in [0, 1], and where on the photo they lie."""
 
-from chiaroscuro.choices import MAX_PIXELS, Framing
-from chiaroscuro.images.arrays import check_array, gray, to_uint8
-from chiaroscuro.images.finding import Search, find_photos, search_folder
-from chiaroscuro.images.framing import frame, on_photo
-from chiaroscuro.images.naming import photo_folders, safe_name
-from chiaroscuro.images.photos import (
-    FORMATS,
-    SUFFIXES,
-    Photo,
-    decode_photo,
-    image_errors,
-    open_image,
-    open_photo,
-    packaged_photo,
-    photo_from_image,
-    read_file,
-)
-from chiaroscuro.results import CropBox
-
-__all__ = [
-    "FORMATS",
-    "MAX_PIXELS",
-    "SUFFIXES",
-    "CropBox",
-    "Framing",
-    "Photo",
-    "Search",
-    "check_array",
-    "decode_photo",
-    "find_photos",
-    "frame",
-    "gray",
-    "image_errors",
-    "on_photo",
-    "open_image",
-    "open_photo",
-    "packaged_photo",
-    "photo_folders",
-    "photo_from_image",
-    "read_file",
-    "safe_name",
-    "search_folder",
-    "to_uint8",
-]
+from chiaroscuro.choices import MAX_PIXELS as MAX_PIXELS
+from chiaroscuro.choices import Framing as Framing
+from chiaroscuro.images.arrays import check_array as check_array
+from chiaroscuro.images.arrays import gray as gray
+from chiaroscuro.images.arrays import to_uint8 as to_uint8
+from chiaroscuro.images.finding import Search as Search
+from chiaroscuro.images.finding import find_photos as find_photos
+from chiaroscuro.images.finding import search_folder as search_folder
+from chiaroscuro.images.framing import frame as frame
+from chiaroscuro.images.framing import on_photo as on_photo
+from chiaroscuro.images.naming import photo_folders as photo_folders
+from chiaroscuro.images.naming import safe_name as safe_name
+from chiaroscuro.images.photos import FORMATS as FORMATS
+from chiaroscuro.images.photos import SUFFIXES as SUFFIXES
+from chiaroscuro.images.photos import Photo as Photo
+from chiaroscuro.images.photos import decode_photo as decode_photo
+from chiaroscuro.images.photos import image_errors as image_errors
+from chiaroscuro.images.photos import open_image as open_image
+from chiaroscuro.images.photos import open_photo as open_photo
+from chiaroscuro.images.photos import packaged_photo as packaged_photo
+from chiaroscuro.images.photos import photo_from_image as photo_from_image
+from chiaroscuro.images.photos import read_file as read_file
+from chiaroscuro.results import CropBox as CropBox

@@ -11,7 +11,13 @@ from types import ModuleType
 from torch import nn
 
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.errors import ChiaroscuroError, MissingModelError, ModelError, first_line
+from chiaroscuro.errors import (
+    ChiaroscuroError,
+    MissingModelError,
+    ModelError,
+    encodable,
+    first_line,
+)
 
 
 def load(path: str, function: str) -> Classifier:
@@ -37,8 +43,8 @@ def load(path: str, function: str) -> Classifier:
             f"{spec} returned a {type(network).__name__}: expected an nn.Module or a Classifier"
         )
     classifier = copy.copy(network)
-    classifier.name = spec
-    classifier.origin = {"architecture": spec, **classifier.origin}
+    classifier.name = encodable(spec)
+    classifier.origin = {"architecture": classifier.name, **classifier.origin}
     return classifier
 
 

@@ -119,7 +119,6 @@ class _Worker:
             target=_serve, args=(theirs, threads), daemon=True
         )
         self.number: int | None = None
-        self.is_ready = False
         # Ctrl+C reaches the whole group: the parent alone answers it.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
@@ -175,11 +174,11 @@ class _Pool:
             for worker in [worker for worker in self.workers if worker.pipe in ready]:
                 said = worker.answer()
                 if said is None:
-                    self._replace(worker, numbers)
+                    self._replace(worker)
                     continue
                 if isinstance(said, _Failure):
                     _raise(said)
-                worker.is_ready, worker.number = True, None
+                worker.number = None
                 if said == _END:
                     self.is_exhausted = True
                 elif said != _READY:
@@ -208,7 +207,7 @@ class _Pool:
         worker.stop()
         self.workers.remove(worker)
 
-    def _replace(self, worker: _Worker, numbers: Iterator[int]) -> None:
+    def _replace(self, worker: _Worker) -> None:
         """Start another worker for one that ended, or give up."""
         worker.process.join()
         code, number = worker.process.exitcode, worker.number

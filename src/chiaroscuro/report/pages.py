@@ -45,7 +45,7 @@ def data_uri(picture: Rgb) -> str:
 def write_page(folder: Path, template: str, **values: Any) -> None:
     """Write a template with its values as the page of a folder."""
     text = environment().get_template(template).render(**values)
-    (folder / PAGE).write_text(text, encoding="utf-8")
+    (folder / PAGE).write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def image_rows(image: ImageFacts, crop: CropBox) -> Rows:

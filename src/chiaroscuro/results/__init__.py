@@ -3,142 +3,69 @@
 No torch and no drawing: views read results, results know no view.
 """
 
-from chiaroscuro.results.checks import (
-    LEVELS,
-    CheckedMap,
-    Layer,
-    Level,
-    Limits,
-    Localization,
-    LocatedMap,
-    SanityCheck,
-    Similarities,
-    Step,
-    Verdict,
-)
-from chiaroscuro.results.codec import facts_of
-from chiaroscuro.results.evaluation import (
-    EXAMPLES,
-    ClassRow,
-    Curve,
-    Difference,
-    Evaluation,
-    Figures,
-    Line,
-    MetricRow,
-    WhatIfRow,
-)
-from chiaroscuro.results.explanations import (
-    MOST_NAMED,
-    ColorLimits,
-    Comparison,
-    Detail,
-    Differences,
-    Explanation,
-    ExplanationChoices,
-    Gallery,
-    GalleryEntry,
-    MapPair,
-    MethodFacts,
-    Pair,
-    WhatIf,
-    WhatIfChoices,
-)
-from chiaroscuro.results.facts import (
-    CropBox,
-    DataFacts,
-    ImageFacts,
-    Interval,
-    LeftOut,
-    MapFacts,
-    ModelFacts,
-    Prediction,
-)
-from chiaroscuro.results.folders import check_free, is_result, kind_in, staged
-from chiaroscuro.results.kinds import FIGURE, KINDS, PAGE, Kind
-from chiaroscuro.results.reproduction import (
-    Answer,
-    Figure,
-    Reproduction,
-    Table,
-    TrainingRecord,
-    read_training,
-)
-from chiaroscuro.results.runs import (
-    Part,
-    RunConfig,
-    RunFolder,
-    check_startable,
-    open_run,
-    read_config,
-)
-from chiaroscuro.results.store import load, save, verify
-
-__all__ = [
-    "EXAMPLES",
-    "FIGURE",
-    "KINDS",
-    "LEVELS",
-    "MOST_NAMED",
-    "PAGE",
-    "Answer",
-    "CheckedMap",
-    "ClassRow",
-    "ColorLimits",
-    "Comparison",
-    "CropBox",
-    "Curve",
-    "DataFacts",
-    "Detail",
-    "Difference",
-    "Differences",
-    "Evaluation",
-    "Explanation",
-    "ExplanationChoices",
-    "Figure",
-    "Figures",
-    "Gallery",
-    "GalleryEntry",
-    "ImageFacts",
-    "Interval",
-    "Kind",
-    "Layer",
-    "LeftOut",
-    "Level",
-    "Limits",
-    "Line",
-    "Localization",
-    "LocatedMap",
-    "MapFacts",
-    "MapPair",
-    "MethodFacts",
-    "MetricRow",
-    "ModelFacts",
-    "Pair",
-    "Part",
-    "Prediction",
-    "Reproduction",
-    "RunConfig",
-    "RunFolder",
-    "SanityCheck",
-    "Similarities",
-    "Step",
-    "Table",
-    "TrainingRecord",
-    "Verdict",
-    "WhatIf",
-    "WhatIfChoices",
-    "WhatIfRow",
-    "check_free",
-    "check_startable",
-    "facts_of",
-    "is_result",
-    "kind_in",
-    "load",
-    "open_run",
-    "read_config",
-    "read_training",
-    "save",
-    "staged",
-    "verify",
-]
+from chiaroscuro.results.checks import LEVELS as LEVELS
+from chiaroscuro.results.checks import CheckedMap as CheckedMap
+from chiaroscuro.results.checks import Layer as Layer
+from chiaroscuro.results.checks import Level as Level
+from chiaroscuro.results.checks import Limits as Limits
+from chiaroscuro.results.checks import Localization as Localization
+from chiaroscuro.results.checks import LocatedMap as LocatedMap
+from chiaroscuro.results.checks import SanityCheck as SanityCheck
+from chiaroscuro.results.checks import Similarities as Similarities
+from chiaroscuro.results.checks import Step as Step
+from chiaroscuro.results.checks import Verdict as Verdict
+from chiaroscuro.results.codec import facts_of as facts_of
+from chiaroscuro.results.evaluation import EXAMPLES as EXAMPLES
+from chiaroscuro.results.evaluation import ClassRow as ClassRow
+from chiaroscuro.results.evaluation import Curve as Curve
+from chiaroscuro.results.evaluation import Difference as Difference
+from chiaroscuro.results.evaluation import Evaluation as Evaluation
+from chiaroscuro.results.evaluation import Figures as Figures
+from chiaroscuro.results.evaluation import Line as Line
+from chiaroscuro.results.evaluation import MetricRow as MetricRow
+from chiaroscuro.results.evaluation import WhatIfRow as WhatIfRow
+from chiaroscuro.results.explanations import MOST_NAMED as MOST_NAMED
+from chiaroscuro.results.explanations import ColorLimits as ColorLimits
+from chiaroscuro.results.explanations import Comparison as Comparison
+from chiaroscuro.results.explanations import Detail as Detail
+from chiaroscuro.results.explanations import Differences as Differences
+from chiaroscuro.results.explanations import Explanation as Explanation
+from chiaroscuro.results.explanations import ExplanationChoices as ExplanationChoices
+from chiaroscuro.results.explanations import Gallery as Gallery
+from chiaroscuro.results.explanations import GalleryEntry as GalleryEntry
+from chiaroscuro.results.explanations import MapPair as MapPair
+from chiaroscuro.results.explanations import MethodFacts as MethodFacts
+from chiaroscuro.results.explanations import Pair as Pair
+from chiaroscuro.results.explanations import WhatIf as WhatIf
+from chiaroscuro.results.explanations import WhatIfChoices as WhatIfChoices
+from chiaroscuro.results.facts import CropBox as CropBox
+from chiaroscuro.results.facts import DataFacts as DataFacts
+from chiaroscuro.results.facts import ImageFacts as ImageFacts
+from chiaroscuro.results.facts import Interval as Interval
+from chiaroscuro.results.facts import LeftOut as LeftOut
+from chiaroscuro.results.facts import MapFacts as MapFacts
+from chiaroscuro.results.facts import ModelFacts as ModelFacts
+from chiaroscuro.results.facts import Prediction as Prediction
+from chiaroscuro.results.folders import check_free as check_free
+from chiaroscuro.results.folders import is_result as is_result
+from chiaroscuro.results.folders import kind_in as kind_in
+from chiaroscuro.results.folders import staged as staged
+from chiaroscuro.results.kinds import FIGURE as FIGURE
+from chiaroscuro.results.kinds import KINDS as KINDS
+from chiaroscuro.results.kinds import PAGE as PAGE
+from chiaroscuro.results.kinds import Kind as Kind
+from chiaroscuro.results.reproduction import Answer as Answer
+from chiaroscuro.results.reproduction import Figure as Figure
+from chiaroscuro.results.reproduction import Reproduction as Reproduction
+from chiaroscuro.results.reproduction import Table as Table
+from chiaroscuro.results.reproduction import TrainingRecord as TrainingRecord
+from chiaroscuro.results.reproduction import read_training as read_training
+from chiaroscuro.results.runs import Part as Part
+from chiaroscuro.results.runs import RunConfig as RunConfig
+from chiaroscuro.results.runs import RunFolder as RunFolder
+from chiaroscuro.results.runs import check_startable as check_startable
+from chiaroscuro.results.runs import open_run as open_run
+from chiaroscuro.results.runs import read_config as read_config
+from chiaroscuro.results.store import load as load
+from chiaroscuro.results.store import save as save
+from chiaroscuro.results.store import verify as verify
