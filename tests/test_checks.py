@@ -259,6 +259,7 @@ def test_a_check_is_what_one_finds_by_hand(data, single, tmp_path):
     assert overlap == pytest.approx(np.mean([r["overlap"] for r in own["cascade"]]), abs=1e-5)
     floor = np.quantile([r["overlap"] for r in own["random"]], 0.95)
     assert found.overlap_limits.floor == pytest.approx(floor, abs=1e-5)
+    assert found.overlap_limits.middle == pytest.approx((floor + 1) / 2, abs=1e-5)
     frame = result.to_frame()
     assert len(frame) == 4 * (2 + 2 + 3)
     chosen = frame[(frame["method"] == "gradient") & (frame["map"] == "original")]

@@ -76,9 +76,15 @@ def localize(
     chosen = settings_from(LocalizationSettings, settings, given)
     images = load_images(**chosen.source, root=data_root)
     return run_pass(
-        LocalizationTask(chosen), classifier, images, out, resume=resume, overwrite=overwrite,
-        workers=workers, progress=progress,
-    )  # fmt: skip
+        LocalizationTask(chosen),
+        classifier,
+        images,
+        out,
+        resume=resume,
+        overwrite=overwrite,
+        workers=workers,
+        progress=progress,
+    )
 
 
 @dataclass(frozen=True)
@@ -168,9 +174,13 @@ class LocalizationTask:
         elif classifier.multi_label:
             target = classifier(pixels).argmax(dim=1)
         gradients = class_gradients(
-            classifier, pixels, target, rivals=rival_rule(classifier, settings.rivals),
-            method=self.method, score=settings.score,
-        )  # fmt: skip
+            classifier,
+            pixels,
+            target,
+            rivals=rival_rule(classifier, settings.rivals),
+            method=self.method,
+            score=settings.score,
+        )
         sigma = settings.smoothing * min(pixels.shape[2:])
         measured = []
         for values in saliency_maps(gradients, settings.maps).values():

@@ -109,9 +109,15 @@ def check(
     chosen = settings_from(CheckSettings, settings, {"data": data, **options})
     images = load_images(**chosen.source, root=data_root)
     return run_pass(
-        SanityTask(chosen), classifier, images, out, resume=resume, overwrite=overwrite,
-        workers=workers, progress=progress,
-    )  # fmt: skip
+        SanityTask(chosen),
+        classifier,
+        images,
+        out,
+        resume=resume,
+        overwrite=overwrite,
+        workers=workers,
+        progress=progress,
+    )
 
 
 class Key(NamedTuple):
@@ -177,9 +183,10 @@ class SanityTask:
             numbers = np.stack([*values.values()], axis=1)  # (B, R, 3)
             images = {"id": [batch.ids[i] for i in where], "predicted": best[:, 0].tolist()}
             columns = {
-                "correlation": numbers[..., 0], "overlap": numbers[..., 1],
+                "correlation": numbers[..., 0],
+                "overlap": numbers[..., 1],
                 "constant": numbers[..., 2] > 0,
-            }  # fmt: skip
+            }
             tables.append(image_rows(SANITY_SCHEMA, images, keys, columns))
             places.append(where)
         return part_of(batch, {_ROWS: in_image_order(tables, places, SANITY_SCHEMA)})
@@ -250,16 +257,19 @@ class SanityTask:
                 settings.maps,
             )
             for name, (one, method) in chosen.items()
-        }  # fmt: skip
+        }
 
 
 def _first_pixels(classifier: Classifier, images: ImageSet, settings: CheckSettings) -> Tensor:
     """The first image that can be used, (1, C, H, W)."""
     left_out: list[LeftOut] = []
     batches = read_batches(
-        images, classifier.framing, images_at_a_time(classifier), channels=classifier.channels,
+        images,
+        classifier.framing,
+        images_at_a_time(classifier),
+        channels=classifier.channels,
         rgb_only=settings.rgb_only,
-    )  # fmt: skip
+    )
     for batch in batches:
         for _, pixels in image_stacks(classifier, batch):
             return pixels[:1]

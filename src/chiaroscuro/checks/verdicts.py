@@ -31,8 +31,9 @@ class SanitySums:
         self.keys = read_keys(table, ("method", "map", "test", "step", "draw"))
         pairs = dict.fromkeys(key[:2] for key in self.keys)
         self.cells: list[Cell] = [
-            *dict.fromkeys(key[:4] for key in self.keys), *((*pair, _MEAN, 0) for pair in pairs),
-        ]  # fmt: skip
+            *dict.fromkeys(key[:4] for key in self.keys),
+            *((*pair, _MEAN, 0) for pair in pairs),
+        ]
         # One row a cell: the mean over its draws, or over all steps of the cascade.
         belongs = np.array([[_is_in(key, cell) for key in self.keys] for cell in self.cells])
         self.belongs, self.average = belongs, belongs / belongs.sum(axis=1, keepdims=True)
@@ -73,10 +74,14 @@ class SanitySums:
                 correlation_limits=limits[0],
                 overlap_limits=limits[1],
                 verdict=verdict(
-                    steps["cascade"], steps["alone"], steps[_MEAN][0], steps["class"][0],
-                    steps["noise"][0], limits,
+                    steps["cascade"],
+                    steps["alone"],
+                    steps[_MEAN][0],
+                    steps["class"][0],
+                    steps["noise"][0],
+                    limits,
                 ),
-            )  # fmt: skip
+            )
 
     def _step(self, i: int, ends: Ends) -> Step:
         cell = self.cells[i]
@@ -84,9 +89,11 @@ class SanitySums:
         similarity = Similarities(*(interval_at(ends, i, m) for m in range(len(MEASURES))))
         by_draw = () if cell[2] in ("random", _MEAN) else draws[:, : len(MEASURES)]
         return Step(
-            cell[3], similarity, rounded(draws[:, -1].mean()),
+            cell[3],
+            similarity,
+            rounded(draws[:, -1].mean()),
             tuple((rounded(correlation), rounded(overlap)) for correlation, overlap in by_draw),
-        )  # fmt: skip
+        )
 
     def _limits(self, method: str, name: str) -> tuple[Limits, Limits]:
         """The limits of each measure: quantiles over images and orders."""

@@ -60,10 +60,12 @@ def _archive(stack: Stack, b: int, labels: Sequence[str] | None) -> bytes:
     arrays = {
         # Maps that are computed for a fill say which.
         f"map_{name}, {fill}" if name in EDIT_MAPS else f"map_{name}": values[b]
-        .float().cpu().numpy()
+        .float()
+        .cpu()
+        .numpy()
         for fill, maps in stack.maps.items()
         for name, values in maps.items()
-    }  # fmt: skip
+    }
     arrays |= {f"edit_{n}": picture for n, (_, picture) in enumerate(edits)}
     arrays["pixels"] = to_uint8(stack.pixels[b].float().cpu().numpy())
     target = io.BytesIO()

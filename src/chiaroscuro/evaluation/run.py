@@ -62,9 +62,15 @@ def evaluate(
     images = load_images(**chosen.source, root=data_root)
     task = EvaluationTask(chosen, check=shown, check_page=link)
     return run_pass(
-        task, classifier, images, out, resume=resume, overwrite=overwrite, workers=workers,
+        task,
+        classifier,
+        images,
+        out,
+        resume=resume,
+        overwrite=overwrite,
+        workers=workers,
         progress=progress,
-    )  # fmt: skip
+    )
 
 
 def _read_check(folder: Path, classifier: Classifier) -> SanityCheck:

@@ -48,11 +48,17 @@ class Stack:
             (protocol, name, fill): curve
             for fills in together
             for fill, curves in curves_by_fill(
-                self.classifier, self.pixels, self.maps[fills[0]], fills, chosen.fractions,
-                chosen.protocols, target=self.target, seed=chosen.seed,
+                self.classifier,
+                self.pixels,
+                self.maps[fills[0]],
+                fills,
+                chosen.fractions,
+                chosen.protocols,
+                target=self.target,
+                seed=chosen.seed,
             ).items()
             for (protocol, name), curve in curves.items()
-        }  # fmt: skip
+        }
 
     def saliency(self) -> dict[str, Tensor]:
         """The maps that are the same for every fill."""

@@ -37,9 +37,17 @@ WHAT_IF_SCHEMA = pa.schema(
 change; `tolerated`: within tolerance; flips are of the predicted class; `changed` pixels.
 """
 _MOMENTS = (
-    "counted", "direction", "tolerated", "predicted", "actual", "predicted2", "actual2", "both",
-    "flips", "predicted_flips",
-)  # fmt: skip
+    "counted",
+    "direction",
+    "tolerated",
+    "predicted",
+    "actual",
+    "predicted2",
+    "actual2",
+    "both",
+    "flips",
+    "predicted_flips",
+)
 """Means over images that every figure is computed from."""
 _ROUNDING = 1e-10
 

@@ -149,9 +149,13 @@ class _PassJob:
 
     def _parts(self, numbers: Iterable[int]) -> Iterator[Part]:
         batches = read_batches(
-            self.images, self.classifier.framing, self.size, numbers=numbers,
-            channels=self.classifier.channels, rgb_only=self.task.settings.rgb_only,
-        )  # fmt: skip
+            self.images,
+            self.classifier.framing,
+            self.size,
+            numbers=numbers,
+            channels=self.classifier.channels,
+            rgb_only=self.task.settings.rgb_only,
+        )
         for batch in batches:
             with profile_in_use(self.profile):
                 part = self.task.process(self.classifier, batch)

@@ -58,7 +58,8 @@ def write(result: Evaluation, folder: Path) -> None:
         ],
         class_columns=[result.curves[j] for j in columns],
         classes=[_class_row(row, columns) for row in shown],
-        examples=[_pictures(example) for example in load_examples(folder)],
+        examples=list(load_examples(folder)),
+        data_uri=data_uri,
         details=details(result),
         sure=SURE,
         check=None if result.check is None else check_section(result.check, result.check_page),
@@ -268,21 +269,3 @@ def _map_picture(name: str, values: NDArray[np.float32], shade: NDArray[np.float
     if choice is not None and choice.kind == "signed":
         return overlay(values, limit, shade)
     return one_sided(values, limit, "either" if choice is None else choice.helps)
-
-
-@dataclass(frozen=True, slots=True)
-class _Pictures:
-    about: Example
-    pixels: str
-    maps: Sequence[tuple[str, str]]
-    edits: Sequence[tuple[str, str]]
-
-
-def _pictures(example: Example) -> _Pictures:
-    """An example with its pictures as data addresses."""
-    return _Pictures(
-        example,
-        data_uri(example.pixels),
-        [(name, data_uri(picture)) for name, picture in example.maps],
-        [(caption, data_uri(picture)) for caption, picture in example.edits],
-    )

@@ -18,18 +18,24 @@ def write(result: Localization, folder: Path) -> None:
         images=images_text(result.data.images),
         rows=[
             (
-                located.map, interval_text(located.hit), hit_words(located),
-                interval_text(located.energy), energy_words(located),
+                located.map,
+                interval_text(located.hit),
+                hit_words(located),
+                interval_text(located.energy),
+                energy_words(located),
             )
             for located in result.maps
         ],
         controls=[
-            ("a random order", interval_text(chance.chance_hit),
-             interval_text(chance.chance_energy)),
+            (
+                "a random order",
+                interval_text(chance.chance_hit),
+                interval_text(chance.chance_energy),
+            ),
             ("the middle pixel", interval_text(chance.center_hit), ""),
         ],
         details=details(result),
-    )  # fmt: skip
+    )
 
 
 def lines(result: Localization) -> Iterator[str]:

@@ -28,8 +28,10 @@ _METHODS = {
     "inside the network (guided backpropagation)"
 }
 QUESTIONS = {
-    "weights": "random weights", "other_class": "second-best class", "noise": "input noise",
-}  # fmt: skip
+    "weights": "random weights",
+    "other_class": "second-best class",
+    "noise": "input noise",
+}
 WORDS: Mapping[str, Mapping[Level, str]] = {
     "weights": {
         "none": "passes: with random weights it is no more similar than a random order",
@@ -49,10 +51,13 @@ WORDS: Mapping[str, Mapping[Level, str]] = {
 }
 """What each level means for each question."""
 _MARKS = {
-    ("weights", "none"): "good", ("weights", "much"): "bad",
-    ("other_class", "none"): "good", ("other_class", "much"): "bad",
-    ("noise", "much"): "good", ("noise", "none"): "bad",
-}  # fmt: skip
+    ("weights", "none"): "good",
+    ("weights", "much"): "bad",
+    ("other_class", "none"): "good",
+    ("other_class", "much"): "bad",
+    ("noise", "much"): "good",
+    ("noise", "none"): "bad",
+}
 _OUTCOMES: Mapping[Level, str] = {
     "none": "lose all similarity",
     "some": "keep some similarity",
@@ -264,6 +269,9 @@ def _numbers(result: SanityCheck, method: str) -> list[tuple[str, list[str], str
 
 def _shown(checked: CheckedMap) -> tuple[Step, ...]:
     return (
-        checked.cascade_mean, checked.cascade[-1], checked.other_class, checked.noise,
+        checked.cascade_mean,
+        checked.cascade[-1],
+        checked.other_class,
+        checked.noise,
         checked.random,
-    )  # fmt: skip
+    )

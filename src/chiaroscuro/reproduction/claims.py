@@ -20,33 +20,42 @@ def answer_claims(results: Sequence[ExperimentResult]) -> list[Answer]:
     """Every claim against the runs at hand."""
     signs = [(fill, name, "original") for fill, maps in COLUMNS.items() for name in maps[1:]]
     crossed = [
-        ("black", "positive", "negative"), ("black", "active", "inactive"),
-        ("white", "negative", "positive"), ("white", "inactive", "active"),
-    ]  # fmt: skip
+        ("black", "positive", "negative"),
+        ("black", "active", "inactive"),
+        ("white", "negative", "positive"),
+        ("white", "inactive", "active"),
+    ]
     return [
         _compared(
             "1. Positive and active (negative and inactive) lose allegiance faster than original "
             "under black- (white-) deletion.",
-            results, signs, ("paper", "matched"),
+            results,
+            signs,
+            ("paper", "matched"),
         ),
         _compared(
             "Control to 1. Original is better than a random order at all.",
-            results, [(fill, "original", RANDOM) for fill in COLUMNS], ("matched",),
+            results,
+            [(fill, "original", RANDOM) for fill in COLUMNS],
+            ("matched",),
         ),
         _flattening(results),
         _noise(results),
         _compared(
             "4. The sign tells what occluding will do: black hurts where brightness helps, white "
             "where darkness helps.",
-            results, crossed, ("matched",),
+            results,
+            crossed,
+            ("matched",),
         ),
         _compared(
             "5. Positive and negative sometimes do better than active and inactive.",
-            results, [("black", "positive", "active"), ("white", "negative", "inactive")],
+            results,
+            [("black", "positive", "active"), ("white", "negative", "inactive")],
             ("paper", "matched"),
         ),
         _techniques(results, signs),
-    ]  # fmt: skip
+    ]
 
 
 def _compared(
@@ -59,14 +68,17 @@ def _compared(
     wanted = list(wanted)
     pairs = [
         find_pair(
-            result.experiment.title, SPLIT_WORDS[split], result.evaluations[split], protocol,
+            result.experiment.title,
+            SPLIT_WORDS[split],
+            result.evaluations[split],
+            protocol,
             *names,
         )
         for result in results
         for split in SPLITS
         for protocol in protocols
         for names in wanted
-    ]  # fmt: skip
+    ]
     sentences = [
         f"{words}, {protocol}: "
         + tally([p for p in pairs if (p.images, p.protocol) == (words, protocol)])
@@ -112,10 +124,14 @@ def _flattening(results: Sequence[ExperimentResult]) -> Answer:
                 ends.setdefault(name, []).append(curve.changed[-1])
                 rows.append(
                     (
-                        result.experiment.title, fill, name, f"{100 * curve.changed[-1]:.0f} %",
-                        f"{100 * flat:.0f} %", f"{curve.allegiance.mean[-1]:.3f}",
+                        result.experiment.title,
+                        fill,
+                        name,
+                        f"{100 * curve.changed[-1]:.0f} %",
+                        f"{100 * flat:.0f} %",
+                        f"{curve.allegiance.mean[-1]:.3f}",
                     )
-                )  # fmt: skip
+                )
     sentences = [
         f"{name}: at most {_range(shares)} % of the pixels change."
         for name, shares in ends.items()

@@ -90,10 +90,16 @@ def reproduce(
         watcher.on_experiment(experiment)
         try:
             work(
-                experiment, folder, settings.extent, data_root=settings.data_root,
-                seed=settings.seed, workers=workers, device=device, watcher=watcher.training,
+                experiment,
+                folder,
+                settings.extent,
+                data_root=settings.data_root,
+                seed=settings.seed,
+                workers=workers,
+                device=device,
+                watcher=watcher.training,
                 on_images=watcher.on_images,
-            )  # fmt: skip
+            )
         except ChiaroscuroError as error:
             reasons[name] = str(error)
             watcher.on_missing(experiment, str(error))

@@ -20,9 +20,15 @@ def accuracy_table(results: Sequence[ExperimentResult], missing: Mapping[str, st
     rows = [_accuracy_row(result) for result in results]
     rows += [(title, f"not run: {why}", *[_NONE] * 6) for title, why in missing.items()]
     columns = (
-        "network", "ours [95 %]", "paper", "difference", "epochs", "trained on", "tested on",
+        "network",
+        "ours [95 %]",
+        "paper",
+        "difference",
+        "epochs",
+        "trained on",
+        "tested on",
         "training time",
-    )  # fmt: skip
+    )
     note = "Last epoch, never chosen by test accuracy; Wilson's interval over test images."
     return Table("Table 1. Test accuracy", columns, tuple(rows), note)
 

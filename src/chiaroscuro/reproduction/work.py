@@ -88,9 +88,14 @@ def work(
         epochs = extent.epochs or experiment.training.epochs
         chosen = replace(experiment.training, epochs=epochs, limit=extent.images)
         train(
-            chosen.data, folder, resume=True, data_root=data_root, device=device, watcher=watcher,
+            chosen.data,
+            folder,
+            resume=True,
+            data_root=data_root,
+            device=device,
+            watcher=watcher,
             settings=chosen,
-        )  # fmt: skip
+        )
     classifier = _load(experiment, folder).to(device)
     base = EvaluationSettings(
         data=experiment.data,
@@ -115,10 +120,15 @@ def work(
     }
     for name, settings in runs.items():
         evaluate(
-            classifier, settings.data, run_folder(experiment, out, name), resume=True,
-            workers=workers, data_root=data_root, settings=settings,
+            classifier,
+            settings.data,
+            run_folder(experiment, out, name),
+            resume=True,
+            workers=workers,
+            data_root=data_root,
+            settings=settings,
             progress=partial(on_images, f"{experiment.title}, {name}"),
-        )  # fmt: skip
+        )
 
 
 def read(experiment: Experiment, out: Path) -> ExperimentResult | None:

@@ -152,15 +152,20 @@ class SanityCheck:
             steps = (
                 *(("cascade", step) for step in checked.cascade),
                 *(("alone", step) for step in checked.alone),
-                ("other_class", checked.other_class), ("noise", checked.noise),
+                ("other_class", checked.other_class),
+                ("noise", checked.noise),
                 ("random", checked.random),
-            )  # fmt: skip
+            )
             for test, step in steps:
                 yield {
-                    "method": checked.method, "map": checked.map, "test": test, "step": step.step,
+                    "method": checked.method,
+                    "map": checked.map,
+                    "test": test,
+                    "step": step.step,
                     "correlation": step.similarity.correlation,
-                    "overlap": step.similarity.overlap, "constant": step.constant,
-                }  # fmt: skip
+                    "overlap": step.similarity.overlap,
+                    "constant": step.constant,
+                }
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,18 +162,28 @@ class Evaluation(Figures):
 
         Raises `ChoiceError` for another name, `MissingExtraError` without pandas.
         """
-        return frame_of(table, {
-            "curves": self._curve_rows, "areas": self._area_rows, "classes": self._class_rows,
-            "differences": self.differences, "what_if": self.what_if, "metrics": self.metrics,
-        })  # fmt: skip
+        return frame_of(
+            table,
+            {
+                "curves": self._curve_rows,
+                "areas": self._area_rows,
+                "classes": self._class_rows,
+                "differences": self.differences,
+                "what_if": self.what_if,
+                "metrics": self.metrics,
+            },
+        )
 
     def _curve_rows(self) -> Iterator[Mapping[str, Any]]:
         for curve in self.curves:
             for i, fraction in enumerate(self.settings.fractions):
                 yield {
-                    **_key(curve), "fraction": fraction, "allegiance": curve.allegiance.at(i),
-                    "probability": curve.probability.at(i), "changed": curve.changed[i],
-                }  # fmt: skip
+                    **_key(curve),
+                    "fraction": fraction,
+                    "allegiance": curve.allegiance.at(i),
+                    "probability": curve.probability.at(i),
+                    "changed": curve.changed[i],
+                }
 
     def _area_rows(self) -> Iterator[Mapping[str, Any]]:
         for curve in self.curves:
@@ -188,5 +198,8 @@ class Evaluation(Figures):
 
 def _key(curve: Curve) -> dict[str, Any]:
     return {
-        "protocol": curve.protocol, "map": curve.map, "fill": curve.fill, "control": curve.control,
-    }  # fmt: skip
+        "protocol": curve.protocol,
+        "map": curve.map,
+        "fill": curve.fill,
+        "control": curve.control,
+    }

@@ -82,9 +82,11 @@ def train(
             network = trained.network
             network.classifier.origin = _origin(chosen, trained, seconds)
             write_classifier(
-                network.classifier, stage, architecture=network.architecture,
+                network.classifier,
+                stage,
+                architecture=network.architecture,
                 arguments=network.arguments,
-            )  # fmt: skip
+            )
         _remove(work)
     return final
 
@@ -150,9 +152,12 @@ def _train(
 
     def decoded(chosen: ImageSet, what: str) -> PixelStore:
         return store_pixels(
-            chosen, framing, work / f"{chosen.split}.pixels", rgb_only=settings.rgb_only,
+            chosen,
+            framing,
+            work / f"{chosen.split}.pixels",
+            rgb_only=settings.rgb_only,
             on_image=lambda done, total: watcher.on_image(what, done, total),
-        )  # fmt: skip
+        )
 
     store = decoded(images, "training images")
     test = decoded(tests, "test images") if tests else None
@@ -161,9 +166,16 @@ def _train(
         network.body.requires_grad_(False)
     learner, forward, examples, checks = _learner(network, settings, store, test, watcher)
     rows = run_epochs(
-        learner, forward, examples, checks, settings, work, device=device,
-        on_batch=watcher.on_batch, on_epoch=watcher.on_epoch,
-    )  # fmt: skip
+        learner,
+        forward,
+        examples,
+        checks,
+        settings,
+        work,
+        device=device,
+        on_batch=watcher.on_batch,
+        on_epoch=watcher.on_epoch,
+    )
     network.classifier.module.cpu().requires_grad_(True)
     return _Trained(network, store, test, rows)
 
