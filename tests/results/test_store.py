@@ -486,3 +486,15 @@ def test_what_was_left_long_ago_is_cleared_away(tmp_path):
         os.utime(folder, (then, then))
     save(toy(), tmp_path / "r")
     assert names(tmp_path) == [f"{folders_module.FRESH}new", "r"]
+
+
+def test_a_save_that_another_one_replaces_at_once_is_no_error(tmp_path, monkeypatch):
+    install = folders_module._install
+
+    def install_twice(stage, final):
+        install(stage, final)
+        (final / folders_module.LOCK).unlink()  # as the other one does
+
+    monkeypatch.setattr(folders_module, "_install", install_twice)
+    save(toy(), tmp_path / "r")
+    assert load(tmp_path / "r").number == 1.5

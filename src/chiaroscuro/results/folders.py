@@ -257,7 +257,8 @@ def staged(folder: str | Path, kind: Kind, *, overwrite: bool = False) -> Iterat
             yield stage
             sync_tree(stage)
             _install(stage, final)
-            (final / LOCK).unlink()  # only now: whatever is not locked is cleared away
+            # Only now: whatever is not locked is cleared away.
+            (final / LOCK).unlink(missing_ok=True)
     except OSError as error:
         raise unwritable(final, error) from error
     finally:
