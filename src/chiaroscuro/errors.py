@@ -106,7 +106,7 @@ def missing_extra(what: str, package: str, extra: str) -> MissingExtraError:
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its type where it has none.
 
-    A line that ends with a colon goes on with what follows, such as the keys that a state dict
+    A line that ends with a colon is joined with what follows, such as the keys that a state dict
     lacks.
     """
     lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]

@@ -1,4 +1,4 @@
-"""The hub, asked only when it answers."""
+"""The hub, used only when it answers."""
 
 import contextlib
 import io

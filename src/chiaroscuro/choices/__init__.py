@@ -1,7 +1,7 @@
 """Names, defaults and frozen configurations, without torch.
 
 `--help`, pages and saved results read these, so they load in milliseconds. What a name *does* lives
-in the table of the module named beside it; tests hold both to the same names.
+in the table of the module that each names; tests hold both to the same names.
 """
 
 from chiaroscuro.choices.fills import FILLS as FILLS

@@ -49,7 +49,7 @@ def option(
 ) -> Any:
     """A dataclass field with its `Option`; required without a default.
 
-    Help that ends in ":" goes on with the names.
+    Help that ends in ":" is followed by the names.
     """
     words = f"{help} {', '.join(names)}." if help.endswith(":") else help
     about = Option(words, panel, names, within, read, flag)
@@ -100,7 +100,7 @@ class Settings:
         raise_together(wrong or self._contradictions())
 
     def _contradictions(self) -> Iterator[str]:
-        """What is wrong about fields together, asked once each is right; may settle defaults."""
+        """What is wrong about fields together, checked once each is right; may set defaults."""
         return iter(())
 
     def plain(self) -> dict[str, Any]:

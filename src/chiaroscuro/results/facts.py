@@ -42,7 +42,7 @@ class ModelFacts:
     """The classifier behind a result, read off the classifier itself.
 
     `mean` and `std` are per channel, for pixels in [0, 1]; `origin` says where the weights are
-    from; `sha256` is the digest of parameters and buffers, where it was asked for.
+    from; `sha256` is the digest of parameters and buffers, where it is wanted.
     """
 
     name: str

@@ -127,7 +127,7 @@ def check_free(folder: str | Path, kind: Kind, *, overwrite: bool) -> Path:
     """The folder with links resolved, when a result of this kind may be written there.
 
     Raises `ResultError` when something lies there that may not be replaced (anything but a result
-    of the same kind with no file beside ours, and that only with `overwrite`), or when the folder
+    of the same kind that holds our files alone, and that only with `overwrite`), or when the folder
     around it cannot be written to.
     """
     final = resolved(folder)
