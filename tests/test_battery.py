@@ -55,7 +55,7 @@ def test_tables_list_the_same_names():
         assert all(name == row.name for name, row in words.items())
     assert list(FILLS) == list(choices.FILLS)
     assert not EDIT_MAPS.keys() & MAPS.keys()
-    assert (*choices.RANKING_MAPS, *EDIT_MAPS) == choices.MEASURED_MAPS
+    assert (*choices.RANKING_MAPS, *EDIT_MAPS) == tuple(choices.MEASURED_MAPS)
     assert all(row.kind == "signed" for row in choices.EDIT_MAPS.values())
     assert (*METHODS, *CAPTUM) == tuple(choices.METHODS)
     assert all(row.captum == (name in CAPTUM) for name, row in choices.METHODS.items())

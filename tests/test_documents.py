@@ -11,9 +11,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import chiaroscuro
-from chiaroscuro import choices, edits, evaluation, gradients, load_result, maps
+from chiaroscuro import catalog, choices, edits, evaluation, gradients, load_result, maps, models
 from chiaroscuro.cli.app import app
 from chiaroscuro.data import load_images, read_batches
+from chiaroscuro.errors import ChoiceError, ModelError
 from chiaroscuro.images import Framing, packaged_photo
 from tests.evaluation.toy import CLASSES, run, toy_classifier
 from tests.pictures import class_rows, write_parquet
@@ -170,6 +171,12 @@ def test_the_how_to_of_a_map_works(toy, monkeypatch):
         support = np.mean(np.greater(expected, 0))
         assert made.support["runner"].pixels.item() == pytest.approx(support, abs=1e-6)
     assert 0 < support < 1
+    for settings in (choices.EvaluationSettings, choices.CheckSettings):
+        assert settings(data="x", maps="runner").maps == ("runner",)
+    assert choices.CompareSettings(maps="runner").maps == ("runner",)
+    assert choices.WhatIfSettings(map="runner").map == "runner"
+    curves = chiaroscuro.deletion_curve(toy, pixels, pasted, "black", protocol="matched")
+    assert curves["runner"].allegiance.shape == (1, len(curves["runner"].fractions))
 
 
 def test_the_how_to_of_a_method_works(toy, monkeypatch):
@@ -192,6 +199,24 @@ def test_the_how_to_of_a_fill_works(monkeypatch):
     pixels = random_pixels(1, 3, 4, 4)
     torch.testing.assert_close(edits.filled(pixels, "negative"), 1 - pixels)
     assert choices.EvaluationSettings(data="x", fills="negative:0.5").fills == ("negative:0.5",)
+
+
+def test_the_how_to_of_a_model_source_works(tmp_path, monkeypatch):
+    monkeypatch.setitem(catalog.SOURCES, "ours:NAME", None)
+    monkeypatch.setitem(models.LIBRARIES, "ours", None)
+    (snippet,) = snippets("docs/how-to/add-a-model-source.md", "python")
+    monkeypatch.chdir(tmp_path)
+    torch.save({"1.weight": torch.ones(10, 3072), "1.bias": torch.zeros(10)}, "linear.pt")
+    scope = {}
+    exec(snippet, scope)
+    assert scope["classifier"].name == "ours:linear"
+    catalog.check_spec("ours:linear")
+    shown = CliRunner().invoke(app, ["models"]).stdout
+    assert "weights of our group" in shown
+    with pytest.raises(ModelError, match="^ours:none: its weights are not on this machine"):
+        chiaroscuro.load_classifier("ours:none")
+    with pytest.raises(ChoiceError, match="known are efficientnet-lite0, .*, ours:NAME$"):
+        chiaroscuro.load_classifier("theirs:linear")
 
 
 def test_the_how_to_of_a_metric_works(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from torch import nn
 from chiaroscuro import Classifier
 from chiaroscuro.checks import LocalizationSettings, localize
 from chiaroscuro.checks.regions import load_regions
-from chiaroscuro.errors import ChoiceError, InputError, ResultError
+from chiaroscuro.errors import ChoiceError, InputError, MissingFileError, ResultError
 from chiaroscuro.images import CropBox
 from chiaroscuro.report.localization import lines
 from chiaroscuro.results import load
@@ -97,6 +97,11 @@ def test_other_files_are_refused(name, text, message, tmp_path):
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=message):
         load_regions(tmp_path / name)
+
+
+def test_regions_that_are_missing_are_named(tmp_path):
+    with pytest.raises(MissingFileError, match=r"none\.csv: no such file or folder of regions$"):
+        load_regions(tmp_path / "none.csv")
 
 
 @pytest.mark.parametrize("side", ["nan", "inf", "-inf", "1e999", "", "three"])

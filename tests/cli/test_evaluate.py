@@ -48,7 +48,7 @@ def test_it_prints_images_accuracy_areas_and_the_page(data, model, tmp_path):
     done = run(data, "--model", model, "--out", str(tmp_path / "run"))
     assert done.exit_code == 0, done.stderr
     first, *areas, page = done.stdout.splitlines()
-    assert first.startswith(f"8 images of {data} test, 1 left out; accuracy 0.")
+    assert first.startswith(f"8 images of {data}, test, 1 left out; accuracy 0.")
     assert [line.split(":")[0] for line in areas] == [
         "area, paper, black", "area, paper, white", "area, matched, black", "area, matched, white",
     ]  # fmt: skip

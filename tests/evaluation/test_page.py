@@ -488,7 +488,7 @@ def test_sentences_name_the_best_map_and_chance(evaluated):
 
 def test_a_terminal_shows_the_figures(evaluated):
     text = "\n".join(lines(evaluated))
-    assert text.startswith(f"14 images of {evaluated.data.source} test, 1 left out; accuracy ")
+    assert text.startswith(f"14 images of {evaluated.data.source}, test, 1 left out; accuracy ")
     area = evaluated.curve("matched", "active", "white").area.value
     assert f"active {area:.3f}" in text and "inverted" not in text
     assert np.count_nonzero(["area, " in line for line in lines(evaluated)]) == 4

@@ -24,7 +24,7 @@ def test_near_specs_are_suggested():
 
 
 def test_the_catalog_describes_every_kind_of_spec():
-    rows = catalog.list_models()
+    rows = list(catalog.SOURCES.values())
     with pytest.raises(ChoiceError, match="known are") as caught:
         load_classifier("nope")
     known = str(caught.value).split("known are ")[1].split(", ")
@@ -42,6 +42,6 @@ def test_a_package_that_is_not_installed_has_no_version(monkeypatch):
         return "1.2.3"
 
     monkeypatch.setattr(catalog, "version", missing)
-    found = {row.package: row.installed for row in catalog.list_models()}
+    found = {row.package: row.installed for row in catalog.SOURCES.values()}
     assert found.pop("transformers") is None
     assert set(found.values()) == {"1.2.3"}

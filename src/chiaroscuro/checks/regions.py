@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from chiaroscuro.errors import ImageError, InputError, first_line, printable
+from chiaroscuro.errors import ImageError, InputError, MissingFileError, first_line, printable
 from chiaroscuro.images import CropBox, image_errors, open_image, read_file
 
 Mask = NDArray[np.bool_]
@@ -99,6 +99,8 @@ def load_regions(place: str | Path, split: str = "") -> Regions:
     readers = {".csv": _csv_rows, ".json": _json_rows, ".parquet": _parquet_rows}
     if path.suffix.lower() not in readers:
         raise InputError(f"{path}: give a .csv, .json or .parquet file of boxes, or a mask folder")
+    if not path.is_file():
+        raise MissingFileError(f"{path}: no such file or folder of regions")
     try:
         by_id: dict[str, list[list[float]]] = {}
         for id_, box in readers[path.suffix.lower()](path, split):

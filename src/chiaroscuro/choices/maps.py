@@ -1,5 +1,6 @@
 """Saliency maps by name: what a pixel of each says, and which of them are taken where."""
 
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -59,8 +60,25 @@ MAPS: dict[str, MapChoice] = {
 }
 """Every saliency map by name; the functions are in `chiaroscuro.maps.MAPS`."""
 
-RANKING_MAPS: tuple[str, ...] = tuple(
-    choice.name for choice in MAPS.values() if choice.kind in ("magnitude", "signed")
+
+class LiveNames(Collection[str]):
+    """Names read from their tables at each use, so that rows added at run time are included."""
+
+    def __init__(self, read: Callable[[], Iterable[str]]) -> None:
+        self._read = read
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(list(self._read()))
+
+    def __contains__(self, name: object) -> bool:
+        return name in list(self._read())
+
+
+RANKING_MAPS = LiveNames(
+    lambda: [name for name, row in MAPS.items() if row.kind in ("magnitude", "signed")]
 )
 """The maps that order pixels: neither classes nor the degenerate printed forms."""
 RANDOM = "random"
@@ -82,9 +100,9 @@ EDIT_MAPS: dict[str, MapChoice] = {
     )
 }
 """Every map computed for one edit of pixels; functions are in `chiaroscuro.maps.EDIT_MAPS`."""
-MEASURED_MAPS: tuple[str, ...] = (*RANKING_MAPS, *EDIT_MAPS)
+MEASURED_MAPS = LiveNames(lambda: (*RANKING_MAPS, *EDIT_MAPS))
 """Every map that deletion can order pixels by."""
-ORDERS: tuple[str, ...] = (*MEASURED_MAPS, RANDOM)
+ORDERS = LiveNames(lambda: (*MEASURED_MAPS, RANDOM))
 """Every order in which pixels can be taken."""
 PAPER_MAPS: tuple[str, ...] = ("original", "positive", "negative", "active", "inactive")
 EXPLAIN_MAPS: tuple[str, ...] = (*PAPER_MAPS, "signed")

@@ -301,7 +301,7 @@ class CheckSettings(
     panel = MEASURE
     limit: int | None = like(ImageSetSettings, "limit", 64)
     rivals: str = like(QuestionSettings, "rivals", "top:10")
-    maps: tuple[str, ...] = option("A map to check:", RANKING_MAPS, RANKING_MAPS, flag="map")
+    maps: tuple[str, ...] = option("A map to check:", tuple(RANKING_MAPS), RANKING_MAPS, flag="map")
     methods: tuple[Any, ...] = option(
         "How class gradients are computed:",
         ("gradient",),
@@ -351,7 +351,9 @@ class LocalizationSettings(MachineSettings, IntervalSettings, GradientSettings, 
     panel = MEASURE
     regions: str = option("Boxes as .csv, .json or .parquet, or a folder of PNG masks.")
     rivals: str = like(QuestionSettings, "rivals", "top:10")
-    maps: tuple[str, ...] = option("A map to measure:", RANKING_MAPS, RANKING_MAPS, flag="map")
+    maps: tuple[str, ...] = option(
+        "A map to measure:", tuple(RANKING_MAPS), RANKING_MAPS, flag="map"
+    )
     target: str = option("The class to explain; label, index: the data's:", "predicted", TARGETS)
     tolerance: int = option("Pixels that a hit may be off the region.", 0, within="[0, inf)")
     smoothing: float = option("A Gaussian over each map, in sides.", 0.0, within="[0, 1)")

@@ -355,7 +355,9 @@ class Classifier:
     def _unknown_class(self, text: str, names: Mapping[str, Sequence[int]]) -> ChoiceError:
         if not names:
             return ChoiceError(f"class {text!r}: {self.name} has no class names, give an index")
-        return unknown("class", text, names, f"{self.name} has {len(self.labels or ())} classes")
+        labels = self.labels or ()
+        listed = f": {'; '.join(labels)}" if len(labels) <= 20 else ""
+        return unknown("class", text, names, f"{self.name} has {len(labels)} classes{listed}")
 
 
 def _weights_digest(classifier: Classifier) -> str:

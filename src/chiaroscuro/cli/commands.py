@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from chiaroscuro.catalog import check_spec, list_models
+from chiaroscuro.catalog import SOURCES, check_spec
 from chiaroscuro.choices import (
     DEFAULT_MODEL,
     DEFAULT_OUT,
@@ -116,7 +116,7 @@ class CompareOptions(ThreadOptions):
 
     def _contradictions(self) -> Iterator[str]:
         if len(self.models) < 2:
-            yield "one model to compare: give --model at least twice"
+            yield "one model to compare: give --model at least twice, with different models"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,11 +188,10 @@ class ListOptions(Settings):
 
 def models(run: ListOptions) -> None:
     """Print every kind of model."""
-    sources = list_models()
-    width = max(len(source.spec) for source in sources)
-    for source in sources:
+    width = max(map(len, SOURCES))
+    for source in SOURCES.values():
         if run.as_json:
-            typer.echo(json.dumps(asdict(source)))
+            typer.echo(json.dumps(asdict(source) | {"installed": source.installed}))
             continue
         state = f"{source.package} {source.installed}" if source.installed else "not installed"
         reach = "works offline" if source.offline else "weights are fetched once"

@@ -13,6 +13,7 @@ from torch import nn
 from torchvision import models as torchvision_zoo
 from torchvision.models import WeightsEnum
 
+from chiaroscuro.catalog import SOURCES
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.classifier.libraries import imagenet_labels
 from chiaroscuro.errors import ChoiceError, ModelError, missing_extra, unknown
@@ -67,8 +68,7 @@ def load_classifier(spec: str | Path, *, trusted: bool = True) -> Classifier:
             f"model {text!r} is a file: give FILE.py:FACTORY, a function in a Python file that "
             "builds the network and loads its weights"
         )
-    known = [*PACKAGED, *(f"{name}:NAME" for name in LIBRARIES), "FILE.py:FACTORY", "FOLDER"]
-    raise unknown("model", text, known)
+    raise unknown("model", text, SOURCES)
 
 
 PACKAGED_WEIGHTS = Path(__file__).parent / "weights"

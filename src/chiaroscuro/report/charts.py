@@ -76,7 +76,7 @@ def _sheet(
 ) -> CurveSpec:
     panels = [_panel(result, protocol, fill, wanted) for fill in result.settings.fills]
     return CurveSpec(
-        title=f"{result.model.name} on {result.data.source}, {result.data.split}",
+        title=f"{result.model.name} on {result.data.name}",
         subtitle=(
             f"{protocol} protocol{which}: {_PROTOCOLS[protocol]} · "
             f"{images_text(result.data.images)}"

@@ -99,7 +99,7 @@ def lines(result: Evaluation) -> Iterator[str]:
     if right is not None:
         accuracy = f"accuracy {interval_text(right, 4)}"
     left_out = f", {data.left_out_count} left out" if data.left_out_count else ""
-    yield f"{images_text(data.images)} of {data.source} {data.split}{left_out}; {accuracy}"
+    yield f"{images_text(data.images)} of {data.name}{left_out}; {accuracy}"
     for protocol in result.settings.protocols:
         for fill in result.settings.fills:
             areas = ", ".join(

@@ -56,7 +56,7 @@ def linearity_charts(result: Evaluation) -> list[Chart]:
     charts = []
     for figure, (label, meaning) in _CHARTS.items():
         sheet = CurveSpec(
-            title=f"{result.model.name} on {result.data.source}, {result.data.split}",
+            title=f"{result.model.name} on {result.data.name}",
             subtitle=f"what if the top {_share(result)} of a map's pixels change · "
             f"{images_text(result.data.images)}",
             panels=[_panel(result.what_if, fill, figure) for fill in result.settings.fills],

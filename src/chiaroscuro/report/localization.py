@@ -42,7 +42,7 @@ def lines(result: Localization) -> Iterator[str]:
     """What a terminal shows: images, and both measures of every map and of a random order."""
     data, chance = result.data, result.maps[0]
     left_out = f", {data.left_out_count} left out" if data.left_out_count else ""
-    yield f"{images_text(data.images)} of {data.source} {data.split}{left_out}"
+    yield f"{images_text(data.images)} of {data.name}{left_out}"
     for located in result.maps:
         hit, energy = interval_text(located.hit), interval_text(located.energy)
         yield (

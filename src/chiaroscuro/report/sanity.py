@@ -134,7 +134,7 @@ def lines(result: SanityCheck) -> Iterator[str]:
     data = result.data
     left_out = f", {data.left_out_count} left out" if data.left_out_count else ""
     yield (
-        f"{images_text(data.images)} of {data.source} {data.split}{left_out}, "
+        f"{images_text(data.images)} of {data.name}{left_out}, "
         f"{len(result.layers)} steps from the output to the input"
     )
     for checked in result.maps:
@@ -153,7 +153,7 @@ def _maps(result: SanityCheck, method: str) -> list[CheckedMap]:
 
 def _sheet(result: SanityCheck, method: str, test: str, words: str) -> CurveSpec:
     data, draws = result.data, result.settings.draws
-    source = data.source.rstrip("/").rpartition("/")[2]
+    name = data.name.rpartition("/")[2]
     maps = _maps(result, method)
     panels = [
         CurvePanel(
@@ -169,7 +169,7 @@ def _sheet(result: SanityCheck, method: str, test: str, words: str) -> CurveSpec
         title=f"{result.model.name}, {method}: {words}",
         subtitle=(
             f"similarity to the untouched network's map · {images_text(data.images)} of "
-            f"{source}, {data.split} · {draws} draw{'' if draws == 1 else 's'} of weights"
+            f"{name} · {draws} draw{'' if draws == 1 else 's'} of weights"
         ),
         panels=panels,
         x_label=words if test == "cascade" else "the layer, counted from the output",

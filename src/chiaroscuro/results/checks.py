@@ -131,7 +131,7 @@ class SanityCheck:
         pairs = [(checked.method, checked.map, checked.verdict.weights) for checked in self.maps]
         kept = ", ".join(f"{method} {name}: {level}" for method, name, level in pairs)
         return (
-            f"SanityCheck({self.model.name} on {self.data.source}, {self.data.split}: "
+            f"SanityCheck({self.model.name} on {self.data.name}: "
             f"{self.data.images} images; similarity left with random weights: {kept})"
         )
 
@@ -200,7 +200,7 @@ class Localization:
     def __repr__(self) -> str:
         hits = ", ".join(f"{located.map} {located.hit.value:.3f}" for located in self.maps)
         return (
-            f"Localization({self.model.name} on {self.data.source}, {self.data.split}: "
+            f"Localization({self.model.name} on {self.data.name}: "
             f"{self.data.images} images; hits: {hits})"
         )
 

@@ -148,7 +148,7 @@ class Evaluation(Figures):
     def __repr__(self) -> str:
         right = "" if self.accuracy is None else f", accuracy {self.accuracy.value:.3f}"
         return (
-            f"Evaluation({self.model.name} on {self.data.source}, {self.data.split}: "
+            f"Evaluation({self.model.name} on {self.data.name}: "
             f"{self.data.images} images, {len(self.settings.maps)} maps{right})"
         )
 

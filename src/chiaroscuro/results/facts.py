@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from chiaroscuro.choices import Framing
@@ -35,6 +36,12 @@ class DataFacts:
     seed: int
     left_out_count: int
     left_out: tuple[LeftOut, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The data and their split, or the data alone where that is a folder without splits."""
+        plain = PurePath(self.source).name == self.split
+        return self.source if plain else f"{self.source}, {self.split}"
 
 
 @dataclass(frozen=True, slots=True)
