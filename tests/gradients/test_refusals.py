@@ -11,7 +11,8 @@ from torch.ao.quantization import FakeQuantize
 from chiaroscuro import Classifier, InputError, ModelError, class_gradients
 from chiaroscuro.errors import ChoiceError, ImageError
 from chiaroscuro.gradients import Points, target_gradients
-from tests.toys import random_pixels
+from chiaroscuro.gradients.probe import _KNOWN, _MOST_STATES
+from tests.toys import random_pixels, small_cnn
 
 
 @pytest.mark.parametrize(
@@ -260,3 +261,19 @@ class Odd(nn.Module):
 def test_networks_without_a_usable_gradient_are_refused(how, message):
     with pytest.raises(ModelError, match=message):
         class_gradients(Classifier(Odd(how)), torch.rand(1, 3, 2, 2))
+
+
+def test_what_is_known_of_a_network_that_counts_its_calls_stays_small():
+    class Counting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.calls = small_cnn().double(), 0
+
+        def forward(self, x):
+            self.calls += 1
+            return self.body(x)
+
+    net = Counting()
+    for _ in range(3 * _MOST_STATES):
+        class_gradients(Classifier(net), random_pixels(1, 3, 12, 12), rivals="top:1")
+    assert len(_KNOWN[net]) <= _MOST_STATES

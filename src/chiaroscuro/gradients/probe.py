@@ -109,6 +109,7 @@ def _has_storage(tensor: Tensor) -> bool:
 
 _KNOWN: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], Probe]] = WeakKeyDictionary()
 """Networks probed in this process, by their parts and settings and the kind of pixels."""
+_MOST_STATES = 64
 
 
 def probe(classifier: Classifier, pixels: Tensor, memory_budget: int | None = None) -> Probe:
@@ -124,6 +125,8 @@ def probe(classifier: Classifier, pixels: Tensor, memory_budget: int | None = No
     key = (_state(module), norm, pixels.shape, pixels.dtype, pixels.device, memory_budget)
     known = _KNOWN.setdefault(module, {})
     if key not in known:
+        if len(known) >= _MOST_STATES:  # such as of a network that counts its calls
+            known.clear()
         result = _probe_layouts(classifier, pixels, memory_budget)
         known[key] = replace(result, logits=None)
         return result
