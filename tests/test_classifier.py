@@ -178,10 +178,15 @@ def test_a_module_that_raises_becomes_one_line(error):
     assert "broken on purpose" in message
     assert len(message.splitlines()) == 1
     assert isinstance(caught.value.__cause__, error)
+    with pytest.raises(ModelError, match=r"\(C x H x W\)[^;]*$"):
+        Classifier(Fixed(error("once")), size=4)(pixels())
 
 
 def test_a_module_that_raises_without_words_gives_the_errors_type():
-    with pytest.raises(ModelError, match=r"3 x 4 x 4 \(C x H x W\): NotImplementedError$"):
+    with pytest.raises(
+        ModelError,
+        match=r"3 x 4 x 4 \(C x H x W\): NotImplementedError; to scale photos .*size=...\)$",
+    ):
         Classifier(Fixed(NotImplementedError()))(pixels())
 
 

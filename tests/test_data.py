@@ -541,6 +541,7 @@ def test_stopping_early_leaves_no_worker(folder):
     [
         ("nowhere", "no such folder or file; known names are cifar10, imagenette"),
         ("./missing", "no such folder or file"),
+        (__file__, r"test_data.py is a file: give a folder of photos or a Parquet file"),
         ("missing.parquet", "no such file"),
     ],
 )

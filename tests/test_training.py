@@ -297,7 +297,7 @@ def test_an_unfinished_training_is_resumed_only_as_it_was(settings, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(settings, tmp_path / "net", watcher=stopped("epoch"))
     before = entries(tmp_path / "net.training")
-    with pytest.raises(ResultError, match=r"net\.training holds an unfinished training: --resume"):
+    with pytest.raises(ResultError, match=r"net\.training holds an unfinished training: resume it"):
         train(settings, tmp_path / "net")
     with pytest.raises(ResultError, match=r"another configuration \(settings\.seed was 42"):
         train(replace(settings, seed=1), tmp_path / "net", resume=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from chiaroscuro.errors import MissingModelError, unknown
+from chiaroscuro.errors import ChoiceError, MissingModelError, unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,17 @@ def check_spec(spec: str) -> None:
         or (name and f"{library}:NAME" in SOURCES)
         or Path(spec).is_dir()
     ):
-        raise unknown("model", spec, SOURCES)
+        raise unknown_spec(spec)
+
+
+def unknown_spec(spec: str) -> ChoiceError:
+    """The error for a spec that names no model; of a file, it says how one is given."""
+    if Path(spec).is_file():
+        return ChoiceError(
+            f"model {spec!r} is a file: give FILE.py:FACTORY, a function in a Python file that "
+            "builds the network and loads its weights"
+        )
+    return unknown("model", spec, SOURCES)
 
 
 def versions() -> dict[str, str]:

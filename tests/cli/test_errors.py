@@ -59,6 +59,15 @@ def test_a_wrong_word_is_one_line(explain, photos, tmp_path, words, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_file_without_a_factory_and_a_folder_for_one_photo_are_one_line(run, photos, tmp_path):
+    (tmp_path / "net.py").write_text("")
+    _, _, err = run("explain", photos / "a.png", "--model", "net.py")
+    assert_one_line(err, "model 'net.py' is a file: give FILE.py:FACTORY")
+    for words in (["what-if"], ["compare", "--model", "cifar10-cnn", "--model", "cifar10-cnn"]):
+        _, _, err = run(words[0], photos, *words[1:])
+        assert_one_line(err, f"{photos} is a folder: give one photo")
+
+
 def test_a_wrong_word_is_said_once_for_many_photos(explain, photos):
     code, _, err = explain(photos, "--rivals", "best")
     assert code == 1

@@ -17,7 +17,9 @@ def test_existing_results_need_force(explain, photos, tmp_path):
     assert explain(photos / "a.png", "--target", "3")[0] == 0
     code, out, err = explain(photos, "--target", "4")
     assert code == 1
-    assert_one_line(err, "out/a exists already: choose another place, or overwrite (--force)")
+    assert_one_line(
+        err, "out/a exists already: choose another place, or overwrite it (overwrite=True, --force)"
+    )
     assert [line.split(":")[0] for line in out.splitlines()] == ["b.png", "page"]
     assert about(tmp_path / "out" / "a")["target"]["index"] == 3
     assert about(tmp_path / "out" / "b")["target"]["index"] == 4

@@ -102,7 +102,7 @@ def test_other_images_under_the_same_name_are_another_configuration(tmp_path, ki
 
 def test_force_replaces_runs_of_ours_alone(data, tmp_path):
     first = run(data, tmp_path / "run")
-    with pytest.raises(ResultError, match=r"resume it \(--resume\), or replace it \(--force\)"):
+    with pytest.raises(ResultError, match=r"resume it \(resume=True, --resume\) or replace it"):
         run(data, tmp_path / "run")
     run(data, tmp_path / "run", overwrite=True, seed=9)
     assert load(tmp_path / "run").settings.seed == 9

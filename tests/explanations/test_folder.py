@@ -154,8 +154,9 @@ def test_an_existing_folder_is_an_outcome_and_the_others_are_done(toy, album, tm
     before = snapshot(out / "a")
     outcomes = list(explain_files(toy, jobs([album / "a.png", album / "b.png"], target=1), out))
     assert isinstance(outcomes[0].error, ResultError)
-    assert "a exists already: choose another place, or overwrite (--force)" in str(
-        outcomes[0].error
+    assert (
+        "a exists already: choose another place, or overwrite it (overwrite=True, --force)"
+        in str(outcomes[0].error)
     )
     assert outcomes[1].error is None
     assert snapshot(out / "a") == before

@@ -116,6 +116,11 @@ def test_several_targets_run_every_class_once(classifier, net):
     handle.remove()
 
 
+def test_class_gradients_show_shapes_and_not_values(net):
+    shown = repr(class_gradients(Classifier(net), random_pixels(2, 3, 12, 12)))
+    assert shown.startswith("ClassGradients(logits=(2, 5), target=(2,), rivals=(2, 4), target_grad")
+
+
 def test_classes_have_names(net):
     classifier = Classifier(net, labels=["ant", "bee, honeybee", "cat", "dog", "eel"])
     pixels = random_pixels(2, 3, 12, 12)
@@ -195,6 +200,12 @@ def test_a_reducer_sees_every_class_once(net, name, points, budget):
     mean, best = reduce_gradients(classifier, pixels, MeanAndTopTwo(), **options)
     torch.testing.assert_close(mean, exact.mean(dim=1), rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(best, exact.topk(2, dim=1).values, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("reducer", [object(), Norms])
+def test_a_reducer_without_its_methods_is_refused(net, reducer):
+    with pytest.raises(ChoiceError, match="expected an object with start, add and finish"):
+        reduce_gradients(Classifier(net), random_pixels(1, 3, 12, 12), reducer)
 
 
 def test_a_reducer_may_take_some_classes(net, classifier):

@@ -97,7 +97,7 @@ def test_gaps_and_damage_are_parts_that_are_not_there(tmp_path):
         (tmp_path / "r" / "what-if" / "000002.parquet").unlink()
         (tmp_path / "r" / "parts" / "000003.json").write_text("{")
         assert set(run.finished_parts()) == {0}
-        with pytest.raises(ResultError, match=r"part 1 is gone or damaged: --resume"):
+        with pytest.raises(ResultError, match=r"part 1 is gone or damaged: resume=True"):
             list(run.read_parts([0, 1]))
 
 

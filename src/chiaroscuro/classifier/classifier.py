@@ -191,8 +191,10 @@ class Classifier:
             output = call(normalized)
         except Exception as error:
             shape = " x ".join(map(str, pixels.shape[1:]))
+            hint = "; to scale photos to one size give Classifier(module, size=...)"
             raise ModelError(
                 f"{self.name} failed on an image of {shape} (C x H x W): {first_line(error)}"
+                f"{hint if self.size is None else ''}"
             ) from error
         scores = read_logits(output, len(pixels), self.name, self._classes)
         if scores.shape[1] == 1:

@@ -30,6 +30,11 @@ def _spec(spec: str) -> str:
     return spec
 
 
+def _one_photo(image: Path) -> Iterator[str]:
+    if image.is_dir():
+        yield f"{image} is a folder: give one photo"
+
+
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions(Settings):
     """What every command that computes takes."""
@@ -102,6 +107,9 @@ class WhatIfOptions(ModelOptions, ThreadOptions):
     image: Path = option("The photo.", flag="")
     out: Path = option("Where the results go.", Path("chiaroscuro-what-if"))
 
+    def _contradictions(self) -> Iterator[str]:
+        yield from _one_photo(self.image)
+
 
 @dataclass(frozen=True, kw_only=True)
 class CompareOptions(ThreadOptions):
@@ -115,6 +123,7 @@ class CompareOptions(ThreadOptions):
     out: Path = option("The folder for figure and page.", Path("chiaroscuro-comparison"))
 
     def _contradictions(self) -> Iterator[str]:
+        yield from _one_photo(self.image)
         if len(self.models) < 2:
             yield "one model to compare: give --model at least twice, with different models"
 

@@ -91,6 +91,8 @@ def _open(source: str, split: str | None, columns: ChosenColumns) -> ImageSet:
     try:
         if path.suffix.lower() == ".parquet" and not path.is_dir():
             return open_parquet({path.stem: [path]}, path.stem, source, path.parent, columns)
+        if path.is_file():
+            raise InputError(f"{source} is a file: give a folder of photos or a Parquet file")
         if not path.is_dir():
             return open_name(source, split, columns)
         if splits := parquet_splits(path):

@@ -48,6 +48,8 @@ def evaluate(
 ) -> Evaluation:
     """Measure a classifier's maps over an image set, by deletion unless other metrics are chosen.
 
+    `data`: a folder of class folders or photos, a Parquet file, `cifar10`, `imagenette` or
+    OWNER/NAME of the hub; `settings`: an `EvaluationSettings`, which options replace in part.
     The folder `out` gets the rows of every metric as Parquet (one file per batch), curves as PNG
     and SVG, and index.html. Interrupted at any moment, a run is resumed by `resume`. `workers`:
     processes that share the images. `data_root`: see `load_images`. `check`: the folder of a

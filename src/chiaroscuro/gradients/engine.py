@@ -169,6 +169,8 @@ def reduce_gradients(
     True
     """
     _check_classifier(classifier)
+    if isinstance(reducer, type) or not isinstance(reducer, Reducer):
+        raise ChoiceError(f"reducer is {reducer!r}: expected an object with start, add and finish")
     check_names("score", [score], SCORES)
     classifier.check_pixels(pixels)
     chosen = read_method(method, score)

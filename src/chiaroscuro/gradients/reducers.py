@@ -1,7 +1,7 @@
 """What is kept of the gradients of all classes while they go by, a few at a time."""
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from chiaroscuro.gradients.backward.chunks import restored
 Kept = Tensor | tuple[Tensor, ...]
 
 
+@runtime_checkable
 class Reducer(Protocol):
     """Something to keep of the gradients of all classes, for `reduce_gradients`.
 

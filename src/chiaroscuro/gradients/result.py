@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from chiaroscuro.choices import RivalRule, Score
+from chiaroscuro.errors import brief
 from chiaroscuro.gradients.backward.chunks import restored
 from chiaroscuro.gradients.reducers import Extremes
 
@@ -46,6 +47,7 @@ class ClassGradients:
     rival_argmin: Tensor | None
     choices: GradientChoices
     notes: tuple[str, ...] = ()
+    __repr__ = brief
 
 
 def joined(

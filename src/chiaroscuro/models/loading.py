@@ -13,10 +13,10 @@ from torch import nn
 from torchvision import models as torchvision_zoo
 from torchvision.models import WeightsEnum
 
-from chiaroscuro.catalog import SOURCES
+from chiaroscuro.catalog import unknown_spec
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.classifier.libraries import imagenet_labels
-from chiaroscuro.errors import ChoiceError, ModelError, missing_extra, unknown
+from chiaroscuro.errors import ModelError, missing_extra, unknown
 from chiaroscuro.hub import hub_if_reachable
 from chiaroscuro.images import Framing
 from chiaroscuro.models import factory, folder
@@ -63,12 +63,7 @@ def load_classifier(spec: str | Path, *, trusted: bool = True) -> Classifier:
         return factory.load(path, function)
     if Path(text).is_dir():
         return folder.load(Path(text))
-    if Path(text).is_file():
-        raise ChoiceError(
-            f"model {text!r} is a file: give FILE.py:FACTORY, a function in a Python file that "
-            "builds the network and loads its weights"
-        )
-    raise unknown("model", text, SOURCES)
+    raise unknown_spec(text)
 
 
 PACKAGED_WEIGHTS = Path(__file__).parent / "weights"

@@ -220,5 +220,5 @@ def _check_counted(images: ImageSet, covered: int) -> None:
     if images.count is not None and covered != images.count:
         raise InputError(
             f"{images.source}: {images.count} images are listed, {covered} were read: the data "
-            "changed meanwhile; begin once more (--force)"
+            "changed meanwhile; begin once more (overwrite=True, --force)"
         )

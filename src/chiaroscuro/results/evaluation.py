@@ -149,7 +149,7 @@ class Evaluation(Figures):
         right = "" if self.accuracy is None else f", accuracy {self.accuracy.value:.3f}"
         return (
             f"Evaluation({self.model.name} on {self.data.name}: "
-            f"{self.data.images} images, {len(self.settings.maps)} maps{right})"
+            f"{self.data.images} images, maps {', '.join(self.settings.maps)}{right})"
         )
 
     def curve(self, protocol: str, map: str, fill: str) -> Curve:

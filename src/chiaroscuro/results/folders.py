@@ -169,7 +169,8 @@ def _check_replaceable(final: Path, kind: Kind, *, overwrite: bool) -> None:
         )
     if not overwrite:
         raise ExistingResultError(
-            f"{final} exists already: choose another place, or overwrite (--force)"
+            f"{final} exists already: choose another place, or overwrite it "
+            "(overwrite=True, --force)"
         )
     strangers = foreign_files(final, kind)
     if strangers:

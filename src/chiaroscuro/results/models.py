@@ -28,3 +28,7 @@ class SavedModel:
     channels: int
     name: str
     origin: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        count = "classes without names" if self.labels is None else f"{len(self.labels)} classes"
+        return f"SavedModel({self.name}: {self.architecture}, {count})"

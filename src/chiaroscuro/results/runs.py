@@ -128,7 +128,8 @@ class RunFolder:
             receipt = read_receipt(self._receipt_file(number))
             if receipt is None or not self._is_whole(receipt):
                 raise ResultError(
-                    f"{self.folder}: part {number} is gone or damaged: --resume computes it"
+                    f"{self.folder}: part {number} is gone or damaged: "
+                    "resume=True (--resume) computes it"
                 )
             tables = {
                 # `read_table` would import pyarrow's data sets and pandas, where nothing else has.
@@ -199,7 +200,8 @@ def check_startable(
     ours = final.is_dir() and kind_in(final) == kind
     if ours and not resume and not overwrite:
         raise ExistingResultError(
-            f"{final} holds a run: resume it (--resume), or replace it (--force)"
+            f"{final} holds a run: resume it (resume=True, --resume) or replace it "
+            "(overwrite=True, --force)"
         )
     if ours and resume:
         _check_no_links(final)
@@ -247,7 +249,7 @@ def check_config(folder: Path, kind: Kind, config: Any, what: str = "a run") -> 
     if differences:
         raise ResultError(
             f"{folder} holds {what} of another configuration ({'; '.join(differences[:3])}): "
-            "choose another place, repeat it as it was, or replace it (--force)"
+            "choose another place, repeat it as it was, or replace it (overwrite=True, --force)"
         )
 
 

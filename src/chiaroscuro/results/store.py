@@ -143,7 +143,9 @@ def load(folder: str | Path, kind: Kind | None = None) -> Any:
     marker = read_marker(folder, found)
     check_readable(folder, found, marker)
     if marker.result is None:
-        raise ResultError(f"{folder}: the {found.name} is not finished: resume it (--resume)")
+        raise ResultError(
+            f"{folder}: the {found.name} is not finished: resume it (resume=True, --resume)"
+        )
     try:
         arrays = _read_arrays(folder / ARRAYS, marker.files.get(ARRAYS))
         return from_plain(marker.result, arrays, found.load_type())

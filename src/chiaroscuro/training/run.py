@@ -107,7 +107,9 @@ def _work_folder(work: Path, config: _Config, *, resume: bool) -> Iterator[Path]
     An error before the first checkpoint leaves nothing behind.
     """
     if kind_in(work) == _WORK and not resume:
-        raise ResultError(f"{work} holds an unfinished training: --resume it, or remove it")
+        raise ResultError(
+            f"{work} holds an unfinished training: resume it (resume=True, --resume) or remove it"
+        )
     with open_run(work, _WORK, config, resume=resume, overwrite=False):
         try:
             yield work
@@ -246,7 +248,7 @@ def _curve(settings: TrainingSettings, rows: list[EpochRow]) -> TrainingCurve:
 
 def _origin(settings: TrainingSettings, trained: _Trained, seconds: float) -> dict[str, Any]:
     """What results will say of these weights."""
-    last = trained.rows[-1]
+    last, s = trained.rows[-1], "" if settings.epochs == 1 else "s"
     record = TrainingRecord(
         settings=settings,
         images=len(trained.store),
@@ -260,7 +262,7 @@ def _origin(settings: TrainingSettings, trained: _Trained, seconds: float) -> di
     )
     return {
         "architecture": trained.network.architecture,
-        "weights": f"trained on {settings.data} for {settings.epochs} epochs, last epoch kept",
+        "weights": f"trained on {settings.data} for {settings.epochs} epoch{s}, last epoch kept",
         "license": "that of the data, and of a pre-trained body where there is one",
         "training": to_plain(record)[0],
     }
