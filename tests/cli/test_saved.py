@@ -119,3 +119,9 @@ def test_replay_without_an_explanation(run, tmp_path):
     code, out, err = run("explain", "--replay", tmp_path / "nothing")
     assert (code, out) == (1, "")
     assert_one_line(err, "nothing: no explanation there")
+
+
+def test_replay_of_a_gallery_says_what_it_is(explain, photos, run, tmp_path):
+    assert explain(photos / "a.png")[0] == 0
+    _, _, err = run("explain", "--replay", tmp_path / "out")
+    assert_one_line(err, "out: no explanation there; it holds a chiaroscuro gallery")

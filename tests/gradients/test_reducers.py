@@ -208,6 +208,16 @@ def test_a_reducer_without_its_methods_is_refused(net, reducer):
         reduce_gradients(Classifier(net), random_pixels(1, 3, 12, 12), reducer)
 
 
+class Counts(Norms):
+    def finish(self):
+        return 3
+
+
+def test_a_reducer_that_gives_no_tensor_is_refused(net):
+    with pytest.raises(ChoiceError, match=r"finish\(\) gave 3: expected a tensor, or a tuple"):
+        reduce_gradients(Classifier(net), random_pixels(1, 3, 12, 12), Counts())
+
+
 def test_a_reducer_may_take_some_classes(net, classifier):
     pixels = random_pixels(2, 3, 12, 12)
     exact = all_class_gradients(naive_score(net), pixels)

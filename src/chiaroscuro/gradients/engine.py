@@ -198,6 +198,8 @@ def _concatenated(parts: Sequence[Kept]) -> Kept:
     first, *_ = parts
     if isinstance(first, Tensor):
         return torch.cat([part for part in parts if isinstance(part, Tensor)])
+    if not isinstance(first, tuple) or not all(isinstance(one, Tensor) for one in first):
+        raise ChoiceError(f"reducer.finish() gave {first!r}: expected a tensor, or a tuple of them")
     return tuple(torch.cat(list(column)) for column in zip(*parts, strict=True))
 
 

@@ -140,6 +140,10 @@ def load(folder: str | Path, kind: Kind | None = None) -> Any:
     found = kind or kind_in(folder)
     if found is None:
         raise MissingResultError(f"{folder}: no chiaroscuro result there")
+    if (other := kind_in(folder)) is not None and not (folder / found.marker).exists():
+        raise MissingResultError(
+            f"{folder}: no {found.name} there; it holds a chiaroscuro {other.name}"
+        )
     marker = read_marker(folder, found)
     check_readable(folder, found, marker)
     if marker.result is None:
