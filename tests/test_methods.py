@@ -273,9 +273,15 @@ def test_settings_are_told():
         ({"name": "vargrad"}, "vargrad' is refused: the variance of gradients has no sign"),
         ({"name": "smoothgrad-squared"}, "the mean of squared gradients has no sign.*smoothgrad"),
         ({"name": "smoothgrd"}, "unknown method 'smoothgrd': did you mean smoothgrad"),
-        ({"name": "gradient", "points": 3}, "takes no points: .*smoothgrad, integrated-gradients"),
-        ({"name": "gradient", "sigma": 0.1}, "takes no sigma: smoothgrad do"),
-        ({"name": "smoothgrad", "baseline": "black"}, "takes no baseline: integrated-gradients"),
+        (
+            {"name": "gradient", "points": 3},
+            "takes no points: it is for .*smoothgrad, integrated-gradients",
+        ),
+        ({"name": "gradient", "sigma": 0.1}, "takes no sigma: it is for smoothgrad"),
+        (
+            {"name": "smoothgrad", "baseline": "black"},
+            "takes no baseline: it is for integrated-gradients",
+        ),
         ({"name": "smoothgrad", "points": 0}, "points is 0: expected at least 1"),
         ({"name": "smoothgrad", "sigma": -0.1}, "sigma is -0.1: expected a number >= 0"),
         ({"name": "smoothgrad", "sigma": float("nan")}, "sigma is nan"),

@@ -82,7 +82,7 @@ def test_all_wrong_fields_are_reported_together():
         (EvaluationSettings, {"fills": ()}, "no fills are given"),
         (EvaluationSettings, {"fills": ("gray",)}, "unknown fill 'gray'"),
         (EvaluationSettings, {"rivals": "top:0"}, "rivals is 'top:0'"),
-        (EvaluationSettings, {"sigma": 0.1}, "'gradient' takes no sigma: smoothgrad do"),
+        (EvaluationSettings, {"sigma": 0.1}, "'gradient' takes no sigma: it is for smoothgrad"),
         (EvaluationSettings, {"method": "expected-gradients"}, "needs background images"),
         (EvaluationSettings, {"method": object(), "points": 3}, "object is an object: give it its"),
         (CheckSettings, {"points": 3}, "no method of gradient takes points"),

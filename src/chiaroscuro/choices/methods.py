@@ -117,7 +117,7 @@ def parse_method(
     for option, value in options.items():
         if value is not None and not row.takes(option):
             takers = [other.name for other in METHODS.values() if other.takes(option)]
-            raise ChoiceError(f"method {name!r} takes no {option}: {', '.join(takers)} do")
+            raise ChoiceError(f"method {name!r} takes no {option}: it is for {', '.join(takers)}")
     if background is None and row.background:
         raise ChoiceError(f"method {name!r} needs background images: give some (--background)")
     if points is not None and (points := as_int("points", points)) < 1:
