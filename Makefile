@@ -14,7 +14,7 @@ demo: $(READY)  ## two packaged photos explained; prints the page's path
 	$(BIN)/chiaroscuro explain --out chiaroscuro-out --force
 
 test: $(READY_DEV)  ## every test, doctests and README snippets included
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-old-torch:  ## the engine's tests with the oldest PyTorch of the range, in an environment of its own
 	$(PYTHON) -m venv $(VENV)-old

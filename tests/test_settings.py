@@ -84,7 +84,7 @@ def test_all_wrong_fields_are_reported_together():
         (EvaluationSettings, {"rivals": "top:0"}, "rivals is 'top:0'"),
         (EvaluationSettings, {"sigma": 0.1}, "'gradient' takes no sigma: it is for smoothgrad"),
         (EvaluationSettings, {"method": "expected-gradients"}, "needs background images"),
-        (EvaluationSettings, {"method": object(), "points": 3}, "object is an object: give it its"),
+        (EvaluationSettings, {"method": len, "points": 3}, "is an object: give it its"),
         (CheckSettings, {"points": 3}, "no method of gradient takes points"),
         (CheckSettings, {"methods": ("gradient", "gradient")}, "two methods are called 'gradient'"),
         (CheckSettings, {"methods": ("lpr",)}, "unknown method 'lpr': did you mean lrp"),
