@@ -106,7 +106,7 @@ class Extremes:
             for run in _runs(rivals):
                 columns = None
                 if self._columns is not None:
-                    columns = self._columns[some, first + run.start : first + run.stop]
+                    columns = self._columns[some, first:last][:, run]
                 self._extend(gradients[run, some], columns, some, values)
 
     def check_finite(self, name: str) -> None:
@@ -141,6 +141,8 @@ def not_finite(name: str) -> ModelError:
 
 def _runs(mask: np.ndarray) -> Iterator[slice]:
     """The stretches of true values."""
+    if mask.all():  # as nearly always
+        return iter([slice(None)])
     edges = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=0, append=0))
     return (slice(int(a), int(b)) for a, b in edges.reshape(-1, 2))
 

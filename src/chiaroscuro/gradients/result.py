@@ -63,10 +63,11 @@ def joined(
     target_gradient = _images([group.target for group in groups], shape)
     high = _images([group.high for group in groups], shape)
     low = _images([group.low for group in groups], shape)
-    images = zip(target_gradient, high, low, strict=True)
-    flat = ", ".join(str(b) for b, image in enumerate(images) if not any(map(Tensor.any, image)))
-    if flat:
-        notes = [*notes, f"all gradients of image {flat} are zero: the module rounds or saturates"]
+    flat = ~target_gradient.flatten(1).any(dim=1)
+    if bool(flat.any()):
+        flat &= ~(high.flatten(1).any(dim=1) | low.flatten(1).any(dim=1))
+    if zeros := ", ".join(map(str, flat.nonzero().flatten().tolist())):
+        notes = [*notes, f"all gradients of image {zeros} are zero: the module rounds or saturates"]
     return ClassGradients(
         logits=logits,
         target=target,
