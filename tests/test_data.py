@@ -67,7 +67,7 @@ def test_class_folders_by_split(tmp_path):
 
 
 def spread(place, *names):
-    """Photos at these paths, each (8, 8) and told apart by its color."""
+    """Photos at these paths, each (8, 8) and of a color of its own."""
     for n, name in enumerate(names):
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8), (n, 0, 0)).save(place / name)

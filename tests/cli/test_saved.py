@@ -75,8 +75,8 @@ def test_replay_the_same(explain, replay, photos, tmp_path):
     code, out, err = replay()
     assert (code, err) == (0, "")
     assert out.splitlines()[0] == "out/a: the same"
-    assert "logits: differ by 0 of their size" in out
-    assert "active: differ by 0 of their size" in out
+    assert "logits: relative difference 0" in out
+    assert "active: relative difference 0" in out
     assert replay("--quiet") == (0, "", "")
     code, out, err = replay("--json")
     assert (code, err) == (0, "")

@@ -12,6 +12,7 @@ import torch
 from chiaroscuro import Classifier, Explanation, ModelError, ResultError, choices, explain
 from chiaroscuro.choices import MethodOptions, parse_method
 from chiaroscuro.explanations import replay
+from chiaroscuro.explanations.recompute import UNRECORDED
 from tests.explanations.inputs import array, picture, resaved, snapshot
 from tests.toys import Linear, random_pixels, small_cnn
 
@@ -103,6 +104,7 @@ def test_again_with_other_weights_is_different(toy, tmp_path):
     assert not differences.same
     assert differences.logits > 0.01
     assert differences.maps["original"] == pytest.approx(0.5, abs=0.02)
+    assert differences.why == (UNRECORDED,)
 
 
 def test_again_with_other_logits_alone_is_different(tmp_path):

@@ -448,7 +448,7 @@ def test_numbers_that_are_not_finite_and_objects_of_users(tmp_path):
 
 
 def test_a_stage_is_locked_until_it_is_in_its_place(tmp_path, monkeypatch):
-    """Whoever saves meanwhile clears away what is not locked."""
+    """Another save clears away only stages that are not locked."""
     install = folders_module._install
 
     def install_slowly(stage, final):

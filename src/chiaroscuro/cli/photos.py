@@ -176,7 +176,7 @@ def _replay(folder: Path, settings: ExplainSettings, run: "ExplainOptions") -> N
 
 
 def _gap(size: float | None) -> str:
-    return "cannot be compared" if size is None else f"differ by {size:.3g} of their size"
+    return "cannot be compared" if size is None else f"relative difference {size:.3g}"
 
 
 def what_if(settings: WhatIfSettings, run: "WhatIfOptions") -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 INTERRUPTED, PIPE_CLOSED = 130, 141
-"""Exit statuses after Ctrl+C and when whoever reads has gone, as shells have them."""
+"""Exit statuses after Ctrl+C and when the reader has closed the pipe, as shells have them."""
 
 
 def say(text: object, *, err: bool = False) -> None:
@@ -50,7 +50,7 @@ def guarded(run: Callable[[], object]) -> None:
     """Run a command and end the process: every failure is one line and an exit status.
 
     1: an error of ours, or standard output cannot be written; 130: Ctrl+C, of which a second one
-    ends the process at once; 141: whoever reads standard output has gone.
+    ends the process at once; 141: the reader of standard output has closed it.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

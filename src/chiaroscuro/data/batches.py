@@ -1,4 +1,4 @@
-"""Undecoded rows to pixels, in threads, a batch ahead of whoever computes."""
+"""Undecoded rows to pixels, in threads, a batch ahead of the computation."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator

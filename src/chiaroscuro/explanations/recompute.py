@@ -3,6 +3,7 @@
 import dataclasses
 import stat
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,10 @@ def load_named(name: str) -> Classifier:
         ) from error
 
 
+UNRECORDED = "nothing that is recorded changed: the model's weights may be others"
+"""Why numbers differ where every recorded fact is the same."""
+
+
 def differences(
     saved: Explanation,
     now: Explanation,
@@ -84,13 +89,16 @@ def differences(
     changes: tuple[str, ...] = (),
 ) -> Differences:
     """How a recomputed explanation differs from the saved one."""
-    return Differences(
+    result = Differences(
         maps={name: _map_difference(name, saved, now) for name in saved.maps},
         logits=_largest(saved.logits, now.logits),
         changes=(*changes, *_changes(saved, now)),
         why=tuple(_why(saved, now)),
         tolerance=tolerance,
     )
+    if result.same or result.changes or result.why:
+        return result
+    return replace(result, why=(UNRECORDED,))
 
 
 def _method(method: MethodFacts, background: str | Path | Tensor | None) -> Any:
