@@ -17,14 +17,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 from benchmarks.works import WORKS
 from chiaroscuro import Classifier, class_gradients, device, tune_allocator
-from chiaroscuro.gradients.backward import fusion, kernels, program, rules, steps
+from chiaroscuro.gradients.backward import fusion, kernels, program, steps
 
 CLASSES = 1000
 _SECONDS = 1.0
@@ -85,22 +84,16 @@ def measure(work: str, step: str) -> float:
 
 
 def _own_backward() -> None:
-    for module in (kernels, fusion):
-        vars(module)["kernel_of"] = lambda conv: kernels.Native
+    vars(kernels)["kernel_of"] = lambda conv: kernels.native
 
 
 def _one_by_one() -> None:
-    vars(program)["fused"] = lambda planned, shapes, next_alone: list(planned)
-    vars(program)["phased"] = lambda planned, next_alone: list(planned)
+    vars(fusion)["fuse"] = lambda planned, shapes, next_alone: None
     _products_behind()
 
 
 def _products_behind() -> None:
-    vars(program)["pooled"] = lambda planned, shapes, next_alone: list(planned)
-
-
-def _no_phases() -> None:
-    vars(fusion)["_phased"] = lambda planned: None
+    vars(fusion)["pool"] = lambda planned, shapes, next_alone: None
 
 
 def _no_basis() -> None:
@@ -120,19 +113,11 @@ def _matrix_products() -> None:
 
 
 def _class_by_class() -> None:
-    vars(program)["step_of"] = lambda entry, notes: steps.Opaque(entry)
+    vars(program)["step_of"] = steps.Opaque
 
 
 def _strided_backward() -> None:
     vars(kernels)["_reads_padding"] = lambda conv: True
-
-
-def _plain_ones() -> None:
-    vars(rules)["_ones"] = lambda entry: torch.ones(entry.shapes[0], dtype=entry.dtypes[0])
-
-
-def _as_many_rows() -> None:
-    _resize("busy_bytes", 1 << 60)
 
 
 def _all_channels() -> None:
@@ -158,15 +143,12 @@ STEPS: dict[str, Callable[[], None]] = {
     "rules: every operation class by class": _class_by_class,
     "forward kernels: convolutions' own backward": _own_backward,
     "fusing of neighbors": _one_by_one,
-    "strided depthwise convolutions by phases": _no_phases,
     "a basis where features are fewer": _no_basis,
     "channels that carry nothing left out": _all_channels,
     "products before a maximum's window": _products_behind,
     "matrices for a few pixels": _no_dense,
     "products as convolutions": _matrix_products,
     "strided convolutions of single pixels as products": _strided_backward,
-    "masks laid out as what they mask": _plain_ones,
-    "smaller chunks of many rows": _as_many_rows,
     "chunk of 20 MiB: 6 MiB": _chunk(6),
     "chunk of 20 MiB: 96 MiB": _chunk(96),
     "no allocator setting": _nothing,

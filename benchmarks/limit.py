@@ -25,7 +25,7 @@ from benchmarks.clock import now
 from benchmarks.gradients import in_process
 from benchmarks.works import WORKS
 from chiaroscuro.device import device_profile
-from chiaroscuro.gradients.backward.fusion import StridedDepthwise, identity
+from chiaroscuro.gradients.backward.fusion import identity
 from chiaroscuro.gradients.backward.program import Program
 from chiaroscuro.gradients.backward.steps import (
     Add,
@@ -49,6 +49,7 @@ SHAPES = (
 )
 """Convolutions that suit the machine: channels in and out, kernel, side, images."""
 _COPY_BYTES = 512 << 20
+_VIEWS = ("view", "shared")
 _SECONDS = 0.7
 
 
@@ -76,7 +77,6 @@ def needs(name: str) -> dict[str, float]:
     with counter:
         logits = module(leaf)
     tape = Tape.of(logits, leaf)
-    assert tape is not None
     profile = device_profile()
     program = Program(tape, profile.chunk_bytes, work.classes, profile.budget_bytes // 2)
     features = program._tail[0].shape.numel() // len(pixels) if program._tail else 0
@@ -98,7 +98,7 @@ def one_pass(program: Program, logits: Tensor) -> tuple[int, int]:
         def counting(cotangents: Cotangents) -> Cotangents:
             outputs = step(cotangents)
             needed[0] += _operations(step, cotangents)
-            is_move = isinstance(step, Add) or (isinstance(step, Linear) and step.gives != "new")
+            is_move = isinstance(step, Add) or (isinstance(step, Linear) and step.gives in _VIEWS)
             if not is_move:
                 needed[1] += sum(f.tensor.nbytes for f in (*cotangents, *outputs) if f is not None)
             return outputs
@@ -118,14 +118,12 @@ def one_pass(program: Program, logits: Tensor) -> tuple[int, int]:
 
 def _operations(step: Step, cotangents: Cotangents) -> int:
     """Two for each multiply-add of a product."""
-    if not isinstance(step, Matrix | Convolve | StridedDepthwise):
+    if not isinstance(step, Matrix | Convolve):
         return 0
     incoming = one(cotangents).tensor
     if isinstance(step, Matrix):
         return 2 * incoming.numel() * len(step.weight)
-    convolutions = (step.conv, step.before) if isinstance(step, StridedDepthwise) else (step.conv,)
-    rows = incoming.shape[:2].numel()
-    return sum(2 * rows * conv.weight.numel() * math.prod(conv.out) for conv in convolutions)
+    return 2 * incoming.shape[:2].numel() * step.weight.numel() * math.prod(step.conv.out)
 
 
 def best_rates() -> dict[str, Any]:

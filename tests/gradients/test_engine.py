@@ -7,8 +7,7 @@ from torch import nn
 from chiaroscuro import Classifier, class_gradients
 from chiaroscuro.errors import ChoiceError
 from chiaroscuro.gradients import Points
-from chiaroscuro.gradients.plan import make_plan
-from chiaroscuro.gradients.probe import Probe
+from chiaroscuro.gradients.probe import Probe, make_plan
 from tests.gradients.oracle import CLASSES, naive_score
 from tests.toys import Linear, all_class_gradients, random_pixels, small_cnn
 

@@ -281,20 +281,20 @@ def test_double_precision_convolutions_take_the_kernels_that_are_fast(groups):
         net = nn.Sequential(conv, nn.ReLU(), nn.Flatten(), nn.Linear(288, 3)).to(kind)
         net.insert(0, nn.Conv2d(3, 8, 1).to(kind))
         pixels, made = random_pixels(2, 3, 6, 6).to(kind), []
-        whole = kernels.Kernel.__call__
+        chosen = kernels.kernel_of
 
-        def spying(kernel, gradient, made=made, whole=whole):
-            made.append(type(kernel))
-            return whole(kernel, gradient)
+        def spying(conv, made=made, chosen=chosen):
+            made.append(chosen(conv))
+            return made[-1]
 
         with pytest.MonkeyPatch.context() as patch, profile_in_use(usual):
-            patch.setattr(kernels.Kernel, "__call__", spying)
+            patch.setattr(kernels, "kernel_of", spying)
             found = class_gradients(Classifier(net.eval()), pixels, 0)
         seen[kind] = set(made)
         if kind is torch.float64:
             exact(net, pixels, found)
-    assert kernels.Native in seen[torch.float64]
-    assert kernels.Native not in seen[torch.float32]
+    assert kernels.native in seen[torch.float64]
+    assert kernels.native not in seen[torch.float32]
 
 
 def scripted(net, pixels):

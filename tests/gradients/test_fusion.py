@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from chiaroscuro.gradients.backward.fusion import fused, hand_offs, pooled
+from chiaroscuro.gradients.backward.fusion import fuse, hand_offs, pool
 from chiaroscuro.gradients.backward.layers import MaxPool
 from chiaroscuro.gradients.backward.rules import step_of
 from chiaroscuro.gradients.backward.steps import Scale
@@ -82,8 +82,10 @@ def pooled_steps(net, pixels):
     leaf = pixels.clone().requires_grad_(True)
     tape = Tape.of(net(leaf), leaf)
     shapes, alone = [entry.shapes for entry in tape.entries], hand_offs(tape)
-    steps = fused([step_of(entry) for entry in tape.entries[:-1]], shapes, alone)
-    return pooled(steps, shapes, alone), shapes
+    steps = [step_of(entry) for entry in tape.entries[:-1]]
+    fuse(steps, shapes, alone)
+    pool(steps, shapes, alone)
+    return steps, shapes
 
 
 @pytest.mark.parametrize("window", [(2,), (3, 2, 1), (3, 2), (5, 3, 2, 1, False, True)])

@@ -1,24 +1,20 @@
 """Every form of a convolution's way back against plain autograd, whatever the geometry."""
 
-import itertools
-
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from chiaroscuro.gradients.backward.convolution import Convolution
-from chiaroscuro.gradients.backward.fusion import StridedDepthwise
 from chiaroscuro.gradients.backward.kernels import (
-    Dense,
-    Flipped,
-    Native,
-    PhaseDecomposed,
-    StridedPointwise,
-    ZeroStuffed,
-    choose_kernel,
-    is_flexible,
+    Convolution,
+    dense,
+    flipped,
+    kernel_of,
+    native,
+    phase_decomposed,
+    strided_pointwise,
+    zero_stuffed,
 )
 from chiaroscuro.matmul import times
 from tests.gradients.oracle import close
@@ -60,21 +56,21 @@ def compare(kernel, x, y):
         close(kernel(gradient[:rows]), wanted[:rows])
 
 
-FORMS = (Flipped, ZeroStuffed, PhaseDecomposed, StridedPointwise, Dense, Native)
+FORMS = (flipped, zero_stuffed, phase_decomposed, strided_pointwise, dense, native)
 
 
 def serves(form, conv):
     """The geometries that each form is written for."""
     depthwise = conv.weight.shape[1] == 1 and conv.groups == conv.weight.shape[0]
     return {
-        Flipped: conv.stride == (1, 1),
-        ZeroStuffed: conv.dilation == (1, 1) and depthwise,
-        PhaseDecomposed: conv.dilation == (1, 1) and conv.groups == 1,
-        StridedPointwise: conv.groups == 1
+        flipped: conv.stride == (1, 1),
+        zero_stuffed: conv.dilation == (1, 1) and depthwise,
+        phase_decomposed: conv.dilation == (1, 1) and conv.groups == 1,
+        strided_pointwise: conv.groups == 1
         and conv.weight.shape[2:] == (1, 1)
         and all_are_pixels(conv),
-        Dense: conv.dilation == (1, 1) and conv.groups == 1 and conv.size[0] * conv.size[1] < 60,
-        Native: True,
+        dense: conv.dilation == (1, 1) and conv.groups == 1 and conv.size[0] * conv.size[1] < 60,
+        native: True,
     }[form]
 
 
@@ -92,10 +88,10 @@ def check_all_forms(**what):
     conv, x, y = geometry(**what)
     # Uneven paddings come from fusion alone, which asks whether a forward form serves.
     even = symmetric(what["pads"])
-    if even or is_flexible(conv):
-        compare(choose_kernel(conv), x, y)
+    if even or kernel_of(conv) is not native:
+        compare(kernel_of(conv)(conv), x, y)
     for form in FORMS:
-        if serves(form, conv) and (form is not Native or even):
+        if serves(form, conv) and (form is not native or even):
             compare(form(conv), x, y)
 
 
@@ -149,75 +145,32 @@ def test_a_grid(kernel, stride, padding, groups):
     ("what", "form"),
     [
         # ResNet and EfficientNet-Lite0: stem, bodies, strided ones, small pictures at the end.
-        ({"size": (224, 224), "kernel": (3, 3), "stride": (2, 2), "channels": 3}, PhaseDecomposed),
-        ({"size": (32, 32), "kernel": (3, 3), "pads": (1,) * 4, "channels": 16}, Flipped),
-        ({"size": (14, 14), "kernel": (1, 1), "channels": 16}, Flipped),
+        ({"size": (224, 224), "kernel": (3, 3), "stride": (2, 2), "channels": 3}, phase_decomposed),
+        ({"size": (32, 32), "kernel": (3, 3), "pads": (1,) * 4, "channels": 16}, flipped),
+        ({"size": (14, 14), "kernel": (1, 1), "channels": 16}, flipped),
         ({"size": (14, 14), "kernel": (5, 5), "pads": (2,) * 4, "groups": 16, "channels": 16},
-         Flipped),
+         flipped),
         ({"size": (14, 14), "kernel": (5, 5), "stride": (2, 2), "pads": (1, 2, 1, 2),
-          "groups": 16, "channels": 16, "multiplier": 1}, ZeroStuffed),
+          "groups": 16, "channels": 16, "multiplier": 1}, zero_stuffed),
         ({"size": (16, 16), "kernel": (3, 3), "stride": (2, 2), "pads": (1,) * 4, "channels": 16},
-         Native),
-        ({"size": (16, 16), "kernel": (1, 1), "stride": (2, 2), "channels": 16}, StridedPointwise),
-        ({"size": (9, 12), "kernel": (1, 1), "stride": (2, 5), "channels": 8}, StridedPointwise),
+         native),
+        ({"size": (16, 16), "kernel": (1, 1), "stride": (2, 2), "channels": 16}, strided_pointwise),
+        ({"size": (9, 12), "kernel": (1, 1), "stride": (2, 5), "channels": 8}, strided_pointwise),
         ({"size": (9, 9), "kernel": (1, 1), "stride": (2, 2), "pads": (1,) * 4, "channels": 16},
-         Native),
-        ({"size": (16, 16), "kernel": (4, 4), "stride": (4, 4), "channels": 16}, PhaseDecomposed),
-        ({"size": (2, 2), "kernel": (3, 3), "pads": (1,) * 4, "channels": 16}, Dense),
-        ({"size": (1, 1), "kernel": (1, 1), "channels": 16}, Dense),
-        ({"size": (9, 9), "kernel": (3, 3), "stride": (2, 2), "dilation": (2, 2)}, Native),
-        ({"size": (9, 9), "kernel": (3, 3), "dilation": (2, 2), "groups": 2}, Flipped),
+         native),
+        ({"size": (16, 16), "kernel": (4, 4), "stride": (4, 4), "channels": 16}, phase_decomposed),
+        ({"size": (2, 2), "kernel": (3, 3), "pads": (1,) * 4, "channels": 16}, dense),
+        ({"size": (1, 1), "kernel": (1, 1), "channels": 16}, dense),
+        ({"size": (9, 9), "kernel": (3, 3), "stride": (2, 2), "dilation": (2, 2)}, native),
+        ({"size": (9, 9), "kernel": (3, 3), "dilation": (2, 2), "groups": 2}, flipped),
         ({"size": (9, 9), "kernel": (3, 3), "stride": (2, 2), "groups": 2, "multiplier": 2},
-         Native),
+         native),
     ],
 )  # fmt: skip
 def test_the_form_that_is_meant(what, form):
     conv, x, y = geometry(**what)
-    kernel = choose_kernel(conv)
-    assert type(kernel) is form
-    compare(kernel, x, y)
-
-
-PHASED = [
-    (size, kernel, stride, padding)
-    for size, kernel, stride, padding in itertools.product(
-        ((9, 6), (2, 3), (5, 5)), ((3, 3), (5, 2), (7, 7)), ((2, 2), (3, 1), (2, 3)), (0, 1, 4)
-    )
-    if all(n + 2 * padding >= k for n, k in zip(size, kernel, strict=True))
-]
-
-
-@pytest.mark.parametrize("factor", [(ROWS, 4, None, None), (1, 4, 1, 1), (), (None, 1)], ids=str)
-@pytest.mark.parametrize(("size", "kernel", "stride", "padding"), PHASED)
-def test_phased_gradient(size, kernel, stride, padding, factor):
-    shape = tuple(n if n is not None else size[i - len(factor)] for i, n in enumerate(factor))
-    scale, pads = numbers(*shape, seed=6), (padding,) * 4
-    first = numbers(4, 3, 1, 1, seed=5)
-    weight = numbers(4, 1, *kernel, seed=7)
-    x = numbers(ROWS, 3, *size, seed=1).requires_grad_(True)
-    y = forward(F.conv2d(x, first) * scale, weight, stride, pads, (1, 1), 4)
-    before = Convolution(first, (1, 1), (0, 0), (1, 1), 1, size, size)
-    conv = Convolution(weight, stride, (padding, padding), (1, 1), 4, size, tuple(y.shape[2:]))
-    if not StridedDepthwise.serves(conv, before):
-        assert any(k < s or n < s for k, s, n in zip(kernel, stride, size, strict=True))
-        return
-    gradient = numbers(2, *y.shape, seed=8)
-    wanted = [torch.autograd.grad(y, x, g, retain_graph=True)[0] for g in gradient]
-    made = StridedDepthwise(conv, scale, before)
-    for _ in range(2):
-        close(made.back(gradient), torch.stack(wanted))
-
-
-def test_phases_are_refused_where_the_two_do_not_fit():
-    conv, _, _ = geometry((8, 8), (3, 3), (2, 2), groups=4, channels=4, multiplier=1)
-    good = Convolution(numbers(4, 3, 1, 1), (1, 1), (0, 0), (1, 1), 1, (8, 8), (8, 8))
-    assert StridedDepthwise.serves(conv, good)
-    for what in ({"size": (7, 8)}, {"stride": (2, 2)}, {"before": (1, 1)}, {"groups": 2},
-                 {"weight": numbers(4, 3, 3, 3)}):  # fmt: skip
-        odd = Convolution(**{**vars(good), **what})
-        assert not StridedDepthwise.serves(conv, odd), what
-    narrow, _, _ = geometry((8, 8), (1, 3), (2, 2), groups=4, channels=4, multiplier=1)
-    assert not StridedDepthwise.serves(narrow, good)
+    assert kernel_of(conv) is form
+    compare(form(conv), x, y)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,7 @@ import torch
 from torch import nn
 
 from chiaroscuro import Classifier, ModelError, class_gradients
-from chiaroscuro.gradients.backward.fusion import fused, hand_offs, identity
-from chiaroscuro.gradients.backward.narrowing import narrow
+from chiaroscuro.gradients.backward.fusion import fuse, hand_offs, identity, narrow
 from chiaroscuro.gradients.backward.program import Program
 from chiaroscuro.gradients.backward.rules import step_of
 from chiaroscuro.gradients.backward.steps import Convolve, Cotangent, Matrix
@@ -93,7 +92,8 @@ def test_shapes_are_those_of_what_is_under_way(name, every_channel):
     leaf = pixels.clone().requires_grad_(True)
     tape = Tape.of(net(leaf.clone()), leaf)
     shapes, next_alone = [entry.shapes for entry in tape.entries], hand_offs(tape)
-    steps = fused([step_of(entry) for entry in tape.entries[:-1]], shapes, next_alone)
+    steps = [step_of(entry) for entry in tape.entries[:-1]]
+    fuse(steps, shapes, next_alone)
     sizes = list(shapes)
     narrow(steps, sizes, next_alone, 1 << 20)
     assert sizes != shapes

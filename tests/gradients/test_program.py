@@ -10,11 +10,11 @@ from torch import nn
 
 from chiaroscuro import Classifier, class_gradients
 from chiaroscuro.gradients import Points, probe, stream
-from chiaroscuro.gradients.backward import kernels
+from chiaroscuro.gradients.backward import steps
 from chiaroscuro.gradients.backward.program import Program
 from chiaroscuro.gradients.backward.tape import Tape
 from tests.gradients.oracle import close, engine_gradients, plain_gradients
-from tests.toys import random_pixels, sizes, small_cnn
+from tests.toys import random_pixels, small_cnn
 
 CLASSES = 40
 FIELDS = ("logits", "target_gradient", "rival_max", "rival_min", "rival_argmax", "rival_argmin")
@@ -24,7 +24,7 @@ class Narrow(nn.Module):
     """Six features (24 before a depthwise convolution) stand before forty classes.
 
     They are the fewest at a place where no basis may begin: behind a pad of nothing that its
-    convolution takes over, inside a fused chain, or where the first axis is not the batch.
+    convolution takes over, or where the first axis is not the batch.
     """
 
     def __init__(self, how="plain"):
@@ -88,30 +88,6 @@ def test_what_a_leg_hands_on_fits_the_chunk_too(monkeypatch):
     assert max(handed) <= chunk
 
 
-@pytest.mark.parametrize(("rows", "busy", "most"), [(1, 4, 2), (2, 3, 1), (2, 3, 4), (4, 1, 3)])
-def test_many_rows_take_no_more_of_the_cache_than_keeps_the_cores_busy(
-    rows, busy, most, monkeypatch
-):
-    """Whatever the chunk: as many classes as fit the bytes, or as make the rows, if more."""
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Tanh(), nn.Flatten(), nn.Linear(512, CLASSES))
-    pixels = random_pixels(rows, 3, 10, 10)
-    # The linear layer reads forty numbers a row and writes 512.
-    most_bytes = most * rows * (CLASSES + 512) * 8
-    taken = []
-    plain = Program._pass
-
-    def spy(self, stage, cotangent):
-        taken.append(len(cotangent.tensor))
-        return plain(self, stage, cotangent)
-
-    monkeypatch.setattr(Program, "_pass", spy)
-    with sizes(busy_rows=busy, busy_bytes=most_bytes):
-        made, _ = engine_gradients(net.double(), pixels, chunk=1 << 30)
-    close(made, plain_gradients(net, pixels))
-    assert max(taken) == max(most, -(-busy // rows))
-
-
 def test_a_basis_is_used_where_it_saves_passes_and_fits():
     net, pixels = Narrow(), random_pixels(2, 3, 7, 7)
     needed = 6 * (pixels.numel() + CLASSES * 2) * 8
@@ -165,15 +141,15 @@ def test_less_is_taken_when_memory_runs_out(monkeypatch, refusal, points, call, 
         classifier, pixels, 1, method=method, argmax=True, memory_budget=budget
     )
     calls, counts = [], []
-    whole = kernels.Kernel.__call__
+    whole = steps.Convolve.__call__
 
-    def refusing(kernel, gradient):
+    def refusing(step, cotangents):
         calls.append(1)
         if len(calls) == call:
             raise refusal
-        return whole(kernel, gradient)
+        return whole(step, cotangents)
 
-    monkeypatch.setattr(kernels.Kernel, "__call__", refusing)
+    monkeypatch.setattr(steps.Convolve, "__call__", refusing)
     found = class_gradients(
         classifier, pixels, 1, method=method, argmax=True, memory_budget=budget,
         progress=lambda *count: counts.append(count),

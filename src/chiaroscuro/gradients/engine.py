@@ -1,6 +1,7 @@
 """Gradients of every class, streamed: three images per photo come out, whatever K is."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, overload
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from chiaroscuro.choices import SCORES, Rivals, Score, check_names, parse_rivals
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChoiceError, InputError, ModelError
-from chiaroscuro.gradients.backward.chunks import flattened
+from chiaroscuro.gradients.backward.program import flattened
 from chiaroscuro.gradients.captum.methods import (
     PIXELS_AT_ONCE,
     CaptumMethod,
@@ -115,12 +116,12 @@ def class_gradients(
         )
     targets = _targets(classifier, target, classes)
     chosen = read_method(method, score)
-    name = chosen.name if isinstance(chosen, Method | CaptumMethod) else "points"
-    settings = chosen.describe() if isinstance(chosen, Method | CaptumMethod) else {}
-    choices = GradientChoices(rule, name, score, settings)
+    choices = GradientChoices(rule, "points", score)
+    if not isinstance(chosen, Points):
+        choices = replace(choices, method=chosen.name, settings=chosen.describe())
     pixels = pixels.detach().clone()
-    alone = isinstance(chosen, CaptumMethod)  # Captum changes the module while it runs
-    with prepared(classifier, alone=alone) as notes:
+    by_captum = isinstance(chosen, CaptumMethod)  # Captum changes the module while it runs
+    with prepared(classifier, alone=by_captum) as notes:
         if isinstance(chosen, CaptumMethod):
             size = 1 if memory_budget else max(1, PIXELS_AT_ONCE // pixels[0, 0].numel())
             parts = torch.split(pixels, size)
@@ -279,19 +280,13 @@ def _by_captum(
         logits = torch.cat([classifier.logits(part) for part in parts])
     chosen = resolve_target(target, logits, multi_label=classifier.multi_label)
     indices = class_indices(rule, logits, chosen)
-    size = len(parts[0])
-    weights = torch.split(rival_weights(rule, logits, chosen), size) if rule.is_weighted else None
+    mine = torch.split(indices, len(parts[0]))
+    weights: Sequence[Tensor | None] = [None] * len(parts)
+    if rule.is_weighted:
+        weights = torch.split(rival_weights(rule, logits, chosen), len(parts[0]))
     count = Counter(indices.numel(), progress)
     groups = [
-        captum_extremes(
-            classifier,
-            part,
-            method,
-            mine,
-            None if weights is None else weights[i],
-            count.add,
-            argmax=argmax,
-        )
-        for i, (part, mine) in enumerate(zip(parts, torch.split(indices, size), strict=True))
+        captum_extremes(classifier, part, method, own, weight, count.add, argmax=argmax)
+        for part, own, weight in zip(parts, mine, weights, strict=True)
     ]
     return joined(logits, chosen, indices[:, 1:], groups, parts[0].shape[1:], choices, notes)

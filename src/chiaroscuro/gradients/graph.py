@@ -11,12 +11,16 @@ from torch.overrides import TorchFunctionMode
 
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ModelError, first_line
-from chiaroscuro.gradients.backward.chunks import Chunk, flattened
-from chiaroscuro.gradients.backward.program import AutogradFallback, BackwardPlan, Program
+from chiaroscuro.gradients.backward.program import (
+    AutogradFallback,
+    BackwardPlan,
+    Chunk,
+    Program,
+    flattened,
+)
 from chiaroscuro.gradients.backward.tape import Tape, UnknownNodeError
 from chiaroscuro.gradients.methods import Points
-from chiaroscuro.gradients.plan import Plan
-from chiaroscuro.gradients.probe import steady_logits
+from chiaroscuro.gradients.probe import Plan, steady_logits
 from chiaroscuro.stopwatch import timed
 
 _HOOKING = (

@@ -1,9 +1,9 @@
-"""How a network is prepared, and what it needs: one small pass before the large ones."""
+"""How a network is prepared, what it needs, and how much goes through it together."""
 
 import random
 import sys
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -15,13 +15,19 @@ from torch import Tensor, nn
 from torch.nn.modules import module as modules
 
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.errors import ModelError, first_line
+from chiaroscuro.device import device_profile
+from chiaroscuro.errors import ChoiceError, ModelError, first_line
 from chiaroscuro.guard import Change, as_found, gradients_on, held
 
 _TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 _COARSE_TOLERANCE = 5e-2
 _PAIR_ROWS = 4
 """The bytes of two rows' graph and its backward pass, over what autograd keeps for one row."""
+_LEAST_CHUNK = 1 << 19
+_CHUNKS = 128
+"""A step reads and writes this part of a budget: others wait meanwhile, kernels keep scratch."""
+_GRAPH_SHARE = 2.0
+"""Peak of a forward pass and of reading its constants, over the bytes that autograd saves."""
 COMPILED = "torch.compile: compiled parts run as they were written"
 
 
@@ -31,13 +37,13 @@ def prepared(classifier: Classifier, *, alone: bool = False) -> Iterator[list[st
 
     `alone` as in `as_found`. Gives notes for the result.
     """
-    switches: dict[Hashable, Change] = (
-        {"stance": _as_written} if "torch._dynamo" in sys.modules else {}
-    )
+    switches: dict[Hashable, Change] = {}
+    if "torch._dynamo" in sys.modules:
+        switches["stance"] = _as_written
     with gradients_on(), as_found(classifier.module, alone=alone), held(switches):
         notes = [*classifier.notes]
         known = any("before it was compiled" in note for note in notes)
-        if not known and any(map(_is_compiled, classifier.module.modules())):
+        if switches and not known and any(map(_is_compiled, classifier.module.modules())):
             notes.append(COMPILED)
         yield notes
 
@@ -68,48 +74,35 @@ class Probe:
     logits: Tensor | None
 
 
-class SavedBytes:
-    """Counts what autograd saves, each storage once, without parameters and buffers.
+@contextmanager
+def saved_bytes(classifier: Classifier) -> Iterator[dict[int, int]]:
+    """The sizes of what autograd saves inside, by address, without parameters and buffers.
 
     The graph holds on to its hooks and to what they return, in ways that the garbage collector does
-    not see. So this object knows nothing of the graph, and what it returns is no part of it.
+    not see. So they know nothing of the graph, and what they return is no part of it.
     """
+    module, sizes = classifier.module, dict[int, int]()
+    own = {*map(_address, module.parameters()), *map(_address, module.buffers()), None}
 
-    def __init__(self, classifier: Classifier) -> None:
-        module = classifier.module
-        self._seen = {
-            tensor.untyped_storage().data_ptr()
-            for tensor in (*module.parameters(), *module.buffers())
-            if _has_storage(tensor)
-        }
-        self.total = 0
-        self.largest = 0
-
-    def pack(self, tensor: Tensor) -> Tensor:
-        """Count a tensor that a node of the graph saves; what the node keeps of it."""
-        if _has_storage(tensor):
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in self._seen:
-                self._seen.add(storage.data_ptr())
-                self.total += storage.nbytes()
-                self.largest = max(self.largest, storage.nbytes())
+    def pack(tensor: Tensor) -> Tensor:
+        address = _address(tensor)
+        if address is not None and address not in own:
+            sizes[address] = tensor.untyped_storage().nbytes()
         return tensor.detach()
 
-    @contextmanager
-    def counting(self) -> Iterator[None]:
-        """Forward passes inside are counted."""
-        with torch.autograd.graph.saved_tensors_hooks(self.pack, lambda tensor: tensor):
-            yield
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield sizes
 
 
-def _has_storage(tensor: Tensor) -> bool:
-    """Whether it is dense: sparse and MKL-DNN tensors have no storage to count."""
-    return tensor.layout is torch.strided
+def _address(tensor: Tensor) -> int | None:
+    """Where its values lie; sparse and MKL-DNN tensors have no storage to count."""
+    return tensor.untyped_storage().data_ptr() if tensor.layout is torch.strided else None
 
 
 _KNOWN: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], Probe]] = WeakKeyDictionary()
 """Networks probed in this process, by their parts and settings and the kind of pixels."""
 _MOST_STATES = 64
+_PLAIN = {bool, int, float, str}
 
 
 def probe(classifier: Classifier, pixels: Tensor, memory_budget: int | None = None) -> Probe:
@@ -136,25 +129,22 @@ def probe(classifier: Classifier, pixels: Tensor, memory_budget: int | None = No
 def _state(module: nn.Module) -> tuple[Any, ...]:
     """What decides how a network computes, but for the values of its tensors."""
     parts = list(module.modules())
-    plain = tuple(
-        (name, value)
-        for part in parts
-        for name, value in vars(part).items()
-        if isinstance(value, bool | int | float | str)
-    )
-    hooks = tuple(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in parts)
+    plain: list[Any] = []
+    sizes: list[torch.Size | None] = []
+    for part in parts:
+        plain += [item for item in vars(part).items() if type(item[1]) in _PLAIN]
+        plain += [len(part._forward_hooks), len(part._forward_pre_hooks)]
+        tensors = (*part._parameters.values(), *part._buffers.values())
+        sizes += [None if tensor is None else tensor.shape for tensor in tensors]
     shared = len(modules._global_forward_hooks) + len(modules._global_forward_pre_hooks)
-    sizes = tuple(t.shape for t in (*module.parameters(), *module.buffers()))
     # References to parts, since a part that is gone may leave its `id` to its successor.
-    return tuple(map(ref, parts)), plain, hooks, shared, sizes
+    return tuple(map(ref, parts)), tuple(plain), shared, tuple(sizes)
 
 
 def _probe_layouts(classifier: Classifier, pixels: Tensor, budget: int | None) -> Probe:
-    try:
+    with suppress(ModelError):
         return _probe(classifier, pixels, torch.channels_last, budget)
-    except ModelError:
-        # A network that flattens with `view` refuses channels_last; any real fault fails again.
-        pass
+    # A network that flattens with `view` refuses channels_last; any real fault fails again.
     try:
         return _probe(classifier, pixels, torch.contiguous_format, budget)
     except ModelError:
@@ -166,32 +156,26 @@ def _probe(
     classifier: Classifier, pixels: Tensor, layout: torch.memory_format, budget: int | None
 ) -> Probe:
     pair = torch.cat([pixels, 1 - pixels]).contiguous(memory_format=layout)
-    probed, logits, saved = _counted(classifier, pair if budget is None else pair[:1])
-    if budget is not None and _PAIR_ROWS * saved.total <= budget:
-        probed, logits, saved = _counted(classifier, pair)
+    probed, logits, sizes = _counted(classifier, pair if budget is None else pair[:1])
+    if budget is not None and _PAIR_ROWS * sum(sizes) <= budget:
+        probed, logits, sizes = _counted(classifier, pair)
     _check_depends(logits, probed, classifier)
     logits = logits.detach()  # the graph goes
     together = logits if len(probed) == len(pair) else values_alone(classifier, pair)
     for row in range(len(pair)):
         alone = values_alone(classifier, pair[row : row + 1].contiguous(memory_format=layout))
         check_repeats(alone[0], together[row], classifier)
-    image = pixels[0].numel() * pixels.element_size()
-    rows = len(probed)
-    return Probe(
-        row_bytes=max(image, saved.total // rows),
-        largest_bytes=max(image, saved.largest // rows),
-        image_bytes=image,
-        memory_format=layout,
-        classes=logits.shape[1],
-        logits=together[0],
-    )
+    image, rows = pixels[0].nbytes, len(probed)
+    row_bytes, largest = max(image, sum(sizes) // rows), max(image, max(sizes, default=0) // rows)
+    return Probe(row_bytes, largest, image, layout, logits.shape[1], together[0])
 
 
-def _counted(classifier: Classifier, rows: Tensor) -> tuple[Tensor, Tensor, SavedBytes]:
-    """Rows that carry gradients, their logits, and what autograd keeps for them."""
-    leaf, saved = rows.detach().requires_grad_(True), SavedBytes(classifier)
-    with saved.counting():
-        return leaf, classifier.logits(leaf), saved
+def _counted(classifier: Classifier, rows: Tensor) -> tuple[Tensor, Tensor, list[int]]:
+    """Rows that carry gradients, their logits, and the sizes of what autograd keeps for them."""
+    leaf = rows.detach().requires_grad_(True)
+    with saved_bytes(classifier) as sizes:
+        logits = classifier.logits(leaf)
+    return leaf, logits, list(sizes.values())
 
 
 def _check_depends(logits: Tensor, rows: Tensor, classifier: Classifier) -> None:
@@ -272,18 +256,74 @@ def steady_logits(classifier: Classifier, rows: Tensor) -> Tensor:
     """
     before = _random_state(rows.device)
     logits = classifier.logits(rows)
-    if not all(map(_same, before, _random_state(rows.device))):
+    if before != _random_state(rows.device):
         check_repeats(values_alone(classifier, rows[:1])[0], logits[0], classifier)
     return logits
 
 
-def _random_state(device: torch.device) -> list[Any]:
+def _random_state(device: torch.device) -> tuple[Any, ...]:
     _, numbers, place, *_ = np.random.get_state()
-    states = [random.getstate(), numbers, place, torch.get_rng_state()]
-    return states + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
+    torches = [torch.get_rng_state()]
+    if device.type == "cuda":
+        torches.append(torch.cuda.get_rng_state(device))
+    drawn = [bytes(state.numpy()) for state in torches]
+    return random.getstate(), bytes(np.asarray(numbers)), place, drawn
 
 
-def _same(first: Any, second: Any) -> bool:
-    if isinstance(first, Tensor):
-        return torch.equal(first, second)
-    return bool(np.array_equal(first, second)) if isinstance(first, np.ndarray) else first == second
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One graph holds `points` x `images` rows; `classes` are summed over points at a time.
+
+    `chunk_bytes` is what one step may read and write, `basis_bytes` what the gradients of one
+    layer's features may take.
+    """
+
+    images: int
+    points: int
+    classes: int
+    chunk_bytes: int
+    basis_bytes: int
+
+    def halved(self) -> "Plan | None":
+        """The same in half of the memory; None when nothing is left to halve."""
+        if self.images * self.points * self.classes == 1 and self.chunk_bytes <= _LEAST_CHUNK:
+            return None
+        rows = max(1, self.images // 2), max(1, self.points // 2), max(1, self.classes // 2)
+        return Plan(*rows, max(_LEAST_CHUNK, self.chunk_bytes // 2), self.basis_bytes // 2)
+
+
+def make_plan(
+    images: int, classes: int, points: int, probe: Probe, memory_budget: int | None = None
+) -> Plan:
+    """The batch for B images, M classes and P points.
+
+    A quarter of the budget goes to the graph, up to a half to gradients that wait (sums over
+    points or a basis), the rest to those under way. Points of one image stay together as far as
+    they fit, and no more images than leave room for a basis of so many features as classes.
+    Raises `ChoiceError` for a budget that is not positive.
+    """
+    if memory_budget is not None and memory_budget <= 0:
+        raise ChoiceError(f"memory_budget is {memory_budget}: expected bytes above 0, or None")
+    profile = device_profile()
+    budget = profile.budget_bytes if memory_budget is None else memory_budget
+    chunk = profile.chunk_bytes
+    if memory_budget is not None:
+        chunk = min(chunk, max(_LEAST_CHUNK, memory_budget // _CHUNKS))
+    fitting = budget / 4 / (_GRAPH_SHARE * probe.row_bytes)
+    rows = max(1, int(min(fitting, chunk / (2 * probe.largest_bytes))))
+    together = min(points, rows)
+    room = budget // 2 // (classes * together * probe.image_bytes)
+    group = max(1, min(images, rows // together, room))
+    waiting = max(1, budget // 2 // (group * probe.image_bytes))
+    return Plan(group, together, min(classes, waiting), chunk, budget // 2)
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether an error, or what caused it, is a device's or the system's refusal of memory."""
+    cause: BaseException | None = error
+    while cause is not None:
+        refused = "DefaultCPUAllocator: can't allocate memory" in str(cause)
+        if refused or isinstance(cause, torch.OutOfMemoryError | MemoryError):
+            return True
+        cause = cause.__cause__
+    return False

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from chiaroscuro.errors import ModelError
-from chiaroscuro.gradients.backward.chunks import restored
+from chiaroscuro.gradients.backward.program import restored
 
 Kept = Tensor | tuple[Tensor, ...]
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from chiaroscuro.choices import RivalRule, Score
 from chiaroscuro.errors import brief
-from chiaroscuro.gradients.backward.chunks import restored
+from chiaroscuro.gradients.backward.program import restored
 from chiaroscuro.gradients.reducers import Extremes
 
 

@@ -7,11 +7,16 @@ from torch import Tensor
 
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import first_line
-from chiaroscuro.gradients.backward.chunks import Chunk, flattened
+from chiaroscuro.gradients.backward.program import Chunk, flattened
 from chiaroscuro.gradients.graph import BackwardError, Graph
 from chiaroscuro.gradients.methods import Points, PointSource
-from chiaroscuro.gradients.plan import make_plan, ran_out_of_memory
-from chiaroscuro.gradients.probe import check_repeats, probe, values_alone
+from chiaroscuro.gradients.probe import (
+    check_repeats,
+    make_plan,
+    probe,
+    ran_out_of_memory,
+    values_alone,
+)
 from chiaroscuro.gradients.reducers import Accumulator
 from chiaroscuro.stopwatch import timed
 

@@ -14,9 +14,9 @@ from chiaroscuro.gradients.classes import Indices, Target, resolve_target, targe
 from chiaroscuro.gradients.graph import ForwardWatch
 from chiaroscuro.gradients.methods import Points
 from chiaroscuro.gradients.probe import (
-    SavedBytes,
     check_repeats,
     prepared,
+    saved_bytes,
     steady_logits,
     without_gradient,
 )
@@ -77,12 +77,11 @@ def _averaged(
     weights = points.weights.detach().to(rows.dtype).flatten()
     image = torch.arange(images, device=rows.device).repeat(len(points))
     # One row alone tells the bytes that a row costs; where it is all there is, it is the answer.
-    saved = SavedBytes(classifier)
-    with saved.counting():
+    with saved_bytes(classifier) as sizes:
         leaf, logits = _forward(classifier, rows[:1])
     alone, multi_label = logits.detach(), classifier.multi_label
     classes = resolve_target(target, alone.expand(images, -1), multi_label=multi_label)
-    size = _rows_at_once(max(1, saved.total), len(rows), memory_budget)
+    size = _rows_at_once(max(1, sum(sizes.values())), len(rows), memory_budget)
     total = torch.zeros_like(points.pixels[0])
     for start in range(0, len(rows), size):
         span = slice(start, start + size)

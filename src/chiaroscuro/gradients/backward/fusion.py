@@ -1,175 +1,33 @@
-"""Neighboring steps as one, where the first hands its gradient to the second alone."""
+"""Neighboring steps as one, and channels that carry nothing left out."""
 
-import itertools
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import reduce
+from typing import TypeGuard
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from chiaroscuro.gradients.backward.convolution import Convolution
-from chiaroscuro.gradients.backward.kernels import (
-    ZeroStuffed,
-    convolve,
-    is_flexible,
-    kernel_of,
-    phase_taps,
-    turned,
-)
+from chiaroscuro.device import device_profile
+from chiaroscuro.gradients.backward import kernels
 from chiaroscuro.gradients.backward.layers import MaxPool
 from chiaroscuro.gradients.backward.steps import (
     Convolve,
-    Cotangent,
     Cotangents,
     Crop,
+    Linear,
+    Matrix,
     Scale,
     Step,
-    one,
 )
 from chiaroscuro.gradients.backward.tape import Shapes, Tape
-from chiaroscuro.matmul import Pair
 
 
-class StridedDepthwise:
-    """Way back through a strided depthwise convolution, a product with a constant (N, C, H, W) and
-    a convolution of single pixels before it: one phase of the stride after the other.
-
-    What lies between the two convolutions is never whole: a phase of it stays in the cache.
-    """
-
-    def __init__(self, conv: Convolution, factor: Tensor, before: Convolution) -> None:
-        self.conv, self.before = conv.without_values, before.without_values
-        images = len(factor) if factor.ndim == 4 else 1
-        factor = factor.expand(images, conv.channels, *conv.size)
-        self.weight = turned(before)
-        lines = [
-            phase_taps(k, s, p)
-            for k, s, p in zip(conv.weight.shape[2:], conv.stride, conv.before, strict=True)
-        ]
-        self.phases = [
-            _Phase(conv, (a, b), lines, factor)
-            for a, b in itertools.product(*map(range, conv.stride))
-        ]
-
-    @staticmethod
-    def serves(conv: Convolution, before: Convolution) -> bool:
-        """Whether the two convolutions are of these kinds."""
-        return (
-            kernel_of(conv) is ZeroStuffed
-            and all(k >= s for k, s in zip(conv.weight.shape[2:], conv.stride, strict=True))
-            and all(n >= s for n, s in zip(conv.size, conv.stride, strict=True))
-            and before.weight.shape[2:] == (1, 1)
-            and before.groups == 1
-            and (before.stride, before.before, before.size) == ((1, 1), (0, 0), before.out)
-        )
-
-    def __call__(self, cotangents: Cotangents) -> Cotangents:
-        """As every `Step`."""
-        return [Cotangent(self.back(one(cotangents).tensor), True)]
-
-    def back(self, gradient: Tensor) -> Tensor:
-        """Gradients (V, N, Co, Ho, Wo) to those of the first convolution's input."""
-        rows = gradient.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        output = rows.new_empty(len(rows), *self.conv.size, self.before.channels).permute(
-            0, 3, 1, 2
-        )
-        for phase in self.phases:
-            middle = torch.unflatten(phase(rows), 0, gradient.shape[:2]).mul_(phase.factor)
-            down, across = phase.place
-            output[:, :, down, across] = F.conv2d(middle.flatten(0, 1), self.weight)
-        return torch.unflatten(output, 0, gradient.shape[:2])
-
-
-class _Phase:
-    """Inputs s t + a, s u + b of a strided depthwise convolution: their own gradient."""
-
-    def __init__(
-        self,
-        conv: Convolution,
-        start: Pair,
-        lines: Sequence[tuple[list[list[int]], int]],
-        factor: Tensor,
-    ) -> None:
-        self.groups = conv.groups
-        self.place = tuple(slice(a, None, s) for a, s in zip(start, conv.stride, strict=True))
-        down, across = self.place
-        self.factor = factor[:, :, down, across].contiguous(memory_format=torch.channels_last)
-        pads, taps = [], []
-        for a, (phases, low), count, n in zip(
-            start, lines, self.factor.shape[2:], conv.out, strict=True
-        ):
-            read = [i for i, tap in enumerate(phases[a]) if tap >= 0]
-            pads.append((-low - read[0], count + low + read[-1] - n))
-            taps.append([phases[a][i] for i in read])
-        self.pads = tuple(pads)
-        weight = conv.weight[:, :, taps[0]][..., taps[1]]
-        self.weight = weight.contiguous(memory_format=torch.channels_last)
-
-    def __call__(self, rows: Tensor) -> Tensor:
-        """Gradients (R, C, Ho, Wo) to those of this phase's inputs."""
-        return convolve(rows, self.weight, self.pads, (1, 1), self.groups)
-
-
-def fused(
-    steps: Sequence[Step], shapes: Sequence[Shapes], next_alone: Mapping[int, int]
-) -> list[Step]:
-    """The steps with normalizations and paddings moved into convolutions, and products joined.
-
-    A step that was joined into a later one hands on its own gradient.
-    """
-    fused_steps = list(steps)
-    for place in range(len(fused_steps)):
-        following = next_alone.get(place)
-        if following is None:
-            continue
-        joined = _joined(fused_steps[place], fused_steps[following], len(shapes[following][0]))
-        if joined is not None:
-            fused_steps[place], fused_steps[following] = identity, joined
-    return fused_steps
-
-
-def phased(steps: Sequence[Step], next_alone: Mapping[int, int]) -> list[Step]:
-    """The steps with strided depthwise convolutions and what goes before them as one."""
-    fused_steps = list(steps)
-    for place in range(len(fused_steps)):
-        chain = _chain(place, fused_steps, next_alone, _PHASED)
-        joined = _phased([fused_steps[i] for i in chain]) if len(chain) == _PHASED else None
-        if joined is not None:
-            for i in chain:
-                fused_steps[i] = identity
-            fused_steps[chain[-1]] = joined
-    return fused_steps
-
-
-_PHASED = 3
-
-
-def pooled(
-    steps: Sequence[Step], shapes: list[Shapes], next_alone: Mapping[int, int]
-) -> list[Step]:
-    """The steps with products before instead of behind the way through a maximum's window.
-
-    Gradients reach the maxima alone: where those are fewer, there is less to multiply. `shapes`
-    become those of what is under way in between.
-    """
-    fused_steps = list(steps)
-    for place in range(len(fused_steps)):
-        first, *others = _chain(place, fused_steps, next_alone, 2) or [place]
-        last = others[0] if others else first
-        pool, scale = fused_steps[first], fused_steps[last]
-        if not (isinstance(pool, MaxPool) and isinstance(scale, Scale) and pool.thins_out):
-            continue
-        if scale.channels or scale.factor.shape[2:] != pool.size:
-            continue
-        # Zero times infinity is no number, which a maximum's window would pass over.
-        if bool(scale.factor.isfinite().all()):
-            fused_steps[first], fused_steps[last] = Scale(pool.chosen(scale.factor)), pool
-            here = first
-            while here != last:
-                here = next_alone[here]
-                shapes[here] = shapes[first]
-    return fused_steps
+def identity(cotangents: Cotangents) -> Cotangents:
+    """The step of an operation whose work a later step does."""
+    return cotangents
 
 
 def hand_offs(tape: Tape) -> dict[int, int]:
@@ -184,39 +42,37 @@ def hand_offs(tape: Tape) -> dict[int, int]:
     }
 
 
-def _chain(
-    place: int, steps: Sequence[Step], next_alone: Mapping[int, int], count: int
-) -> list[int]:
-    """The next steps that do something, up to `count`, each handing to the following alone."""
-    chain: list[int] = []
-    here: int | None = place
-    while here is not None and len(chain) < count:
-        if steps[here] is not identity:
-            chain.append(here)
-        elif not chain:
-            return []
-        here = next_alone.get(here)
-    return chain
+def _onwards(place: int, next_alone: Mapping[int, int]) -> Iterator[int]:
+    """The places after this one, each handing to the following alone."""
+    while (following := next_alone.get(place)) is not None:
+        yield (place := following)
 
 
-def identity(cotangents: Cotangents) -> Cotangents:
-    """The step of an operation whose work a later step does."""
-    return cotangents
+def fuse(steps: list[Step], shapes: Sequence[Shapes], next_alone: Mapping[int, int]) -> None:
+    """Move normalizations and paddings into convolutions, and join products.
+
+    A step that was joined into a later one hands on its own gradient.
+    """
+    for place, following in sorted(next_alone.items()):
+        joined = _joined(steps[place], steps[following], len(shapes[following][0]))
+        if joined is not None:
+            steps[place], steps[following] = identity, joined
 
 
 def _joined(step: Step, following: Step, ndim: int) -> Step | None:
     """Both in one step, or None."""
-    if isinstance(step, Scale) and isinstance(following, Convolve) and _takes(following, step):
-        return Convolve(following.conv.scaled(step.factor))
-    if isinstance(step, Convolve) and isinstance(following, Scale) and _takes(step, following):
-        return Convolve(step.conv.shaded(following.factor))
-    if isinstance(step, Scale) and isinstance(following, Scale):
-        if step.channels and following.channels:
+    match step, following:
+        case Scale(), Convolve() if _takes(following, step):
+            return Convolve(following.conv.scaled(step.factor))
+        case Convolve(), Scale() if _takes(step, following):
+            return Convolve(step.conv.shaded(following.factor))
+        case Scale(channels=True), Scale(channels=True):
             return Scale(step.factor * following.factor, channels=True)
-        return Scale(step.spread(ndim) * following.spread(ndim))
-    if isinstance(step, Convolve) and isinstance(following, Crop) and following.is_flat:
-        cropped = step.conv.cropped(following.pad)
-        return Convolve(cropped) if is_flexible(cropped) else None
+        case Scale(), Scale():
+            return Scale(step.spread(ndim) * following.spread(ndim))
+        case Convolve(), Crop(pad=pad) if len(pad) == 4 and min(pad) >= 0:
+            cropped = step.conv.cropped(pad)
+            return None if kernels.kernel_of(cropped) is kernels.native else Convolve(cropped)
     return None
 
 
@@ -225,13 +81,122 @@ def _takes(step: Convolve, scale: Scale) -> bool:
     return scale.channels and scale.factor.dtype == step.conv.weight.dtype
 
 
-def _phased(steps: Sequence[Step]) -> Step | None:
-    """A strided depthwise convolution, a product and a convolution of single pixels as one."""
-    first, scale, last = steps
-    if not (
-        isinstance(first, Convolve) and isinstance(scale, Scale) and isinstance(last, Convolve)
-    ):
+def pool(steps: list[Step], shapes: list[Shapes], next_alone: Mapping[int, int]) -> None:
+    """Put products before instead of behind the way through a maximum's window.
+
+    Gradients reach the maxima alone: where those are fewer, there is less to multiply. `shapes`
+    become those of what is under way in between.
+    """
+    for place, first in enumerate(steps):
+        if not (isinstance(first, MaxPool) and first.thins_out):
+            continue
+        between = []
+        for i in _onwards(place, next_alone):
+            between.append(i)
+            if steps[i] is not identity:
+                break
+        last = steps[between[-1]] if between else None
+        # Zero times infinity is no number, which a maximum's window would pass over.
+        if (
+            isinstance(last, Scale)
+            and not last.channels
+            and last.factor.shape[2:] == first.size
+            and bool(last.factor.isfinite().all())
+        ):
+            steps[place], steps[between[-1]] = Scale(first.chosen(last.factor)), first
+            for i in between:
+                shapes[i] = shapes[place]
+
+
+def narrow(
+    steps: list[Step], shapes: list[Shapes], next_alone: Mapping[int, int], room: int
+) -> None:
+    """Leave out channels that carry nothing, of steps and of the shapes of what is under way.
+
+    An activation that is off at every pixel of every row stops its channel, whatever the class.
+    Where gradients go from one product (a convolution, a matrix) to the next, and in between each
+    channel goes to itself alone, such a channel is zero at the end: the first product need not give
+    it, and the next need not read it. `room`: bytes that the weights of what is left may take next
+    to the network's own.
+    """
+    for place in range(len(steps)):
+        first, between = steps[place], []
+        if not _is_product(first):
+            continue
+        for i in _onwards(place, next_alone):
+            if _is_product(steps[i]) or not _is_by_channel(steps[i]):
+                break
+            between.append(i)
+        end = next_alone.get(between[-1], place) if between else place
+        last = steps[end]
+        channels = _worthwhile([steps[i] for i in between])
+        if channels is None or end == place or not _is_product(last):
+            continue
+        first, last = _part(first, channels, gives=True), _part(last, channels, gives=False)
+        room -= first.weight.nbytes + last.weight.nbytes
+        if room < 0:
+            return
+        steps[place], steps[end] = first, last
+        for i in between:
+            steps[i] = _within(steps[i], channels)
+        for i in (*between, end):
+            (rows, _, *rest), *others = shapes[i]
+            shapes[i] = (torch.Size((rows, len(channels), *rest)), *others)
+
+
+def _worthwhile(between: Sequence[Step]) -> Tensor | None:
+    """The channels that carry something, where arithmetic has less to do with them alone."""
+    scales = [step for step in between if isinstance(step, Scale)]
+    if not scales:
         return None
-    if scale.channels or not StridedDepthwise.serves(first.conv, last.conv):
+    live = reduce(torch.logical_and, map(_live, scales))
+    count, lanes = int(live.sum()), device_profile().lanes
+    fewer = math.ceil(count / lanes) < math.ceil(len(live) / lanes)
+    # Nothing stops an infinite gradient: zero times infinity is no number.
+    if not fewer or not all(bool(scale.factor.isfinite().all()) for scale in scales):
         return None
-    return StridedDepthwise(first.conv, scale.factor, last.conv)
+    # One that carries nothing stays where all do: no kernel takes tensors without channels.
+    return live.nonzero().flatten() if count else live.new_zeros(1, dtype=torch.long)
+
+
+def _live(scale: Scale) -> Tensor:
+    """Which channels are not multiplied by zero everywhere: booleans (C,), or one for all."""
+    others = [i for i in range(scale.factor.ndim) if i != 1]
+    return scale.factor != 0 if scale.channels else scale.factor.any(dim=others)
+
+
+def _is_product(step: Step) -> TypeGuard[Convolve | Matrix]:
+    """Whether it takes and gives all channels together."""
+    return isinstance(step, Matrix) or (isinstance(step, Convolve) and step.conv.groups == 1)
+
+
+def _is_by_channel(step: Step) -> bool:
+    """Whether each channel's gradient goes to that channel alone."""
+    if isinstance(step, Convolve):
+        return step.conv.is_depthwise
+    by_channel = isinstance(step, Linear) and step.by_channel
+    return by_channel or step is identity or isinstance(step, MaxPool | Scale)
+
+
+def _part(step: Convolve | Matrix, channels: Tensor, *, gives: bool) -> Convolve | Matrix:
+    """A product that gives these channels alone, or that takes them alone."""
+    index = channels if gives is isinstance(step, Matrix) else (slice(None), channels)
+    if isinstance(step, Matrix):
+        return Matrix(step.weight[index], step.place)
+    return Convolve(replace(step.conv, weight=step.weight[index]))
+
+
+def _within(step: Step, channels: Tensor) -> Step:
+    """A step by channel, of and to these channels alone."""
+    match step:
+        case Convolve(conv=conv):
+            weight = conv.weight[channels]
+            return Convolve(replace(conv, weight=weight, groups=len(channels)))
+        case MaxPool(places=places):
+            return MaxPool(places[:, channels], step.size, step.options, ceil=step.ceil)
+        case Scale(channels=True, factor=factor):
+            return Scale(factor[channels], channels=True)
+        case Scale(factor=factor) if factor.shape[1] != 1:
+            # Taken along the last axis, the others keep the order in which gradients lie.
+            return Scale(factor.movedim(1, -1)[..., channels].movedim(-1, 1))
+    return step

@@ -4,25 +4,25 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from chiaroscuro.device import device_profile
-from chiaroscuro.gradients.backward.chunks import Chunk, flattened
-from chiaroscuro.gradients.backward.fusion import (
-    StridedDepthwise,
-    fused,
-    hand_offs,
-    identity,
-    phased,
-    pooled,
+from chiaroscuro.gradients.backward import fusion
+from chiaroscuro.gradients.backward.fusion import identity
+from chiaroscuro.gradients.backward.rules import keeps_rows, step_of
+from chiaroscuro.gradients.backward.steps import (
+    Add,
+    Cotangent,
+    Cotangents,
+    Linear,
+    Opaque,
+    Scale,
+    Step,
 )
-from chiaroscuro.gradients.backward.narrowing import narrow
-from chiaroscuro.gradients.backward.rules import step_of
-from chiaroscuro.gradients.backward.steps import Add, Cotangent, Cotangents, Linear, Scale, Step
 from chiaroscuro.gradients.backward.tape import Shapes, Tape
-from chiaroscuro.gradients.backward.views import keeps_rows
 from chiaroscuro.matmul import times
 
 _WORTH = 0.9
@@ -34,6 +34,33 @@ _FEATURES_AT_ONCE = 16
 
 MakeCotangents = Callable[[int, int], Tensor]
 """d(score)/d(logits) of classes first..last-1, (V, R, K): made when their turn comes."""
+
+
+class Chunk(NamedTuple):
+    """Gradients (V, R, n) of classes `first`.. at the values `start`.. of each row.
+
+    A row's N = H W C values lie as networks are fastest: pixel by pixel, channels last.
+    """
+
+    first: int
+    start: int
+    gradients: Tensor
+
+    @property
+    def values(self) -> slice:
+        """Where its values lie in a row."""
+        return slice(self.start, self.start + self.gradients.shape[2])
+
+
+def flattened(images: Tensor) -> Tensor:
+    """Values (..., N) of images (..., C, H, W): a view where their channels come last."""
+    return images.movedim(-3, -1).flatten(-3)
+
+
+def restored(values: Tensor, shape: Sequence[int]) -> Tensor:
+    """Images (..., C, H, W) of values (..., N), a view; `shape` is (C, H, W)."""
+    channels, *size = shape
+    return torch.unflatten(values, -1, (*size, channels)).movedim(-1, -3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,28 +90,28 @@ class Program:
     """
 
     def __init__(self, tape: Tape, chunk: int, classes: int, basis: int) -> None:
-        next_alone = hand_offs(tape)
+        next_alone = fusion.hand_offs(tape)
         shapes = [entry.shapes for entry in tape.entries]
-        self.notes: list[str] = []
-        own_steps = [step_of(entry, self.notes) for entry in tape.entries[:-1]]
-        steps = fused(own_steps, shapes, next_alone)
+        steps = [step_of(entry) for entry in tape.entries[:-1]]
+        whys = [step.note for step in steps if isinstance(step, Opaque)]
+        self.notes: Sequence[str] = list(dict.fromkeys(filter(None, whys)))
+        fusion.fuse(steps, shapes, next_alone)
         if classes >= device_profile().many_classes:
-            narrow(steps, shapes, next_alone, basis // _WEIGHTS_PART)
+            fusion.narrow(steps, shapes, next_alone, basis // _WEIGHTS_PART)
+        fusion.pool(steps, shapes, next_alone)
         # Nodes are let go, and with them what only they keep: inputs of convolutions above all. A
         # custom operation's node lives as long as the graph does.
         self._graph = tape.logits if any(entry.is_custom for entry in tape.entries) else None
-        self._steps = pooled(phased(steps, next_alone), shapes, next_alone)
+        self._steps = steps
         self._edges = [entry.edges for entry in tape.entries]
-        self._formats = [entry.dtypes for entry in tape.entries]
-        (pixels,) = tape.entries[-1].shapes
-        self._pixels = pixels
-        self._itemsize = torch.finfo(tape.entries[-1].dtypes[0]).bits // 8
+        self._formats = [[output.dtype for output in entry.outputs] for entry in tape.entries]
+        ((self._pixels, dtype, _),) = tape.entries[-1].outputs
+        self._itemsize = dtype.itemsize
         self._chunk = chunk
-        stages = _stages(tape, self._steps, shapes)
+        stages = _stages(tape, steps, shapes)
         bottleneck = self._bottleneck(stages, classes, basis)
-        tail = [] if bottleneck is None else stages[bottleneck:]
-        head = stages[: len(stages) - len(tail)]
-        self._head, self._tail = self._segments(head), self._segments(tail)
+        self._head = self._segments(stages[:bottleneck])
+        self._tail = [] if bottleneck is None else self._segments(stages[bottleneck:])
         self._basis: Tensor | None = None
 
     def run(
@@ -95,26 +122,19 @@ class Program:
         A few classes at a time, each whole; from a basis all classes, a few pixels at a time,
         unless `by_class` asks for whole ones.
         """
+        from_logits = self._from_logits(count, cotangents)
         if not self._tail:
-            for first, gradients in self._from_logits(count, cotangents):
+            for first, gradients in from_logits:
                 yield Chunk(first, 0, flattened(gradients))
             return
-        weights: Tensor | None = None
-        for first, gradients in self._from_logits(count, cotangents):
-            part = gradients.reshape(*gradients.shape[:2], -1)
-            if weights is None:
-                weights = part.new_empty(count, *part.shape[1:])
-            weights[first : first + len(part)] = part
-        assert weights is not None
+        weights = torch.cat([part.reshape(*part.shape[:2], -1) for _, part in from_logits])
         yield from self._combine(weights, by_class=by_class)
 
     def _from_logits(self, count: int, cotangents: MakeCotangents) -> Iterator[tuple[int, Tensor]]:
         """Through the first segments, with as many cotangents at a time as fit there."""
         at_once = self._fitting(self._head[0]) if self._head else 1
         parts = math.ceil(count / at_once)
-        smaller, larger = divmod(count, parts)
-        ends = [smaller * i + min(i, larger) for i in range(parts + 1)]
-        for first, last in pairwise(ends):
+        for first, last in pairwise(count * i // parts for i in range(parts + 1)):
             start = Cotangent(cotangents(first, last), False)
             yield from self._descend(self._head, start, first)
 
@@ -133,10 +153,8 @@ class Program:
         return best if values * self._itemsize <= basis else None
 
     def _fitting(self, stage: _Stage) -> int:
-        """Classes that fit the chunk in a stage, and no more than keep cores busy."""
-        profile, size = device_profile(), stage.size * self._itemsize
-        busy = max(math.ceil(profile.busy_rows / self._pixels[0]), profile.busy_bytes // size)
-        return max(1, min(self._chunk // size, busy))
+        """Classes that fit the chunk in a stage."""
+        return max(1, self._chunk // (stage.size * self._itemsize))
 
     def _segments(self, stages: Sequence[_Stage]) -> list[_Stage]:
         """Neighboring stages as one, wherever fewer classes than before need not be taken."""
@@ -161,10 +179,9 @@ class Program:
         if by_class:
             at_once = max(1, self._chunk // (basis[..., 0].numel() * self._itemsize))
             for first in range(0, classes, at_once):
-                matrices = weights[first : first + at_once].unbind(1)
-                yield Chunk(first, 0, _products(basis, matrices))
+                yield Chunk(first, 0, _products(basis, weights[first : first + at_once].unbind(1)))
             return
-        matrices = tuple(row.contiguous() for row in weights.unbind(1))
+        matrices = [row.contiguous() for row in weights.unbind(1)]
         read_and_written = rows * (classes + features) * self._itemsize
         span = max(1, self._chunk // read_and_written)
         for start in range(0, basis.shape[1], span):
@@ -174,16 +191,21 @@ class Program:
         """The pixels' gradients of every feature at the bottleneck: (R, N, n)."""
         stage = self._tail[0]
         rows, features = self._pixels[0], like.shape[2]
-        basis = _Basis(like, rows, self._pixels[1:].numel(), features)
-        span = self._fitting(stage)
+        basis = like.new_empty(rows, self._pixels[1:].numel(), features)
+        waiting: list[Tensor] = []
+        written, span = 0, self._fitting(stage)
         for start in range(0, features, span):
             stop = min(features, start + span)
             ones = like.new_zeros(stop - start, rows, features)
             ones[torch.arange(stop - start), :, torch.arange(start, stop)] = 1
             cotangent = Cotangent(ones.view(-1, *stage.shape), True)
-            for _, gradients in self._descend(self._tail, cotangent, start):
-                basis.add(flattened(gradients))
-        return basis.whole()
+            for first, gradients in self._descend(self._tail, cotangent, start):
+                waiting.append(flattened(gradients))
+                end = first + len(gradients)
+                if end - written >= _FEATURES_AT_ONCE or end == features:
+                    basis[:, :, written:end] = torch.cat(waiting).permute(1, 2, 0)
+                    waiting, written = [], end
+        return basis
 
     def _descend(
         self, segments: Sequence[_Stage], cotangent: Cotangent, start: int
@@ -225,35 +247,6 @@ def _products(basis: Tensor, matrices: Sequence[Tensor]) -> Tensor:
     return joined.permute(2, 0, 1)
 
 
-class _Basis:
-    """A basis (R, N, n) that is computed feature by feature and written a few at a time."""
-
-    def __init__(self, like: Tensor, rows: int, values: int, features: int) -> None:
-        self._values = like.new_empty(rows, values, features)
-        self._waiting = like.new_empty(min(_FEATURES_AT_ONCE, features), rows, values)
-        self._written, self._count = 0, 0
-
-    def add(self, gradients: Tensor) -> None:
-        """Those (v, R, N) of the next v features."""
-        while len(gradients):
-            taken = gradients[: len(self._waiting) - self._count]
-            self._waiting[self._count : self._count + len(taken)] = taken
-            self._count += len(taken)
-            gradients = gradients[len(taken) :]
-            if self._count == len(self._waiting):
-                self._write()
-
-    def _write(self) -> None:
-        stop = self._written + self._count
-        self._values[:, :, self._written : stop] = self._waiting[: self._count].permute(1, 2, 0)
-        self._written, self._count = stop, 0
-
-    def whole(self) -> Tensor:
-        """The basis, after all features were added."""
-        self._write()
-        return self._values
-
-
 def _in_format(cotangent: Cotangent, dtype: torch.dtype) -> Cotangent:
     """In the number format of the tensor that the gradient belongs to, as autograd has it."""
     tensor = cotangent.tensor
@@ -265,11 +258,10 @@ def _in_format(cotangent: Cotangent, dtype: torch.dtype) -> Cotangent:
 
 
 def _sum(first: Cotangent, second: Cotangent) -> Cotangent:
-    if first.owned:
-        return Cotangent(first.tensor.add_(second.tensor), True)
-    if second.owned:
-        return Cotangent(second.tensor.add_(first.tensor), True)
-    return Cotangent(first.tensor + second.tensor, True)
+    if second.owned and not first.owned:
+        first, second = second, first
+    total = first.tensor.add_(second.tensor) if first.owned else first.tensor + second.tensor
+    return Cotangent(total, True)
 
 
 def _stages(tape: Tape, steps: Sequence[Step], shapes: Sequence[Shapes]) -> list[_Stage]:
@@ -303,9 +295,7 @@ def _stages(tape: Tape, steps: Sequence[Step], shapes: Sequence[Shapes]) -> list
 
 def _in_hand(step: Step, read: int, written: int) -> int:
     """Elements that a step reads and writes, where it may work in place."""
-    if isinstance(step, StridedDepthwise):
-        return 2 * read + written
-    is_view = isinstance(step, Linear) and step.gives != "new"
+    is_view = isinstance(step, Linear) and step.gives in ("view", "shared")
     in_place = step is identity or isinstance(step, Add | Scale) or is_view
     return read if in_place else read + written
 

@@ -4,106 +4,202 @@
 pass class by class, which is exact too and only slower. A rule may decline by returning None.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
+from itertools import accumulate, pairwise, zip_longest
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from chiaroscuro.errors import first_line
-from chiaroscuro.gradients.backward.layers import LAYERS, attention
+from chiaroscuro.gradients.backward.layers import LAYERS
 from chiaroscuro.gradients.backward.steps import (
     Add,
+    Crop,
     Linear,
     Matrix,
-    MultiInput,
     Opaque,
     Rule,
     Scale,
     Step,
+    Work,
+    scatter,
     sum_to,
 )
 from chiaroscuro.gradients.backward.tape import Entry, UnknownNodeError
-from chiaroscuro.gradients.backward.views import VIEWS, axis, overloads
 
 
-def step_of(entry: Entry, notes: list[str] | None = None) -> Step:
-    """The step that takes gradients of the operation's outputs to those of its inputs.
-
-    `notes` gets why a rule could not read its node, as where PyTorch renamed a saved value.
-    """
-    rule = RULES.get(entry.name) if entry.is_real else None
-    step = None
+def step_of(entry: Entry) -> Step:
+    """The step that takes gradients of the operation's outputs to those of its inputs."""
     try:
+        rule = RULES.get(entry.name) if entry.is_real else None
         step = None if rule is None else rule(entry)
+        return Opaque(entry) if step is None else step
     except (UnknownNodeError, AttributeError, IndexError, TypeError, ValueError) as error:
-        note = f"{entry.name} runs class by class, since its rule failed: {first_line(error)}"
-        if notes is not None and note not in notes:
-            notes.append(note)
-    return Opaque(entry) if step is None else step
+        why = f"{entry.name} runs class by class, since its rule failed: {first_line(error)}"
+        return Opaque(entry, why)
+
+
+def signed(value: int) -> int:
+    """A number as autograd keeps it: negative ones come as unsigned."""
+    return value - 2**64 if value >= 2**63 else value
+
+
+def _axes(entry: Entry, *names: str) -> list[int]:
+    """Axes as autograd keeps them, counted from 0."""
+    count = max(1, len(entry.shapes[0]))
+    return [signed(value) % count for value in entry.all_saved(*names)]
+
+
+# Operations that move elements and compute nothing.
+
+
+def _reshape(entry: Entry) -> Step:
+    shape = entry.input_shape()
+    by_channel = shape[:2] == entry.shapes[0][:2]
+    kept = 3 if by_channel else 1
+
+    def back(gradient: Tensor) -> Tensor:
+        return gradient.reshape(*gradient.shape[:kept], *shape[kept - 1 :])
+
+    return Linear(back, gives="view", by_channel=by_channel)
+
+
+def _as_strided(entry: Entry) -> Step | None:
+    """Only where pooling to one pixel gives its means other strides: the elements stay."""
+    behind, _ = entry.node.next_functions[0]
+    pooled = behind.name() == "MeanBackward1" and entry.input_shape() == entry.shapes[0]
+    return _reshape(entry) if pooled and entry.shapes[0][2:] == (1, 1) else None
+
+
+def _permute(entry: Entry) -> Step:
+    count = len(entry.shapes[0])
+    order = [signed(value) % count for value in entry.saved("dims")]
+    back = [0, *(1 + order.index(i) for i in range(count))]
+    return Linear(lambda gradient: gradient.permute(back), gives="view")
+
+
+def _transpose(entry: Entry) -> Step:
+    first, second = _axes(entry, "dim0", "dim1")
+    return Linear(lambda gradient: gradient.transpose(first + 1, second + 1), gives="view")
+
+
+def _scatter(entry: Entry, *places: slice | int) -> Step:
+    """Back from parts of the input along one axis."""
+    shape = entry.input_shape()
+    return scatter(shape, signed(entry.saved("dim")) % len(shape), places)
+
+
+def _slice(entry: Entry) -> Step:
+    first, last = (None if n is None else signed(n) for n in entry.all_saved("start", "end"))
+    return _scatter(entry, slice(first, last, entry.saved("step")))
+
+
+def _split(entry: Entry) -> Step:
+    (along,) = _axes(entry, "dim")
+    ends = accumulate((shape[along] for shape in entry.shapes), initial=0)
+    return _scatter(entry, *(slice(first, last) for first, last in pairwise(ends)))
+
+
+def _cat(entry: Entry) -> Step | None:
+    """Sizes of parts without gradient are not kept, so there may be one such part at most."""
+    out, (along,) = entry.shapes[0], _axes(entry, "dim")
+    shapes = [None if about is None else about.shape for about in entry.inputs]
+    if any(shape is not None and len(shape) != len(out) for shape in shapes):
+        return None  # an empty part of no shape, which `cat` skips
+    if shapes.count(None) > 1:
+        return None
+    rest = out[along] - sum(shape[along] for shape in shapes if shape is not None)
+    sizes = [rest if shape is None else shape[along] for shape in shapes]
+    parts = zip(shapes, accumulate(sizes, initial=0), sizes, strict=False)
+    works = [
+        None if shape is None else partial(torch.narrow, dim=along + 1, start=start, length=size)
+        for shape, start, size in parts
+    ]
+    return Linear(*works, gives="either")
+
+
+def _stack(entry: Entry) -> Step:
+    (along,) = _axes(entry, "dim")
+    works = [
+        None if edge is None else partial(torch.select, dim=along + 1, index=i)
+        for i, edge in enumerate(entry.edges)
+    ]
+    return Linear(*works, gives="either")
+
+
+def _flip(entry: Entry) -> Step:
+    axes = [signed(value) % len(entry.shapes[0]) + 1 for value in entry.saved("dims")]
+    return Linear(lambda gradient: gradient.flip(axes))
+
+
+def _roll(entry: Entry) -> Step | None:
+    axes = [signed(value) % len(entry.shapes[0]) + 1 for value in entry.saved("dims")]
+    shifts = [-signed(value) for value in entry.saved("shifts")]
+    return Linear(lambda gradient: gradient.roll(shifts, axes)) if axes else None
+
+
+def _to_format(entry: Entry) -> Step | None:
+    """Another number format; every gradient is brought to that of its tensor anyway."""
+    return Add(entry) if entry.inputs[0].device == entry.outputs[0].device else None
+
+
+def keeps_rows(entry: Entry) -> bool:
+    """Whether the first axis of the inputs, where the rows are, is also that of the output."""
+    try:
+        match entry.name:
+            case "PermuteBackward0":
+                return signed(entry.saved("dims")[0]) % len(entry.shapes[0]) == 0
+            case "TransposeBackward0":
+                return 0 not in _axes(entry, "dim0", "dim1")
+            case "MmBackward0" | "AddmmBackward0":
+                return entry.edges[-1] is None
+            case name:
+                return name != "TBackward0"
+    except UnknownNodeError:
+        return False
+
+
+# Functions of single elements, and products.
 
 
 def _elementwise(entry: Entry) -> Step | None:
     """Y = f(x, ...) element by element: the derivative is the gradient of the sum of y."""
-    inputs = [i for i, edge in enumerate(entry.edges) if edge is not None]
-    if any(entry.input_shape(i) != entry.shapes[0] for i in inputs):
+    inputs = [about for about in entry.inputs if about is not None]
+    if any(about.shape != entry.shapes[0] for about in inputs):
         return None  # a broadcast input gets a sum
-    return _products(entry, entry.backward([_ones(entry)]))
+    # One number, repeated, so that the result has the layout of the value that was saved.
+    shape, dtype, device = entry.outputs[0]
+    ones = torch.ones((), dtype=dtype, device=device).expand(shape)
+    return _products(entry, entry.backward([ones]))
 
 
-def _ones(entry: Entry) -> Tensor:
-    """Ones of the output's shape, in the layout of a value that was saved: kernels mix no two."""
-    shape = entry.shapes[0]
-    dtype, device = entry.dtypes[0], entry.device
-    saved = (entry.saved_or_none(name) for name in ("result", "self"))
-    for value in saved:
-        if isinstance(value, Tensor) and value.shape == shape:
-            return torch.ones_like(value, dtype=dtype, device=device)
-    return torch.ones(shape, dtype=dtype, device=device)
-
-
-def _add(entry: Entry) -> Step:
-    return Add(entry, [1.0, float(entry.saved("alpha"))])
-
-
-def _subtract_from(entry: Entry) -> Step:
-    return Add(entry, [-float(entry.saved("alpha")), 1.0][: len(entry.edges)])
-
-
-def _subtract(entry: Entry) -> Step:
-    return Add(entry, [1.0, -float(entry.saved("alpha"))])
-
-
-def _multiply(entry: Entry) -> Step | None:
-    return _products(entry, [entry.saved("other"), entry.saved("self")])
+def _alpha(entry: Entry) -> float:
+    return float(entry.saved("alpha"))
 
 
 def _divide(entry: Entry) -> Step | None:
-    return None if entry.edges[1] is not None else _products(entry, [_inverse(entry)])
-
-
-def _inverse(entry: Entry) -> Tensor:
+    if entry.edges[1] is not None:
+        return None
     # A whole number would be inverted in PyTorch's default format.
-    divisor: Tensor = entry.saved("other")
-    return 1 / divisor.detach().to(entry.dtypes[0])
+    return _products(entry, [1 / entry.saved("other").detach().to(entry.outputs[0].dtype)])
 
 
 def _products(entry: Entry, factors: Sequence[Tensor | None]) -> Step | None:
     """Each input's gradient is the output's times a constant, summed where it was broadcast."""
-    works: list[Callable[[Tensor], Tensor] | None] = []
-    for number, edge in enumerate(entry.edges):
-        factor = factors[number] if number < len(factors) else None
-        if edge is None:
+    works: list[Work | None] = []
+    for about, factor in zip_longest(entry.inputs, factors):
+        if about is None:
             works.append(None)
         elif factor is None:
             return None
         else:
-            works.append(partial(_product, factor.detach(), entry.input_shape(number)))
-    if entry.edges[0] is not None and works[1:] in ([], [None]):
-        factor = factors[0]
-        if factor is not None and entry.input_shape() == entry.shapes[0]:
-            return _scale(factor.detach(), entry.shapes[0])
-    return MultiInput(works)
+            works.append(partial(_product, factor.detach(), about.shape))
+    first, shape = factors[0], entry.shapes[0]
+    if first is not None and entry.follows_first_alone and entry.input_shape() == shape:
+        return _scale(first.detach(), shape)
+    return Linear(*works, gives="either")
 
 
 def _scale(factor: Tensor, shape: Sequence[int]) -> Scale:
@@ -117,22 +213,15 @@ def _product(factor: Tensor, shape: Sequence[int], gradient: Tensor) -> Tensor:
     return sum_to(gradient * factor, shape)
 
 
-def _mean(entry: Entry) -> Step:
-    return _repeat(entry, entry.input_shape().numel() / max(1, entry.shapes[0].numel()))
-
-
-def _sum(entry: Entry) -> Step:
-    return _repeat(entry, 1)
-
-
-def _repeat(entry: Entry, count: float) -> Step:
-    """Back along the axes that a sum took away, to each its share."""
-    shape = entry.input_shape()
+def _reduce(entry: Entry) -> Step:
+    """Back along the axes that a sum or mean took away, to each its share."""
+    shape, out = entry.input_shape(), entry.shapes[0]
+    count = shape.numel() / max(1, out.numel()) if entry.name.startswith("Mean") else 1
     axes = entry.saved("dim") if entry.name.endswith("1") else None
-    gone = {axis(value, len(shape)) for value in axes} if axes else set(range(len(shape)))
-    kept = len(shape) == len(entry.shapes[0])
+    gone = {signed(value) % max(1, len(shape)) for value in axes or range(len(shape))}
     missing = (slice(None), *(None if i in gone else slice(None) for i in range(len(shape))))
     spread = [-1, *(n if i in gone else -1 for i, n in enumerate(shape))]
+    kept = len(shape) == len(out)
 
     def back(gradient: Tensor) -> Tensor:
         share = gradient if count == 1 else gradient / count
@@ -142,74 +231,81 @@ def _repeat(entry: Entry, count: float) -> Step:
     return Linear(back, gives="shared", by_channel=gone.isdisjoint({0, 1}))
 
 
-def _matrix(entry: Entry, first: int) -> Step | None:
-    """A @ b, where inputs number `first` and the next are a and b; b without gradient only."""
-    if len(entry.edges) > first + 1 and entry.edges[first + 1] is not None:
+def _matrix(entry: Entry) -> Step | None:
+    """C + a @ b, or a @ b alone, where pixels are behind a only."""
+    *added, _, right = entry.edges
+    weight = entry.saved("mat2")
+    if any(added) or right is not None or weight is None or (added and _alpha(entry) != 1):
         return None
-    right = entry.saved("mat2")
-    if right is None or any(edge is not None for edge in entry.edges[:first]):
-        return None
-    return Matrix(right.detach(), first)
-
-
-def _addmm(entry: Entry) -> Step | None:
-    plain = float(entry.saved("alpha")) == 1
-    return _matrix(entry, 1) if plain else None
+    return Matrix(weight.detach(), len(added))
 
 
 def _bmm(entry: Entry) -> Step:
-    left, right = entry.saved("self"), entry.saved("mat2")
-    works = [
-        None if entry.edges[0] is None else lambda gradient: gradient @ right.detach().mT,
-        None if entry.edges[1] is None else lambda gradient: left.detach().mT @ gradient,
-    ]
-    return MultiInput(works)
+    left, right = entry.all_saved("self", "mat2")
+    first, second = entry.edges
+    return Linear(
+        first and (lambda gradient: gradient @ right.detach().mT),
+        second and (lambda gradient: left.detach().mT @ gradient),
+        gives="either",
+    )
 
 
 def _log_softmax(entry: Entry) -> Step:
-    share = entry.saved("result").detach().exp()
-    along = 1 + axis(entry.saved("dim"), share.ndim)
-    return Linear(lambda gradient: gradient - share * gradient.sum(dim=along, keepdim=True))
+    share, (along,) = entry.saved("result").detach().exp(), _axes(entry, "dim")
+    return Linear(lambda gradient: gradient - share * gradient.sum(along + 1, keepdim=True))
 
 
 def _softmax(entry: Entry) -> Step:
-    share = entry.saved("result").detach()
-    along = 1 + axis(entry.saved("dim"), share.ndim)
+    share, (along,) = entry.saved("result").detach(), _axes(entry, "dim")
 
     def back(gradient: Tensor) -> Tensor:
         weighted = gradient * share
-        total: Tensor = weighted.sum(dim=along, keepdim=True)
-        result: Tensor = weighted - share * total
-        return result
+        return torch.sub(weighted, share * weighted.sum(along + 1, keepdim=True))
 
     return Linear(back)
 
 
+def _overloads(kinds: str, rule: Rule) -> dict[str, Rule]:
+    """The rule under autograd's names of all overloads."""
+    return {f"{kind}Backward{n}": rule for kind in kinds.split() for n in range(4)}
+
+
 _ELEMENTWISE = (
-    "Abs", "Atan2", "Celu", "Clamp", "ClampMax", "ClampMin", "Cos", "Elu", "Erf", "Exp", "Gelu",
-    "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyRelu", "Lerp", "LogSigmoid", "Log", "MaskedFill",
-    "Maximum", "Minimum", "Mish", "Neg", "Pow", "PreluKernel", "Reciprocal", "Relu", "Rsqrt",
-    "Selu", "Sigmoid", "Silu", "Sin", "Softplus", "Sqrt", "Tanh", "Threshold", "Where",
-)  # fmt: skip
+    "Abs Atan2 Celu Clamp ClampMax ClampMin Cos Elu Erf Exp Gelu Hardsigmoid Hardswish Hardtanh "
+    "LeakyRelu Lerp LogSigmoid Log MaskedFill Maximum Minimum Mish Neg Pow PreluKernel Reciprocal "
+    "Relu Rsqrt Selu Sigmoid Silu Sin Softplus Sqrt Tanh Threshold Where"
+)
 RULES: dict[str, Rule] = {
-    **VIEWS,
     **LAYERS,
-    **overloads(_ELEMENTWISE, _elementwise),
-    "AddBackward0": _add,
-    "AddmmBackward0": _addmm,
+    **_overloads("Alias Clone Expand", Add),
+    **_overloads("View UnsafeView ReshapeAlias Squeeze Unsqueeze", _reshape),
+    **_overloads("Split SplitWithSizes UnsafeSplit", _split),
+    **_overloads(_ELEMENTWISE, _elementwise),
+    **_overloads("Mean Sum", _reduce),
+    **_overloads("Mm Addmm", _matrix),
+    **_overloads("Rsub", lambda entry: Add(entry, -_alpha(entry), 1.0)),
+    "AddBackward0": lambda entry: Add(entry, 1.0, _alpha(entry)),
+    "AsStridedBackward1": _as_strided,
     "BmmBackward0": _bmm,
+    "CatBackward0": _cat,
+    "ConstantPadNdBackward0": lambda entry: Crop([signed(n) for n in entry.saved("pad")]),
     "DivBackward0": _divide,
+    "FlipBackward0": _flip,
     "LogSoftmaxBackward0": _log_softmax,
-    "MeanBackward0": _mean,
-    "MeanBackward1": _mean,
-    "MmBackward0": lambda entry: _matrix(entry, 0),
-    "MulBackward0": _multiply,
-    "RsubBackward0": _subtract_from,
-    "RsubBackward1": _subtract_from,
-    "ScaledDotProductFlashAttentionForCpuBackward0": attention,
+    "MulBackward0": lambda entry: _products(entry, entry.all_saved("other", "self")),
+    "PermuteBackward0": _permute,
+    "PixelShuffleBackward0": lambda entry: Linear(
+        partial(F.pixel_unshuffle, downscale_factor=entry.saved("upscale_factor"))
+    ),
+    "RollBackward0": _roll,
+    "SelectBackward0": lambda entry: _scatter(entry, signed(entry.saved("index"))),
+    "SliceBackward0": _slice,
     "SoftmaxBackward0": _softmax,
-    "SubBackward0": _subtract,
-    "SumBackward0": _sum,
-    "SumBackward1": _sum,
+    "StackBackward0": _stack,
+    "SubBackward0": lambda entry: Add(entry, 1.0, -_alpha(entry)),
+    "TBackward0": lambda _: Linear(lambda gradient: gradient.mT, gives="view"),
+    "ToCopyBackward0": _to_format,
+    "TransposeBackward0": _transpose,
+    "UnbindBackward0": lambda entry: _scatter(entry, *range(len(entry.shapes))),
 }
 """Every operation that is served for many classes at once, by autograd's name of it."""

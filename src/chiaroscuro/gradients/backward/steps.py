@@ -6,7 +6,6 @@ pass, so what differs between classes is the gradient alone.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -14,8 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from chiaroscuro.gradients.backward.convolution import Convolution
-from chiaroscuro.gradients.backward.kernels import Kernel, choose_kernel
+from chiaroscuro.gradients.backward import kernels
 from chiaroscuro.gradients.backward.tape import Entry
 from chiaroscuro.matmul import times
 
@@ -30,10 +28,9 @@ class Cotangent(NamedTuple):
 Cotangents = Sequence[Cotangent | None]
 Step = Callable[[Cotangents], Cotangents]
 """Takes the gradients of an operation's outputs (None: zero) to those of its first inputs."""
-
-
 Rule = Callable[[Entry], Step | None]
 """Reads an operation off the tape as a step, or declines."""
+Work = Callable[[Tensor], Tensor]
 
 
 def one(cotangents: Cotangents) -> Cotangent:
@@ -44,7 +41,7 @@ def one(cotangents: Cotangents) -> Cotangent:
     return cotangent
 
 
-def per_class(gradient: Tensor, work: Callable[[Tensor], Tensor]) -> Tensor:
+def per_class(gradient: Tensor, work: Work) -> Tensor:
     """Work on (V N, ...) rows, classes and images as one axis, and split the result."""
     return torch.unflatten(work(gradient.flatten(0, 1)), 0, gradient.shape[:2])
 
@@ -61,27 +58,23 @@ def sum_to(gradient: Tensor, shape: Sequence[int]) -> Tensor:
 class Add:
     """The same gradient for every input, times a number each; broadcast inputs get sums."""
 
-    def __init__(self, entry: Entry, factors: Sequence[float] | None = None) -> None:
+    def __init__(self, entry: Entry, *factors: float) -> None:
         self.factors = factors or [1.0] * len(entry.edges)
-        self.shapes = [
-            None if edge is None else entry.input_shape(i) for i, edge in enumerate(entry.edges)
-        ]
+        self.shapes = [about if about is None else about.shape for about in entry.inputs]
         self.shared = sum(shape is not None for shape in self.shapes) > 1
 
     def __call__(self, cotangents: Cotangents) -> Cotangents:
         """As every `Step`."""
-        cotangent = one(cotangents)
-        return [
-            None if shape is None else self._to(cotangent, shape, factor)
-            for shape, factor in zip(self.shapes, self.factors, strict=True)
-        ]
-
-    def _to(self, cotangent: Cotangent, shape: torch.Size, factor: float) -> Cotangent:
-        gradient = cotangent.tensor if factor == 1 else cotangent.tensor * factor
-        summed = sum_to(gradient, shape)
-        return Cotangent(
-            summed, (cotangent.owned and not self.shared) or summed is not cotangent.tensor
-        )
+        tensor, owned = one(cotangents)
+        results: list[Cotangent | None] = []
+        for shape, factor in zip(self.shapes, self.factors, strict=False):
+            if shape is None:
+                results.append(None)
+                continue
+            summed = sum_to(tensor if factor == 1 else tensor * factor, shape)
+            own = (owned and not self.shared) or summed is not tensor
+            results.append(Cotangent(summed, own))
+        return results
 
 
 class Scale:
@@ -99,21 +92,6 @@ class Scale:
         """The constant, broadcastable over tensors of so many axes."""
         return self.factor.view(1, -1, *(1,) * (ndim - 2)) if self.channels else self.factor
 
-    def within(self, channels: Tensor) -> "Scale":
-        """The same for these channels (axis 1) alone."""
-        if self.channels:
-            return Scale(self.factor[channels], channels=True)
-        if self.factor.shape[1] == 1:
-            return self
-        # Taken along the last axis, the others keep the order in which gradients lie.
-        return Scale(self.factor.movedim(1, -1)[..., channels].movedim(-1, 1))
-
-    @property
-    def live(self) -> Tensor:
-        """Which channels are not multiplied by zero everywhere: booleans (C,), or one for all."""
-        others = [i for i in range(self.factor.ndim) if i != 1]
-        return self.factor != 0 if self.channels else self.factor.any(dim=others)
-
     def __call__(self, cotangents: Cotangents) -> Cotangents:
         """As every `Step`."""
         gradient, owned = one(cotangents)
@@ -121,34 +99,6 @@ class Scale:
             self._laid_out = _laid_out(self.spread(gradient.ndim - 1), gradient[0])
         factor = self._laid_out
         return [Cotangent(gradient.mul_(factor) if owned else gradient * factor, True)]
-
-
-class Matrix:
-    """The gradient of a matrix product's left side, times the transpose of the right (I, O).
-
-    `place` is the number of the input on the left.
-    """
-
-    def __init__(self, weight: Tensor, place: int = 0) -> None:
-        self.weight, self.place = weight, place
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of its weights."""
-        return self.weight.nbytes
-
-    def handing(self, channels: Tensor) -> "Matrix":
-        """The same to these I alone."""
-        return Matrix(self.weight[channels], self.place)
-
-    def taking(self, channels: Tensor) -> "Matrix":
-        """The same of gradients of these O alone."""
-        return Matrix(self.weight[:, channels], self.place)
-
-    def __call__(self, cotangents: Cotangents) -> Cotangents:
-        """As every `Step`."""
-        result = per_class(one(cotangents).tensor, partial(times, matrix=self.weight))
-        return [*[None] * self.place, Cotangent(result, True)]
 
 
 def _laid_out(factor: Tensor, gradient: Tensor) -> Tensor:
@@ -162,114 +112,93 @@ def _laid_out(factor: Tensor, gradient: Tensor) -> Tensor:
     return torch.empty_like(gradient).copy_(factor)
 
 
+class Matrix:
+    """The gradient of a matrix product's left side, times the transpose of the right (I, O).
+
+    `place` is the number of the input on the left.
+    """
+
+    def __init__(self, weight: Tensor, place: int = 0) -> None:
+        self.weight, self.place = weight, place
+
+    def __call__(self, cotangents: Cotangents) -> Cotangents:
+        """As every `Step`."""
+        result = per_class(one(cotangents).tensor, partial(times, matrix=self.weight))
+        return [*[None] * self.place, Cotangent(result, True)]
+
+
 class Convolve:
     """The input's gradient of a convolution."""
 
-    def __init__(self, conv: Convolution) -> None:
+    def __init__(self, conv: kernels.Convolution) -> None:
         self.conv = conv
-        self._kernel: Kernel | None = None
+        self._kernel: kernels.Kernel | None = None
 
     @property
-    def nbytes(self) -> int:
-        """Bytes of its weights."""
-        return self.conv.weight.nbytes
-
-    def handing(self, channels: Tensor) -> "Convolve":
-        """The same to these channels of the input alone; of one group."""
-        return Convolve(self.conv.reading(channels))
-
-    def taking(self, channels: Tensor) -> "Convolve":
-        """The same of gradients of these channels of the output alone; of one group."""
-        return Convolve(self.conv.giving(channels))
-
-    def within(self, channels: Tensor) -> "Convolve":
-        """The same of and to these channels alone; depthwise."""
-        return Convolve(self.conv.within(channels))
+    def weight(self) -> Tensor:
+        """As in the network, scaled."""
+        return self.conv.weight
 
     def __call__(self, cotangents: Cotangents) -> Cotangents:
         """As every `Step`."""
         if self._kernel is None:
-            self._kernel = choose_kernel(self.conv)
-            self.conv = self._kernel.conv  # its weights are the kernel's now
-        result = per_class(one(cotangents).tensor, self._kernel)
-        return [Cotangent(result, True)]
+            self._kernel = kernels.kernel_of(self.conv)(self.conv)
+            self.conv = self.conv.without_values  # its weights are the kernel's now
+        return [Cotangent(per_class(one(cotangents).tensor, self._kernel), True)]
 
 
 class Linear:
-    """Any other linear function of the gradient of one output, to input number `place`.
+    """Any other linear functions of the gradient of one output, one for each input.
 
-    `gives`: "new" memory, a "view" of its input, or a "shared" one whose elements overlap.
-    `by_channel`: it takes any number of channels (axis 1), and each goes to itself alone.
+    `gives`: "new" memory, a "view" of its input, a "shared" one whose elements overlap, or
+    "either". `by_channel`: it takes any number of channels (axis 1), and each goes to itself alone.
     """
 
     def __init__(
         self,
-        work: Callable[[Tensor], Tensor],
-        place: int = 0,
-        gives: Literal["new", "view", "shared"] = "new",
-        *,
+        *works: Work | None,
+        gives: Literal["new", "view", "shared", "either"] = "new",
         by_channel: bool = False,
     ) -> None:
-        self.work, self.place, self.gives, self.by_channel = work, place, gives, by_channel
-
-    def within(self, _: Tensor) -> "Linear":
-        """The same for some channels alone; by channel."""
-        return self
+        self.works, self.gives, self.by_channel = works, gives, by_channel
 
     def __call__(self, cotangents: Cotangents) -> Cotangents:
         """As every `Step`."""
         gradient, owned = one(cotangents)
         owned = self.gives == "new" or (owned and self.gives == "view")
-        return [*[None] * self.place, Cotangent(self.work(gradient), owned)]
-
-
-class Scatter:
-    """Outputs that are parts of the input: each gradient in its place, zeros elsewhere."""
-
-    def __init__(self, shape: Sequence[int], places: Sequence[tuple[slice | int, ...]]) -> None:
-        self.shape = shape
-        self.places = [(slice(None), *place) for place in places]
-
-    def __call__(self, cotangents: Cotangents) -> Cotangents:
-        """As every `Step`."""
-        like = next(cotangent.tensor for cotangent in cotangents if cotangent is not None)
-        result = like.new_zeros(len(like), *self.shape)
-        for place, cotangent in zip(self.places, cotangents, strict=True):
-            if cotangent is not None:
-                result[place] = cotangent.tensor
-        return [Cotangent(result, True)]
+        return [None if work is None else Cotangent(work(gradient), owned) for work in self.works]
 
 
 class Crop(Linear):
     """What was padded with constants (last axis first: before, after), taken away again."""
 
     def __init__(self, pad: Sequence[int]) -> None:
-        self.pad = tuple(pad)
-        super().__init__(lambda gradient: F.pad(gradient, [-n for n in self.pad]))
-
-    @property
-    def is_flat(self) -> bool:
-        """Whether it lies along height and width alone and nothing was cut."""
-        return len(self.pad) == 4 and min(self.pad) >= 0
+        self.pad = pad
+        super().__init__(partial(F.pad, pad=[-n for n in pad]))
 
 
-@dataclass(frozen=True, eq=False)
-class MultiInput:
-    """One linear function for each input, of the gradient of one output."""
+def scatter(shape: Sequence[int], along: int, places: Sequence[slice | int]) -> Step:
+    """Outputs that are parts of the input, along an axis: each in its place, zeros elsewhere."""
 
-    works: Sequence[Callable[[Tensor], Tensor] | None]
+    def back(cotangents: Cotangents) -> Cotangents:
+        like = next(cotangent.tensor for cotangent in cotangents if cotangent is not None)
+        result = like.new_zeros(len(like), *shape)
+        for place, cotangent in zip(places, cotangents, strict=True):
+            if cotangent is not None:
+                result[(*[slice(None)] * (along + 1), place)] = cotangent.tensor
+        return [Cotangent(result, True)]
 
-    def __call__(self, cotangents: Cotangents) -> Cotangents:
-        """As every `Step`."""
-        gradient = one(cotangents).tensor
-        return [None if work is None else Cotangent(work(gradient), False) for work in self.works]
+    return back
 
 
 class Opaque:
-    """An operation that is not known here: its own backward pass, class by class."""
+    """An operation that is not known here: its own backward pass, class by class.
 
-    def __init__(self, entry: Entry) -> None:
-        self.entry = entry
+    `note`: why its rule could not read it.
+    """
+
+    def __init__(self, entry: Entry, note: str = "") -> None:
+        self.entry, self.note = entry, note
 
     def __call__(self, cotangents: Cotangents) -> Cotangents:
         """As every `Step`."""

@@ -1,13 +1,12 @@
 """The autograd graph of one forward pass as a list: from the logits back to the pixels.
 
-PyTorch has no public type for a node's saved values and shapes, so all access to them is here:
-`Entry.saved` and `_metadata`. An attribute that this PyTorch
-lacks raises `UnknownNodeError`.
+PyTorch has no public type for a node's saved values and shapes, so all access to them goes through
+`_attribute`: one that this PyTorch lacks raises `UnknownNodeError`.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,17 +17,9 @@ Node = Any
 Shapes = tuple[torch.Size, ...]
 """The shape of each output of an operation."""
 
-_HOOKED = "BackwardHookFunctionBackward"
-"""The operation that a module's full backward hook leaves in the graph."""
-
 
 class UnknownNodeError(Exception):
-    """A node of the autograd graph has not the attribute that a rule reads."""
-
-
-def _metadata(node: Node) -> Any:
-    """Shape, number format and device of each output of a node."""
-    return _attribute(node, "_input_metadata")
+    """A graph that cannot be read, as where a node has not the attribute that a rule reads."""
 
 
 def _attribute(node: Node, name: str) -> Any:
@@ -39,8 +30,15 @@ def _attribute(node: Node, name: str) -> Any:
         raise UnknownNodeError(message) from None
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
+class About(NamedTuple):
+    """What autograd knows of a tensor."""
+
+    shape: torch.Size
+    dtype: torch.dtype
+    device: torch.device
+
+
+class Edge(NamedTuple):
     """Where a gradient goes: output `number` of the operation at `place` on the tape."""
 
     place: int
@@ -51,11 +49,13 @@ class Edge:
 class Entry:
     """One operation of the forward pass: its node, and where the gradients of its inputs go.
 
-    `edges` has one item per input, None where no pixel is behind it.
+    `edges` and `inputs` have one item per input, None where no pixel is behind it.
     """
 
     node: Node
     edges: tuple[Edge | None, ...]
+    outputs: Sequence[About]
+    inputs: Sequence[Any]
 
     @property
     def name(self) -> str:
@@ -70,49 +70,21 @@ class Entry:
         """Several of them."""
         return [self.saved(name) for name in names]
 
-    def saved_or_none(self, name: str) -> Any:
-        """The same where some kinds of the operation save no such value."""
-        return getattr(self.node, f"_saved_{name}", None)
-
     @property
     def shapes(self) -> Shapes:
         """The shape of each output of the operation."""
-        return tuple(torch.Size(output.shape) for output in _metadata(self.node))
-
-    @property
-    def dtypes(self) -> tuple[torch.dtype, ...]:
-        """The number format of each output."""
-        return tuple(output.dtype for output in _metadata(self.node))
-
-    @property
-    def device(self) -> torch.device:
-        """Where the first output lies."""
-        device: torch.device = _metadata(self.node)[0].device
-        return device
+        return tuple(output.shape for output in self.outputs)
 
     def input_shape(self, number: int = 0) -> torch.Size:
-        """The shape of one input of the operation."""
-        return torch.Size(self._input(number).shape)
-
-    def input_dtype(self, number: int = 0) -> torch.dtype:
-        """The number format of one input."""
-        dtype: torch.dtype = self._input(number).dtype
-        return dtype
-
-    def input_device(self, number: int = 0) -> torch.device:
-        """Where one input lies."""
-        device: torch.device = self._input(number).device
-        return device
-
-    def _input(self, number: int) -> Any:
-        node, output = self.node.next_functions[number]
-        return _metadata(node)[output]
+        """The shape of one input of the operation, behind which pixels are."""
+        shape: torch.Size = self.inputs[number].shape
+        return shape
 
     @property
     def is_real(self) -> bool:
         """Whether no complex number goes in or comes out."""
-        ins = [self.input_dtype(i) for i, edge in enumerate(self.edges) if edge is not None]
-        return not any(dtype.is_complex for dtype in (*self.dtypes, *ins))
+        tensors = (*self.outputs, *self.inputs)
+        return not any(about is not None and about.dtype.is_complex for about in tensors)
 
     @property
     def follows_first_alone(self) -> bool:
@@ -130,29 +102,28 @@ class Entry:
         The node itself is called. PyTorch's engine, asked for the gradients of two inputs, would
         add to the one what flows into it through the other.
         """
-        own = self._custom_backward if self.is_custom else self._call
-        results = own(gradients)
-        inputs = [results] if results is None or isinstance(results, Tensor) else results
+        if self.is_custom:  # it answers for arguments that are no tensors too
+            filled = [
+                torch.zeros(about.shape, dtype=about.dtype, device=about.device) if g is None else g
+                for g, about in zip(gradients, self.outputs, strict=True)
+            ]
+            answers = _listed(self.node.apply(*filled))
+            needed = zip(answers, self.node.needs_input_grad, strict=False)
+            wanted = iter([gradient for gradient, is_needed in needed if is_needed])
+            behind = self.node.next_functions
+            results: Sequence[Tensor | None] = [
+                None if n is None else next(wanted) for n, _ in behind
+            ]
+        else:
+            results = _listed(self.node(*gradients))
         return [
             None if edge is None or gradient is None else gradient.sum_to_size(self.input_shape(i))
-            for i, (edge, gradient) in enumerate(zip(self.edges, inputs, strict=True))
+            for i, (edge, gradient) in enumerate(zip(self.edges, results, strict=True))
         ]
 
-    def _call(self, gradients: Sequence[Tensor | None]) -> Any:
-        return self.node(*gradients)
 
-    def _custom_backward(self, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
-        """Of a `torch.autograd.Function`, which answers for arguments that are no tensors too."""
-        filled = [
-            torch.zeros(about.shape, dtype=about.dtype, device=about.device) if g is None else g
-            for g, about in zip(gradients, _metadata(self.node), strict=True)
-        ]
-        results = self.node.apply(*filled)
-        answers = [results] if results is None or isinstance(results, Tensor) else results
-        wanted = iter(
-            [g for g, needed in zip(answers, self.node.needs_input_grad, strict=False) if needed]
-        )
-        return [None if node is None else next(wanted) for node, _ in self.node.next_functions]
+def _listed(results: Any) -> Sequence[Tensor | None]:
+    return [results] if results is None or isinstance(results, Tensor) else results
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,49 +134,51 @@ class Tape:
     left out.
     """
 
-    entries: tuple[Entry, ...]
+    entries: Sequence[Entry]
     start: Edge
     logits: Tensor
 
     @classmethod
-    def of(cls, logits: Tensor, leaf: Tensor) -> "Tape | None":
-        """Read the graph from logits to a leaf; None when the one does not lead to the other.
+    def of(cls, logits: Tensor, leaf: Tensor) -> "Tape":
+        """Read the graph from logits to a leaf.
 
-        Raises `UnknownNodeError` for a graph with hooks of modules, and where nodes tell no shapes.
+        Raises `UnknownNodeError` for one that leads elsewhere or has hooks of modules, and where
+        nodes tell no shapes.
         """
-        if logits.grad_fn is None:
-            return None
         ordered = list(_towards_leaves(logits.grad_fn))
         behind: set[Node] = set()
         for node in ordered:
-            if getattr(node, "variable", None) is leaf or any(
-                child in behind for child, _ in node.next_functions
-            ):
+            is_leaf = getattr(node, "variable", None) is leaf
+            if is_leaf or any(child in behind for child, _ in node.next_functions):
                 behind.add(node)
-        kept = [node for node in reversed(ordered) if node in behind]
         if logits.grad_fn not in behind:
-            return None
-        if any(node.name() == _HOOKED for node in kept):
+            raise UnknownNodeError("the logits do not depend on the pixels")
+        kept = [node for node in reversed(ordered) if node in behind]
+        if any(node.name() == "BackwardHookFunctionBackward" for node in kept):
             raise UnknownNodeError("the network has backward hooks")
-        for node in kept:
-            _metadata(node)
         place = {node: i for i, node in enumerate(kept)}
-        entries = tuple(
+        outputs = {
+            node: [
+                About(torch.Size(output.shape), output.dtype, output.device)
+                for output in _attribute(node, "_input_metadata")
+            ]
+            for node in kept
+        }
+        entries = [
             Entry(
                 node,
-                tuple(
-                    Edge(place[child], number) if child in place else None
-                    for child, number in node.next_functions
-                ),
+                tuple(Edge(place[n], i) if n in place else None for n, i in node.next_functions),
+                outputs[node],
+                [outputs[n][i] if n in place else None for n, i in node.next_functions],
             )
             for node in kept
-        )
+        ]
         return cls(entries, Edge(0, logits.output_nr), logits)
 
 
 def _towards_leaves(root: Node) -> Iterator[Node]:
     """Every node after all of those that lie behind it."""
-    seen: set[Node] = set()
+    seen: set[Node] = {None}
     stack: list[tuple[Node, bool]] = [(root, False)]
     while stack:
         node, opened = stack.pop()
@@ -214,4 +187,4 @@ def _towards_leaves(root: Node) -> Iterator[Node]:
         elif node not in seen:
             seen.add(node)
             stack.append((node, True))
-            stack += [(child, False) for child, _ in node.next_functions if child is not None]
+            stack += [(child, False) for child, _ in node.next_functions]

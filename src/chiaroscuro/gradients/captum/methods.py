@@ -11,7 +11,7 @@ from torch import Tensor
 
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChoiceError, ModelError, first_line, missing_extra
-from chiaroscuro.gradients.backward.chunks import flattened
+from chiaroscuro.gradients.backward.program import flattened
 from chiaroscuro.gradients.captum.checks import CHECKS, ModuleTrace
 from chiaroscuro.gradients.captum.pixel_module import PixelModule
 from chiaroscuro.gradients.methods import Method, Points
