@@ -25,6 +25,7 @@ from chiaroscuro.report import explanation as view
 from chiaroscuro.report.explanation import color_limits, figure_spec
 from chiaroscuro.results import FIGURE, KINDS, PAGE, verify
 from chiaroscuro.results.folders import Marker, write_marker
+from chiaroscuro.results.kinds import imported
 from chiaroscuro.results.store import ARRAYS
 from tests.explanations.inputs import array, snapshot
 from tests.toys import Linear
@@ -235,7 +236,7 @@ def test_every_marker_schema_and_file_name_is_written_once():
             found += [f"{path}: {n}" for n in (FIGURE, PAGE, ARRAYS) if f'"{n}"' in text]
     assert found == []
     for kind in KINDS.values():
-        assert not kind.view or (kind.load_type() and kind.load_view()), kind.name
+        assert not kind.view or (imported(kind.type) and imported(kind.view)), kind.name
 
 
 def test_a_repr_is_short_and_names_image_class_and_maps(toy):

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pytest
 
 from chiaroscuro.errors import ResultError
 from chiaroscuro.results import LeftOut, Part, load, open_run, read_config, save, verify
-from chiaroscuro.results import runs as runs_module
+from chiaroscuro.results import folders as folders_module
 from tests.results.kinds import TOY, register, toy
 
 
@@ -207,19 +208,38 @@ def test_only_files_of_the_parts_are_a_runs_own(tmp_path, name):
         assert mine.read_text() == "mine"
 
 
-def test_files_without_a_receipt_yet_are_a_runs_own(tmp_path):
+@pytest.mark.parametrize("written", range(5))
+def test_a_run_that_ended_within_a_part_knows_its_files(tmp_path, monkeypatch, written):
+    """Ended after any of a part's files, the part is not there, and the run may be replaced."""
+    left, write = iter(range(written)), folders_module.write_file
     with open_(tmp_path / "r") as run:
-        run.write_part(part(0))
-        (tmp_path / "r" / "parts" / "000000.json").unlink()
+        with monkeypatch.context() as patch, suppress(StopIteration):
+            patch.setattr(folders_module, "write_file", lambda *f: (next(left), write(*f)))
+            run.write_part(part(0))
+        assert run.finished_parts() == ({0: 4} if written == 4 else {})
     with open_(tmp_path / "r", overwrite=True) as run:
         assert run.finished_parts() == {}
+
+
+def test_a_run_that_ended_as_it_finished_is_finished_as_any_other(tmp_path, monkeypatch):
+    """What its view had drawn by then is its own."""
+    with open_(tmp_path / "r") as run:
+        run.write_part(part(0))
+        monkeypatch.setattr(folders_module, "write_marker", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run.finish(toy())
+    monkeypatch.undo()
+    register(monkeypatch)
+    with open_(tmp_path / "r", resume=True) as run:
+        run.finish(toy())
+    save(toy(3), tmp_path / "r", overwrite=True)
 
 
 def test_a_run_that_replaces_another_appears_with_its_marker(tmp_path, monkeypatch):
     """Ended between any two steps, the old result comes back or the new run names it."""
     with open_(tmp_path / "r") as run:
         run.finish(toy())
-    monkeypatch.setattr(runs_module, "write_marker", lambda *_: 1 / 0)
+    monkeypatch.setattr(folders_module, "write_marker", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError), open_(tmp_path / "r", Config(2), overwrite=True):
         pass
     monkeypatch.undo()
@@ -233,9 +253,10 @@ def test_a_run_that_replaces_another_appears_with_its_marker(tmp_path, monkeypat
 def test_an_old_result_goes_when_its_place_is_taken_by_a_finished_one(tmp_path, monkeypatch):
     with open_(tmp_path / "r") as run:
         run.finish(toy())
-    monkeypatch.setattr(runs_module, "remove_aside", lambda _: 1 / 0)
-    with pytest.raises(ZeroDivisionError), open_(tmp_path / "r", overwrite=True) as run:
-        run.finish(toy(2))
+    with open_(tmp_path / "r", overwrite=True) as run, monkeypatch.context() as patch:
+        patch.setattr(folders_module, "_discard", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run.finish(toy(2))
     assert len(list(tmp_path.iterdir())) == 2
     with pytest.raises(ResultError, match="--force"):
         save(toy(3), tmp_path / "r")

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import threading
-import time
 import zipfile
 from pathlib import Path
 
@@ -29,9 +28,8 @@ from chiaroscuro.results import (
     verify,
 )
 from chiaroscuro.results import folders as folders_module
-from chiaroscuro.results.codec import from_plain, to_plain
-from chiaroscuro.results.folders import exchange, locked
-from chiaroscuro.results.store import save_page
+from chiaroscuro.results.folders import locked
+from chiaroscuro.results.store import from_plain, save_page, to_plain
 from tests.results.kinds import OTHER, TOY, Toy, register, toy
 
 
@@ -222,10 +220,7 @@ def test_where_nothing_can_be_written_it_is_said_before(tmp_path, monkeypatch):
         save(toy(), tmp_path / "deep" / "r")
 
 
-@pytest.mark.parametrize("swap", [True, False], ids=["exchange", "two renames"])
-def test_an_error_leaves_everything_as_it_was(tmp_path, monkeypatch, swap):
-    if not swap:
-        monkeypatch.setattr(folders_module, "exchange", lambda *_: False)
+def test_an_error_leaves_everything_as_it_was(tmp_path):
     save(toy(), tmp_path / "r")
     with pytest.raises(ResultError), staged(tmp_path / "r", TOY, overwrite=True) as stage:
         stage.write_text("")
@@ -247,7 +242,7 @@ def in_child(work) -> int:
     return os.waitpid(child, 0)[1]
 
 
-@pytest.mark.parametrize("moment", ["write", "before", "between"])
+@pytest.mark.parametrize("moment", ["write", "before", "between", "after"])
 def test_a_killed_save_loses_nothing(tmp_path, monkeypatch, moment):
     """Killed in any step, also between two renames, the old result is found."""
     save(toy(), tmp_path / "r")
@@ -257,28 +252,29 @@ def test_a_killed_save_loses_nothing(tmp_path, monkeypatch, moment):
 
     def work():
         if moment == "write":
-            folders_module.sync_tree = die
+            folders_module._install = die
         elif moment == "before":
-            folders_module.exchange = die
+            folders_module.set_aside = die
+        elif moment == "after":
+            folders_module._discard = die
         else:
-            folders_module.exchange = lambda *_: False
-            move = folders_module.move_aside
+            move = folders_module.set_aside
 
             def move_and_die(folder):
                 move(folder)
                 die()
 
-            folders_module.move_aside = move_and_die
+            folders_module.set_aside = move_and_die
         save(toy(2), tmp_path / "r", overwrite=True)
 
     assert os.WIFSIGNALED(in_child(work))
     assert names(tmp_path) != ["r"]  # something was left
-    with pytest.raises(ResultError, match="--force"):  # the old one is there again
+    with pytest.raises(ResultError, match="--force"):  # a whole one is there again
         save(toy(2), tmp_path / "r")
-    assert load(tmp_path / "r").number == 1.5
+    assert load(tmp_path / "r").number == (2 if moment == "after" else 1.5)
     assert names(tmp_path) == ["r"]
-    save(toy(2), tmp_path / "r", overwrite=True)
-    assert load(tmp_path / "r").number == 2
+    save(toy(3), tmp_path / "r", overwrite=True)
+    assert load(tmp_path / "r").number == 3
     assert names(tmp_path) == ["r"]
 
 
@@ -318,14 +314,6 @@ def test_a_lock_is_held_and_let_go(tmp_path):
         pass
     with locked(tmp_path):
         pass
-
-
-def test_exchange_swaps_names(tmp_path):
-    for name in "ab":
-        (tmp_path / name).mkdir()
-        (tmp_path / name / name).write_text("")
-    assert exchange(tmp_path / "a", tmp_path / "b")
-    assert names(tmp_path / "a") == ["b"]
 
 
 def test_results_of_ours_are_known(tmp_path):
@@ -476,16 +464,6 @@ def test_a_private_folder_stays_private(tmp_path):
     folder.chmod(0o700)
     save(toy(2), folder, overwrite=True)
     assert folder.stat().st_mode & 0o777 == 0o700
-
-
-def test_what_was_left_long_ago_is_cleared_away(tmp_path):
-    for name, age in (("old", 7200), ("new", 60)):
-        folder = tmp_path / f"{folders_module.FRESH}{name}"
-        folder.mkdir()
-        then = time.time() - age
-        os.utime(folder, (then, then))
-    save(toy(), tmp_path / "r")
-    assert names(tmp_path) == [f"{folders_module.FRESH}new", "r"]
 
 
 def test_a_save_that_another_one_replaces_at_once_is_no_error(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from chiaroscuro.reproduction.experiments import COLUMNS
 from chiaroscuro.reproduction.tables import SPLIT_WORDS, find_pair, pair_table, tally
 from chiaroscuro.reproduction.work import SPLITS, ExperimentResult
 from chiaroscuro.results import Answer, Interval, Table
-from chiaroscuro.results.frames import pick
+from chiaroscuro.results.facts import pick
 
 _FLAT = 0.01
 """A curve is flat where it stays this close to its end."""

@@ -56,7 +56,7 @@ def choose_examples(result: ExperimentResult, out: Path, seed: int) -> list[str]
         kept: list[str] = json.loads(file.read_text(encoding="utf-8"))
         return kept
     kind = KINDS["evaluation"]
-    run = RunFolder(result.test_run, kind, None)
+    run = RunFolder(result.test_run, kind)
     names = read_config(result.test_run, kind, RunConfig).labels
     labels = match_classes(result.classifier, names).target
     assert labels is not None, "a network trained on these classes has their names"

@@ -2,20 +2,18 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from chiaroscuro.catalog import versions
 from chiaroscuro.choices import check_names
 from chiaroscuro.errors import ChiaroscuroError, InputError
-from chiaroscuro.report.paper import write
 from chiaroscuro.reproduction.claims import answer_claims
 from chiaroscuro.reproduction.experiments import EXPERIMENTS, Experiment
 from chiaroscuro.reproduction.figures import choose_examples, draw_examples, draw_experiment_curves
 from chiaroscuro.reproduction.tables import accuracy_table, area_table, matched_table
 from chiaroscuro.reproduction.work import ExperimentResult, Extent, OnImages, read, work
 from chiaroscuro.results import Figure, Reproduction, Table
-from chiaroscuro.results.store import save_beside
+from chiaroscuro.results.store import write
 from chiaroscuro.training.run import SILENT, Watcher
 
 _QUICK = Extent(
@@ -120,7 +118,7 @@ def reproduce(
         missing=missing,
         versions=versions(),
     )
-    save_beside(reproduction, folder, partial(write, reproduction))
+    write(reproduction, folder)
     return reproduction
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,26 +23,18 @@ class Saved:
     """A result that can be saved."""
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
-        """Write arrays, figure, page and marker into a folder: all of them or nothing.
-
-        Raises `ResultError` for a folder that exists, or cannot be written.
-        """
+        """Write arrays, figure, page and marker: all of them, or nothing and `ResultError`."""
         return save(self, folder, overwrite=overwrite)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
         """The result of this kind that lies in a folder; raises `ResultError` for anything else."""
-        result: Self = load(folder, kind_of(cls))
-        return result
+        return cast(Self, load(folder, kind_of(cls)))
 
 
 @dataclass(frozen=True, slots=True)
 class MethodFacts:
-    """A gradient method with its settings; None for those that it does not take.
-
-    `seed` is None where nothing is random. `background` is the place that background images were
-    read from, None for images that were handed in; they are known by their number and hash.
-    """
+    """A gradient method with its settings; None for those that it does not take."""
 
     name: str
     points: int | None = None
@@ -99,20 +91,17 @@ class Explanation(Saved):
     color_limits: ColorLimits | None = None
 
     def __repr__(self) -> str:
+        height, width = self.pixels.shape[1:]
         return (
             f"<Explanation of {self.image.source}: {_share(self.target)}, rivals "
-            f"{self.choices.rivals}, {self.choices.method.name}, {_size(self.pixels)}; "
+            f"{self.choices.rivals}, {self.choices.method.name}, {width} x {height} px; "
             f"maps {', '.join(self.maps)}>"
         )
 
 
 @dataclass(frozen=True, slots=True)
 class WhatIfChoices:
-    """What decides a what-if's numbers: which pixels change (`fraction` of `map`), and to what.
-
-    `method` is None for maps that are not made of class gradients. `tolerance`: the share of the
-    predicted change by which the actual one may differ.
-    """
+    """What decides a what-if's numbers; no `method` for maps not made of class gradients."""
 
     map: str
     fraction: float
@@ -199,10 +188,9 @@ class WhatIf(Saved):
 
 @dataclass(frozen=True, eq=False)
 class MapPair:
-    """One map of two classifiers: `difference` (H, W), second minus first.
+    """One map of two classifiers, each over its root mean square: second minus first (H, W).
 
-    Each map is divided by its root mean square first, since gradients of two networks have no
-    common unit. `correlation` is Spearman's, `overlap` the share of the highest tenth in common.
+    `correlation` is Spearman's, `overlap` the share of the highest tenth in common.
     """
 
     difference: NDArray[np.floating[Any]]
@@ -212,10 +200,7 @@ class MapPair:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """The first explanation against the one at position `other`.
-
-    `maps` is empty, and `note` says why, where the two networks see different pixels.
-    """
+    """The first explanation against that at position `other`; a `note` says why without maps."""
 
     other: int
     maps: Mapping[str, MapPair]
@@ -246,23 +231,18 @@ class Comparison(Saved):
     details: tuple[Detail, ...] = ()
 
     def __repr__(self) -> str:
-        first = self.explanations[0]
-        said = ", ".join(
-            f"{name} {_share(e.target)}"
-            for name, e in zip(self.names, self.explanations, strict=True)
-        )
+        first, pairs = self.explanations[0], zip(self.names, self.explanations, strict=True)
+        said = ", ".join(f"{name} {_share(one.target)}" for name, one in pairs)
         return f"<Comparison on {first.image.source}: {said}; maps {', '.join(first.maps)}>"
 
 
 @dataclass(frozen=True)
 class Differences:
-    """How a replayed explanation differs from the saved one.
+    """How a replayed explanation differs from the saved one, relative to its size.
 
-    `maps`: per map, the root mean square difference over the root mean square of the saved map
-    (for class maps, the share of pixels with another class). `logits`: the largest difference
-    over the largest size. Both are None where shapes differ. `changes`: in words, what else is not
-    the same, such as the photo, the model or the target class. `why`: what may move the numbers,
-    such as versions, device and threads.
+    `maps`: root mean square differences, or shares of pixels with another class; `logits`: the
+    largest difference. Both are None where shapes differ. `changes`: in words, what else is not the
+    same; `why`: what may move the numbers, such as versions, device and threads.
     """
 
     maps: Mapping[str, float | None]
@@ -274,10 +254,9 @@ class Differences:
     @property
     def same(self) -> bool:
         """Whether nothing changed, and logits and maps agree within the tolerance."""
-        sizes = [self.logits, *self.maps.values()]
-        return not self.changes and all(
-            size is not None and size <= self.tolerance for size in sizes
-        )
+        sizes = (self.logits, *self.maps.values())
+        is_within = all(size is not None and size <= self.tolerance for size in sizes)
+        return is_within and not self.changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +280,3 @@ class Gallery:
 
 def _share(prediction: Prediction) -> str:
     return f"{prediction.label} {100 * prediction.probability:.1f} %"
-
-
-def _size(pixels: NDArray[Any]) -> str:
-    return f"{pixels.shape[2]} x {pixels.shape[1]} px"

@@ -1,11 +1,18 @@
-"""The small parts that several results share."""
+"""The small parts that several results share, and their rows as tables."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from chiaroscuro.choices import Framing
+from chiaroscuro.errors import ChoiceError, missing_extra
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +53,7 @@ class DataFacts:
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """The classifier behind a result, read off the classifier itself.
-
-    `mean` and `std` are per channel, for pixels in [0, 1]; `origin` says where the weights are
-    from; `sha256` is the digest of parameters and buffers, where it is wanted.
-    """
+    """The classifier behind a result, read off itself; `sha256` of parameters and buffers."""
 
     name: str
     mean: tuple[float, ...] | None
@@ -97,10 +100,7 @@ class MapFacts:
 
 @dataclass(frozen=True, slots=True)
 class CropBox:
-    """The rectangle of the upright photo that the network saw, in photo pixels, edges included.
-
-    A padded photo has a box that reaches beyond it.
-    """
+    """The rectangle of the upright photo that the network saw, beyond its edges where padded."""
 
     left: float
     top: float
@@ -108,3 +108,39 @@ class CropBox:
     bottom: float
     photo_width: int
     photo_height: int
+
+
+def frame_of(rows: Iterable[Any]) -> "pd.DataFrame":
+    """Dataclasses or mappings as a table, intervals as three columns: `area`, `area_low`, `_high`.
+
+    Tuples are left out; a dataclass in a row gives columns of its own.
+    """
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise missing_extra("to_frame", "pandas", "data") from error
+    return pd.DataFrame([dict(_columns(row)) for row in rows])
+
+
+def _columns(row: Any) -> Iterator[tuple[str, Any]]:
+    for name, value in (row if isinstance(row, Mapping) else _fields(row)).items():
+        if isinstance(value, Interval):
+            yield name, value.value
+            yield from ((f"{name}_low", value.low), (f"{name}_high", value.high))
+        elif dataclasses.is_dataclass(value):
+            yield from _columns(value)
+        elif not isinstance(value, tuple):
+            yield name, value
+
+
+def _fields(row: Any) -> dict[str, Any]:
+    return {field.name: getattr(row, field.name) for field in dataclasses.fields(row)}
+
+
+def pick(rows: Sequence[Row], **fields: object) -> Row:
+    """The row whose fields have these values; raises `ChoiceError` where there is none."""
+    for row in rows:
+        if all(getattr(row, name) == value for name, value in fields.items()):
+            return row
+    wanted = ", ".join(f"{name} {value}" for name, value in fields.items())
+    raise ChoiceError(f"nothing was measured of {wanted}")

@@ -1,6 +1,6 @@
 """Every kind of result that is saved: what marks its folder, what it is, and what shows it."""
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -12,12 +12,11 @@ FIGURE, PAGE = "figure.png", "index.html"
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of result.
+    """One kind of result, which lies in a folder when its `marker` file names the `schema`.
 
-    A folder is of this kind when its `marker` file names the `schema`. `type` and `view` are
-    MODULE:NAME, imported when used: the dataclass that is saved, and the function that writes
-    pictures and page of a result into its folder. `shares_folder`: the folder also holds what is
-    not part of the result.
+    `type` and `view` are MODULE:NAME, imported when used: the dataclass that is saved, and the
+    function that writes pictures and page of a result into its folder. `shares_folder`: the folder
+    also holds what is not part of the result.
     """
 
     name: str
@@ -36,57 +35,33 @@ class Kind:
         """What the marker says under "schema"."""
         return f"chiaroscuro-{self.name}/{self.version}"
 
-    def load_type(self) -> Any:
-        """The dataclass."""
-        return _imported(self.type)
-
-    def load_view(self) -> Callable[[Any, Path], None]:
-        """What writes the pictures and the page of a result into its folder."""
-        write: Callable[[Any, Path], None] = _imported(self.view)
-        return write
-
-    def draw(self, result: Any, folder: Path) -> None:
-        """Write the pictures and the page of a result into its folder, where it has any."""
-        if self.view:
-            self.load_view()(result, folder)
+    def draw(self, result: Any, folder: Path) -> Iterable[str] | None:
+        """Write pictures and page, where it has any; their names, where the folder is shared."""
+        names: Iterable[str] | None = imported(self.view)(result, folder) if self.view else None
+        return names
 
 
-def _imported(place: str) -> Any:
+def imported(place: str) -> Any:
+    """What MODULE:NAME stands for."""
     module, _, name = place.partition(":")
     return getattr(import_module(module), name)
 
 
-_TYPES = "chiaroscuro.results.explanations"
+_IMAGE, _SET = "chiaroscuro.results.explanations", "chiaroscuro.results.measurements"
+_REPORT = "chiaroscuro.report"
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         Kind("model", "chiaroscuro.results.models:SavedModel"),
         Kind("training"),
-        Kind("explanation", f"{_TYPES}:Explanation", "chiaroscuro.report.explanation:write"),
-        Kind("what-if", f"{_TYPES}:WhatIf", "chiaroscuro.report.what_if:write"),
-        Kind("comparison", f"{_TYPES}:Comparison", "chiaroscuro.report.comparison:write"),
-        Kind(
-            "gallery",
-            f"{_TYPES}:Gallery",
-            "chiaroscuro.report.explanation:write_gallery",
-            shares_folder=True,
-        ),
-        Kind(
-            "evaluation",
-            "chiaroscuro.results.evaluation:Evaluation",
-            "chiaroscuro.report.evaluation:write",
-        ),
-        Kind("check", "chiaroscuro.results.checks:SanityCheck", "chiaroscuro.report.sanity:write"),
-        Kind(
-            "localization",
-            "chiaroscuro.results.checks:Localization",
-            "chiaroscuro.report.localization:write",
-        ),
-        Kind(
-            "reproduction",
-            "chiaroscuro.results.reproduction:Reproduction",
-            "chiaroscuro.report.paper:write",
-        ),
+        Kind("explanation", f"{_IMAGE}:Explanation", f"{_REPORT}.explanation:write"),
+        Kind("what-if", f"{_IMAGE}:WhatIf", f"{_REPORT}.what_if:write"),
+        Kind("comparison", f"{_IMAGE}:Comparison", f"{_REPORT}.comparison:write"),
+        Kind("gallery", f"{_IMAGE}:Gallery", f"{_REPORT}.explanation:write_gallery", 1, True),
+        Kind("evaluation", f"{_SET}:Evaluation", f"{_REPORT}.evaluation:write"),
+        Kind("check", f"{_SET}:SanityCheck", f"{_REPORT}.sanity:write"),
+        Kind("localization", f"{_SET}:Localization", f"{_REPORT}.localization:write"),
+        Kind("reproduction", f"{_SET}:Reproduction", f"{_REPORT}.paper:write"),
     )
 }
 """Every kind by name."""

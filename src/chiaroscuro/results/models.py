@@ -1,10 +1,14 @@
-"""A saved classifier: what it takes to build it, next to its weights."""
+"""What is saved of a classifier and its training."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from chiaroscuro.choices import Framing
+import msgspec
+
+from chiaroscuro.choices import Framing, TrainingSettings
+from chiaroscuro.errors import ResultError, first_line
+from chiaroscuro.results.store import from_plain
 
 WEIGHTS = "model.safetensors"
 """The state dict of a saved classifier's module."""
@@ -12,10 +16,10 @@ WEIGHTS = "model.safetensors"
 
 @dataclass(frozen=True, slots=True)
 class SavedModel:
-    """How a saved classifier is built; its weights lie in `model.safetensors`.
+    """How a saved classifier is built: `architecture` with `arguments`; its weights lie next to it.
 
-    `architecture`: timm:NAME, torchvision:NAME, or a name of `models.ARCHITECTURES`, built with
-    `arguments`. `origin` says where weights are from: license, training, and so on.
+    `architecture`: timm:NAME, torchvision:NAME, or a name of `models.ARCHITECTURES`. `origin` says
+    where weights are from: license, training, and so on.
     """
 
     architecture: str
@@ -29,6 +33,25 @@ class SavedModel:
     name: str
     origin: Mapping[str, Any]
 
-    def __repr__(self) -> str:
-        count = "classes without names" if self.labels is None else f"{len(self.labels)} classes"
-        return f"SavedModel({self.name}: {self.architecture}, {count})"
+
+@dataclass(frozen=True, slots=True)
+class TrainingRecord:
+    """How a network was trained, as its folder says under "training"; the last epoch's figures."""
+
+    settings: TrainingSettings
+    images: int
+    test_images: int | None
+    left_out: int
+    loss: float
+    train_accuracy: float
+    test_accuracy: float | None
+    seconds: float
+    versions: Mapping[str, str]
+
+
+def read_training(origin: Mapping[str, Any]) -> TrainingRecord:
+    """The training behind a model's origin; raises `ResultError` where it tells of none."""
+    try:
+        return from_plain(origin["training"], {}, TrainingRecord)
+    except (KeyError, ValueError, msgspec.MsgspecError) as error:
+        raise ResultError(f"its training record cannot be read ({first_line(error)})") from error

@@ -1,42 +1,19 @@
 """A run over an image set: a folder with one part a batch, each whole or not there."""
 
-import secrets
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from chiaroscuro.errors import ExistingResultError, ResultError, first_line, unwritable
-from chiaroscuro.results.codec import Result, from_plain, to_plain
+from chiaroscuro.errors import ExistingResultError, ResultError, first_line
+from chiaroscuro.results import folders
 from chiaroscuro.results.facts import LeftOut, ModelFacts
-from chiaroscuro.results.folders import (
-    FRESH,
-    NEW,
-    PARTS,
-    Digest,
-    Marker,
-    Receipt,
-    check_free,
-    check_readable,
-    digest,
-    foreign_files,
-    kind_in,
-    locked,
-    move_aside,
-    read_marker,
-    read_receipt,
-    recover,
-    remove_aside,
-    resolved,
-    write_file,
-    write_marker,
-)
+from chiaroscuro.results.folders import NEW, PARTS, Marker, Receipt, digest, read_marker
 from chiaroscuro.results.kinds import Kind
-from chiaroscuro.results.store import write
+from chiaroscuro.results.store import Result, from_plain, to_plain, write
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,8 +24,7 @@ class Part:
     """What a run makes of one batch: tables and other files by name, and images left out.
 
     `number` is the batch's; `images` is how many rows of the set it covers, left out ones included.
-    Tables of one name have one schema in all parts. The same batch gives the same part, so one that
-    is written twice does no harm.
+    Tables of one name have one schema in all parts. The same batch gives the same part.
     """
 
     number: int
@@ -82,14 +58,10 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of one run.
-
-    `marker` is written first, with the configuration, and once more at the end, with the result.
-    """
+    """The folder of one run; its marker is written first, and once more with the result."""
 
     folder: Path
     kind: Kind
-    config: Any
 
     @property
     def is_finished(self) -> bool:
@@ -98,44 +70,38 @@ class RunFolder:
 
     def finished_parts(self) -> dict[int, int]:
         """The numbers of all parts that are there and whole, with the images each covers."""
-        return {
-            receipt.number: receipt.images
-            for file in sorted((self.folder / PARTS).glob("*.json"))
-            if (receipt := read_receipt(file)) is not None and self._is_whole(receipt)
-        }
+        files = sorted((self.folder / PARTS).glob("*.json"))
+        return {receipt.number: receipt.images for file in files if (receipt := self._whole(file))}
 
     def write_part(self, part: Part) -> None:
-        """Put a part in its place, whole or not at all, also when power fails."""
-        files: dict[str, Digest] = {}
-        for name, table in part.tables.items():
-            place = _table_file(name, part.number)
-            write_file(self.folder / place, _parquet_bytes(table))
-            files[place] = digest(self.folder / place)
-        for place, data in part.files.items():
-            write_file(self.folder / place, data)
-            files[place] = digest(self.folder / place)
-        receipt = Receipt(part.number, part.images, part.left_out, files)
-        write_file(self._receipt_file(part.number), receipt.sealed())
+        """Put a part in its place: first its receipt, so that every file there is known as ours."""
+        number = f"{part.number:06d}"
+        tables = {f"{name}/{number}.parquet": _bytes(rows) for name, rows in part.tables.items()}
+        files = {**tables, **part.files}
+        listed = {name: digest(data) for name, data in files.items()}
+        receipt = Receipt(part.number, part.images, part.left_out, listed)
+        text = msgspec.json.encode(folders.sealed(receipt))
+        for name, data in {f"{PARTS}/{number}.json": text, **files}.items():
+            folders.write_file(self.folder / name, data)
 
     def read_parts(self, numbers: Sequence[int]) -> Iterator[Part]:
         """The parts of these numbers, one at a time, with their tables.
 
         Raises `ResultError` for one that is gone or damaged.
         """
-        from pyarrow import parquet
+        from pyarrow.parquet import ParquetFile  # `read_table` would import data sets and pandas
 
         for number in numbers:
-            receipt = read_receipt(self._receipt_file(number))
-            if receipt is None or not self._is_whole(receipt):
+            receipt = self._whole(self.folder / PARTS / f"{number:06d}.json")
+            if receipt is None:
                 raise ResultError(
                     f"{self.folder}: part {number} is gone or damaged: "
                     "resume=True (--resume) computes it"
                 )
             tables = {
-                # `read_table` would import pyarrow's data sets and pandas, where nothing else has.
-                Path(name).parts[0]: parquet.ParquetFile(self.folder / name).read()
+                name.partition("/")[0]: ParquetFile(self.folder / name).read()
                 for name in receipt.files
-                if name == _table_file(Path(name).parts[0], number)
+                if name.endswith(".parquet")
             }
             yield Part(number, receipt.images, tables, receipt.left_out)
 
@@ -143,20 +109,15 @@ class RunFolder:
         """Write result, pictures, page, and last the marker; remove what the run replaces."""
         for left in self.folder.rglob(f"*{NEW}"):  # of writes that never came to their end
             left.unlink()
-        before = read_marker(self.folder, self.kind)
-        theirs = foreign_files(self.folder, self.kind)
-        write(result, self.folder, config=before.config, without=theirs)
-        if before.replaces is not None:
-            remove_aside(self.folder.with_name(before.replaces))
+        write(result, self.folder, config=read_marker(self.folder, self.kind).config)
+        folders.recover(self.folder)
 
-    def _receipt_file(self, number: int) -> Path:
-        return self.folder / PARTS / f"{number:06d}.json"
-
-    def _is_whole(self, receipt: Receipt) -> bool:
-        try:
-            return all(digest(self.folder / name) == d for name, d in receipt.files.items())
-        except OSError:
-            return False
+    def _whole(self, file: Path) -> Receipt | None:
+        receipt = folders.read_receipt(file)
+        with suppress(OSError):
+            if receipt and all(digest(self.folder / f) == d for f, d in receipt.files.items()):
+                return receipt
+        return None
 
 
 @contextmanager
@@ -170,22 +131,22 @@ def open_run(
     holds anything else, a run of another configuration (the first three differences are named), or
     one that another process writes.
     """
-    try:
-        final, ours = check_startable(folder, kind, resume=resume, overwrite=overwrite)
-        if ours and resume:
-            with locked(final):
-                check_config(final, kind, config)
-                yield RunFolder(final, kind, config)
-            return
-        replaces = _set_aside(final, kind) if ours else None
-        marker = Marker(kind.schema, config=to_plain(config)[0], replaces=replaces)
+    with folders.writing(folder):
+        final, is_there = check_startable(folder, kind, resume=resume, overwrite=overwrite)
+        marker = Marker(kind.schema, config=to_plain(config)[0])
+        if is_there and not resume:
+            with folders.locked(final):
+                folders.set_aside(final)
         if not final.is_dir():
-            _begin(final, kind, marker)
-        with locked(final):
-            write_marker(final, kind, marker)
-            yield RunFolder(final, kind, config)
-    except OSError as error:
-        raise unwritable(folder, error) from error
+            with folders.scratch(final.parent) as stage:
+                folders.write_marker(stage, kind, marker)
+                stage.replace(final)
+        with folders.locked(final):
+            if is_there and resume:
+                check_config(final, kind, config)
+            else:
+                folders.write_marker(final, kind, marker)
+            yield RunFolder(final, kind)
 
 
 def check_startable(
@@ -195,58 +156,26 @@ def check_startable(
 
     Raises `ResultError` where no run may begin, nor one be resumed.
     """
-    final = resolved(folder)
-    recover(final)
-    ours = final.is_dir() and kind_in(final) == kind
-    if ours and not resume and not overwrite:
+    final = folders.resolved(folder)
+    folders.recover(final)
+    is_there = folders.kind_in(final) == kind
+    if is_there and not resume and not overwrite:
         raise ExistingResultError(
             f"{final} holds a run: resume it (resume=True, --resume) or replace it "
             "(overwrite=True, --force)"
         )
-    if ours and resume:
-        _check_no_links(final)
-    else:
-        check_free(final, kind, overwrite=overwrite)
-    return final, ours
-
-
-def _begin(final: Path, kind: Kind, marker: Marker) -> None:
-    """A new folder that appears with its marker, which names the older result that it replaces."""
-    fresh = final.with_name(f"{FRESH}{secrets.token_hex(6)}")
-    try:
-        fresh.mkdir(parents=True)
-        write_marker(fresh, kind, marker)
-        fresh.replace(final)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-
-
-def _check_no_links(folder: Path) -> None:
-    """Raise `ResultError` for a run with links in it, which would lead writing elsewhere."""
-    for file in folder.rglob("*"):
-        if file.is_symlink():
-            raise ResultError(f"{file} is a link: a run is resumed in a folder without any")
-
-
-def _set_aside(final: Path, kind: Kind) -> str:
-    """Move an older run away; an unfinished one that replaced another hands that on."""
-    with locked(final):
-        marker = read_marker(final, kind)
-        aside = move_aside(final)
-    if marker.result is not None or marker.replaces is None:
-        return aside.name
-    remove_aside(aside)
-    return marker.replaces
+    if not (is_there and resume):
+        folders.check_free(final, kind, overwrite=overwrite)
+    elif link := next((file for file in final.rglob("*") if file.is_symlink()), None):
+        raise ResultError(f"{link} is a link: a run is resumed in a folder without any")
+    return final, is_there
 
 
 def check_config(folder: Path, kind: Kind, config: Any, what: str = "a run") -> None:
     """Raise `ResultError`, with up to three differences, for a result of another configuration."""
-    marker = read_marker(folder, kind)
-    check_readable(folder, kind, marker)
-    wanted, _ = to_plain(config)
-    wanted = msgspec.json.decode(msgspec.json.encode(wanted))  # as a file keeps it
-    differences = list(_differences(marker.config, wanted, ""))
-    if differences:
+    old = read_marker(folder, kind, current=True).config
+    new = msgspec.json.decode(msgspec.json.encode(to_plain(config)[0]))  # as a file keeps it
+    if differences := list(_differences(old, new, "")):
         raise ResultError(
             f"{folder} holds {what} of another configuration ({'; '.join(differences[:3])}): "
             "choose another place, repeat it as it was, or replace it (overwrite=True, --force)"
@@ -258,19 +187,20 @@ def _differences(old: Any, new: Any, name: str) -> Iterator[str]:
         for key in {**old, **new}:
             yield from _differences(old.get(key), new.get(key), f"{name}.{key}" if name else key)
     elif old != new:
-        yield f"{name} was {_short(old)}, now {_short(new)}"
+        yield f"{name} was {old!s:.60}, now {new!s:.60}"
 
 
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def read_config(folder: str | Path, kind: Kind, config_type: type[Result]) -> Result:
+    """What a run was begun with; raises `ResultError` for a folder without one."""
+    config = read_marker(Path(folder), kind, current=True).config
+    try:
+        return from_plain(config, {}, config_type)
+    except (ValueError, msgspec.MsgspecError) as error:
+        why = f"its configuration cannot be read ({first_line(error)})"
+        raise ResultError(f"{folder}: {why}") from error
 
 
-def _table_file(name: str, number: int) -> str:
-    return f"{name}/{number:06d}.parquet"
-
-
-def _parquet_bytes(table: "pa.Table") -> bytes:
+def _bytes(table: "pa.Table") -> bytes:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -278,15 +208,3 @@ def _parquet_bytes(table: "pa.Table") -> bytes:
     parquet.write_table(table, target, compression="zstd", write_page_checksum=True)
     data: bytes = target.getvalue().to_pybytes()
     return data
-
-
-def read_config(folder: str | Path, kind: Kind, config_type: type[Result]) -> Result:
-    """What a run was begun with; raises `ResultError` for a folder without one."""
-    marker = read_marker(Path(folder), kind)
-    check_readable(Path(folder), kind, marker)
-    try:
-        return from_plain(marker.config, {}, config_type)
-    except (ValueError, msgspec.MsgspecError) as error:
-        raise ResultError(
-            f"{folder}: its configuration cannot be read ({first_line(error)})"
-        ) from error

@@ -1,47 +1,113 @@
-"""Saving, loading and checking results of every kind."""
+"""Saving, loading and checking results of every kind: JSON values, and arrays next to them."""
 
-import hashlib
+import dataclasses
 import io
+import math
 import os
 import zipfile
-import zlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NoReturn, TypeVar, get_origin
 
 import msgspec
 import numpy as np
 
-from chiaroscuro.errors import MissingResultError, ResultError, first_line, unwritable
-from chiaroscuro.results.codec import from_plain, to_plain
-from chiaroscuro.results.folders import (
-    FRESH,
-    Digest,
-    Marker,
-    check_readable,
-    digest,
-    kind_in,
-    locked,
-    read_marker,
-    seal,
-    staged,
-    write_file,
-    write_marker,
-)
-from chiaroscuro.results.kinds import KINDS, PAGE, Kind
+from chiaroscuro.choices.options import Settings, unchecked
+from chiaroscuro.errors import MissingResultError, ResultError, encodable, first_line
+from chiaroscuro.results import folders
+from chiaroscuro.results.folders import LOCK, Marker, digest, kind_in, read_marker
+from chiaroscuro.results.kinds import KINDS, PAGE, Kind, imported
 
+Result = TypeVar("Result")
+Arrays = Mapping[str, np.ndarray[Any, Any]]
 ARRAYS = "arrays.npz"
 """The arrays of a result, each named by where it stands in it."""
+_ARRAY, _NUMBER = "array", "number"
+
+
+def to_plain(result: Any) -> tuple[Any, Arrays]:
+    """A result as values that JSON keeps, and its arrays by where they stand in it.
+
+    An array's place among the values holds {"array": NAME}, that of a number which JSON does not
+    have {"number": "nan"}, "inf" or "-inf". Results are dataclasses of numbers, strings, None,
+    arrays, and of tuples, mappings and dataclasses of those; anything else is kept as its text.
+
+    >>> from chiaroscuro.results.facts import Interval
+    >>> to_plain((Interval(1.0, 0.5, 2.0), np.zeros(3)))[0]
+    [{'value': 1.0, 'low': 0.5, 'high': 2.0}, {'array': '1'}]
+    """
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+
+    def plain(value: Any, name: str) -> Any:
+        inner = f"{name}." if name else ""
+        match value:
+            case np.ndarray():
+                arrays[name] = value
+                return {_ARRAY: name}
+            case np.generic():
+                return plain(value.item(), name)
+            case float() if not math.isfinite(value):
+                return {_NUMBER: repr(value)}
+            case bool() | int() | float() | None:
+                return value
+            case list() | tuple():
+                return [plain(held, f"{inner}{i}") for i, held in enumerate(value)]
+            case Settings():
+                return plain(value.plain(), name)
+            case Mapping():
+                return {(k := encodable(key)): plain(v, f"{inner}{k}") for key, v in value.items()}
+        if dataclasses.is_dataclass(value):
+            names = [field.name for field in dataclasses.fields(value)]
+            return {field: plain(getattr(value, field), f"{inner}{field}") for field in names}
+        return encodable(value)
+
+    return plain(result, ""), arrays
+
+
+def _mapped(plain: Any, change: Callable[[dict[str, Any]], Any]) -> Any:
+    """Plain values with every mapping changed, inner ones first."""
+    if isinstance(plain, dict):
+        return change({key: _mapped(value, change) for key, value in plain.items()})
+    return [_mapped(value, change) for value in plain] if isinstance(plain, list) else plain
+
+
+def facts_of(result: Any) -> Any:
+    """A result as values that JSON keeps, without its arrays.
+
+    >>> facts_of({"a": np.zeros(3), "b": (1, 2)})
+    {'b': [1, 2]}
+    """
+
+    def kept(held: dict[str, Any]) -> Any:
+        if [*held] == [_NUMBER]:
+            return held[_NUMBER]
+        arrays = [key for key, value in held.items() if isinstance(value, dict) and _ARRAY in value]
+        return {key: value for key, value in held.items() if key not in arrays}
+
+    return _mapped(to_plain(result)[0], kept)
+
+
+def from_plain(plain: Any, arrays: Arrays, kind: type[Result]) -> Result:
+    """The result that `to_plain` took apart; raises `ValueError` where its values do not fit."""
+
+    def array(wanted: type, held: Any) -> Any:
+        if get_origin(wanted) is not np.ndarray:
+            raise TypeError(f"no way to read a {wanted}")
+        return arrays[held[_ARRAY]]
+
+    def number(held: dict[str, Any]) -> Any:
+        return float(held[_NUMBER]) if [*held] == [_NUMBER] else held
+
+    with unchecked():  # settings may name methods that are objects
+        return msgspec.convert(_mapped(plain, number), kind, dec_hook=array, str_keys=True)
 
 
 def kind_of(result: Any) -> Kind:
     """The kind of a result, or of its type; raises `ResultError` for what is no result."""
     own = result if isinstance(result, type) else type(result)
-    place = f"{own.__module__}:{own.__qualname__}"
     for kind in KINDS.values():
-        if kind.type == place:
+        if kind.type == f"{own.__module__}:{own.__qualname__}":
             return kind
     raise ResultError(f"a {own.__name__} is not a result that can be saved")
 
@@ -52,29 +118,36 @@ def save(result: Any, folder: str | Path, *, overwrite: bool = False, config: An
     `config` is what `read_config` returns. Raises `ResultError` when something lies there that may
     not be replaced, or on a full disk.
     """
-    kind = kind_of(result)
-    with staged(folder, kind, overwrite=overwrite) as stage:
+    with folders.staged(folder, kind_of(result), overwrite=overwrite) as stage:
         write(result, stage, config=config)
     return Path(folder)
 
 
-def write(result: Any, folder: Path, *, config: Any = None, without: Iterable[str] = ()) -> None:
-    """Write a result into a folder: arrays, views, and last the marker, `without` others' files."""
+def write(result: Any, folder: Path, *, config: Any = None) -> None:
+    """Write a result into a folder: arrays, views, and last the marker.
+
+    It lists the files that the view names, else all but what others put into a run's folder.
+    """
     kind = kind_of(result)
     plain, arrays = to_plain(result)
+    others = folders.foreign_files(folder, kind) if (folder / kind.marker).exists() else []
+    written = {name: (folder / name).lstat().st_mtime_ns for name in others}
     if arrays:
         _write_arrays(arrays, folder / ARRAYS)
-    kind.draw(result, folder)
-    seal(folder, kind, config=config, result=plain, without=without)
+    names = kind.draw(result, folder) or [
+        name
+        for name in folders.files_below(folder)
+        if written.get(name) != (folder / name).lstat().st_mtime_ns
+    ]
+    ours = {name: digest(folder / name) for name in names if name not in (kind.marker, LOCK)}
+    folders.write_marker(folder, kind, Marker(kind.schema, ours, config, plain))
 
 
 def check_page_free(folder: Path, kind: Kind) -> None:
     """Raise `ResultError` for a page in the folder that is not, byte by byte, one of this kind."""
     page = folder / PAGE
-    if not os.path.lexists(page):
-        return
     with suppress(ResultError, OSError):
-        if digest(page) == read_marker(folder, kind).files.get(PAGE):
+        if not os.path.lexists(page) or digest(page) == read_marker(folder, kind).files.get(PAGE):
             return
     raise ResultError(
         f"{page} is not the page of a chiaroscuro {kind.name}, or was changed: move it away, or "
@@ -82,50 +155,31 @@ def check_page_free(folder: Path, kind: Kind) -> None:
     )
 
 
-def save_page(folder: str | Path, kind: Kind, update: Callable[[Any], Any]) -> Path:
+def save_page(folder: Path, kind: Kind, update: Callable[[Any], Any]) -> None:
     """Write the page and the marker of a result into a folder that also holds other things.
 
     `update` makes the result from the older one there, None where there is none; other processes
     wait meanwhile. Raises `ResultError` where another page lies.
     """
-    folder = Path(folder)
-    try:
-        with locked(folder, wait=60):
-            check_page_free(folder, kind)
-            result = update(load(folder, kind) if kind_in(folder) == kind else None)
-            with TemporaryDirectory(prefix=FRESH, dir=folder) as stage:
-                kind.draw(result, Path(stage))
-                page = (Path(stage) / PAGE).read_bytes()
-            # A marker without its page is harmless, a page without its marker is a stranger's.
-            (folder / PAGE).unlink(missing_ok=True)
-            written = {PAGE: Digest(len(page), hashlib.sha256(page).hexdigest())}
-            plain, _ = to_plain(result)
-            write_marker(folder, kind, Marker(kind.schema, written, result=plain))
-            write_file(folder / PAGE, page)
-    except OSError as error:
-        raise unwritable(folder, error) from error
-    return folder
+    with folders.writing(folder), folders.locked(folder, wait=60):
+        check_page_free(folder, kind)
+        result = update(load(folder, kind) if kind_in(folder) == kind else None)
+        with folders.scratch(folder) as stage:
+            kind.draw(result, stage)
+            page = (stage / PAGE).read_bytes()
+        # A marker without its page is harmless, a page without its marker is a stranger's.
+        (folder / PAGE).unlink(missing_ok=True)
+        marker = Marker(kind.schema, {PAGE: digest(page)}, result=to_plain(result)[0])
+        folders.write_marker(folder, kind, marker)
+        folders.write_file(folder / PAGE, page)
 
 
-def save_beside(result: Any, folder: Path, views: Callable[[Path], Iterable[str]]) -> None:
-    """Write the views of a result, then its marker, into a folder that also holds other things.
-
-    `views` writes files into the folder and returns their names; the marker lists them alone.
-    """
-    kind = kind_of(result)
-    try:
-        files = {name: digest(folder / name) for name in views(folder)}
-        write_marker(folder, kind, Marker(kind.schema, files, result=to_plain(result)[0]))
-    except OSError as error:
-        raise unwritable(folder, error) from error
-
-
-def _write_arrays(arrays: dict[str, np.ndarray[Any, Any]], file: Path) -> None:
+def _write_arrays(arrays: Arrays, file: Path) -> None:
     """Every array in one archive; the first level saves nearly as much as the highest, sooner."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name, array in arrays.items():
             member = io.BytesIO()
-            np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+            np.save(member, np.ascontiguousarray(array), allow_pickle=False)
             info = zipfile.ZipInfo(f"{name}.npy")  # without the time: same arrays, same bytes
             archive.writestr(info, member.getvalue(), zipfile.ZIP_DEFLATED, compresslevel=1)
 
@@ -137,34 +191,31 @@ def load(folder: str | Path, kind: Kind | None = None) -> Any:
     one of a newer schema, an unfinished or a damaged one.
     """
     folder = Path(folder)
-    found = kind or kind_in(folder)
-    if found is None:
-        raise MissingResultError(f"{folder}: no chiaroscuro result there")
-    if (other := kind_in(folder)) is not None and not (folder / found.marker).exists():
+    found = kind_in(folder)
+    kind = kind or found or _none(folder)
+    if found is not None and not (folder / kind.marker).exists():
         raise MissingResultError(
-            f"{folder}: no {found.name} there; it holds a chiaroscuro {other.name}"
+            f"{folder}: no {kind.name} there; it holds a chiaroscuro {found.name}"
         )
-    marker = read_marker(folder, found)
-    check_readable(folder, found, marker)
+    marker = read_marker(folder, kind, current=True)
     if marker.result is None:
         raise ResultError(
-            f"{folder}: the {found.name} is not finished: resume it (resume=True, --resume)"
+            f"{folder}: the {kind.name} is not finished: resume it (resume=True, --resume)"
         )
     try:
-        arrays = _read_arrays(folder / ARRAYS, marker.files.get(ARRAYS))
-        return from_plain(marker.result, arrays, found.load_type())
-    except (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, RecursionError,
-            zipfile.BadZipFile, zlib.error, msgspec.MsgspecError) as error:  # fmt: skip
-        raise ResultError(f"{folder}: not a readable {found.name} ({first_line(error)})") from error
+        arrays: Arrays = {}
+        if ARRAYS in marker.files:
+            if digest(folder / ARRAYS) != marker.files[ARRAYS]:
+                raise ValueError(f"{ARRAYS} is not what was written: it is damaged or was changed")
+            with np.load(folder / ARRAYS, allow_pickle=False) as kept:
+                arrays = dict(kept)
+        return from_plain(marker.result, arrays, imported(kind.type))
+    except Exception as error:  # whatever damage makes of it
+        raise ResultError(f"{folder}: not a readable {kind.name} ({first_line(error)})") from error
 
 
-def _read_arrays(file: Path, written: Digest | None) -> dict[str, np.ndarray[Any, Any]]:
-    if written is None:
-        return {}
-    if digest(file) != written:
-        raise ValueError(f"{file.name} is not what was written: it is damaged or was changed")
-    with file.open("rb") as source, np.load(source, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+def _none(folder: Path) -> NoReturn:
+    raise MissingResultError(f"{folder}: no chiaroscuro result there")
 
 
 def verify(folder: str | Path, names: Collection[str] | None = None) -> list[str]:
@@ -173,13 +224,10 @@ def verify(folder: str | Path, names: Collection[str] | None = None) -> list[str
     Raises `ResultError` for a folder without a result.
     """
     folder = Path(folder)
-    kind = kind_in(folder)
-    if kind is None:
-        raise MissingResultError(f"{folder}: no chiaroscuro result there")
-    marker = read_marker(folder, kind)
+    files = read_marker(folder, kind_in(folder) or _none(folder)).files
     return [
         name
-        for name, written in marker.files.items()
+        for name, written in files.items()
         if (names is None or name in names)
         and (not (folder / name).is_file() or digest(folder / name) != written)
     ]

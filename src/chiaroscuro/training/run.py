@@ -20,7 +20,7 @@ from chiaroscuro.images import Framing
 from chiaroscuro.models.folder import MODEL, write_classifier
 from chiaroscuro.render.training import TrainingCurve, draw_training
 from chiaroscuro.results import KINDS, TrainingRecord, check_free, kind_in, open_run, staged
-from chiaroscuro.results.codec import to_plain
+from chiaroscuro.results.store import to_plain
 from chiaroscuro.training.examples import PixelStore, compute_features, store_pixels
 from chiaroscuro.training.log import LOG, EpochRow
 from chiaroscuro.training.network import Network, build_network
