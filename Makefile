@@ -7,13 +7,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 READY_DOCS := $(VENV)/.ready-docs
+READY_BROWSER := node_modules/.ready
 
-.PHONY: demo test test-old-torch lint extras bench guard mutants docs clean
+.PHONY: demo test browser test-old-torch lint lint-js extras bench guard mutants docs clean
 
 demo: $(READY)  ## two packaged photos explained; prints the page's path
 	$(BIN)/chiaroscuro explain --out chiaroscuro-out --force
 
-test: $(READY_DEV)  ## every test, doctests and README snippets included
+test: $(READY_DEV)  ## every test, doctests and README snippets included; pages too after `make browser`
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-old-torch:  ## the engine's tests with the oldest PyTorch of the range, in an environment of its own
@@ -25,6 +26,11 @@ lint: $(READY_DEV)  ## format, style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+lint-js: $(READY_BROWSER)  ## types of the viewer's script
+	node_modules/.bin/tsc --noEmit
+
+browser: $(READY_BROWSER)  ## what tests of pages need: Debian's chromium, and npm's packages of package.json
 
 extras: $(READY)  ## whether every extra together has a solution with the pinned versions
 	$(BIN)/python -m pip install --dry-run --quiet -c constraints.txt -e '.[all]'
@@ -42,7 +48,7 @@ docs: $(READY_DOCS)  ## the documentation as a site in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) site chiaroscuro-out benchmarks/out
+	rm -rf $(VENV) node_modules site chiaroscuro-out benchmarks/out
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
@@ -54,6 +60,12 @@ $(READY): pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(READY_DEV): $(READY) requirements-dev.txt
 	$(INSTALLER) install --quiet -c constraints.txt -r requirements-dev.txt -e '.[hf,train,adapters]'
+	touch $@
+
+$(READY_BROWSER): package.json
+	command -v chromium > /dev/null || { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium; }
+	command -v npm > /dev/null || { apt-get update -qq && apt-get install -qq -y --no-install-recommends npm; }
+	npm install --no-audit --no-fund --loglevel=error
 	touch $@
 
 # The site is built from the source, which is read and not imported: no torch is installed for it.

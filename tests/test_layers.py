@@ -14,6 +14,7 @@ LAYERS = [
     ["results"],
     ["images"],
     ["data", "render"],
+    ["viewer"],
     ["report"],
     ["edits", "guard", "matmul"],
     ["shortcuts"],
@@ -30,7 +31,7 @@ LAYERS = [
     ["cli"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-LIGHT = [name for names in LAYERS[:7] for name in names]
+LIGHT = [name for names in LAYERS[:8] for name in names]
 
 
 def modules():

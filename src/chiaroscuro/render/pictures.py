@@ -9,21 +9,29 @@ from numpy.typing import NDArray
 from chiaroscuro.choices import Helps
 
 Rgb = NDArray[np.uint8]
+Color = tuple[int, int, int]
 
+CLIP = 0.99
+"""Color limits are this quantile of a map's non-zero sizes: one pixel cannot darken the rest."""
 ZERO = (14, 16, 20)
 BRIGHTER = (240, 120, 20)
 DARKER = (40, 130, 235)
-_RAMPS: dict[Helps, tuple[tuple[int, int, int], ...]] = {
+RAMPS: dict[Helps, tuple[Color, ...]] = {
     "either": (ZERO, (128, 128, 128), (255, 255, 255)),
     "brighter": (ZERO, BRIGHTER, (255, 240, 190)),
     "darker": (ZERO, DARKER, (205, 240, 255)),
 }
+"""Colors from zero to the limit of a map's values."""
+HUES: dict[Helps, Color] = {"either": (205, 60, 190), "brighter": BRIGHTER, "darker": DARKER}
+"""Colors of a map that lies over the gray photo."""
+GRAY = (80, 130)
+"""The gray photo below a map: black, and what white adds."""
 _MORE, _LESS = (0, 158, 115), (190, 90, 170)
-CLASS_COLORS: tuple[tuple[int, int, int], ...] = (
-    (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178),
-    (213, 94, 0), (204, 121, 167),
+CLASS_COLORS: tuple[Color, ...] = (
+    (48, 191, 120), (237, 166, 255), (255, 227, 115), (111, 69, 153), (153, 38, 50),
+    (149, 230, 213), (119, 153, 38),
 )  # fmt: skip
-"""Okabe and Ito's palette, distinct under color blindness."""
+"""Distinct under color blindness, and none is the orange or the blue of the other maps."""
 OTHER_CLASS = (110, 110, 115)
 OUTLINE = (255, 0, 170)
 """A hue that neither photos nor the maps' two colors have much of."""
@@ -33,13 +41,13 @@ _SIDE = 896
 
 def one_sided(values: NDArray[np.floating], limit: float, helps: Helps) -> Rgb:
     """A map (H, W) >= 0 as a picture (H, W, 3): 0 is near-black, `limit` and above the lightest."""
-    return _ramp(_share(values, limit), _RAMPS[helps])
+    return _ramp(_share(values, limit), RAMPS[helps])
 
 
 def two_sided(values: NDArray[np.floating], limit: float) -> Rgb:
     """A signed map (H, W) as a picture: 0 near-black, +limit light orange, -limit light blue."""
     share = _share(values, limit)
-    bright, dark = _ramp(share, _RAMPS["brighter"]), _ramp(-share, _RAMPS["darker"])
+    bright, dark = _ramp(share, RAMPS["brighter"]), _ramp(-share, RAMPS["darker"])
     bright[share < 0] = dark[share < 0]
     return bright
 
@@ -47,7 +55,7 @@ def two_sided(values: NDArray[np.floating], limit: float) -> Rgb:
 def overlay(values: NDArray[np.floating], limit: float, gray: NDArray[np.floating]) -> Rgb:
     """A signed map (H, W) over a gray photo (H, W) in [0, 1]: 0 shows the photo alone."""
     share = _share(values, limit)
-    photo = np.repeat((80 + 130 * gray)[..., None], 3, axis=2)
+    photo = np.repeat((GRAY[0] + GRAY[1] * gray)[..., None], 3, axis=2)
     hue = np.where((share > 0)[..., None], np.array(BRIGHTER), np.array(DARKER))
     cover = np.abs(share)[..., None]
     blend: NDArray[np.float64] = photo * (1 - cover) + hue * cover
@@ -68,7 +76,7 @@ def difference(values: NDArray[np.floating], limit: float) -> Rgb:
     return more
 
 
-def class_colors(classes: NDArray[np.integer]) -> tuple[Rgb, dict[int, tuple[int, int, int]]]:
+def class_colors(classes: NDArray[np.integer]) -> tuple[Rgb, dict[int, Color]]:
     """A class map (H, W) as a picture, with the colors of its most frequent classes.
 
     Other classes are gray; -1 (a tie) has the color of zero.
@@ -136,7 +144,7 @@ def _share(values: NDArray[np.floating], limit: float) -> NDArray[np.float64]:
     return np.clip(np.asarray(values, np.float64) / limit, -1, 1)
 
 
-def _ramp(share: NDArray[np.float64], stops: tuple[tuple[int, int, int], ...]) -> Rgb:
+def _ramp(share: NDArray[np.float64], stops: tuple[Color, ...]) -> Rgb:
     positions = np.linspace(0, 1, len(stops))
     channels = [np.interp(share, positions, [stop[c] for stop in stops]) for c in range(3)]
     return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)

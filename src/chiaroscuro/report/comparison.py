@@ -6,9 +6,8 @@ import numpy as np
 
 from chiaroscuro.images import gray, to_uint8
 from chiaroscuro.render import ComparisonSpec, Row, draw_comparison, smooth
-from chiaroscuro.render.pictures import difference
+from chiaroscuro.render.pictures import CLIP, difference
 from chiaroscuro.report.explanation import (
-    CLIP,
     bars,
     color_limits,
     picture,

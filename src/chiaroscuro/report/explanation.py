@@ -20,7 +20,7 @@ from chiaroscuro.render import (
     overlay,
     smooth,
 )
-from chiaroscuro.render.pictures import OTHER_CLASS, ZERO, Rgb
+from chiaroscuro.render.pictures import CLIP, OTHER_CLASS, ZERO, Rgb
 from chiaroscuro.report.pages import (
     Rows,
     data_uri,
@@ -32,9 +32,6 @@ from chiaroscuro.report.pages import (
     write_page,
 )
 from chiaroscuro.results import FIGURE, MOST_NAMED, ColorLimits, Explanation, Gallery
-
-CLIP = 0.99
-"""Color limits are this quantile of a map's non-zero sizes: one pixel cannot darken the rest."""
 
 
 def write(explanation: Explanation, folder: Path) -> None:

@@ -1,0 +1,225 @@
+"""What the viewer shows, as JSON: the photo, the classes, and the maps in a compact code."""
+
+import base64
+import hashlib
+import io
+import zlib
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from chiaroscuro.choices import MAPS, SMOOTHING, Helps, Kind
+from chiaroscuro.errors import ImageError
+from chiaroscuro.images import decode_photo
+from chiaroscuro.images.arrays import LUMA
+from chiaroscuro.render import percent, pictures
+from chiaroscuro.render.pictures import Color
+from chiaroscuro.results import CropBox, Explanation
+
+SIDE = 1600
+"""Largest side of the photo in a feed, in pixels; larger photos are scaled down."""
+TIE, OTHER = 65535, 65534
+"""Codes of a class map for a tie, and for a class that has no color of its own."""
+_LEVELS = 4095
+_SMALL = 128 * 128
+"""Photos up to this many pixels are kept without loss: their single pixels are looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeedPhoto:
+    """The upright photo as a data URI; `width` and `height` are its own, whatever the picture's."""
+
+    uri: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class FeedClass:
+    """A class with a color of its own in a class map; code n of the map is entry n."""
+
+    index: int
+    label: str
+    color: Color
+
+
+@dataclass(frozen=True, slots=True)
+class FeedMap:
+    """One map: `data` is base64 of zlib of little-endian 16-bit numbers, row by row.
+
+    A class map holds codes of `classes`, `OTHER` and `TIE`. Any other map holds signed codes q of
+    the values peak * sign(q) * (q / 4095) ** 2: zero is exact, and small values keep their order.
+    """
+
+    name: str
+    reads: str
+    kind: Kind
+    helps: Helps
+    width: int
+    height: int
+    peak: float
+    data: str
+    classes: tuple[FeedClass, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FeedPrediction:
+    """One class of the network's answer."""
+
+    index: int
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class FeedTarget:
+    """The maps for one class; `crop` is where they lie on the photo.
+
+    `name` is what the choice of classes says; it tells two models apart where there are two.
+    """
+
+    name: str
+    label: str
+    rivals: int
+    crop: CropBox
+    smoothing: float
+    predictions: tuple[FeedPrediction, ...]
+    maps: tuple[FeedMap, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FeedColors:
+    """The colors that all pictures use: ramps from zero to the limit, hues to lay over the photo.
+
+    Over the photo, gray value g in [0, 1] is `gray[0] + gray[1] * g`, with `luma` as its weights.
+    """
+
+    ramps: dict[Helps, tuple[Color, ...]]
+    hues: dict[Helps, Color]
+    zero: Color
+    other: Color
+    gray: tuple[float, float]
+    luma: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """Everything that the viewer shows; `clip` is the quantile of sizes that limits the colors."""
+
+    title: str
+    photo: FeedPhoto
+    targets: tuple[FeedTarget, ...]
+    colors: FeedColors
+    clip: float
+
+    def json(self) -> str:
+        """The feed as JSON that may stand inside a script element."""
+        return msgspec.json.encode(self).decode("utf-8").replace("<", "\\u003c")
+
+
+def make_feed(
+    explanations: Explanation | Sequence[Explanation],
+    photo: Image.Image | None = None,
+    names: Sequence[str] = (),
+) -> Feed:
+    """The feed of one explanation, or of several for the same photo (classes, models).
+
+    `photo` is the upright photo at its own resolution. Without it the explained file is read again
+    where it is unchanged; otherwise the smaller photo in the explanation is used. `names` replace
+    the class labels where two explanations have the same.
+    """
+    several = [explanations] if isinstance(explanations, Explanation) else [*explanations]
+    first = several[0]
+    labels = names or [_named(e) for e in several]
+    return Feed(
+        PurePath(first.image.source).name,
+        _photo(photo or _original(first), first.crop),
+        tuple(_target(e, name) for e, name in zip(several, labels, strict=True)),
+        FeedColors(
+            pictures.RAMPS,
+            pictures.HUES,
+            pictures.ZERO,
+            pictures.OTHER_CLASS,
+            pictures.GRAY,
+            LUMA,
+        ),
+        pictures.CLIP,
+    )
+
+
+def _named(explanation: Explanation) -> str:
+    return f"{explanation.target.label} · {percent(explanation.target.probability)}"
+
+
+def _original(explanation: Explanation) -> Image.Image:
+    """The explained file, where it is still the same, or the photo that the explanation keeps."""
+    image = explanation.image
+    with suppress(OSError, ImageError):
+        if image.is_file and Path(image.source).is_file():
+            data = Path(image.source).read_bytes()
+            if hashlib.sha256(data).hexdigest() == image.sha256:
+                return decode_photo(data, image.source).image
+    return Image.fromarray(explanation.photo)
+
+
+def _photo(image: Image.Image, crop: CropBox) -> FeedPhoto:
+    if image.mode == "F":
+        image = Image.fromarray(np.rint(np.asarray(image) * 255).astype(np.uint8))
+    image = image.convert("RGB")
+    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    small = image.width * image.height <= _SMALL
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", lossless=small, quality=80 if small else 88, method=2)
+    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return FeedPhoto(f"data:image/webp;base64,{data}", crop.photo_width, crop.photo_height)
+
+
+def _target(explanation: Explanation, name: str) -> FeedTarget:
+    return FeedTarget(
+        name,
+        explanation.target.label,
+        len(explanation.rivals),
+        explanation.crop,
+        SMOOTHING * min(explanation.pixels.shape[1:]),
+        tuple(FeedPrediction(p.index, p.label, p.probability) for p in explanation.predictions),
+        tuple(_map(explanation, key, values) for key, values in explanation.maps.items()),
+    )
+
+
+def _map(explanation: Explanation, name: str, values: NDArray[Any]) -> FeedMap:
+    facts = explanation.facts[name]
+    height, width = values.shape
+    codes: NDArray[np.integer[Any]]
+    peak, classes = 0.0, tuple[FeedClass, ...]()
+    if facts.kind == "class":
+        codes, classes = _class_codes(explanation, values)
+    else:
+        codes, peak = value_codes(values)
+    data = base64.b64encode(zlib.compress(codes.tobytes(), 6)).decode("ascii")
+    kind, helps = MAPS[name].kind, MAPS[name].helps
+    return FeedMap(name, facts.reads, kind, helps, width, height, peak, data, classes)
+
+
+def value_codes(values: NDArray[Any]) -> tuple[NDArray[np.int16], float]:
+    """Signed 16-bit codes of a map, and its largest magnitude; values that are not finite are 0."""
+    finite = np.where(np.isfinite(values), values, 0).astype(np.float64)
+    peak = float(np.abs(finite).max(initial=0.0))
+    shares = np.sqrt(np.abs(finite) / peak) if peak else finite
+    return (np.sign(finite) * np.rint(_LEVELS * shares)).astype("<i2"), peak
+
+
+def _class_codes(
+    explanation: Explanation, values: NDArray[Any]
+) -> tuple[NDArray[np.uint16], tuple[FeedClass, ...]]:
+    _, colors = pictures.class_colors(values)
+    codes = np.where(values < 0, TIE, OTHER).astype("<u2")
+    for code, index in enumerate(colors):
+        codes[values == index] = code
+    return codes, tuple(FeedClass(k, explanation.labels[k], c) for k, c in colors.items())
