@@ -11,8 +11,18 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import chiaroscuro
-from chiaroscuro import catalog, choices, edits, evaluation, gradients, load_result, maps, models
-from chiaroscuro.cli.app import app
+from chiaroscuro import (
+    catalog,
+    choices,
+    edits,
+    evaluation,
+    gradients,
+    load_result,
+    maps,
+    models,
+    settings,
+)
+from chiaroscuro.cli import app
 from chiaroscuro.data import load_images, read_batches
 from chiaroscuro.errors import ChoiceError, ModelError
 from chiaroscuro.images import Framing, packaged_photo
@@ -171,10 +181,10 @@ def test_the_how_to_of_a_map_works(toy, monkeypatch):
         support = np.mean(np.greater(expected, 0))
         assert made.support["runner"].pixels.item() == pytest.approx(support, abs=1e-6)
     assert 0 < support < 1
-    for settings in (choices.EvaluationSettings, choices.CheckSettings):
-        assert settings(data="x", maps="runner").maps == ("runner",)
-    assert choices.CompareSettings(maps="runner").maps == ("runner",)
-    assert choices.WhatIfSettings(map="runner").map == "runner"
+    for kind in (settings.EvaluationSettings, settings.CheckSettings):
+        assert kind(data="x", maps="runner").maps == ("runner",)
+    assert settings.CompareSettings(maps="runner").maps == ("runner",)
+    assert settings.WhatIfSettings(map="runner").map == "runner"
     curves = chiaroscuro.deletion_curve(toy, pixels, pasted, "black", protocol="matched")
     assert curves["runner"].allegiance.shape == (1, len(curves["runner"].fractions))
 
@@ -188,7 +198,7 @@ def test_the_how_to_of_a_method_works(toy, monkeypatch):
     made = chiaroscuro.class_gradients(toy, pixels, 2, method=gradients.Method("dimmed", points=2))
     expected = sum(all_class_gradients(toy, pixels * step)[0, 2] for step in (0.5, 1.0)) / 2
     torch.testing.assert_close(made.target_gradient[0], expected)
-    assert choices.ExplainSettings(method="dimmed", points=3).method_options.points == 3
+    assert settings.ExplainSettings(method="dimmed", points=3).method_options.points == 3
 
 
 def test_the_how_to_of_a_fill_works(monkeypatch):
@@ -198,7 +208,7 @@ def test_the_how_to_of_a_fill_works(monkeypatch):
     exec(snippet, {})
     pixels = random_pixels(1, 3, 4, 4)
     torch.testing.assert_close(edits.filled(pixels, "negative"), 1 - pixels)
-    assert choices.EvaluationSettings(data="x", fills="negative:0.5").fills == ("negative:0.5",)
+    assert settings.EvaluationSettings(data="x", fills="negative:0.5").fills == ("negative:0.5",)
 
 
 def test_the_how_to_of_a_model_source_works(tmp_path, monkeypatch):

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chiaroscuro import Classifier, choices, deletion_curve, edit_map
-from chiaroscuro.choices import EvaluationSettings, Fill, parse_fill
+from chiaroscuro.choices import Fill, parse_fill
 from chiaroscuro.edits import FILLS, filled
 from chiaroscuro.errors import ChoiceError, ImageError
+from chiaroscuro.settings import EvaluationSettings
 from tests.toys import random_pixels, small_cnn
 
 WORDS = ["black", "white", "mean", "blur", "blur:0.2", "noise", "brighter:0.25", "darker:0.25"]

@@ -11,6 +11,7 @@ LAYERS = [
     ["errors"],
     ["catalog", "allocator", "device", "hub", "stopwatch"],
     ["choices"],
+    ["settings"],
     ["results"],
     ["images"],
     ["data", "render"],

@@ -12,7 +12,7 @@ from torchvision import models as zoo
 from typer.testing import CliRunner
 
 import chiaroscuro.report.evaluation as report
-from chiaroscuro.cli.app import app
+from chiaroscuro.cli import app
 from chiaroscuro.data import DATASETS
 from chiaroscuro.errors import ChoiceError, InputError
 from chiaroscuro.evaluation.sharpness import gini, neighbor_correlation

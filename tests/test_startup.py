@@ -7,7 +7,7 @@ import sys
 HEAVY = {"torch", "torchvision", "timm", "matplotlib", "PIL", "numpy", "jinja2", "safetensors"}
 COMMANDS = """
 import contextlib, io, json, sys
-from chiaroscuro.cli.app import main
+from chiaroscuro.cli import main
 out, err = io.StringIO(), io.StringIO()
 codes = []
 for words in json.loads(sys.argv[1]):

@@ -12,10 +12,6 @@ if TYPE_CHECKING:
     from chiaroscuro.checks import check as check
     from chiaroscuro.checks import localize as localize
     from chiaroscuro.choices import PAPER_MAPS as PAPER_MAPS
-    from chiaroscuro.choices import CheckSettings as CheckSettings
-    from chiaroscuro.choices import EvaluationSettings as EvaluationSettings
-    from chiaroscuro.choices import LocalizationSettings as LocalizationSettings
-    from chiaroscuro.choices import TrainingSettings as TrainingSettings
     from chiaroscuro.classifier import Classifier as Classifier
     from chiaroscuro.data import load_images as load_images
     from chiaroscuro.errors import ChiaroscuroError as ChiaroscuroError
@@ -53,116 +49,43 @@ if TYPE_CHECKING:
     from chiaroscuro.results import Localization as Localization
     from chiaroscuro.results import SanityCheck as SanityCheck
     from chiaroscuro.results import WhatIf as WhatIf
-    from chiaroscuro.results import load as load_result
+    from chiaroscuro.results import load as load_result  # noqa: F401
+    from chiaroscuro.settings import CheckSettings as CheckSettings
+    from chiaroscuro.settings import EvaluationSettings as EvaluationSettings
+    from chiaroscuro.settings import LocalizationSettings as LocalizationSettings
+    from chiaroscuro.settings import TrainingSettings as TrainingSettings
     from chiaroscuro.training import train as train
 
-_HOME = {
-    "PAPER_MAPS": "choices",
-    "Classifier": "classifier",
-    "Comparison": "results",
-    "compare": "explanations",
-    "load_images": "data",
-    "EDIT_MAPS": "maps",
-    "edit_map": "maps",
-    "ChiaroscuroError": "errors",
-    "ChoiceError": "errors",
-    "ImageError": "errors",
-    "InputError": "errors",
-    "MissingExtraError": "errors",
-    "ModelError": "errors",
-    "ResultError": "errors",
-    "Explanation": "results",
-    "explain": "explanations",
-    "ClassGradients": "gradients",
-    "class_gradients": "gradients",
-    "logit_change": "gradients",
-    "Reducer": "gradients",
-    "reduce_gradients": "gradients",
-    "target_gradients": "gradients",
-    "MAPS": "maps",
-    "saliency_maps": "maps",
-    "DeletionCurve": "metrics",
-    "deletion_curve": "metrics",
-    "localization": "metrics",
-    "map_similarity": "metrics",
-    "load_classifier": "models",
-    "save_classifier": "models",
-    "tune_allocator": "allocator",
-    "WhatIf": "results",
-    "what_if": "explanations",
-    "evaluate": "evaluation",
-    "check": "checks",
-    "localize": "checks",
-    "train": "training",
-    "CheckSettings": "choices",
-    "EvaluationSettings": "choices",
-    "LocalizationSettings": "choices",
-    "TrainingSettings": "choices",
-    "Evaluation": "results",
-    "Localization": "results",
-    "SanityCheck": "results",
-    "Method": "gradients",
-    "Points": "gradients",
-    "load_result": "results:load",
-}
-
-__all__ = [
-    "EDIT_MAPS",
-    "MAPS",
-    "PAPER_MAPS",
-    "CheckSettings",
-    "ChiaroscuroError",
-    "ChoiceError",
-    "ClassGradients",
-    "Classifier",
-    "Comparison",
-    "DeletionCurve",
-    "Evaluation",
-    "EvaluationSettings",
-    "Explanation",
-    "ImageError",
-    "InputError",
-    "Localization",
-    "LocalizationSettings",
-    "Method",
-    "MissingExtraError",
-    "ModelError",
-    "Points",
-    "Reducer",
-    "ResultError",
-    "SanityCheck",
-    "TrainingSettings",
-    "WhatIf",
-    "check",
-    "class_gradients",
-    "compare",
-    "deletion_curve",
-    "edit_map",
-    "evaluate",
-    "explain",
-    "load_classifier",
-    "load_images",
-    "load_result",
-    "localization",
-    "localize",
-    "logit_change",
-    "map_similarity",
-    "reduce_gradients",
-    "saliency_maps",
-    "save_classifier",
-    "target_gradients",
-    "train",
-    "tune_allocator",
-    "what_if",
-]
+_NAMES = {
+    "allocator": ["tune_allocator"],
+    "checks": ["check", "localize"],
+    "choices": ["PAPER_MAPS"],
+    "classifier": ["Classifier"],
+    "data": ["load_images"],
+    "errors": ["ChiaroscuroError", "ChoiceError", "ImageError", "InputError", "MissingExtraError",
+               "ModelError", "ResultError"],
+    "evaluation": ["evaluate"],
+    "explanations": ["compare", "explain", "what_if"],
+    "gradients": ["ClassGradients", "Method", "Points", "Reducer", "class_gradients",
+                  "logit_change", "reduce_gradients", "target_gradients"],
+    "maps": ["EDIT_MAPS", "MAPS", "edit_map", "saliency_maps"],
+    "metrics": ["DeletionCurve", "deletion_curve", "localization", "map_similarity"],
+    "models": ["load_classifier", "save_classifier"],
+    "results": ["Comparison", "Evaluation", "Explanation", "Localization", "SanityCheck", "WhatIf",
+                "load_result"],
+    "settings": ["CheckSettings", "EvaluationSettings", "LocalizationSettings", "TrainingSettings"],
+    "training": ["train"],
+}  # fmt: skip
+"""Every public name by the module that it is imported from."""
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
+__all__ = sorted(_HOME)  # noqa: PLE0605
 __version__ = version("chiaroscuro")
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'chiaroscuro' has no attribute {name!r}")
-    module, _, inside = _HOME[name].partition(":")
-    return getattr(import_module(f"chiaroscuro.{module}"), inside or name)
+    return getattr(import_module(f"chiaroscuro.{_HOME[name]}"), name.replace("load_result", "load"))
 
 
 def __dir__() -> list[str]:

@@ -23,12 +23,8 @@ class ModelSource:
         return _version(self.package)
 
 
-_PACKAGES = ("chiaroscuro", "torch", "torchvision", "timm", "numpy", "pillow")
-"""Packages whose versions may change a result."""
-
 ARCHITECTURES = ("basic-cnn", "resnet18", "convnext-tiny", "efficientnet-lite0")
 """Networks to train that have a short name; others are timm:NAME and torchvision:NAME."""
-
 SOURCES: dict[str, ModelSource] = {
     row[0]: ModelSource(*row)
     for row in (
@@ -44,15 +40,14 @@ SOURCES: dict[str, ModelSource] = {
          "transformers", False),
         ("FILE.py:FACTORY", "your own: a function that returns an nn.Module or a Classifier",
          "chiaroscuro", True),
-        ("FOLDER", "a folder that train or save_classifier wrote",
-         "chiaroscuro", True),
+        ("FOLDER", "a folder that train or save_classifier wrote", "chiaroscuro", True),
     )
 }  # fmt: skip
 """Every kind of spec; `chiaroscuro.models` has the functions that load them."""
 
 
-def check_spec(spec: str) -> None:
-    """Raise for a spec that names no model, without loading any library.
+def check_spec(spec: str) -> str:
+    """The spec; raises for one that names no model, without loading any library.
 
     Raises `ChoiceError` for an unknown form or name, `MissingModelError` for a missing file.
     """
@@ -61,12 +56,11 @@ def check_spec(spec: str) -> None:
     if path.endswith(".py") and function:
         if not Path(path).is_file():
             raise MissingModelError(f"{spec}: no such file {path}")
-    elif not (
-        (spec in SOURCES and spec.islower())
-        or (name and f"{library}:NAME" in SOURCES)
-        or Path(spec).is_dir()
-    ):
+        return spec
+    is_name = (spec in SOURCES and spec.islower()) or (name and f"{library}:NAME" in SOURCES)
+    if not is_name and not Path(spec).is_dir():
         raise unknown_spec(spec)
+    return spec
 
 
 def unknown_spec(spec: str) -> ChoiceError:
@@ -81,8 +75,9 @@ def unknown_spec(spec: str) -> ChoiceError:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the installed packages that results depend on."""
-    installed = {name: _version(name) for name in _PACKAGES}
-    return {"python": platform.python_version(), **{name: v for name, v in installed.items() if v}}
+    names = ("chiaroscuro", "torch", "torchvision", "timm", "numpy", "pillow")
+    installed = {name: known for name in names if (known := _version(name))}
+    return {"python": platform.python_version(), **installed}
 
 
 def _version(package: str) -> str | None:

@@ -104,27 +104,24 @@ def missing_extra(what: str, package: str, extra: str) -> MissingExtraError:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type where it has none.
+    """The first line of an error's message, or its type where it has none; at most 500 characters.
 
     A line that ends with a colon is joined with what follows, such as the keys that a state dict
     lacks.
     """
-    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
-    if not lines:
-        return type(error).__name__
-    text = " ".join(lines) if lines[0].endswith(":") else lines[0]
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
-
-
-_LONGEST = 500
+    lines = [line for raw in str(error).splitlines() if (line := raw.strip())]
+    text = (
+        " ".join(lines) if lines and lines[0].endswith(":") else (*lines, type(error).__name__)[0]
+    )
+    return text if len(text) <= 500 else f"{text[:500]}..."
 
 
 def brief(value: Any) -> str:
     """A dataclass as one line, arrays by their shapes: the `repr` of results that hold arrays."""
-    shapes = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    held = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     shown = (
         f"{name}={tuple(one.shape) if hasattr(one, 'shape') else repr(one)}"
-        for name, one in shapes.items()
+        for name, one in held.items()
     )
     return f"{type(value).__name__}({', '.join(shown)})"
 
@@ -132,6 +129,11 @@ def brief(value: Any) -> str:
 def encodable(text: object) -> str:
     """Text that UTF-8 can hold: surrogates, of names of files that are none, become escapes."""
     return str(text).encode("utf-8", "backslashreplace").decode()
+
+
+_STEERING = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 def printable(text: object) -> str:
@@ -144,8 +146,3 @@ def printable(text: object) -> str:
     \x1b[2Jcat.png
     """
     return _STEERING.sub(lambda match: ascii(match[0])[1:-1], str(text))
-
-
-_STEERING = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-)

@@ -14,8 +14,6 @@ from urllib.parse import urlsplit
 
 from huggingface_hub import constants, utils
 
-_PATIENCE = 3.0
-"""Seconds to wait for the hub to answer at all."""
 _ONE_AT_A_TIME = threading.RLock()
 """The switch belongs to the whole process: threads that overlap would leave it as they met it."""
 
@@ -28,7 +26,8 @@ def hub_if_reachable() -> Iterator[None]:
     libraries print on standard output while they download is kept back.
     """
     with _ONE_AT_A_TIME:
-        places = [constants, *_copies()]
+        copy = sys.modules.get("datasets.config")  # of the switch, once datasets is imported
+        places: list[Any] = [constants] if copy is None else [constants, copy]
         before = [place.HF_HUB_OFFLINE for place in places]
         try:
             offline = any(before) or not _answers()
@@ -47,19 +46,13 @@ def hide_progress() -> None:
     os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 
 
-def _copies() -> list[Any]:
-    """The `datasets` library keeps a copy of the switch, once it is imported."""
-    found = sys.modules.get("datasets.config")
-    return [] if found is None else [found]
-
-
 def _answers() -> bool:
     if urllib.request.getproxies():
         return True
     address = urlsplit(constants.ENDPOINT)
     port = address.port or (80 if address.scheme == "http" else 443)
     try:
-        with socket.create_connection((address.hostname or "", port), timeout=_PATIENCE):
+        with socket.create_connection((address.hostname or "", port), timeout=3):
             return True
     except OSError:
         return False

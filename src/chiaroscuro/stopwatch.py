@@ -20,9 +20,8 @@ class Stopwatch:
 
     def __init__(self, settle: Callable[[], object] = lambda: None) -> None:
         self.seconds: dict[str, float] = {}
-        self.settle = settle
-        self._stages: list[str] = []
-        self._since = 0.0
+        self.stages: list[str] = []
+        self.settle, self._since = settle, 0.0
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -33,24 +32,12 @@ class Stopwatch:
         finally:
             _ACTIVE.reset(token)
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Count the time inside for `name`."""
-        self._charge()
-        self._stages.append(name)
-        try:
-            yield
-        finally:
-            self._charge()
-            self._stages.pop()
-
-    def _charge(self) -> None:
+    def charge(self) -> None:
         """Give the time since the last change to the stage under way."""
         self.settle()
         now = time.perf_counter()
-        if self._stages:
-            name = self._stages[-1]
-            self.seconds[name] = self.seconds.get(name, 0.0) + now - self._since
+        for stage in self.stages[-1:]:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._since
         self._since = now
 
 
@@ -65,9 +52,11 @@ def running() -> Stopwatch | None:
 @contextmanager
 def timed(name: str) -> Iterator[None]:
     """Count the time inside for a stage, if a stopwatch runs."""
-    watch = _ACTIVE.get()
-    if watch is None:
+    watch = running() or Stopwatch()
+    watch.charge()
+    watch.stages.append(name)
+    try:
         yield
-        return
-    with watch.stage(name):
-        yield
+    finally:
+        watch.charge()
+        watch.stages.pop()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from chiaroscuro.cli.app import main
+from chiaroscuro.cli import main
 from chiaroscuro.report import explanation as view
 from tests.cli.results import write_spec
 

@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from chiaroscuro import Classifier, save_classifier
-from chiaroscuro.cli.app import app
+from chiaroscuro.cli import app
 from chiaroscuro.models.architectures import basic_cnn
 from chiaroscuro.report.sanity import WORDS
 from tests.pictures import class_rows, write_parquet

@@ -7,10 +7,10 @@ import pytest
 from typer.testing import CliRunner
 
 from chiaroscuro.choices import METHODS, RIVAL_WORDS
-from chiaroscuro.choices.options import option_of
-from chiaroscuro.cli.app import app
+from chiaroscuro.cli import app
 from chiaroscuro.cli.commands import COMMANDS
-from chiaroscuro.cli.options import _flags
+from chiaroscuro.cli.options import flags
+from chiaroscuro.settings import option_of
 from tests.pictures import class_rows, picture, write_parquet
 
 CLASSES = ["crane", "cat, tabby", "dog"]
@@ -45,7 +45,7 @@ def words_of(command):
         for field in fields(cls):
             if option_of(field).flag == "":
                 continue
-            flag = _flags(field)[0].split("/")[0]
+            flag = flags(field)[0].split("/")[0]
             listed = option_of(field).names or OTHERS.get(flag[2:], ())
             yield from ((flag, word) for word in listed)
 

@@ -7,7 +7,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from chiaroscuro import Explanation, choices
-from chiaroscuro.cli.app import app
+from chiaroscuro.cli import app
 from chiaroscuro.images import packaged_photo
 from tests.cli.results import about, entries, write_spec
 

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 import chiaroscuro
-from chiaroscuro.cli.app import app
+from chiaroscuro.cli import app
 from tests.cli.results import about, assert_one_line, entries, facts, strict
 
 

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from chiaroscuro.catalog import ARCHITECTURES
-from chiaroscuro.cli.app import app, main
+from chiaroscuro.cli import app, main
 from chiaroscuro.training.log import read_log
 from chiaroscuro.training.network import BODIES
 from tests.trainings import entries, stopped, write_photos
@@ -78,7 +78,7 @@ def test_a_wrong_word_is_one_line_and_leaves_nothing(call, tmp_path, words, mess
 def test_an_interrupted_command_says_how_to_go_on(call, monkeypatch, tmp_path):
     with monkeypatch.context() as patch:
         watcher = stopped("epoch")
-        patch.setattr("chiaroscuro.cli.sets.training_watcher", lambda *_, **__: watcher)
+        patch.setattr("chiaroscuro.cli.actions.training_watcher", lambda *_, **__: watcher)
         code, _, err = call("--quiet")
     assert (code, err) == (130, "interrupted: resume with the same command and --resume\n")
     code, out, err = call("--resume", "--seed", "1")

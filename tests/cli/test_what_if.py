@@ -7,7 +7,7 @@ import torch
 from typer.testing import CliRunner
 
 from chiaroscuro import Classifier, WhatIf, save_classifier
-from chiaroscuro.cli.app import app
+from chiaroscuro.cli import app
 from chiaroscuro.models.architectures import basic_cnn
 from tests.pictures import picture
 

@@ -6,13 +6,14 @@ import torch
 
 import chiaroscuro.evaluation.stacks as stacks
 from chiaroscuro import class_gradients, edit_map, saliency_maps
-from chiaroscuro.choices import PAPER_MAPS, EvaluationSettings
+from chiaroscuro.choices import PAPER_MAPS
 from chiaroscuro.data import load_images, read_batches
 from chiaroscuro.edits import filled
 from chiaroscuro.errors import ChoiceError, InputError, ResultError
 from chiaroscuro.evaluation.classes import match_classes
 from chiaroscuro.gradients import Method
 from chiaroscuro.metrics import curves_by_fill
+from chiaroscuro.settings import EvaluationSettings
 from tests.evaluation.toy import CLASSES, rows_of, run, toy_classifier
 from tests.pictures import BROKEN, class_rows, encoded, picture, write_classes, write_parquet
 

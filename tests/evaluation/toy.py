@@ -6,9 +6,9 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from chiaroscuro import Classifier
-from chiaroscuro.choices import EvaluationSettings
 from chiaroscuro.evaluation import evaluate
 from chiaroscuro.results import KINDS
+from chiaroscuro.settings import EvaluationSettings
 from tests.toys import small_cnn
 
 CLASSES = ["cat", "dog", "owl"]

@@ -9,6 +9,6 @@ if find_spec("pyarrow") is None:
 
 from chiaroscuro.checks.localization import localize
 from chiaroscuro.checks.sanity import check
-from chiaroscuro.choices import CheckSettings, LocalizationSettings
+from chiaroscuro.settings import CheckSettings, LocalizationSettings
 
 __all__ = ["CheckSettings", "LocalizationSettings", "check", "localize"]

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 
 from chiaroscuro.checks.regions import Mask, Regions, load_regions
-from chiaroscuro.choices import LocalizationSettings, settings_from, takes
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import Batch, ImageSet, load_images
 from chiaroscuro.errors import InputError
@@ -37,6 +36,7 @@ from chiaroscuro.results import (
     Part,
     RunConfig,
 )
+from chiaroscuro.settings import LocalizationSettings, settings_from, takes
 
 MEASURES = ("hit", "energy", "chance_hit", "chance_energy", "center_hit")
 LOCALIZATION_SCHEMA = pa.schema(

@@ -20,7 +20,7 @@ from chiaroscuro.checks.layers import (
     randomized,
 )
 from chiaroscuro.checks.verdicts import SanitySums
-from chiaroscuro.choices import CheckSettings, method_name, settings_from, takes
+from chiaroscuro.choices import method_name
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import Batch, ImageSet, load_images, read_batches
 from chiaroscuro.edits import image_seeds, pixel_rank, tie_priority
@@ -48,6 +48,7 @@ from chiaroscuro.passes import (
     silent,
 )
 from chiaroscuro.results import KINDS, Kind, Layer, LeftOut, Part, RunConfig, SanityCheck
+from chiaroscuro.settings import CheckSettings, settings_from, takes
 
 _ORDERS_FROM = 1000
 """Random orders have seeds from here on; the first few break ties."""

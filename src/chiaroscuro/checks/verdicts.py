@@ -6,12 +6,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from chiaroscuro.choices import CheckSettings
 from chiaroscuro.evaluation.columns import read_keys, read_values
 from chiaroscuro.evaluation.figures import interval_at, reshaped, rounded
 from chiaroscuro.metrics.intervals import BootstrapMeans
 from chiaroscuro.metrics.intervals import Interval as Ends
 from chiaroscuro.results import LEVELS, CheckedMap, Level, Limits, Similarities, Step, Verdict
+from chiaroscuro.settings import CheckSettings
 
 MEASURES = ("correlation", "overlap")
 _MEAN = "cascade mean"

@@ -7,39 +7,24 @@ from pathlib import Path
 
 import typer
 
+from chiaroscuro import settings
 from chiaroscuro.catalog import SOURCES, check_spec
-from chiaroscuro.choices import (
-    DEFAULT_MODEL,
-    DEFAULT_OUT,
-    SCALES,
-    CheckSettings,
-    CompareSettings,
-    EvaluationSettings,
-    ExplainSettings,
-    LocalizationSettings,
-    TrainingSettings,
-    WhatIfSettings,
-)
-from chiaroscuro.choices.options import Settings, like, option
-from chiaroscuro.choices.settings import COUNT, IMAGES, MACHINE, MEASURE, Seeded
+from chiaroscuro.choices import DEFAULT_MODEL, DEFAULT_OUT, SCALES
 from chiaroscuro.cli.options import Command
+from chiaroscuro.settings import COUNT, IMAGES, MACHINE, MEASURE, Seeded, Settings, like, option
 
 
-def _spec(spec: str) -> str:
-    check_spec(spec)
-    return spec
+@dataclass(frozen=True, kw_only=True)
+class ListOptions(Settings):
+    """What `models` takes."""
 
-
-def _one_photo(image: Path) -> Iterator[str]:
-    if image.is_dir():
-        yield f"{image} is a folder: give one photo"
+    as_json: bool = option("One JSON object a line.", False, flag="json")
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions(Settings):
     """What every command that computes takes."""
 
-    panel = "Output"
     device: str = option(
         "auto (a GPU where there is one), cpu, cuda, cuda:N, mps.", "auto", panel=MACHINE
     )
@@ -49,44 +34,20 @@ class OutputOptions(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ThreadOptions(OutputOptions):
-    """For commands whose settings have no threads."""
-
-    panel = MACHINE
-    threads: int | None = option("CPU threads; default: PyTorch's own.", None, within=COUNT)
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorkerOptions(OutputOptions):
-    """For commands whose images several processes share."""
-
-    panel = MACHINE
-    workers: int = option("Processes, each with its share of the threads.", 1, within=COUNT)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataOptions(OutputOptions):
-    """Where an image set lies."""
-
-    panel = IMAGES
-    data_root: Path | None = option("A folder that holds a data set's folder.", None)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelOptions(OutputOptions):
-    """One network."""
-
-    panel = "Network"
-    model: str = option("What `chiaroscuro models` lists.", DEFAULT_MODEL, read=_spec)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExplainOptions(ModelOptions, ThreadOptions, WorkerOptions):
+class ExplainOptions(OutputOptions):
     """What `explain` takes besides its settings."""
 
-    panel = "Output"
     images: tuple[str, ...] | None = option(
         "Photos, folders or globs. Without any: two packaged photos.", None, flag=""
+    )
+    model: str = option(
+        "What `chiaroscuro models` lists.", DEFAULT_MODEL, read=check_spec, panel="Network"
+    )
+    threads: int | None = option(
+        "CPU threads; default: PyTorch's own.", None, within=COUNT, panel=MACHINE
+    )
+    workers: int = option(
+        "Processes, each with its share of the threads.", 1, within=COUNT, panel=MACHINE
     )
     scale: str = option("Colors per image, or shared by all:", "image", SCALES)
     out: Path = option("Where the results go.", Path(DEFAULT_OUT))
@@ -100,39 +61,50 @@ class ExplainOptions(ModelOptions, ThreadOptions, WorkerOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WhatIfOptions(ModelOptions, ThreadOptions):
-    """What `what-if` takes besides its settings."""
+class PhotoOptions(OutputOptions):
+    """What commands on one photo take."""
 
-    panel = "Output"
     image: Path = option("The photo.", flag="")
-    out: Path = option("Where the results go.", Path("chiaroscuro-what-if"))
+    threads: int | None = like(ExplainOptions, "threads")
 
     def _contradictions(self) -> Iterator[str]:
-        yield from _one_photo(self.image)
+        if self.image.is_dir():
+            yield f"{self.image} is a folder: give one photo"
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareOptions(ThreadOptions):
+class WhatIfOptions(PhotoOptions):
+    """What `what-if` takes besides its settings."""
+
+    model: str = like(ExplainOptions, "model")
+    out: Path = like(ExplainOptions, "out", Path("chiaroscuro-what-if"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions(PhotoOptions):
     """What `compare` takes besides its settings."""
 
-    panel = "Output"
-    image: Path = option("The photo.", flag="")
     models: tuple[str, ...] = option(
-        "What `chiaroscuro models` lists; two or more.", read=_spec, panel="Network", flag="model"
+        "What `chiaroscuro models` lists; two or more.",
+        read=check_spec,
+        panel="Network",
+        flag="model",
     )
     out: Path = option("The folder for figure and page.", Path("chiaroscuro-comparison"))
 
     def _contradictions(self) -> Iterator[str]:
-        yield from _one_photo(self.image)
+        yield from super()._contradictions()
         if len(self.models) < 2:
             yield "one model to compare: give --model at least twice, with different models"
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(ModelOptions, DataOptions, WorkerOptions):
-    """For commands over an image set that can be resumed."""
+class RunOptions(OutputOptions):
+    """What commands over an image set take that can be resumed."""
 
-    panel = "Output"
+    model: str = like(ExplainOptions, "model")
+    workers: int = like(ExplainOptions, "workers")
+    data_root: Path | None = option("A folder that holds a data set's folder.", None, panel=IMAGES)
     out: Path = option("The folder for rows, figures and page.", Path("chiaroscuro-run"))
     resume: bool = option("Resume an interrupted run.", False)
 
@@ -141,7 +113,6 @@ class RunOptions(ModelOptions, DataOptions, WorkerOptions):
 class EvaluateOptions(RunOptions):
     """What `evaluate` takes besides its settings."""
 
-    panel = "Output"
     check: Path | None = option("The folder of a `chiaroscuro check`, for the report.", None)
 
 
@@ -160,39 +131,45 @@ class LocalizeOptions(RunOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions(ThreadOptions, DataOptions):
+class TrainOptions(OutputOptions):
     """What `train` takes besides its settings."""
 
-    panel = "Output"
+    threads: int | None = like(ExplainOptions, "threads")
+    data_root: Path | None = like(RunOptions, "data_root")
     out: Path = option("The folder that the network is written to.")
     resume: bool = option("Resume an interrupted training.", False)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReproduceOptions(ThreadOptions, DataOptions, WorkerOptions, Seeded):
+class ReproduceOptions(OutputOptions, Seeded):
     """What `reproduce` takes."""
 
-    panel = MEASURE
+    threads: int | None = like(ExplainOptions, "threads")
+    workers: int = like(ExplainOptions, "workers")
+    data_root: Path | None = like(RunOptions, "data_root")
     experiments: tuple[str, ...] | None = option(
-        "One experiment, such as cifar10-cnn; default: all.", None, flag="experiment"
+        "One experiment, such as cifar10-cnn; default: all.",
+        None,
+        panel=MEASURE,
+        flag="experiment",
     )
-    quick: bool = option("Few epochs on few images: to see it work.", False)
-    epochs: int | None = option("Training epochs; default: the paper's 50.", None, within=COUNT)
+    quick: bool = option("Few epochs on few images: to see it work.", False, panel=MEASURE)
+    epochs: int | None = option(
+        "Training epochs; default: the paper's 50.", None, within=COUNT, panel=MEASURE
+    )
     test_limit: int | None = option(
-        "So many test images, drawn with the seed; default: all.", None, within=COUNT, flag="limit"
+        "So many test images, drawn with the seed; default: all.",
+        None,
+        within=COUNT,
+        panel=MEASURE,
+        flag="limit",
     )
-    train_limit: int = option("So many training images for their curves.", 5000, within=COUNT)
+    train_limit: int = option(
+        "So many training images for their curves.", 5000, within=COUNT, panel=MEASURE
+    )
     out: Path | None = option(
-        "The folder of networks, runs and report; what is there is reused.", None, panel="Output"
+        "The folder of networks, runs and report; what is there is reused.", None
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ListOptions(Settings):
-    """What `models` takes."""
-
-    panel = "Output"
-    as_json: bool = option("One JSON object a line.", False, flag="json")
 
 
 def models(run: ListOptions) -> None:
@@ -211,60 +188,62 @@ def models(run: ListOptions) -> None:
 _RESUME = "resume with the same command and --resume"
 COMMANDS = (
     Command(
-        "explain", (ExplainSettings, ExplainOptions), "photos:explain",
+        "explain", "actions:explain", (settings.ExplainSettings, ExplainOptions),
         "Explain photos: what the network says, and which pixels speak for it, brighter or darker.",
-        "cat.jpg",
-        "photos/ --model torchvision:resnet50 --rivals top:10",
-        "cat.jpg --target tabby --contrast 'tiger cat'",
-        "--replay chiaroscuro-out/cat",
-        kept=_RESUME,
+        (
+            "cat.jpg",
+            "photos/ --model torchvision:resnet50 --rivals top:10",
+            "cat.jpg --target tabby --contrast 'tiger cat'",
+            "--replay chiaroscuro-out/cat",
+        ),
+        _RESUME,
     ),
     Command(
-        "what-if", (WhatIfSettings, WhatIfOptions), "photos:what_if",
+        "what-if", "actions:what_if", (settings.WhatIfSettings, WhatIfOptions),
         "Change a map's highest pixels: predicted (first-order) and actual change of every class.",
-        "cat.jpg --fraction 0.05 --fill black",
-        "cat.jpg --map inactive --fill -0.1",
+        ("cat.jpg --fraction 0.05 --fill black", "cat.jpg --map inactive --fill -0.1"),
     ),
     Command(
-        "compare", (CompareSettings, CompareOptions), "photos:compare",
+        "compare", "actions:compare", (settings.CompareSettings, CompareOptions),
         "Compare checkpoints on one photo: what each says, its maps, and how they differ.",
-        "cat.jpg --model cifar10-cnn --model runs/mine --fill black",
+        ("cat.jpg --model cifar10-cnn --model runs/mine --fill black",),
     ),
     Command(
-        "evaluate", (EvaluationSettings, EvaluateOptions), "sets:evaluate",
+        "evaluate", "actions:measure", (settings.EvaluationSettings, EvaluateOptions),
         "Measure maps by deletion: whether the prediction holds when a map's highest pixels go.",
-        "photos/ --model runs/mine --limit 500 --workers 2",
-        "cifar10 --model cifar10-cnn --map active --map expected-effect --fill black",
-        kept=_RESUME,
+        (
+            "photos/ --model runs/mine --limit 500 --workers 2",
+            "cifar10 --model cifar10-cnn --map active --map expected-effect --fill black",
+        ),
+        _RESUME,
     ),
     Command(
-        "check", (CheckSettings, CheckOptions), "sets:check",
+        "check", "actions:measure", (settings.CheckSettings, CheckOptions),
         "Check that maps change with the weights and the class, and not with a little noise.",
-        "photos/ --model runs/mine --method gradient --method smoothgrad",
-        kept=_RESUME,
+        ("photos/ --model runs/mine --method gradient --method smoothgrad",),
+        _RESUME,
     ),
     Command(
-        "localize", (LocalizationSettings, LocalizeOptions), "sets:localize",
+        "localize", "actions:measure", (settings.LocalizationSettings, LocalizeOptions),
         "Measure whether maps point at the object: the highest pixel, the energy in its region.",
-        "photos/ --regions boxes.csv --model torchvision:resnet50",
-        kept=_RESUME,
+        ("photos/ --regions boxes.csv --model torchvision:resnet50",),
+        _RESUME,
     ),
     Command(
-        "train", (TrainingSettings, TrainOptions), "sets:train",
+        "train", "actions:train", (settings.TrainingSettings, TrainOptions),
         "Train a network with the paper's settings: AdamW, no augmentation, the last epoch kept.",
-        "photos/ --out runs/mine --architecture resnet18 --pretrained --freeze",
-        kept=_RESUME,
+        ("photos/ --out runs/mine --architecture resnet18 --pretrained --freeze",),
+        _RESUME,
     ),
     Command(
-        "reproduce", (ReproduceOptions,), "sets:reproduce",
+        "reproduce", "actions:reproduce", (ReproduceOptions,),
         "Recompute the paper's tables and figures, each number with the published one.",
-        "--quick",
-        kept="resume with the same command",
+        ("--quick",),
+        "resume with the same command",
     ),
     Command(
-        "models", (ListOptions,), "commands:models",
+        "models", "commands:models", (ListOptions,),
         "List what --model takes, and which of it is installed here.",
-        "",
-        "--json",
+        ("", "--json"),
     ),
 )  # fmt: skip

@@ -8,9 +8,9 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
-from chiaroscuro.choices.options import Settings, option_of, panel_of, raise_together
 from chiaroscuro.cli.terminal import INTERRUPTED, PIPE_CLOSED, say
 from chiaroscuro.errors import ChoiceError
+from chiaroscuro.settings import Settings, option_of, panel_of, raise_together
 from chiaroscuro.stopwatch import Stopwatch
 
 PANELS = (
@@ -20,24 +20,20 @@ PANELS = (
 """The headings of `--help`, in order."""
 
 
+@dataclass(frozen=True)
 class Command:
-    """One command: the settings that define its options, what runs it, and its words.
+    """One command: what runs it, the settings that define its options, and its words.
 
     `runner` is MODULE:FUNCTION in this package, imported when every value is checked, and called
     with an object of each of `groups`. `kept` says what an interruption leaves.
     """
 
-    def __init__(
-        self,
-        name: str,
-        groups: tuple[type[Settings], ...],
-        runner: str,
-        help: str,
-        *examples: str,
-        kept: str = "nothing was kept",
-    ) -> None:
-        self.name, self.groups, self.runner = name, groups, runner
-        self.help, self.examples, self.kept = help, examples, kept
+    name: str
+    runner: str
+    groups: tuple[type[Settings], ...]
+    help: str
+    examples: tuple[str, ...]
+    kept: str = "nothing was kept"
 
     def add_to(self, app: typer.Typer) -> None:
         """Let the application have it."""
@@ -45,10 +41,10 @@ class Command:
         def run(**typed: Any) -> None:
             self.run({name: value for name, value in typed.items() if value not in (None, [])})
 
+        options = [_parameter(cls, f) for cls in self.groups for f in fields(cls)]
+        options.sort(key=lambda option: ("", *PANELS).index(option[0]))
         run.__annotations__ = {}
-        run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [option.parameter for option in shell_options(self)]
-        )
+        run.__signature__ = inspect.Signature([p for _, p in options])  # type: ignore[attr-defined]
         lines = ["Examples:", *(f"  chiaroscuro {self.name} {words}" for words in self.examples)]
         app.command(self.name, help=self.help, epilog="\n\n".join(lines))(run)
 
@@ -56,10 +52,9 @@ class Command:
         """Make the settings, all wrong values reported together, and call the runner."""
         settings, wrong = [], []
         for cls in self.groups:
+            own = {f.name: values[f.name] for f in fields(cls) if f.name in values}
             try:
-                settings.append(
-                    cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
-                )
+                settings.append(cls(**own))
             except ChoiceError as error:
                 wrong.append(str(error))
         raise_together(wrong)
@@ -74,45 +69,29 @@ class Command:
             raise typer.Exit(PIPE_CLOSED) from None
 
 
-@dataclass(frozen=True)
-class ShellOption:
-    """A field as a shell has it: its names, words and heading ("" for a place on the line)."""
-
-    name: str
-    help: str
-    panel: str
-    is_required: bool
-    parameter: inspect.Parameter
-
-
-def shell_options(command: Command) -> list[ShellOption]:
-    """What a command takes, places first, then options by their headings."""
-    options = [_shell_option(cls, f) for cls in command.groups for f in fields(cls)]
-    return sorted(options, key=lambda option: ("", *PANELS).index(option.panel))
-
-
-def _shell_option(cls: type[Settings], described: "Field[Any]") -> ShellOption:
+def _parameter(cls: type[Settings], described: "Field[Any]") -> tuple[str, inspect.Parameter]:
+    """A field's heading ("" for a place on the line), and what a shell gives it."""
     about, required = option_of(described), described.default is MISSING
     kind = _shell_type(get_type_hints(cls)[described.name])
     words = about.help + (" Repeatable." if "list" in str(kind) else "") + _default(described)
+    panel = "" if about.flag == "" else panel_of(cls, described.name)
     info: Any
     if about.flag == "":
-        name, panel = described.name.upper().rstrip("S"), ""
-        info = typer.Argument(help=words, metavar=name)
+        info = typer.Argument(help=words, metavar=described.name.upper().rstrip("S"))
     else:
-        flags, panel = _flags(described), panel_of(cls, described.name)
-        name = ", ".join(flags)
-        info = typer.Option(*flags, help=words, rich_help_panel=panel, show_default=False)
-    parameter = inspect.Parameter(
+        info = typer.Option(
+            *flags(described), help=words, rich_help_panel=panel, show_default=False
+        )
+    return panel, inspect.Parameter(
         described.name,
         inspect.Parameter.KEYWORD_ONLY,
         default=inspect.Parameter.empty if required else None,
         annotation=Annotated[kind if required else kind | None, info],
     )
-    return ShellOption(name, words, panel, required, parameter)
 
 
-def _flags(described: "Field[Any]") -> list[str]:
+def flags(described: "Field[Any]") -> list[str]:
+    """The names of a field's option."""
     name, *letters = (option_of(described).flag or described.name).replace("_", "-").split(",")
     switch = f"--{name}/--no-{name}" if described.default is True else f"--{name}"
     return [switch, *(f"-{letter}" for letter in letters)]

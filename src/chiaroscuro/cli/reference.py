@@ -1,9 +1,13 @@
 """The command-line reference: `python -m chiaroscuro.cli.reference > docs/reference/cli.md`."""
 
 from collections.abc import Iterator
+from typing import Any
 
+import typer
+
+from chiaroscuro.cli import app
 from chiaroscuro.cli.commands import COMMANDS
-from chiaroscuro.cli.options import PANELS, Command, shell_options
+from chiaroscuro.cli.options import PANELS, Command
 
 HEAD = """# Command line
 
@@ -14,23 +18,28 @@ HEAD = """# Command line
 
 def reference() -> str:
     """The page, in Markdown."""
-    return "\n".join([HEAD, *(line for command in COMMANDS for line in _section(command))])
+    commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    lines = (line for row in COMMANDS for line in _section(row, commands[row.name].params))
+    return "\n".join([HEAD, *lines])
 
 
-def _section(command: Command) -> Iterator[str]:
-    options = list(shell_options(command))
-    places = " ".join(o.name if o.is_required else f"[{o.name}]" for o in options if not o.panel)
+def _section(command: Command, parameters: list[Any]) -> Iterator[str]:
+    places = [p for p in parameters if p.param_type_name == "argument"]
+    words = " ".join(p.metavar if p.required else f"[{p.metavar}]" for p in places)
     yield f"## chiaroscuro {command.name}\n"
     yield f"{command.help}\n"
     yield "```sh"
-    yield f"chiaroscuro {command.name} {places} [OPTIONS]".replace("  ", " ")
+    yield f"chiaroscuro {command.name} {words} [OPTIONS]".replace("  ", " ")
     yield from (f"chiaroscuro {command.name} {words}".rstrip() for words in command.examples)
     yield "```\n"
     for panel in ("", *PANELS):
-        listed = [option for option in options if option.panel == panel]
-        if listed:
+        if listed := [p for p in parameters if (p.rich_help_panel or "") == panel]:
             yield f"| {panel or 'Arguments'} | |\n|---|---|"
-            yield from (f"| `{o.name}` | {o.help.replace('|', chr(92) + '|')} |" for o in listed)
+            for p in listed:
+                name = (
+                    p.metavar if p in places else "/".join([", ".join(p.opts), *p.secondary_opts])
+                )
+                yield f"| `{name}` | {p.help.replace('|', chr(92) + '|')} |"
             yield ""
 
 

@@ -1,14 +1,12 @@
-"""What a command prints where: lines, JSON, progress, and how it ends."""
+"""What a command prints where: lines, progress, and how it ends."""
 
-import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -24,26 +22,6 @@ INTERRUPTED, PIPE_CLOSED = 130, 141
 def say(text: object, *, err: bool = False) -> None:
     """Print one line; what would steer a terminal is escaped."""
     typer.echo(printable(text), err=err)
-
-
-def print_result(
-    facts: Any, lines: Iterable[str], folder: Path | None, *, as_json: bool, quiet: bool
-) -> None:
-    """Print a result as one JSON object, or its lines and the page of its folder."""
-    if as_json:
-        typer.echo(json.dumps(facts))
-    elif not quiet:
-        for line in lines:
-            say(line)
-        if folder is not None:
-            print_page(folder)
-
-
-def print_page(folder: Path) -> None:
-    """Print where the page of a folder is."""
-    from chiaroscuro.results.kinds import PAGE
-
-    say(f"page: {(folder / PAGE).resolve()}")
 
 
 def guarded(run: Callable[[], object]) -> None:
@@ -68,12 +46,9 @@ def _status(run: Callable[[], object]) -> int:
     except KeyboardInterrupt:
         _complain("interrupted")
         return INTERRUPTED
-    except ChiaroscuroError as error:
-        _complain(f"chiaroscuro: {error}")
-        return 1
     except BrokenPipeError:
         return PIPE_CLOSED
-    except OSError as error:
+    except (ChiaroscuroError, OSError) as error:
         _complain(f"chiaroscuro: {error}")
         return 1
     return 0
@@ -112,15 +87,13 @@ def _second_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGINT, end)
         raise KeyboardInterrupt
 
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
-    signal.signal(signal.SIGINT, first)
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:
+        signal.signal(signal.SIGINT, first)
     try:
         yield
     finally:
-        if signal.getsignal(signal.SIGINT) is first:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, before)
 
 
 class Bars:
@@ -137,10 +110,8 @@ class Bars:
             self.progress.remove_task(self._waiting)
             self._waiting = None
         if what not in self._tasks:
-            self._tasks[what] = (
-                self.progress.add_task(what, total=total, rate=""),
-                time.perf_counter(),
-            )
+            task = self.progress.add_task(what, total=total, rate="")
+            self._tasks[what] = task, time.perf_counter()
         task, began = self._tasks[what]
         seconds = time.perf_counter() - began
         rate = f"{(done - before) / seconds:.1f}/s" if done > before else ""
@@ -150,25 +121,19 @@ class Bars:
 @contextmanager
 def progress_bars(*, quiet: bool) -> Iterator[Bars]:
     """Bars on standard error, gone when done; none when quiet or not on a terminal."""
+    from rich import progress
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
 
     console = Console(file=sys.stderr)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    disabled = quiet or not console.is_terminal
-    with Progress(
-        *columns, console=console, transient=True, disable=disabled, redirect_stdout=False
-    ) as progress:
-        yield Bars(progress)
+    with progress.Progress(
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[rate]}"),
+        progress.TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=quiet or not console.is_terminal,
+        redirect_stdout=False,
+    ) as shown:
+        yield Bars(shown)

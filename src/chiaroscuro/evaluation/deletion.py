@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from chiaroscuro.choices import RANDOM, EvaluationSettings
+from chiaroscuro.choices import RANDOM
 from chiaroscuro.evaluation.classes import ClassNames
 from chiaroscuro.evaluation.columns import WORD, image_rows, read_keys, read_values
 from chiaroscuro.evaluation.figures import all_rounded, interval_at, reshaped, rounded
@@ -16,6 +16,7 @@ from chiaroscuro.metrics.deletion import INVERTED
 from chiaroscuro.metrics.intervals import BootstrapMeans, SignFlips, holm, interval, share_interval
 from chiaroscuro.metrics.intervals import Interval as Ends
 from chiaroscuro.results import ClassRow, Curve, Difference, Figures, Interval, Line
+from chiaroscuro.settings import EvaluationSettings
 
 DELETION_SCHEMA = pa.schema(
     [

@@ -9,7 +9,6 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from chiaroscuro.choices import EvaluationSettings
 from chiaroscuro.errors import InputError
 from chiaroscuro.evaluation.classes import ClassNames
 from chiaroscuro.evaluation.columns import WORD, image_rows, read_keys, read_values
@@ -20,6 +19,7 @@ from chiaroscuro.evaluation.stacks import Stack
 from chiaroscuro.evaluation.what_if import WHAT_IF_SCHEMA, WhatIfSums, what_if_rows
 from chiaroscuro.metrics.intervals import BootstrapMeans
 from chiaroscuro.results import Figures, MetricRow
+from chiaroscuro.settings import EvaluationSettings
 
 Place = tuple[str, str, str]
 """Measure, map, and fill ("" where none matters)."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from chiaroscuro.choices import EvaluationSettings, settings_from, takes
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import Batch, ImageSet, load_images
 from chiaroscuro.errors import InputError, ResultError
@@ -29,6 +28,7 @@ from chiaroscuro.results import (
     SanityCheck,
     load,
 )
+from chiaroscuro.settings import EvaluationSettings, settings_from, takes
 
 
 @takes(EvaluationSettings)

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from chiaroscuro.choices import EDIT_MAPS, EvaluationSettings, RivalRule, parse_rivals
+from chiaroscuro.choices import EDIT_MAPS, RivalRule, parse_rivals
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import Batch
 from chiaroscuro.edits import filled
 from chiaroscuro.gradients import class_gradients
 from chiaroscuro.maps import edit_map, saliency_maps
 from chiaroscuro.metrics import DeletionCurve, curves_by_fill
+from chiaroscuro.settings import EvaluationSettings
 
 Key = tuple[str, str, str]
 """Protocol, map and fill."""

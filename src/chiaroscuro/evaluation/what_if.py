@@ -7,7 +7,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from chiaroscuro.choices import RANDOM, WHAT_IF_STEPS, EvaluationSettings
+from chiaroscuro.choices import RANDOM, WHAT_IF_STEPS
 from chiaroscuro.edits import filled, pixel_order, tie_priority, top_edit
 from chiaroscuro.evaluation.classes import ClassNames
 from chiaroscuro.evaluation.columns import WORD, Floats, image_rows, read_keys, read_values
@@ -16,6 +16,7 @@ from chiaroscuro.evaluation.stacks import Stack
 from chiaroscuro.metrics import Linearity, linearity
 from chiaroscuro.metrics.intervals import BootstrapMeans
 from chiaroscuro.results import Figures, WhatIfRow
+from chiaroscuro.settings import EvaluationSettings
 
 WHAT_IF_SCHEMA = pa.schema(
     [

@@ -17,9 +17,8 @@ from chiaroscuro.choices import (
     MethodOptions,
     RivalRule,
     Rivals,
-    WhatIfSettings,
+    method_name,
 )
-from chiaroscuro.choices.options import method_name, settings_from
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.edits import filled, pixel_order, tie_priority, top_edit
 from chiaroscuro.errors import ChoiceError, InputError
@@ -43,6 +42,7 @@ from chiaroscuro.gradients.stream import Progress
 from chiaroscuro.maps import edit_map, saliency_maps
 from chiaroscuro.metrics import linearity
 from chiaroscuro.results import MethodFacts, WhatIf, WhatIfChoices
+from chiaroscuro.settings import WhatIfSettings, settings_from
 
 STEPS = (*(2.0**-power for power in range(10, 5, -1)), *(step / 32 for step in range(1, 33)))
 """Shares of the change at which the target logit is measured: 1/1024, 1/512, ... 1/32, 2/32 ...

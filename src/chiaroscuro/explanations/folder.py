@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 
-from chiaroscuro.choices import SCALES, Scale, check_names, parse_rivals
-from chiaroscuro.choices.options import method_name
+from chiaroscuro.choices import SCALES, Scale, check_names, method_name, parse_rivals
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChiaroscuroError, ResultError, first_line, printable
 from chiaroscuro.explanations.methods import make_method

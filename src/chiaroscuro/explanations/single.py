@@ -8,17 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from chiaroscuro.catalog import versions
-from chiaroscuro.choices import (
-    EXPLAIN_MAPS,
-    MAPS,
-    ExplainSettings,
-    Fit,
-    MethodOptions,
-    RivalRule,
-    Rivals,
-    Score,
-)
-from chiaroscuro.choices.options import settings_from
+from chiaroscuro.choices import EXPLAIN_MAPS, MAPS, Fit, MethodOptions, RivalRule, Rivals, Score
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.explanations.methods import make_method, method_facts
 from chiaroscuro.explanations.reading import (
@@ -41,6 +31,7 @@ from chiaroscuro.gradients.classes import resolve_target
 from chiaroscuro.gradients.stream import Progress
 from chiaroscuro.maps import SaliencyMaps, needs_classes, saliency_maps
 from chiaroscuro.results import MOST_NAMED, Explanation, ExplanationChoices, MapFacts, Prediction
+from chiaroscuro.settings import ExplainSettings, settings_from
 from chiaroscuro.stopwatch import timed
 
 MOST_LISTED = 5

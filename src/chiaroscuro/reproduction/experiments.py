@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from chiaroscuro.choices import TrainingSettings
+from chiaroscuro.settings import TrainingSettings
 
 EPOCHS = 50
 """The paper's number of epochs."""

@@ -5,13 +5,14 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from chiaroscuro.choices import PAPER_MAPS, EvaluationSettings
+from chiaroscuro.choices import PAPER_MAPS
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ResultError
 from chiaroscuro.evaluation import evaluate
 from chiaroscuro.models import load_classifier
 from chiaroscuro.reproduction.experiments import Experiment
 from chiaroscuro.results import KINDS, Evaluation, TrainingRecord, is_result, load, read_training
+from chiaroscuro.settings import EvaluationSettings
 from chiaroscuro.training import train
 from chiaroscuro.training.run import SILENT, Watcher
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from chiaroscuro.choices import CheckSettings, EvaluationSettings, LocalizationSettings
 from chiaroscuro.errors import unknown
 from chiaroscuro.results.facts import DataFacts, Interval, ModelFacts, frame_of, pick
+from chiaroscuro.settings import CheckSettings, EvaluationSettings, LocalizationSettings
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,9 +6,10 @@ from typing import Any
 
 import msgspec
 
-from chiaroscuro.choices import Framing, TrainingSettings
+from chiaroscuro.choices import Framing
 from chiaroscuro.errors import ResultError, first_line
 from chiaroscuro.results.store import from_plain
+from chiaroscuro.settings import TrainingSettings
 
 WEIGHTS = "model.safetensors"
 """The state dict of a saved classifier's module."""

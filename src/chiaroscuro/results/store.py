@@ -13,11 +13,11 @@ from typing import Any, NoReturn, TypeVar, get_origin
 import msgspec
 import numpy as np
 
-from chiaroscuro.choices.options import Settings, unchecked
 from chiaroscuro.errors import MissingResultError, ResultError, encodable, first_line
 from chiaroscuro.results import folders
 from chiaroscuro.results.folders import LOCK, Marker, digest, kind_in, read_marker
 from chiaroscuro.results.kinds import KINDS, PAGE, Kind, imported
+from chiaroscuro.settings import Settings, unchecked
 
 Result = TypeVar("Result")
 Arrays = Mapping[str, np.ndarray[Any, Any]]

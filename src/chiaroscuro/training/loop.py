@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Sampler
 
-from chiaroscuro.choices import CHECKPOINT, PRECISIONS, TrainingSettings
+from chiaroscuro.choices import CHECKPOINT, PRECISIONS
 from chiaroscuro.errors import ModelError
+from chiaroscuro.settings import TrainingSettings
 from chiaroscuro.training.log import LOG, EpochRow, read_log, write_log
 
 _TEST_BATCH = 256

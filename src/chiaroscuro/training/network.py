@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from chiaroscuro.catalog import ARCHITECTURES
-from chiaroscuro.choices import TrainingSettings
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChoiceError, unknown
 from chiaroscuro.images import Framing
 from chiaroscuro.models import load_classifier
 from chiaroscuro.models.architectures import basic_cnn, with_head
 from chiaroscuro.models.folder import build_architecture
+from chiaroscuro.settings import TrainingSettings
 
 BODIES: Mapping[str, tuple[str, str]] = {
     "resnet18": ("torchvision:resnet18", "torchvision:resnet18/IMAGENET1K_V1"),

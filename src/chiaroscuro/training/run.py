@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from chiaroscuro.catalog import versions
-from chiaroscuro.choices import CHECKPOINT, TrainingSettings, settings_from, takes
+from chiaroscuro.choices import CHECKPOINT
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import ImageSet, load_images, read_batches
 from chiaroscuro.errors import ChiaroscuroError, ChoiceError, InputError, ResultError, missing_extra
@@ -21,6 +21,7 @@ from chiaroscuro.models.folder import MODEL, write_classifier
 from chiaroscuro.render.training import TrainingCurve, draw_training
 from chiaroscuro.results import KINDS, TrainingRecord, check_free, kind_in, open_run, staged
 from chiaroscuro.results.store import to_plain
+from chiaroscuro.settings import TrainingSettings, settings_from, takes
 from chiaroscuro.training.examples import PixelStore, compute_features, store_pixels
 from chiaroscuro.training.log import LOG, EpochRow
 from chiaroscuro.training.network import Network, build_network

@@ -1,0 +1,396 @@
+"""What the commands compute and print; torch is imported once all that was typed is checked."""
+
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import typer
+
+import chiaroscuro
+from chiaroscuro import results
+from chiaroscuro import settings as known
+from chiaroscuro.allocator import tune_allocator
+from chiaroscuro.choices import DEFAULT_MODEL, MAPS, Scale
+from chiaroscuro.cli import commands
+from chiaroscuro.cli.terminal import Bars, progress_bars, say
+from chiaroscuro.data import locate
+from chiaroscuro.errors import ChoiceError, MissingImageError, first_line, printable
+from chiaroscuro.images import packaged_photo, photo_folders, safe_name
+from chiaroscuro.stopwatch import running, timed
+
+if TYPE_CHECKING:
+    from chiaroscuro.classifier import Classifier
+    from chiaroscuro.explanations import Outcome
+    from chiaroscuro.training.log import EpochRow
+    from chiaroscuro.training.run import Watcher
+
+_DEMO_RIVALS = {"cat": "all", "coffee": "top:10"}
+
+
+@contextmanager
+def _working(run: commands.OutputOptions, threads: int | None) -> Iterator[Bars]:
+    """Progress bars, in a process that is the command's own: as fast and as quiet as asked."""
+    with progress_bars(quiet=run.quiet) as bars:
+        with timed("import"):
+            import torch
+        tune_allocator()
+        if run.quiet:
+            from chiaroscuro.hub import hide_progress
+
+            hide_progress()
+        if threads is not None:
+            torch.set_num_threads(threads)
+        yield bars
+
+
+def _device(name: str) -> str:
+    """A device by name, "auto" for the best one; raises `ChoiceError` for one that is not here."""
+    import torch
+
+    if name == "auto":
+        best = (
+            torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
+        )
+        return str(best)
+    try:
+        torch.zeros(1, device=name).item()
+    except (RuntimeError, AssertionError, ImportError) as error:
+        why = first_line(error).partition(". ")[0]  # PyTorch goes on to list all its backends
+        raise ChoiceError(
+            f"device {name!r} cannot be used here: {why}; give auto, cpu, or a cuda, cuda:N or "
+            "mps that this machine has"
+        ) from error
+    return name
+
+
+def _on_device(classifier: "Classifier", device: str) -> "Classifier":
+    device = _device(device)
+    return classifier if device == "cpu" else classifier.to(device)
+
+
+def _load(model: str, device: str) -> "Classifier":
+    return _on_device(chiaroscuro.load_classifier(model), device)
+
+
+def _print(
+    run: commands.OutputOptions, facts: Any, lines: Iterable[str], folder: Path | None = None
+) -> None:
+    """Print a result as one JSON object, or its lines and the page of its folder."""
+    if run.as_json:
+        typer.echo(json.dumps(facts))
+    elif not run.quiet:
+        for line in lines:
+            say(line)
+        if folder is not None:
+            say(f"page: {(folder / results.PAGE).resolve()}")
+
+
+def _question(settings: known.PhotoSettings) -> dict[str, Any]:
+    """What every verb about one photo takes."""
+    names = ("target", "rivals", "fit")
+    return {n: getattr(settings, n) for n in names} | {"method": settings.method_options}
+
+
+def explain(settings: known.ExplainSettings, run: commands.ExplainOptions) -> None:
+    """Explain every photo, print a line or an object for each; exit status 1 if one failed."""
+    if run.replay is not None:
+        _replay(run.replay, settings, run)
+        return
+    options = {**_question(settings), "maps": settings.maps, "score": settings.score}
+    folders, rivals = photo_folders(run.images or ()), {}
+    if run.images:
+        _check_photos(folders)
+    else:
+        demo = settings.rivals == "all"
+        words = ", cat.png against all classes, coffee.png against its top 10" if demo else ""
+        if not run.quiet:
+            say(f"no image given: two packaged photos{words}", err=True)
+        folders = {packaged_photo(name): Path(name) for name in _DEMO_RIVALS}
+        rivals = {Path(name): {"rivals": _DEMO_RIVALS[name]} for name in _DEMO_RIVALS if demo}
+    watch, failed, done = running() if run.profile else None, 0, 0
+    with _working(run, run.threads) as bars:
+        with timed("import"):
+            import torch
+
+            from chiaroscuro.explanations import PhotoJob, explain_files
+        with timed("loading"):
+            classifier = _load(run.model, run.device)
+        if watch is not None and classifier.device.type != "cpu":
+            watch.settle = torch.accelerator.synchronize
+        outcomes = explain_files(
+            classifier,
+            [PhotoJob(p, f, {**options, **rivals.get(f, {})}) for p, f in folders.items()],
+            run.out,
+            overwrite=run.force,
+            resume=run.resume,
+            workers=run.workers,
+            threads=run.threads,
+            scale=cast(Scale, run.scale),
+            on_image=lambda at, total, path: bars.show("images", at, total),
+            on_class=partial(bars.show, "class gradients"),
+        )
+        for outcome in outcomes:
+            failed += outcome.error is not None
+            done += outcome.error is None
+            _report(outcome, run)
+    if done and not run.as_json:
+        _print(run, None, (), run.out)
+    if watch is not None:
+        total = sum(watch.seconds.values())
+        for name, seconds in sorted(watch.seconds.items(), key=lambda item: -item[1]):
+            say(f"  {name:<9} {seconds:7.2f} s  {100 * seconds / total:3.0f} %", err=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _check_photos(paths: Collection[Path]) -> None:
+    """Raise where no photo exists at all, before torch is loaded."""
+    if not any(path.exists() for path in paths):
+        raise MissingImageError("; ".join(f"{path}: no such file" for path in paths))
+
+
+def _report(outcome: "Outcome", run: commands.ExplainOptions) -> None:
+    if (explanation := outcome.explanation) is None:
+        if run.as_json:
+            failure = {"source": printable(outcome.source), "error": str(outcome.error)}
+            typer.echo(json.dumps(failure))
+        say(f"chiaroscuro: {outcome.error}", err=True)
+        return
+    support = ", ".join(
+        f"{name} {100 * facts.support_pixels:.1f} %"
+        for name, facts in explanation.facts.items()
+        if MAPS[name].helps != "either"
+    )
+    notes = "; ".join((*explanation.image.notes, *explanation.notes))
+    line = (
+        f"{outcome.source.name}: {_chance(explanation.target)}"
+        + (f" | pixels in {support}" if support else "")
+        + (f" | {notes}" if notes else "")
+        + f" -> {outcome.folder}"
+    )
+    _print(run, results.facts_of(explanation) | {"folder": str(outcome.folder)}, [line])
+
+
+def _chance(prediction: results.Prediction) -> str:
+    return f"{prediction.label} {100 * prediction.probability:.1f} %"
+
+
+def _replay(folder: Path, settings: known.ExplainSettings, run: commands.ExplainOptions) -> None:
+    """Recompute a saved explanation and print how it differs; exit status 1 when it does."""
+    saved = results.Explanation.load(folder)
+    with _working(run, run.threads) as bars:
+        from chiaroscuro.explanations import replay
+        from chiaroscuro.explanations.recompute import load_named
+
+        named, load = run.model == DEFAULT_MODEL, chiaroscuro.load_classifier
+        classifier = load_named(saved.model.name) if named else load(run.model)
+        _, differences = replay(
+            folder,
+            _on_device(classifier, run.device),
+            background=settings.background,
+            progress=partial(bars.show, "class gradients"),
+        )
+    sizes = {"logits": differences.logits, **differences.maps}
+    lines = [
+        f"{folder}: {'the same' if differences.same else 'different'}",
+        *(
+            f"  {name}: "
+            + ("cannot be compared" if size is None else f"relative difference {size:.3g}")
+            for name, size in sizes.items()
+        ),
+        *(f"  {line}" for line in (*differences.changes, *differences.why)),
+    ]
+    _print(run, asdict(differences) | {"same": differences.same}, lines)
+    if not differences.same:
+        raise typer.Exit(1)
+
+
+def what_if(settings: known.WhatIfSettings, run: commands.WhatIfOptions) -> None:
+    """Change the photo, save the result, and print it in a few lines."""
+    folder = run.out / what_if_name(settings, run.image, run.model)
+    results.check_free(folder, results.KINDS["what-if"], overwrite=run.force)
+    _check_photos([run.image])
+    with _working(run, run.threads) as bars:
+        result = chiaroscuro.what_if(
+            _load(run.model, run.device),
+            run.image,
+            settings.map,
+            settings.fraction,
+            settings.fill,
+            **_question(settings),
+            tolerance=settings.tolerance,
+            seed=settings.seed,
+            progress=partial(bars.show, "class gradients"),
+        )
+        result.save(folder, overwrite=run.force)
+    changed = int(result.changed.sum())
+    more = {"predicted": result.predicted, "actual": result.actual, "changed_pixels": changed}
+    facts = results.facts_of(result) | more | {"folder": str(folder)}
+    from chiaroscuro.report.what_if import sentences
+
+    lines = [
+        f"{run.image.name}: {changed:,} of {result.changed.size:,} pixels changed",
+        *sentences(result),
+        f"before: {', '.join(map(_chance, result.before))}",
+        f"after: {', '.join(map(_chance, result.after))}",
+        *(f"note: {note}" for note in result.notes),
+    ]
+    _print(run, facts, lines, folder)
+
+
+def what_if_name(settings: known.WhatIfSettings, image: Path, model: str) -> str:
+    """The folder of a what-if: photo, model, target where one is named, and the change."""
+    method = "" if settings.method == "gradient" else settings.method
+    target = "" if settings.target is None else str(settings.target)[:40]
+    change = (settings.map, f"{settings.fraction:g}", settings.fill)
+    parts = [part for part in (Path(model).name, target, method, *change) if part]
+    words = ["-", *(re.sub(r"[^\w.+]+", "-", part).strip("-") for part in parts)]
+    return safe_name(image.stem, "-".join(words)[1:])
+
+
+def compare(settings: known.CompareSettings, run: commands.CompareOptions) -> None:
+    """Compare, show progress, print what each model says, and the page's path."""
+    _check_photos([run.image])
+    results.check_free(run.out, results.KINDS["comparison"], overwrite=run.force)
+    with _working(run, run.threads) as bars:
+        from chiaroscuro.explanations import what_if_detail
+
+        details, change = None, (settings.fraction, settings.by, settings.fit)
+        if settings.fill is not None:
+            details = what_if_detail(run.image, settings.fill, *change)
+        comparison = chiaroscuro.compare(
+            [_load(model, run.device) for model in run.models],
+            run.image,
+            **_question(settings),
+            maps=settings.maps,
+            score=settings.score,
+            details=details,
+            progress=lambda place, *counts: bars.show(f"classes of model {place + 1}", *counts),
+        )
+        comparison.save(run.out, overwrite=run.force)
+    _print(run, results.facts_of(comparison), _comparison_lines(comparison), run.out)
+
+
+def _comparison_lines(comparison: results.Comparison) -> Iterator[str]:
+    """What a terminal shows: each model's prediction, and how similar the maps of each pair are."""
+    names = comparison.names
+    for name, explanation in zip(names, comparison.explanations, strict=True):
+        best, target = _chance(explanation.predictions[0]), _chance(explanation.target)
+        yield f"{name}: {best}; target class: {target}"
+    for name, detail in zip(names, comparison.details, strict=False):
+        yield f"{name}: {detail.title} {'; '.join(detail.lines)}"
+    for pair in comparison.pairs:
+        maps = ", ".join(f"{name} {one.correlation:.2f}" for name, one in pair.maps.items())
+        yield f"{names[pair.other]} against {names[0]}: {maps or pair.note}"
+
+
+_VERBS = {
+    known.EvaluationSettings: ("evaluate", "evaluation"),
+    known.CheckSettings: ("check", "check"),
+    known.LocalizationSettings: ("localize", "localization"),
+}
+"""The function that takes settings over an image set, and the kind of its result."""
+
+
+def measure(settings: known.RunSettings, run: commands.RunOptions) -> None:
+    """Measure a set of images into a folder, show progress, print the result."""
+    verb, name = _VERBS[type(settings)]
+    kind = results.KINDS[name]
+    locate(settings.data, run.data_root)
+    results.check_startable(run.out, kind, resume=run.resume, overwrite=run.force)
+    options = {f.name: getattr(settings, f.name) for f in fields(settings)}
+    if isinstance(run, commands.EvaluateOptions):
+        options["check"] = run.check
+    with _working(run, settings.threads) as bars:
+        result = getattr(chiaroscuro, verb)(
+            _load(run.model, run.device),
+            out=run.out,
+            resume=run.resume,
+            overwrite=run.force,
+            workers=run.workers,
+            data_root=run.data_root,
+            progress=partial(bars.show, "images"),
+            **options,
+        )
+    lines = import_module(kind.view.partition(":")[0]).lines(result)
+    _print(run, results.facts_of(result), lines, run.out)
+
+
+def train(settings: known.TrainingSettings, run: commands.TrainOptions) -> None:
+    """Train, show progress, print the last epoch's figures and the folder."""
+    locate(settings.data, run.data_root)
+    results.check_free(run.out, results.KINDS["model"], overwrite=run.force)
+    with _working(run, run.threads) as bars:
+        from chiaroscuro.training import train as train_network
+        from chiaroscuro.training.log import LOG, read_log
+
+        train_network(
+            settings.data,
+            run.out,
+            settings=settings,
+            resume=run.resume,
+            overwrite=run.force,
+            device=_device(run.device),
+            data_root=run.data_root,
+            watcher=training_watcher(bars, quiet=run.quiet),
+        )
+    last = read_log(run.out / LOG)[-1]
+    facts = asdict(last) | {"folder": str(run.out)}
+    _print(run, facts, [f"{_epoch_line(last)} -> {run.out}"])
+
+
+def training_watcher(bars: Bars, *, quiet: bool) -> "Watcher":
+    """Bars for images read and steps learned, and a line for every epoch."""
+    from chiaroscuro.training.run import Watcher
+
+    def on_batch(epoch: int, epochs: int, batch: int, batches: int) -> None:
+        bars.show(f"steps of {epochs} epochs", (epoch - 1) * batches + batch, epochs * batches)
+
+    def on_epoch(row: "EpochRow") -> None:
+        if not quiet:
+            bars.progress.console.print(_epoch_line(row), highlight=False)
+
+    return Watcher(bars.show, on_batch, on_epoch)
+
+
+def _epoch_line(row: "EpochRow") -> str:
+    tested = "" if row.test_accuracy is None else f", test accuracy {row.test_accuracy:.4f}"
+    return (
+        f"epoch {row.epoch}: loss {row.loss:.4f}, train accuracy {row.train_accuracy:.4f}{tested}"
+        f" ({row.seconds:.1f} s)"
+    )
+
+
+def reproduce(run: commands.ReproduceOptions) -> None:
+    """Reproduce, show progress, print the page's path; exit status 1 if an experiment failed."""
+    folder = run.out or Path("chiaroscuro-paper-quick" if run.quick else "chiaroscuro-paper")
+    failed: dict[str, str] = {}
+    with _working(run, run.threads) as bars:
+        from chiaroscuro import reproduction
+
+        def on_missing(experiment: reproduction.Experiment, reason: str) -> None:
+            failed[experiment.name] = reason
+            say(f"chiaroscuro: {experiment.name}: {reason}", err=True)
+
+        options = {f.name: getattr(run, f.name) for f in fields(reproduction.ReproductionSettings)}
+        reproduction.reproduce(
+            reproduction.ReproductionSettings(**options | {"experiments": run.experiments or ()}),
+            folder,
+            workers=run.workers,
+            device=_device(run.device),
+            watcher=reproduction.ReproductionWatcher(
+                training_watcher(bars, quiet=run.quiet),
+                lambda experiment: None if run.quiet else say(experiment.title, err=True),
+                bars.show,
+                on_missing,
+            ),
+        )
+    _print(run, {"folder": str(folder), "missing": failed}, (), folder)
+    if failed:
+        raise typer.Exit(1)
