@@ -11,7 +11,6 @@ from torch import nn
 
 from chiaroscuro import Classifier, ModelError, class_gradients, deletion_curve, logit_change
 from chiaroscuro.guard import as_found, attributes_as_found, held
-from chiaroscuro.metrics.edited import Edit, predict_edits
 from tests.toys import random_pixels, small_cnn
 
 PATIENCE = 20
@@ -268,26 +267,6 @@ def test_alone_waits_for_those_inside_and_keeps_others_out():
 
     together(share, alone, late)
     assert events == ["first leaves", "alone enters", "alone leaves", "last enters"]
-
-
-def test_overwriting_activations_spare_the_gradients_of_another_thread():
-    net = nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1), nn.SiLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(200, 4),
-    ).double()  # fmt: skip
-    classifier, pixels = Classifier(net), random_pixels(4, 3, 12, 12)
-    order = torch.arange(144).expand(4, -1)
-    edits = [Edit(order, torch.arange(0, 144, 8).expand(4, -1))]
-    filled = torch.zeros_like(pixels)
-
-    def predict():
-        return predict_edits(classifier, pixels, filled, edits)[1][0].logits
-
-    expected = gradients(classifier, pixels), predict()
-    found = together(*[lambda: gradients(classifier, pixels), predict] * 4)
-    assert all(torch.equal(result, expected[i % 2]) for i, result in enumerate(found))
-    assert [type(layer).__name__ for layer in net][3:5] == ["ReLU", "MaxPool2d"]
-    assert not net[1].inplace and not net[3].inplace
 
 
 def test_what_fails_to_be_restored_keeps_nothing_else():

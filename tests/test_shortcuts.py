@@ -1,4 +1,4 @@
-"""Convolutions of a few pixels as products, and nothing else."""
+"""Convolutions of a few pixels as products, where it may be, and nothing else."""
 
 import itertools
 
@@ -8,9 +8,48 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import nn
 
-from chiaroscuro.shortcuts import functions
-from chiaroscuro.shortcuts.functions import CheaperFunctions
-from tests.shortcuts.sides import ROWS, channels_last, inside, small, strides
+import chiaroscuro.shortcuts as module
+from chiaroscuro import Classifier, deletion_curve
+from chiaroscuro.shortcuts import SmallConvolutions, shortcuts
+from tests.toys import random_pixels
+
+ROWS = module._FEWEST_ROWS
+
+
+def strides(values):
+    """Steps in memory along each axis that has any."""
+    return [step for step, size in zip(values.stride(), values.shape, strict=True) if size > 1]
+
+
+def channels_last(values):
+    return values.contiguous(memory_format=torch.channels_last)
+
+
+def inside(function, *given):
+    """What a function answers without and with cheaper convolutions."""
+    with torch.no_grad():
+        plain = function(*given)
+        with SmallConvolutions():
+            return plain, function(*given)
+
+
+def small(*, rows=ROWS, channels=4, dtype=torch.float32):
+    return channels_last(torch.rand(rows, channels, 2, 2, dtype=dtype))
+
+
+@pytest.fixture
+def products(monkeypatch):
+    """The shapes of the matrices that were multiplied with."""
+    seen = []
+    plain = module.times
+
+    def times(rows, matrix, bias):
+        seen.append(tuple(matrix.shape))
+        return plain(rows, matrix, bias)
+
+    monkeypatch.setattr(module, "times", times)
+    return seen
+
 
 FULL = [
     # kernel, stride, padding, size, and outputs
@@ -104,7 +143,7 @@ def test_other_convolutions_are_left_alone(products, layer, pixels):
 
 def test_gradients_and_number_formats_are_left_alone(products):
     conv = nn.Conv2d(4, 4, 3, padding=1)
-    with CheaperFunctions():
+    with SmallConvolutions():
         conv(small()).sum().backward()
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             assert conv(small()).dtype is torch.bfloat16
@@ -133,34 +172,16 @@ def test_weights_that_are_made_anew_are_not_kept(products):
     assert torch.equal(found, plain)
 
 
-def test_a_matrix_is_made_once_and_again_for_other_weights(products, monkeypatch):
+def test_a_matrix_is_made_once(products, monkeypatch):
     made = []
-    plain = functions.fill_matrix
-    monkeypatch.setattr(functions, "fill_matrix", lambda *given: made.append(plain(*given)))
-    conv, pixels = nn.Conv2d(4, 4, 3, padding=1), small()
-    with torch.no_grad(), CheaperFunctions():
-        conv(pixels)
-        conv(pixels)
-        assert len(made) == 1
-        conv.weight.mul_(2)
-        doubled = conv(pixels)
-        conv.weight.data = conv.weight.data * 2
-        again = conv(pixels)
-    assert len(made) == 3
-    assert len(products) == 4
-    torch.testing.assert_close(again, conv(pixels))
-    bias = conv.bias[:, None, None]
-    torch.testing.assert_close(again - bias, 2 * (doubled - bias))
-
-
-def test_a_matrix_takes_the_place_of_the_one_before(products):
-    conv, mode = nn.Conv2d(4, 4, 3, padding=1), CheaperFunctions()
-    with torch.no_grad(), mode:
-        for _ in range(3):
-            conv(small())
-            conv.weight.add_(1)
-    assert len(products) == 3
-    assert len(mode._convolutions._laid) == 1
+    plain = module.fill_matrix
+    monkeypatch.setattr(module, "fill_matrix", lambda *given: made.append(plain(*given)))
+    one, two, pixels = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1), small()
+    with torch.no_grad(), SmallConvolutions():
+        found = [one(pixels), two(pixels), one(pixels)]
+    assert (len(made), len(products)) == (2, 3)
+    for conv, result in zip((one, two, one), found, strict=True):
+        torch.testing.assert_close(result, conv(pixels))
 
 
 def test_half_the_digits_are_multiplied_so_too(products):
@@ -168,3 +189,69 @@ def test_half_the_digits_are_multiplied_so_too(products):
     plain, found = inside(conv, small(dtype=torch.bfloat16))
     torch.testing.assert_close(found, plain)
     assert products == [(16, 16)]
+
+
+def test_other_calls_are_left_alone(products):
+    conv, pixels = nn.Conv2d(4, 4, 3), small()
+    for call in (
+        lambda x: nn.functional.conv2d(x, conv.weight, bias=conv.bias, padding=1),
+        lambda x: nn.functional.conv2d(x, conv.weight, None, [1, 1], [1]),
+        lambda x: nn.functional.conv2d(x, conv.weight, None, 1, 1, (1, 1), 1),
+        lambda x: nn.functional.conv2d(x, conv.weight[..., :2, :2]),
+    ):
+        plain, found = inside(call, pixels)
+        assert torch.equal(found, plain)
+    assert products == []
+
+
+def test_what_vmap_sees_is_left_alone(products):
+    conv = nn.Conv2d(4, 4, 3, padding=1)
+    plain, found = inside(torch.vmap(conv), torch.stack([small(), small()]))
+    assert torch.equal(found, plain)
+    assert products == []
+
+
+def test_a_view_works_where_it_did():
+    conv = nn.Conv2d(4, 4, 3, padding=1)
+    plain, found = inside(lambda x: conv(x.contiguous()).view(len(x), -1), small())
+    assert torch.equal(found, plain)
+
+
+class Residual(nn.Module):
+    """Two small convolutions in a block of no chain, behind a window."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, 2, 1)
+        self.one, self.two = (nn.Conv2d(8, 8, 3, padding=1) for _ in range(2))
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = nn.functional.max_pool2d(self.stem(x).relu(), 3, 2, 1)
+        return self.head((x + self.two(self.one(x).relu())).mean((2, 3)))
+
+
+def test_curves_take_the_cheaper_way(products):
+    torch.manual_seed(0)
+    net = Residual().eval()
+    pixels = random_pixels(40, 3, 8, 8, dtype=torch.float32)
+    curve = deletion_curve(Classifier(net), pixels, pixels.amax(1), "black", [0, 0.1, 0.5])
+    assert products[:2] == [(32, 32)] * 2
+    wanted = net(pixels).softmax(1).amax(1)
+    torch.testing.assert_close(curve.probability[:, 0], wanted)
+
+
+def uses(net):
+    """Whether functions are watched while a network's edits are predicted."""
+    with shortcuts(net):
+        return bool(torch.overrides._get_current_function_mode_stack())
+
+
+def test_networks_with_faster_ways_of_their_own_keep_them():
+    chain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    assert uses(chain)
+    assert not uses(nn.Sequential(chain, nn.TransformerEncoderLayer(4, 2)))
+    assert not uses(nn.Sequential(chain, nn.MultiheadAttention(4, 2)))
+    assert not uses(torch.compile(chain, backend="eager"))
+    chain.compile(backend="eager")
+    assert not uses(chain)
