@@ -196,9 +196,9 @@ def strided_pointwise(conv: Convolution) -> Kernel:
 def dense(conv: Convolution) -> Kernel:
     """A few pixels only: one matrix from all outputs to all inputs."""
     (out, inner), size = conv.weight.shape[:2], conv.size
-    whole = conv.weight.new_zeros(*size, inner, *conv.out, out)
-    fill_matrix(whole.permute(3, 4, 5, 0, 1, 2), conv.weight, conv.stride, conv.before)
-    matrix = whole.flatten(3).flatten(0, 2)
+    laid = conv.weight.new_zeros(*conv.out, out, *size, inner)
+    fill_matrix(laid, conv.weight, conv.stride, conv.before)
+    matrix = laid.flatten(3).flatten(0, 2).T
 
     def back(gradient: Tensor) -> Tensor:
         result = times(gradient.permute(0, 2, 3, 1).flatten(1), matrix)
