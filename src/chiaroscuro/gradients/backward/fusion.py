@@ -101,7 +101,7 @@ def pool(steps: list[Step], shapes: list[Shapes], next_alone: Mapping[int, int])
             isinstance(last, Scale)
             and not last.channels
             and last.factor.shape[2:] == first.size
-            and bool(last.factor.isfinite().all())
+            and _is_finite(last)
         ):
             steps[place], steps[between[-1]] = Scale(first.chosen(last.factor)), first
             for i in between:
@@ -153,10 +153,15 @@ def _worthwhile(between: Sequence[Step]) -> Tensor | None:
     count, lanes = int(live.sum()), device_profile().lanes
     fewer = math.ceil(count / lanes) < math.ceil(len(live) / lanes)
     # Nothing stops an infinite gradient: zero times infinity is no number.
-    if not fewer or not all(bool(scale.factor.isfinite().all()) for scale in scales):
+    if not fewer or not all(map(_is_finite, scales)):
         return None
     # One that carries nothing stays where all do: no kernel takes tensors without channels.
     return live.nonzero().flatten() if count else live.new_zeros(1, dtype=torch.long)
+
+
+def _is_finite(scale: Scale) -> bool:
+    """Whether every number is; NaN is both the least and the largest."""
+    return bool(torch.stack(scale.factor.aminmax()).isfinite().all())
 
 
 def _live(scale: Scale) -> Tensor:
