@@ -20,7 +20,8 @@ import torch
 from chiaroscuro import Classifier
 from chiaroscuro.checks import check, localize
 from chiaroscuro.evaluation import evaluate
-from chiaroscuro.explanations.folder import explain_files, plan_photos
+from chiaroscuro.explanations import explain_files
+from tests.explanations.inputs import plan_photos
 from tests.pictures import class_rows, picture, write_parquet
 from tests.toys import small_cnn
 

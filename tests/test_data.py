@@ -188,7 +188,7 @@ def test_what_is_listed_is_read_or_left_out_and_the_rest_is_counted(tmp_path, mo
 
     def refuse(place):
         if Path(place).name == "locked":
-            raise PermissionError(13, "Permission denied")
+            raise PermissionError(13, "Permission denied", place)
         return plain(place)
 
     monkeypatch.setattr(os, "scandir", refuse)
@@ -211,7 +211,7 @@ def test_an_unreadable_folder_is_no_class_and_makes_none(tmp_path, monkeypatch):
 
     def refuse(place):
         if Path(place).name == "locked":
-            raise PermissionError(13, "Permission denied")
+            raise PermissionError(13, "Permission denied", place)
         return plain(place)
 
     monkeypatch.setattr(os, "scandir", refuse)

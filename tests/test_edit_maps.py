@@ -1,5 +1,8 @@
 """Edit maps: against plain loops, by hand, and the identities they must keep."""
 
+import inspect
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -20,7 +23,7 @@ from chiaroscuro import (
 from chiaroscuro.edits import filled, image_seeds
 from chiaroscuro.errors import ChoiceError, ImageError, ModelError
 from chiaroscuro.images import packaged_photo
-from chiaroscuro.maps.edit_maps import DEFAULT_SCHEDULE, POINTS, Question, Schedule, partial_edit
+from chiaroscuro.maps import POINTS, Question, partial_edit
 from tests.toys import Linear, Quadratic, random_pixels, small_cnn
 
 FILLS = ["black", "white", "mean", "blur:0.2", "noise", "+0.1", "-0.3"]
@@ -32,6 +35,12 @@ def toy(**options):
 
 def question_of(classifier, pixels, changed, target, points, seed=0):
     return Question(classifier, pixels, changed, target, points, image_seeds(pixels, seed))
+
+
+def schedule_of(**changed):
+    """The defaults of a partial edit, some of them changed."""
+    defaults = list(inspect.signature(partial_edit).parameters.values())[1:]
+    return SimpleNamespace(**{**{each.name: each.default for each in defaults}, **changed})
 
 
 def loss_of(classifier, x, d, c, score):
@@ -80,15 +89,15 @@ def test_expected_effect_is_the_first_order_loss(fill):
 
 @pytest.mark.parametrize("fill", ["black", "noise", "+0.1"])
 @pytest.mark.parametrize(("points", "schedule"), [
-    (1, DEFAULT_SCHEDULE),
-    (7, DEFAULT_SCHEDULE),
-    (5, Schedule(random=0, jitter=0.6, score="log-probability")),
-    (5, Schedule(random=5, random_share=(0.5, 0.5))),
+    (1, schedule_of()),
+    (7, schedule_of()),
+    (5, schedule_of(random=0, jitter=0.6, score="log-probability")),
+    (5, schedule_of(random=5, random_share=(0.5, 0.5))),
 ])  # fmt: skip
 def test_partial_edit_is_the_plain_loop(fill, points, schedule):
     pixels, classifier = random_pixels(2, 3, 8, 9), toy()
     changed, target = filled(pixels, fill), torch.tensor([0, 4])
-    found = partial_edit(question_of(classifier, pixels, changed, target, points), schedule)
+    found = partial_edit(question_of(classifier, pixels, changed, target, points), **vars(schedule))
     for b, seed in enumerate(image_seeds(pixels, 0)):
         expected = partial_by_hand(
             classifier, pixels[b], changed[b], int(target[b]), points, schedule, seed
@@ -140,9 +149,9 @@ def test_with_everything_or_nothing_changed_the_points_are_known(seed, share):
         random_pixels(1, 1, 3, 3, seed=seed + 2),
         random_pixels(1, 1, 3, 3, seed=seed + 3),
     )
-    schedule = Schedule(random=2, random_share=(share, share), guided_share=(share, share))
+    schedule = schedule_of(random=2, random_share=(share, share), guided_share=(share, share))
     classifier = Classifier(Quadratic(a, b), channels=1)
-    found = partial_edit(question_of(classifier, pixels, changed, 0, 4), schedule)
+    found = partial_edit(question_of(classifier, pixels, changed, 0, 4), **vars(schedule))
     at = changed if share else pixels
     gradient = (a[0] - a[1]) * at + b[0] - b[1]
     torch.testing.assert_close(found, 4 * -(gradient * (changed - pixels)).sum(1))

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from chiaroscuro import Classifier, save_classifier
 from chiaroscuro.cli import app
-from chiaroscuro.models.architectures import basic_cnn
+from chiaroscuro.models.folder import basic_cnn
 from chiaroscuro.report.sanity import WORDS
 from tests.pictures import class_rows, write_parquet
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import chiaroscuro.report.evaluation as report
 from chiaroscuro import Classifier, save_classifier
 from chiaroscuro.cli import app
-from chiaroscuro.models.architectures import basic_cnn
+from chiaroscuro.models.folder import basic_cnn
 from chiaroscuro.results import facts_of, load
 from tests.pictures import BROKEN, class_rows, write_parquet
 

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from chiaroscuro import Classifier, WhatIf, save_classifier
 from chiaroscuro.cli import app
-from chiaroscuro.models.architectures import basic_cnn
+from chiaroscuro.models.folder import basic_cnn
 from tests.pictures import picture
 
 

@@ -7,6 +7,8 @@ from PIL import Image
 from torch import nn
 
 from chiaroscuro import Explanation
+from chiaroscuro.explanations import PhotoJob
+from chiaroscuro.images import photo_folders
 
 
 def picture(width=12, height=12, seed=0):
@@ -16,6 +18,11 @@ def picture(width=12, height=12, seed=0):
 
 def array(seed=0, channels=3):
     return np.random.default_rng(seed).random((12, 12, channels))
+
+
+def plan_photos(paths, options=None):
+    """A job for each photo, as the command line plans them."""
+    return [PhotoJob(path, f, dict(options or {})) for path, f in photo_folders(paths).items()]
 
 
 def snapshot(folder):

@@ -161,7 +161,7 @@ def test_wrong_choices_are_refused(toy, options, error, message):
         (np.full((12, 12, 3), np.nan), "image holds NaN or infinite values"),
         (np.zeros((12, 12, 4)), r"image has shape \(12, 12, 4\): expected"),
         (np.zeros((12, 12)), "pixels have 1 channels"),
-        (torch.zeros(12, 12), r"image is a tensor of shape \(12, 12\): expected \(C,"),
+        (torch.zeros(12, 12), "pixels have 1 channels"),
         (torch.zeros(0, 3, 12, 12), r"image has shape \(0, 3, 12, 12\): it holds no images"),
         (torch.zeros(3, 12, 12, dtype=torch.int64), "image holds int64: expected floats"),
         ("nothing.png", "nothing.png: no such file"),

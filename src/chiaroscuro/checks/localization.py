@@ -20,7 +20,7 @@ from chiaroscuro.evaluation.columns import WORD, image_rows, in_image_order, rea
 from chiaroscuro.evaluation.figures import interval_at, reshaped, rounded
 from chiaroscuro.evaluation.run import describe_method
 from chiaroscuro.evaluation.stacks import image_stacks, rival_rule
-from chiaroscuro.explanations.methods import make_method
+from chiaroscuro.explanations.reading import make_method
 from chiaroscuro.gradients import class_gradients
 from chiaroscuro.maps import saliency_maps
 from chiaroscuro.metrics.intervals import BootstrapMeans, SignFlips, holm

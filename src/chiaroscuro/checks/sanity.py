@@ -28,7 +28,7 @@ from chiaroscuro.errors import ChoiceError, InputError, ModelError
 from chiaroscuro.evaluation.columns import WORD, image_rows, in_image_order
 from chiaroscuro.evaluation.run import describe_method, no_image
 from chiaroscuro.evaluation.stacks import image_stacks, rival_rule
-from chiaroscuro.explanations.methods import make_method
+from chiaroscuro.explanations.reading import make_method
 from chiaroscuro.gradients import class_gradients
 from chiaroscuro.maps import SaliencyMaps, saliency_maps
 from chiaroscuro.metrics.similarity import (

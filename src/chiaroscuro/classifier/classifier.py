@@ -2,50 +2,30 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence, Set
-from math import isfinite
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from functools import cache
 from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 
 from chiaroscuro.choices import Fit, as_float, as_int
-from chiaroscuro.classifier.libraries import (
-    huggingface_preparation,
-    reading,
-    timm_preparation,
-    torchvision_preparation,
+from chiaroscuro.classifier import libraries
+from chiaroscuro.classifier.reading import (
+    Picture,
+    as_photo,
+    as_pixels,
+    opened,
+    read_logits,
+    to_numpy,
 )
-from chiaroscuro.classifier.outputs import read_logits
-from chiaroscuro.errors import (
-    ChoiceError,
-    ImageError,
-    ModelError,
-    encodable,
-    first_line,
-    unknown,
-)
+from chiaroscuro.edits import check_images
+from chiaroscuro.errors import ChoiceError, ImageError, ModelError, encodable, first_line, unknown
 from chiaroscuro.guard import as_found, check_tensors
-from chiaroscuro.images import (
-    Framing,
-    Photo,
-    check_array,
-    frame,
-    on_photo,
-    open_photo,
-    photo_from_image,
-)
-from chiaroscuro.images.arrays import check_range
+from chiaroscuro.images import Framing, frame, on_photo
 from chiaroscuro.results import CropBox, ModelFacts
-
-_LARGEST = 10.0
-"""Means and deviations above it are those of pixels from 0 to 255."""
-Picture = str | Path | Photo | Image.Image | NDArray[Any] | Tensor
-"""A file, a Pillow image, an array (H, W, C) or a tensor (C, H, W)."""
 
 
 class Classifier:
@@ -57,7 +37,8 @@ class Classifier:
     by commas, or names by index. `multi_label`: classes do not exclude each other, so a target must
     be named. `channels`: 3, or 1 for gray input; tensors may have others. `name` and `origin`
     (architecture, weights, license) are written into saved results. A compiled module is used as it
-    was before it was compiled; `notes` say so.
+    was before it was compiled; `notes` say so. `num_classes`: K, of the labels, or of the logits
+    once the module has run; None while neither is known.
 
     Raises `ModelError` for what is no module, or one whose tensors autograd cannot follow (on the
     meta device, in MKL-DNN layout, created in inference mode); `ChoiceError` for a std of 0, mean
@@ -84,21 +65,25 @@ class Classifier:
     ) -> None:
         if not isinstance(module, nn.Module):
             raise ModelError(f"module is a {type(module).__name__}: expected an nn.Module")
-        self.module, self.notes = _uncompiled(module)
+        # Compiled code has no backward pass for many classes.
+        self.module: nn.Module = getattr(module, "_orig_mod", module)
+        compiled = self.module is not module or getattr(module, "_compiled_call_impl", None)
+        note = "torch.compile(): the module is used as it was before it was compiled"
+        self.notes: tuple[str, ...] = (note,) if compiled else ()
         check_tensors(self.module)
         self.channels = as_int("channels", channels)
         if self.channels < 1:
             raise ChoiceError(f"channels is {channels}: expected 3, or 1 for gray input")
         self.mean = _per_channel("mean", mean, self.channels)
         self.std = _per_channel("std", std, self.channels)
-        self.framing = framing or Framing(size=_sides(size))
+        if self.std is not None and min(self.std) <= 0:
+            raise ChoiceError(f"std is {self.std}: expected numbers above 0")
+        self.framing = framing or Framing(size=_numbers("size", size, 2, as_int))
         self.labels = None if labels is None else _checked_labels(labels)
         self.multi_label = multi_label
         self.name = encodable(name or type(self.module).__name__)
         self.origin: Mapping[str, Any] = dict(origin or {})
-        self._classes = None if self.labels is None else len(self.labels)
-        if self.std is not None and min(self.std) <= 0:
-            raise ChoiceError(f"std is {self.std}: expected numbers above 0")
+        self.num_classes: int | None = None if self.labels is None else len(self.labels)
 
     @classmethod
     def from_torchvision(cls, module: nn.Module, weights: Any, *, name: str = "") -> Self:
@@ -108,8 +93,7 @@ class Classifier:
         >>> Classifier.from_torchvision(resnet18(), ResNet18_Weights.DEFAULT)
         Classifier('resnet18', 1000 classes, 224x224, cpu float32)
         """
-        with reading(f"{weights} is no member of weights for classification, such as DEFAULT"):
-            return cls(module, **vars(torchvision_preparation(weights, name)))
+        return libraries.from_torchvision(cls, module, weights, name)
 
     @classmethod
     def from_timm(cls, module: nn.Module, *, name: str = "") -> Self:
@@ -119,8 +103,7 @@ class Classifier:
         >>> Classifier.from_timm(timm.create_model("resnet18"))
         Classifier('resnet18', 1000 classes, 224x224, cpu float32)
         """
-        with reading(f"{type(module).__name__} is no classifier of timm"):
-            return cls(module, **vars(timm_preparation(module, name)))
+        return libraries.from_timm(cls, module, name)
 
     @classmethod
     def from_huggingface(cls, module: nn.Module, processor: Any, *, name: str = "") -> Self:
@@ -128,12 +111,10 @@ class Classifier:
 
         Raises `ModelError` for a processor that does more than resize, cut and normalize.
         """
-        what = f"{type(module).__name__} with {type(processor).__name__}"
-        with reading(f"{what} is no classifier with an image processor"):
-            return cls(module, **vars(huggingface_preparation(module, processor, name)))
+        return libraries.from_huggingface(cls, module, processor, name)
 
     def __repr__(self) -> str:
-        classes = "unknown classes" if self._classes is None else f"{self._classes} classes"
+        classes = f"{'unknown' if self.num_classes is None else self.num_classes} classes"
         size = "any size" if self.size is None else "x".join(map(str, self.size))
         dtype = str(self.dtype).removeprefix("torch.")
         return f"Classifier({self.name!r}, {classes}, {size}, {self.device} {dtype})"
@@ -152,14 +133,6 @@ class Classifier:
     def _example(self) -> Tensor:
         tensors = (*self.module.parameters(), *self.module.buffers())
         return next((t for t in tensors if t.is_floating_point()), torch.zeros(()))
-
-    @property
-    def num_classes(self) -> int | None:
-        """The number of classes K: of the labels, or of the logits once the module has run.
-
-        None while neither is known.
-        """
-        return self._classes
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -196,14 +169,14 @@ class Classifier:
                 f"{self.name} failed on an image of {shape} (C x H x W): {first_line(error)}"
                 f"{hint if self.size is None else ''}"
             ) from error
-        scores = read_logits(output, len(pixels), self.name, self._classes)
+        scores = read_logits(output, len(pixels), self.name, self.num_classes)
         if scores.shape[1] == 1:
             scores = torch.cat([-scores / 2, scores / 2], dim=1)
         if self.labels is not None and len(self.labels) != scores.shape[1]:
             raise ModelError(
                 f"{self.name} gives {scores.shape[1]} classes but has {len(self.labels)} labels"
             )
-        self._classes = scores.shape[1]
+        self.num_classes = scores.shape[1]
         return scores
 
     def _normalized(self, pixels: Tensor, *, spare: bool) -> Tensor:
@@ -216,29 +189,14 @@ class Classifier:
 
     def check_pixels(self, pixels: Tensor) -> None:
         """Raise `ImageError` unless pixels are (B, C, H, W) in [0, 1] of its dtype and device."""
-        if not isinstance(pixels, Tensor) or pixels.ndim != 4 or pixels.numel() == 0:
-            shape = tuple(getattr(pixels, "shape", ()))
-            raise ImageError(
-                f"pixels are a {type(pixels).__name__} of shape {shape}: expected a tensor "
-                "(B, C, H, W) with at least one image"
-            )
+        check_images(pixels)
         if pixels.shape[1] != self.channels:
             raise ImageError(
                 f"pixels have {pixels.shape[1]} channels (shape {tuple(pixels.shape)}): "
                 f"{self.name} expects {self.channels}"
             )
-        if not pixels.is_floating_point():
-            raise ImageError(
-                f"pixels are {pixels.dtype}: expected floats in [0, 1]; divide 8-bit values by 255"
-            )
-        low, high = torch.aminmax(pixels.detach())
-        check_range(float(low), float(high), "pixels")
-        self._check_home(pixels)
-
-    def _check_home(self, pixels: Tensor) -> None:
-        if next(self.module.parameters(), None) is None:
-            return
-        if self.dtype != pixels.dtype or self.device != pixels.device:
+        here, home = (pixels.dtype, pixels.device), (self.dtype, self.device)
+        if here != home and next(self.module.parameters(), None) is not None:
             raise ImageError(
                 f"pixels are {pixels.dtype} on {pixels.device}, {self.name} is {self.dtype} on "
                 f"{self.device}: bring the pixels there, or use classifier.to(...)"
@@ -257,6 +215,7 @@ class Classifier:
         the size already, which is taken as it is. Raises `ImageError` for a picture that cannot be
         read, or pictures of several sizes where the classifier has none.
 
+        >>> from PIL import Image
         >>> net = nn.Sequential(nn.Flatten(), nn.Linear(192, 5))
         >>> Classifier(net, size=8).preprocess(Image.new("RGB", (40, 20))).shape
         torch.Size([1, 3, 8, 8])
@@ -281,7 +240,7 @@ class Classifier:
         middle; nothing is interpolated.
         """
         seen, crop = self._framed(picture, fit)
-        drawn = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
+        drawn = to_numpy(values) if isinstance(values, Tensor) else np.asarray(values)
         if drawn.shape != seen.shape[1:]:
             raise ImageError(
                 f"values have shape {drawn.shape}: the network sees {seen.shape[1:]} of the picture"
@@ -289,17 +248,14 @@ class Classifier:
         return on_photo(drawn, crop)
 
     def _framed(self, picture: Picture, fit: Fit | None) -> tuple[NDArray[np.float32], CropBox]:
-        if isinstance(picture, Tensor):
-            picture = _tensor_as_array(picture)
-        if isinstance(picture, np.ndarray) and self.size in (None, picture.shape[:2]):
-            channels = picture.shape[2:] if picture.ndim > 2 else (1,)
-            if channels in ((1,), (self.channels,)):
-                is_bytes = picture.dtype == np.uint8
-                pixels = check_array(picture / np.float32(255) if is_bytes else picture)
-                pixels = np.repeat(pixels, self.channels // len(pixels), axis=0)
-                height, width = picture.shape[:2]
-                return pixels, CropBox(0, 0, width, height, width, height)
-        return frame(_as_photo(picture), self.framing.with_fit(fit), self.channels)
+        image = opened(picture)
+        if isinstance(image, np.ndarray):
+            channels = image.shape[2:] or (1,)
+            if self.size in (None, image.shape[:2]) and channels in ((1,), (self.channels,)):
+                pixels, crop = as_pixels(image)
+                return np.repeat(pixels, self.channels // len(pixels), axis=0), crop
+            image = as_photo(image)
+        return frame(image, self.framing.with_fit(fit), self.channels)
 
     def describe(self, *, digest: bool = False) -> ModelFacts:
         """What a saved result says of it; with `digest`, the SHA-256 of parameters and buffers."""
@@ -326,9 +282,8 @@ class Classifier:
         """
         if not isinstance(name, str):
             return self._checked_index(as_int("class", name))
-        text = name.strip()
-        names = self._names()
-        matches = names.get(text.casefold(), [])
+        text, labels = name.strip(), self.labels or ()
+        matches = [k for k, label in enumerate(labels) if text.casefold() in _synonyms(label)]
         if len(matches) > 1:
             listed = " or ".join(f"#{k} ({self.label(k)})" for k in matches)
             raise ChoiceError(f"class {text!r} is ambiguous: give the index, {listed}")
@@ -337,29 +292,23 @@ class Classifier:
         number = text.removeprefix("#")
         if re.fullmatch("-?[0-9]{1,18}", number):
             return self._checked_index(int(number))
-        raise self._unknown_class(text, names)
+        if not labels:
+            raise ChoiceError(f"class {text!r}: {self.name} has no class names, give an index")
+        listed = f": {'; '.join(labels)}" if len(labels) <= 20 else ""
+        known = frozenset().union(*map(_synonyms, labels))
+        raise unknown("class", text, known, f"{self.name} has {len(labels)} classes{listed}")
 
     def _checked_index(self, index: int) -> int:
-        if index < 0 or (self._classes is not None and index >= self._classes):
-            last = "K-1" if self._classes is None else self._classes - 1
+        if index < 0 or (self.num_classes is not None and index >= self.num_classes):
+            last = "K-1" if self.num_classes is None else self.num_classes - 1
             raise ChoiceError(f"class {index} is out of range: expected 0..{last}")
         return index
 
-    def _names(self) -> dict[str, list[int]]:
-        names: dict[str, list[int]] = {}
-        for index, label in enumerate(self.labels or ()):
-            for synonym in {label, *label.split(",")}:
-                indices = names.setdefault(synonym.strip().casefold(), [])
-                if index not in indices:
-                    indices.append(index)
-        return names
 
-    def _unknown_class(self, text: str, names: Mapping[str, Sequence[int]]) -> ChoiceError:
-        if not names:
-            return ChoiceError(f"class {text!r}: {self.name} has no class names, give an index")
-        labels = self.labels or ()
-        listed = f": {'; '.join(labels)}" if len(labels) <= 20 else ""
-        return unknown("class", text, names, f"{self.name} has {len(labels)} classes{listed}")
+@cache
+def _synonyms(label: str) -> frozenset[str]:
+    """Every name of a class, in small letters: its whole label, and the parts between commas."""
+    return frozenset(name.strip().casefold() for name in (label, *label.split(",")))
 
 
 def _weights_digest(classifier: Classifier) -> str:
@@ -376,66 +325,12 @@ def _weights_digest(classifier: Classifier) -> str:
     return digest.hexdigest()
 
 
-def _uncompiled(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
-    """The module as it was written, since compiled code has no backward pass for many classes."""
-    original = getattr(module, "_orig_mod", None)
-    if isinstance(original, nn.Module):
-        return original, ("torch.compile: the module is used as it was before it was compiled",)
-    if getattr(module, "_compiled_call_impl", None) is not None:
-        return module, ("module.compile(): the module is used as it was before it was compiled",)
-    return module, ()
-
-
-def _tensor_as_array(picture: Tensor) -> NDArray[Any]:
-    """A tensor (C, H, W) or (H, W) as an array (H, W, C) or (H, W)."""
-    values = picture.detach().cpu().to_dense()
-    if values.is_floating_point():
-        values = values.to(torch.promote_types(values.dtype, torch.float32))
-    return (values.movedim(0, -1) if values.ndim == 3 else values).numpy()
-
-
-def _as_photo(picture: Picture) -> Photo:
-    if isinstance(picture, Photo):
-        return picture
-    if isinstance(picture, str | Path):
-        return open_photo(picture)
-    if isinstance(picture, Image.Image):
-        return photo_from_image(picture)
-    if not isinstance(picture, np.ndarray):
-        raise ImageError(
-            f"picture is a {type(picture).__name__}: expected a path, a Pillow image or an array "
-            "(H, W, C)"
-        )
-    if picture.dtype != np.uint8:
-        picture = np.rint(check_array(picture).transpose(1, 2, 0) * 255).astype(np.uint8)
-    if picture.ndim == 3 and picture.shape[2] == 1:
-        picture = picture[:, :, 0]
-    if picture.ndim != 2 and (picture.ndim != 3 or picture.shape[2] > 4):
-        raise ImageError(
-            f"picture has shape {picture.shape}: expected an array (H, W) or (H, W, C), or "
-            "a tensor (C, H, W)"
-        )
-    return photo_from_image(Image.fromarray(picture), "array")
-
-
-def _sides(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    if size is None:
-        return None
-    several = isinstance(size, Sequence) or getattr(size, "ndim", 0) == 1
-    sides: Any = size if several and not isinstance(size, str) else (size, size)
-    if len(sides) != 2:
-        raise ChoiceError(f"size is {size!r}: expected one number, or (height, width)")
-    return as_int("size", sides[0]), as_int("size", sides[1])
-
-
-def _checked_labels(labels: Sequence[str] | Mapping[int, str]) -> tuple[str, ...]:
+def _checked_labels(labels: Any) -> tuple[str, ...]:
     """One name a class; the keys of a mapping, numbers or digits, must be all indices from 0 on."""
-    if isinstance(labels, str | Set) or not isinstance(labels, Iterable):
-        raise ChoiceError(f"labels is {labels!r}: expected a list with a name for each class")
     if isinstance(labels, Mapping):
         try:
             by_index = {
-                int(index) if isinstance(index, str) else as_int("class", index): name
+                as_int("class", int(index) if isinstance(index, str) else index): name
                 for index, name in labels.items()
             }
         except ValueError:
@@ -446,27 +341,29 @@ def _checked_labels(labels: Sequence[str] | Mapping[int, str]) -> tuple[str, ...
                 f"{len(labels) - 1}, with the class's name as value"
             )
         labels = [by_index[index] for index in range(len(by_index))]
-    names = tuple(map(encodable, labels))
+    is_list = isinstance(labels, Iterable) and not isinstance(labels, str | Set)
+    names = tuple(map(encodable, labels)) if is_list else ()
     if not names:
-        raise ChoiceError("labels is empty: expected a name for each class, or None")
+        raise ChoiceError(f"labels is {labels!r}: expected a list with a name for each class")
     return names
 
 
-def _per_channel(
-    name: str, value: float | Sequence[float] | None, channels: int
-) -> tuple[float, ...] | None:
+def _per_channel(name: str, value: Any, channels: int) -> tuple[float, ...] | None:
+    values: tuple[float, ...] | None = _numbers(name, value, channels, as_float)
+    if values is not None and not all(abs(number) <= 10 for number in values):
+        raise ChoiceError(
+            f"{name} is {values}: expected finite numbers for pixels in [0, 1]; where it is for "
+            "pixels of 0 to 255: divide it by 255"
+        )
+    return values
+
+
+def _numbers(name: str, value: Any, count: int, read: Callable[[str, object], Any]) -> Any:
+    """One number for all, or `count` numbers, as a tuple; None stays."""
     if value is None:
         return None
     several = isinstance(value, Sequence) or getattr(value, "ndim", 0) == 1
-    numbers: Any = value if several and not isinstance(value, str) else (value,) * channels
-    values = tuple(as_float(name, number) for number in numbers)
-    if len(values) != channels:
-        raise ChoiceError(f"{name} has {len(values)} numbers: expected {channels}")
-    if not all(map(isfinite, values)):
-        raise ChoiceError(f"{name} is {values}: expected finite numbers")
-    if max(map(abs, values)) > _LARGEST:
-        raise ChoiceError(
-            f"{name} is {values}, for pixels of 0 to 255: divide it by 255, pixels here are in "
-            "[0, 1]"
-        )
-    return values
+    numbers = value if several and not isinstance(value, str) else (value,) * count
+    if len(numbers) != count:
+        raise ChoiceError(f"{name} has {len(numbers)} numbers: expected {count}")
+    return tuple(read(name, number) for number in numbers)

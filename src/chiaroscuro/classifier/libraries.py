@@ -1,10 +1,9 @@
 """What torchvision, timm and transformers say of a loaded module: size, normalization, names."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from PIL import Image
@@ -14,30 +13,14 @@ from chiaroscuro.choices import Fit
 from chiaroscuro.errors import ModelError, first_line
 from chiaroscuro.images import Framing, frame, photo_from_image
 
-if TYPE_CHECKING:
-    from torchvision.models import WeightsEnum
-
-_AGREE = 0.01
-"""Mean difference that resampling may make, as a share of the range of values."""
+C = TypeVar("C")
+Make = Callable[..., C]
+"""A `Classifier` of a module and its keyword arguments."""
 _FITS: dict[str, Fit] = {"center": "crop", "squash": "stretch", "border": "pad"}
 
 
-@dataclass(frozen=True)
-class Preparation:
-    """What a `Classifier` has besides its module."""
-
-    name: str
-    mean: Sequence[float] | None
-    std: Sequence[float] | None
-    framing: Framing
-    labels: Sequence[str] | None
-    origin: Mapping[str, Any]
-    channels: int = 3
-    multi_label: bool = False
-
-
 @contextmanager
-def reading(what: str) -> Iterator[None]:
+def _reading(what: str) -> Iterator[None]:
     """Turn what is missing in a library's description into a `ModelError`."""
     try:
         yield
@@ -45,56 +28,58 @@ def reading(what: str) -> Iterator[None]:
         raise ModelError(f"{what}: {first_line(error)}") from error
 
 
-def torchvision_preparation(weights: "WeightsEnum", name: str = "") -> Preparation:
-    """What a member of one of torchvision's enumerations of weights says."""
-    model = weights.meta.get("architecture") or type(weights).__name__.removesuffix("_Weights")
-    preset = weights.transforms()
-    resize, crop = preset.resize_size[0], preset.crop_size[0]
-    return Preparation(
-        name=name or model.lower(),
-        mean=preset.mean,
-        std=preset.std,
-        framing=Framing((crop, crop), (resize, resize), "crop", preset.interpolation.value),
-        labels=weights.meta["categories"],
-        origin={
-            "architecture": f"torchvision:{model.lower()}",
-            "weights": str(weights),
-            "license": "see the torchvision page of these weights",
-        },
-    )
+def _origin(architecture: str, weights: object, terms: object) -> dict[str, str]:
+    return {
+        "architecture": architecture,
+        "weights": str(weights or "not stated"),
+        "license": str(terms or "not stated"),
+    }
 
 
-def timm_preparation(module: nn.Module, name: str = "") -> Preparation:
-    """What a timm module's own configuration says."""
+def from_torchvision(make: Make[C], module: nn.Module, weights: Any, name: str) -> C:
+    """A classifier by what a member of one of torchvision's enumerations of weights says."""
+    with _reading(f"{weights} is no member of weights for classification, such as DEFAULT"):
+        model = weights.meta.get("architecture") or type(weights).__name__.removesuffix("_Weights")
+        preset = weights.transforms()
+        resize, crop = preset.resize_size[0], preset.crop_size[0]
+        return make(
+            module,
+            name=name or model.lower(),
+            mean=preset.mean,
+            std=preset.std,
+            framing=Framing((crop, crop), (resize, resize), "crop", preset.interpolation.value),
+            labels=weights.meta["categories"],
+            origin=_origin(
+                f"torchvision:{model.lower()}", weights, "see the torchvision page of these weights"
+            ),
+        )
+
+
+def from_timm(make: Make[C], module: nn.Module, name: str) -> C:
+    """A classifier by what a timm module's own configuration says."""
     from timm.data import resolve_model_data_config
 
-    data = resolve_model_data_config(module)
-    config = cast(dict[str, Any], module.pretrained_cfg)
-    architecture = config.get("architecture", "")
-    return Preparation(
-        name=name or architecture or type(module).__name__,
-        mean=data["mean"],
-        std=data["std"],
-        framing=_timm_framing(data),
-        labels=_timm_labels(config, int(cast(Any, module).num_classes)),
-        channels=data["input_size"][0],
-        origin={
-            "architecture": f"timm:{architecture}",
-            "weights": str(config.get("hf_hub_id") or config.get("url") or name or "not stated"),
-            "license": str(config.get("license") or "not stated"),
-        },
-    )
+    with _reading(f"{type(module).__name__} is no classifier of timm"):
+        data = resolve_model_data_config(module)
+        config = cast(dict[str, Any], module.pretrained_cfg)
+        architecture = config.get("architecture", "")
+        _, height, width = data["input_size"]
+        scale, fit = data["crop_pct"], _FITS.get(data["crop_mode"], "crop")
+        canvas = None if fit == "pad" else (math.floor(height / scale), math.floor(width / scale))
+        weights = config.get("hf_hub_id") or config.get("url") or name
+        return make(
+            module,
+            name=name or architecture or type(module).__name__,
+            mean=data["mean"],
+            std=data["std"],
+            framing=Framing((height, width), canvas, fit, data["interpolation"]),
+            labels=_timm_labels(config, int(cast(Any, module).num_classes)),
+            channels=data["input_size"][0],
+            origin=_origin(f"timm:{architecture}", weights, config.get("license")),
+        )
 
 
-def _timm_framing(data: dict[str, Any]) -> Framing:
-    _, height, width = data["input_size"]
-    scale = data["crop_pct"]
-    fit = _FITS.get(data["crop_mode"], "crop")
-    canvas = None if fit == "pad" else (math.floor(height / scale), math.floor(width / scale))
-    return Framing((height, width), canvas, fit, data["interpolation"])
-
-
-def _timm_labels(config: dict[str, Any], classes: int) -> Sequence[str] | None:
+def _timm_labels(config: Mapping[str, Any], classes: int) -> Sequence[str] | None:
     names = config.get("label_names")
     if names and len(names) == classes:
         return list(names)
@@ -110,29 +95,29 @@ def imagenet_labels(subset: str = "imagenet-1k") -> Sequence[str]:
     return [info.index_to_description(index) for index in range(info.num_classes())]
 
 
-def huggingface_preparation(module: nn.Module, processor: Any, name: str = "") -> Preparation:
-    """What a transformers module's configuration and its image processor say.
+def from_huggingface(make: Make[C], module: nn.Module, processor: Any, name: str) -> C:
+    """A classifier by what a transformers module's configuration and its image processor say.
 
     Raises `ModelError` for a processor that does what size, mean and std do not express.
     """
-    config = cast(Any, module).config
-    mean, std = _normalization(processor)
-    preparation = Preparation(
-        name=name or str(getattr(config, "name_or_path", "")) or type(module).__name__,
-        mean=mean,
-        std=std,
-        framing=_processor_framing(processor),
-        labels=[str(config.id2label[index]) for index in range(config.num_labels)],
-        multi_label=config.problem_type == "multi_label_classification",
-        channels=getattr(config, "num_channels", 3),
-        origin={
-            "architecture": f"transformers:{type(module).__name__}",
-            "weights": name or str(getattr(config, "name_or_path", "")) or "not stated",
-            "license": "see the model's card",
-        },
-    )
-    _check_processor(preparation, processor)
-    return preparation
+    kind, theirs = type(module).__name__, type(processor).__name__
+    with _reading(f"{kind} with {theirs} is no classifier with an image processor"):
+        config = cast(Any, module).config
+        mean, std = _normalization(processor)
+        name = name or str(getattr(config, "name_or_path", ""))
+        classifier = make(
+            module,
+            name=name,
+            mean=mean,
+            std=std,
+            framing=_processor_framing(processor),
+            labels=[str(config.id2label[index]) for index in range(config.num_labels)],
+            multi_label=config.problem_type == "multi_label_classification",
+            channels=getattr(config, "num_channels", 3),
+            origin=_origin(f"transformers:{kind}", name, "see the model's card"),
+        )
+        _check_processor(classifier, processor)
+        return classifier
 
 
 def _normalization(processor: Any) -> tuple[list[float] | None, list[float] | None]:
@@ -174,23 +159,21 @@ def _sides(size: Any) -> tuple[int, int]:
     return size["height"], size["width"]
 
 
-def _check_processor(preparation: Preparation, processor: Any) -> None:
+def _check_processor(classifier: Any, processor: Any) -> None:
     """Some processors turn colors round or enlarge by a fixed factor: compare a smooth picture."""
-    height, width = preparation.framing.size or (96, 128)
+    height, width = classifier.size or (96, 128)
     down, across = np.linspace(0, 1, 2 * height)[:, None], np.linspace(0, 1, 2 * width)[None]
     smooth = np.stack(np.broadcast_arrays(down, across, 0.5 * down * across), axis=-1)
     picture = Image.fromarray((255 * smooth).astype(np.uint8))
-    if preparation.channels == 1:
+    if classifier.channels == 1:
         picture = picture.convert("L")
     theirs = processor(images=picture, return_tensors="np")["pixel_values"][0]
-    pixels, _ = frame(photo_from_image(picture), preparation.framing, preparation.channels)
-    mean, std = (
-        np.reshape(default if values is None else values, (-1, 1, 1))
-        for values, default in ((preparation.mean, 0.0), (preparation.std, 1.0))
-    )
-    ours = (pixels - mean) / std
-    if ours.shape != theirs.shape or np.abs(ours - theirs).mean() > _AGREE * np.ptp(ours):
+    pixels, _ = frame(photo_from_image(picture), classifier.framing, classifier.channels)
+    mean = np.reshape(classifier.mean or 0.0, (-1, 1, 1))
+    ours = (pixels - mean) / np.reshape(classifier.std or 1.0, (-1, 1, 1))
+    # Resampling may make a mean difference of 1 % of the range of values.
+    if ours.shape != theirs.shape or np.abs(ours - theirs).mean() > 0.01 * np.ptp(ours):
         raise ModelError(
-            f"{preparation.name}: its image processor ({type(processor).__name__}) does more than "
+            f"{classifier.name}: its image processor ({type(processor).__name__}) does more than "
             "resize, cut and normalize; wrap it with FILE.py:FACTORY and a Classifier of your own"
         )

@@ -14,7 +14,7 @@ from chiaroscuro.evaluation.columns import in_image_order
 from chiaroscuro.evaluation.examples import example_files, example_places
 from chiaroscuro.evaluation.metrics import Metric, Sums, chosen_metrics
 from chiaroscuro.evaluation.stacks import measure, rival_rule
-from chiaroscuro.explanations.methods import make_method
+from chiaroscuro.explanations.reading import make_method
 from chiaroscuro.passes import Progress, data_facts, part_of, run_pass, silent
 from chiaroscuro.results import (
     KINDS,

@@ -2,7 +2,7 @@
 
 from chiaroscuro.explanations.change import what_if
 from chiaroscuro.explanations.comparison import compare, what_if_detail
-from chiaroscuro.explanations.folder import Outcome, PhotoJob, explain_files, plan_photos
+from chiaroscuro.explanations.folder import Outcome, PhotoJob, explain_files
 from chiaroscuro.explanations.recompute import replay
 from chiaroscuro.explanations.single import explain
 
@@ -12,7 +12,6 @@ __all__ = [
     "compare",
     "explain",
     "explain_files",
-    "plan_photos",
     "replay",
     "what_if",
     "what_if_detail",

@@ -6,36 +6,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from chiaroscuro import choices, edits
 from chiaroscuro.catalog import versions
-from chiaroscuro.choices import (
-    EDIT_MAPS,
-    RANDOM,
-    WHAT_IF_FRACTION,
-    WHAT_IF_TOLERANCE,
-    Fill,
-    Fit,
-    MethodOptions,
-    RivalRule,
-    Rivals,
-    method_name,
-)
-from chiaroscuro.classifier import Classifier
-from chiaroscuro.edits import filled, pixel_order, tie_priority, top_edit
+from chiaroscuro.choices import Fit, MethodOptions, Rivals, method_name
+from chiaroscuro.classifier import Classifier, Picture
+from chiaroscuro.classifier.reading import to_numpy
 from chiaroscuro.errors import ChoiceError, InputError
-from chiaroscuro.explanations.methods import make_method, method_facts
-from chiaroscuro.explanations.reading import (
-    ImageLike,
-    Target,
-    as_batch,
-    as_classifier,
-    as_given,
-    class_index,
-    prediction,
-    read_image,
-    to_numpy,
-    top_predictions,
-)
-from chiaroscuro.explanations.single import MOST_LISTED
+from chiaroscuro.explanations import reading
+from chiaroscuro.explanations.reading import prediction, top_predictions
 from chiaroscuro.gradients import Method, class_gradients
 from chiaroscuro.gradients.classes import resolve_target
 from chiaroscuro.gradients.stream import Progress
@@ -54,16 +32,16 @@ OwnValues = Tensor | NDArray[Any]
 
 def what_if(
     classifier: Classifier | nn.Module,
-    image: ImageLike,
+    image: Picture,
     map: str | OwnValues = "active",
-    fraction: float = WHAT_IF_FRACTION,
-    fill: str | Fill = "black",
+    fraction: float = choices.WHAT_IF_FRACTION,
+    fill: str | choices.Fill = "black",
     *,
-    target: Target | None = None,
+    target: reading.Target | None = None,
     rivals: Rivals = "all",
     method: str | Method | MethodOptions = "gradient",
     fit: Fit | None = None,
-    tolerance: float = WHAT_IF_TOLERANCE,
+    tolerance: float = choices.WHAT_IF_TOLERANCE,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> WhatIf:
@@ -85,8 +63,8 @@ def what_if(
     >>> int(result.changed.sum()), result.same_direction, result.valid_step
     (6, True, 1.0)
     """
-    classifier = as_classifier(classifier)
-    named = map if isinstance(map, str) else RANDOM
+    classifier = reading.as_classifier(classifier)
+    name, named = (map, map) if isinstance(map, str) else ("own values", choices.RANDOM)
     settings = settings_from(
         WhatIfSettings,
         None,
@@ -96,31 +74,39 @@ def what_if(
         },
     )  # fmt: skip
     rule = settings.rival_rule.resolve(classifier.class_index)
-    with_method, wanted = _check_method(map, method), class_index(classifier, target)
-    read = read_image(classifier, image, settings.fit)
-    batch = as_batch(classifier, [read.pixels])
-    changed = filled(batch, settings.fill, settings.seed)
+    wanted = reading.class_index(classifier, target)
+    by_gradients = named not in (*choices.EDIT_MAPS, choices.RANDOM)
+    if not by_gradients and method_name(method) != "gradient":
+        raise ChoiceError(
+            f"method {method_name(method)} has no part in map {name!r}, which is not made of class "
+            "gradients: leave the method out"
+        )
+    read = reading.read_image(classifier, image, settings.fit)
+    batch = reading.as_batch(classifier, [read.pixels])
+    changed = edits.filled(batch, settings.fill, settings.seed)
     facts: MethodFacts | None = None
-    if with_method:
-        made = make_method(method, classifier)
+    values: Tensor | None
+    if by_gradients:
+        made = reading.make_method(method, classifier)
         gradients = class_gradients(classifier, batch, wanted, rule, made, progress=progress)
-        chosen, facts = int(gradients.target[0]), method_facts(gradients.choices, method)
+        chosen, facts = int(gradients.target[0]), reading.method_facts(gradients.choices, method)
         values = saliency_maps(gradients, named)[named]
-        pixels = pixel_order(values, tie_priority(batch, settings.seed))
     else:
         with torch.no_grad():
             logits = classifier(batch)
         chosen = int(resolve_target(wanted, logits, multi_label=classifier.multi_label)[0])
-        pixels = _order(classifier, batch, changed, map, chosen, settings.seed)
-    edited = top_edit(batch, changed, pixels, settings.fraction)
+        values = _values(classifier, batch, changed, map, chosen, settings.seed)
+    priority = edits.tie_priority(batch, settings.seed)
+    order = priority if values is None else edits.pixel_order(values, priority)
+    edited = edits.top_edit(batch, changed, order, settings.fraction)
     changes = linearity(classifier, batch, edited, STEPS)
-    logits = changes.logits[0]
-    after = logits + changes.actual_change[0, -1]
-    expected = logits + changes.predicted_change[0]
+    logits, predicted = changes.logits[0], changes.predicted_change[0]
+    after, expected = logits + changes.actual_change[0, -1], logits + predicted
     best, new = top_predictions(classifier, logits), top_predictions(classifier, after)
-    shown = dict.fromkeys(
-        [*(p.index for p in (*best, *new)), chosen, *(rule.indices or ())[:MOST_LISTED]]
-    )
+    listed = (rule.indices or ())[: reading.MOST_LISTED]
+    shown = dict.fromkeys([*(p.index for p in (*best, *new)), chosen, *listed])
+    notes = [*classifier.notes, *read.notes, *reading.rival_notes(rule, logits)]
+    notes += [] if predicted.any() else ["first order predicts no change of any logit"]
     return WhatIf(
         image=read.facts,
         crop=read.crop,
@@ -130,7 +116,7 @@ def what_if(
         selected=round(settings.fraction * batch[0, 0].numel()),
         target=prediction(classifier, logits, chosen),
         logits=to_numpy(logits),
-        predicted_change=to_numpy(changes.predicted_change[0]),
+        predicted_change=to_numpy(predicted),
         actual_change=to_numpy(changes.actual_change[0, -1]),
         before=best,
         expected=prediction(classifier, expected, int(expected.argmax())),
@@ -142,10 +128,10 @@ def what_if(
         path=tuple(changes.actual_change[0, :, chosen].tolist()),
         valid_step=float(changes.valid_step(torch.tensor([chosen]), settings.tolerance)[0]),
         choices=WhatIfChoices(
-            map=_name(map),
+            map=name,
             fraction=settings.fraction,
             fill=settings.fill,
-            target=as_given(target),
+            target=reading.as_given(target),
             rivals=str(rule),
             method=facts,
             fit=settings.fit or classifier.framing.fit,
@@ -155,57 +141,24 @@ def what_if(
         model=classifier.describe(),
         threads=torch.get_num_threads(),
         versions=versions(),
-        notes=(*classifier.notes, *read.notes, *_notes(changes.predicted_change[0], logits, rule)),
+        notes=tuple(notes),
     )
 
 
-def _notes(predicted: Tensor, logits: Tensor, rule: RivalRule) -> list[str]:
-    notes = []
-    if rule.count is not None and rule.count > len(logits) - 1:
-        notes.append(f"rivals {rule}: only {len(logits) - 1} other classes")
-    if not predicted.any():
-        notes.append("first order predicts no change of any logit")
-    return notes
-
-
-def _check_method(map: str | OwnValues, method: Any) -> bool:
-    """Whether a map is made of class gradients; raises `ChoiceError` for a method of another."""
-    if isinstance(map, str) and map not in (*EDIT_MAPS, RANDOM):
-        return True
-    name = method_name(method)
-    if name != "gradient":
-        raise ChoiceError(
-            f"method {name} has no part in map {_name(map)!r}, which is not made of class "
-            "gradients: leave the method out"
-        )
-    return False
-
-
-def _name(map: str | OwnValues) -> str:
-    """What results call a map."""
-    return map if isinstance(map, str) else "own values"
-
-
-def _order(
+def _values(
     classifier: Classifier,
     pixels: Tensor,
     changed: Tensor,
     map: str | OwnValues,
     target: int,
     seed: int,
-) -> Tensor:
-    """One image's pixels (1, N) by a map that is not made of class gradients, highest first."""
-    priority = tie_priority(pixels, seed)
-    if not isinstance(map, str):
-        return pixel_order(_own_values(map, pixels), priority)
-    if map == RANDOM:
-        return priority
-    source = torch.Generator().manual_seed(seed)
-    values = edit_map(classifier, pixels, changed, map, target=target, generator=source)
-    return pixel_order(values, priority)
-
-
-def _own_values(map: OwnValues, pixels: Tensor) -> Tensor:
+) -> Tensor | None:
+    """A map (1, H, W) that is not made of class gradients; None for a random order."""
+    if isinstance(map, str):
+        if map == choices.RANDOM:
+            return None
+        source = torch.Generator().manual_seed(seed)
+        return edit_map(classifier, pixels, changed, map, target=target, generator=source)
     values = torch.as_tensor(map, device=pixels.device)
     if values.shape != pixels.shape[2:]:
         raise InputError(

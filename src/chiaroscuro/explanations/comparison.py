@@ -1,29 +1,20 @@
 """One image through several classifiers, and how their maps differ."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from chiaroscuro.choices import (
-    EXPLAIN_MAPS,
-    RANKING_MAPS,
-    WHAT_IF_FRACTION,
-    Fill,
-    Fit,
-    Rivals,
-    Score,
-    check_names,
-    parse_fill,
-)
-from chiaroscuro.classifier import Classifier
+from chiaroscuro import choices
+from chiaroscuro.choices import Fill, Fit, Rivals, Score
+from chiaroscuro.classifier import Classifier, Picture
 from chiaroscuro.errors import ChoiceError
 from chiaroscuro.explanations.change import what_if
-from chiaroscuro.explanations.reading import ImageLike, Target, as_classifier
+from chiaroscuro.explanations.reading import Target, as_classifier
 from chiaroscuro.explanations.single import explain
 from chiaroscuro.images import to_uint8
 from chiaroscuro.metrics import map_similarity
@@ -36,10 +27,10 @@ Progress = Callable[[int, int, int], object]
 
 def compare(
     classifiers: Sequence[Classifier | nn.Module],
-    image: ImageLike,
+    image: Picture,
     *,
     target: Target | None = None,
-    maps: str | Iterable[str] = EXPLAIN_MAPS,
+    maps: str | Iterable[str] = choices.EXPLAIN_MAPS,
     rivals: Rivals = "all",
     score: Score = "logit",
     method: Any = "gradient",
@@ -62,21 +53,17 @@ def compare(
     >>> comparison.names, comparison.pairs[0].maps["active"].difference.shape
     (('1 Sequential', '2 Sequential'), (8, 8))
     """
-    names = check_names("map", maps, RANKING_MAPS)
+    names = choices.check_names("map", maps, choices.RANKING_MAPS)
     if len(classifiers) < 2:
         raise ChoiceError(f"{len(classifiers)} classifiers to compare: give at least two")
     used = [as_classifier(classifier) for classifier in classifiers]
     explanations: list[Explanation] = []
     for place, classifier in enumerate(used):
         same = _same_class(used[0], explanations[0], classifier) if explanations else target
-
-        def report(done: int, total: int, place: int = place) -> None:
-            progress(place, done, total)
-
         explanations.append(
             explain(
                 classifier, image, target=same, maps=names, rivals=rivals, score=score,
-                method=method, fit=fit, progress=report,
+                method=method, fit=fit, progress=partial(progress, place),
             )
         )  # fmt: skip
     shown = zip(used, explanations, strict=True)
@@ -89,9 +76,9 @@ def compare(
 
 
 def what_if_detail(
-    image: ImageLike,
+    image: Picture,
     fill: str | Fill,
-    fraction: float = WHAT_IF_FRACTION,
+    fraction: float = choices.WHAT_IF_FRACTION,
     map: str = "active",
     fit: Fit | None = None,
 ) -> Callable[[Classifier, Explanation], Detail]:
@@ -99,19 +86,16 @@ def what_if_detail(
 
     `fill`, `fraction`: as in `what_if`. Raises `ChoiceError` for an unknown fill.
     """
-    chosen = parse_fill(fill)
+    chosen = choices.parse_fill(fill)
 
     def detail(classifier: Classifier, explanation: Explanation) -> Detail:
         result = what_if(
             classifier, image, map, fraction, chosen, target=explanation.target.index,
             rivals=explanation.choices.rivals, fit=fit,
         )  # fmt: skip
-        after = to_uint8(result.edited)
-        return Detail(
-            f"what if the top {100 * fraction:g} % of its {map} map become {chosen}?",
-            _lines(result),
-            enlarged(outlined(after, result.changed)),
-        )
+        title = f"what if the top {100 * fraction:g} % of its {map} map become {chosen}?"
+        after = outlined(to_uint8(result.edited), result.changed)
+        return Detail(title, _lines(result), enlarged(after))
 
     return detail
 
@@ -129,30 +113,27 @@ def _lines(result: WhatIf) -> tuple[str, ...]:
 
 
 def _same_class(first: Classifier, explained: Explanation, other: Classifier) -> int:
-    """The other classifier's index of the target class."""
-    index = explained.target.index
+    """The other classifier's index of the target class: by any of its names, else by index."""
+    label = explained.target.label
     if first.labels is None or other.labels is None or first.labels == other.labels:
-        return other.class_index(index)
-    try:
-        return other.labels.index(explained.target.label)
-    except ValueError:
-        names = (name.strip() for name in explained.target.label.split(","))
-        known = {name: None for label in other.labels for name in label.casefold().split(", ")}
-        shared = next((name for name in names if name.casefold() in known), explained.target.label)
-        return other.class_index(shared)
+        return other.class_index(explained.target.index)
+    if label in other.labels:
+        return other.labels.index(label)
+    known = {name for text in other.labels for name in text.casefold().split(", ")}
+    names = (name.strip() for name in label.split(","))
+    return other.class_index(next((name for name in names if name.casefold() in known), label))
 
 
 def _pair(first: Explanation, other: Explanation, place: int) -> Pair:
-    if first.pixels.shape != other.pixels.shape or not np.array_equal(first.pixels, other.pixels):
+    if not np.array_equal(first.pixels, other.pixels):
         sizes = (" x ".join(map(str, e.pixels.shape[:0:-1])) for e in (first, other))
         return Pair(place, {}, f"the networks see different pixels ({' and '.join(sizes)})")
-    pixels = torch.from_numpy(first.pixels)[None]
-    maps = {}
+    pixels, maps = torch.from_numpy(first.pixels)[None], {}
     for name, values in first.maps.items():
         a, b = (torch.from_numpy(v.astype(np.float64))[None] for v in (values, other.maps[name]))
-        similarity = map_similarity(a, b, pixels)
-        difference: NDArray[np.float64] = (_unit(b) - _unit(a))[0].numpy()
-        maps[name] = MapPair(difference, float(similarity.correlation), float(similarity.overlap))
+        similar = map_similarity(a, b, pixels)
+        difference = (_unit(b) - _unit(a))[0].numpy()
+        maps[name] = MapPair(difference, float(similar.correlation), float(similar.overlap))
     return Pair(place, maps)
 
 

@@ -9,28 +9,16 @@ from typing import Any
 
 import torch
 
+from chiaroscuro import results
 from chiaroscuro.choices import SCALES, Scale, check_names, method_name, parse_rivals
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChiaroscuroError, ResultError, first_line, printable
-from chiaroscuro.explanations.methods import make_method
-from chiaroscuro.explanations.reading import class_index
+from chiaroscuro.explanations.reading import class_index, make_method
 from chiaroscuro.explanations.single import explain
 from chiaroscuro.gradients import Method
-from chiaroscuro.images import photo_folders
 from chiaroscuro.passes import compute
 from chiaroscuro.report.explanation import color_limits, shared_limits
-from chiaroscuro.results import (
-    KINDS,
-    ColorLimits,
-    Explanation,
-    Gallery,
-    GalleryEntry,
-    ModelFacts,
-    check_free,
-    kind_in,
-    save,
-    verify,
-)
+from chiaroscuro.results import KINDS, ColorLimits, Explanation, Gallery, GalleryEntry, ModelFacts
 from chiaroscuro.results.folders import digest, read_marker
 from chiaroscuro.results.runs import check_config
 from chiaroscuro.results.store import check_page_free, save_page
@@ -69,13 +57,6 @@ class PhotoConfig:
     model: ModelFacts
 
 
-def plan_photos(
-    sources: Iterable[str | Path], options: Mapping[str, Any] | None = None
-) -> list[PhotoJob]:
-    """One job a photo of files, folders and globs, with the folder that `photo_folders` names."""
-    return [PhotoJob(path, f, dict(options or {})) for path, f in photo_folders(sources).items()]
-
-
 def explain_files(
     classifier: Classifier,
     jobs: Sequence[PhotoJob],
@@ -109,20 +90,27 @@ def explain_files(
     done: list[PhotoJob] = []
     limits: list[ColorLimits] = []
     entries: dict[str, GalleryEntry] = {}
-    work = _Photos(classifier, tuple(jobs), out, resume, overwrite, on_class, on_image)
+    watched = on_class if workers == 1 else None
+    work = _Photos(classifier, tuple(jobs), out, resume, overwrite, watched)
     share = threads or max(1, torch.get_num_threads() // workers)
-    if workers > 1:
-        work = dataclasses.replace(work, on_class=None, on_image=None)
-    for number, outcome in _in_order(
-        compute(work, range(len(jobs)), workers=workers, threads=share)
-    ):
-        job, explanation = jobs[number], outcome.explanation
-        if on_image is not None and workers > 1:
-            on_image(number, len(jobs), job.path)
+    outcomes = _in_order(compute(work, range(len(jobs)), workers=workers, threads=share))
+
+    def started() -> Iterator[PhotoJob]:
+        for number, job in enumerate(jobs):
+            if on_image is not None:
+                on_image(number, len(jobs), job.path)
+            yield job
+
+    for job, outcome in zip(started(), outcomes, strict=True):
+        explanation = outcome.explanation
         if explanation is not None:
             done.append(job)
             limits += [color_limits(explanation)] if shared else []
-            entries[job.folder.as_posix()] = _entry(job, explanation, shared=shared)
+            folder, source = job.folder.as_posix(), explanation.image.source
+            model, rivals = explanation.model.name, explanation.choices.rivals
+            entries[folder] = GalleryEntry(
+                folder, source, explanation.target, model, rivals, shared
+            )
         if not shared and explanation is not None and explanation.color_limits is not None:
             yield _redrawn(job, out / job.folder, None)
         elif outcome.error is not None or not shared:
@@ -140,20 +128,20 @@ def _resolved(classifier: Classifier, options: Mapping[str, Any]) -> dict[str, A
     return {**options, "rivals": rivals, "target": target}
 
 
-def _in_order(results: Iterable[tuple[int, Outcome]]) -> Iterator[tuple[int, Outcome]]:
-    """Results by number, those held back that come before their turn."""
+def _in_order(pairs: Iterable[tuple[int, Outcome]]) -> Iterator[Outcome]:
+    """Outcomes by number, those held back that come before their turn."""
     waiting: dict[int, Outcome] = {}
     turn = 0
-    for number, outcome in results:
+    for number, outcome in pairs:
         waiting[number] = outcome
         while turn in waiting:
-            yield turn, waiting.pop(turn)
+            yield waiting.pop(turn)
             turn += 1
 
 
 @dataclass(frozen=True)
 class _Photos:
-    """Photos by number to outcomes, in this process or another."""
+    """Photos by number to outcomes, in this process or another: a `passes.executor.Job`."""
 
     classifier: Classifier
     jobs: tuple[PhotoJob, ...]
@@ -161,19 +149,10 @@ class _Photos:
     resume: bool
     overwrite: bool
     on_class: Callable[[int, int], object] | None
-    on_image: OnImage | None
 
     def set_up(self) -> Callable[[Iterable[int]], Iterator[tuple[int, Outcome]]]:
-        """See `passes.executor.Job`."""
         model = self.classifier.describe(digest=True)
-
-        def outcomes(numbers: Iterable[int]) -> Iterator[tuple[int, Outcome]]:
-            for number in numbers:
-                if self.on_image is not None:
-                    self.on_image(number, len(self.jobs), self.jobs[number].path)
-                yield number, self._outcome(self.jobs[number], model)
-
-        return outcomes
+        return lambda numbers: ((n, self._outcome(self.jobs[n], model)) for n in numbers)
 
     def _outcome(self, job: PhotoJob, model: ModelFacts) -> Outcome:
         try:
@@ -188,27 +167,23 @@ class _Photos:
 
     def _explanation(self, job: PhotoJob, folder: Path, model: ModelFacts) -> Explanation:
         kind, overwrite = KINDS["explanation"], self.overwrite
-        config = PhotoConfig(_digest(job.path), _plain(job.options, self.classifier), model)
-        if self.resume and kind_in(folder) == kind:
+        sha256 = digest(job.path).sha256 if job.path.is_file() else ""  # reading tells what it is
+        config = PhotoConfig(sha256, _plain(job.options, self.classifier), model)
+        if self.resume and results.kind_in(folder) == kind:
             try:
                 check_config(folder, kind, config, "an explanation")
-                if not verify(folder):
+                if not results.verify(folder):
                     return Explanation.load(folder)
                 overwrite = True  # the same one, but damaged
             except ResultError:
                 if not overwrite:
                     raise
-        check_free(folder, kind, overwrite=overwrite)
+        results.check_free(folder, kind, overwrite=overwrite)
         explanation = explain(self.classifier, job.path, progress=self.on_class, **job.options)
         explanation = dataclasses.replace(explanation, model=model)
         with timed("drawing"):
-            save(explanation, folder, overwrite=overwrite, config=config)
+            results.save(explanation, folder, overwrite=overwrite, config=config)
         return explanation
-
-
-def _digest(path: Path) -> str:
-    """The hash of a photo's file; empty for what is none, which reading it tells."""
-    return digest(path).sha256 if path.is_file() else ""
 
 
 def _plain(options: Mapping[str, Any], classifier: Classifier) -> dict[str, Any]:
@@ -226,24 +201,13 @@ def _redrawn(job: PhotoJob, folder: Path, limits: ColorLimits | None) -> Outcome
         config = read_marker(folder, KINDS["explanation"]).config
         saved = dataclasses.replace(saved, color_limits=limits)
         with timed("drawing"):
-            save(saved, folder, overwrite=True, config=config)
+            results.save(saved, folder, overwrite=True, config=config)
     return Outcome(job.path, folder, saved)
-
-
-def _entry(job: PhotoJob, explanation: Explanation, *, shared: bool) -> GalleryEntry:
-    return GalleryEntry(
-        job.folder.as_posix(),
-        explanation.image.source,
-        explanation.target,
-        explanation.model.name,
-        explanation.choices.rivals,
-        shared,
-    )
 
 
 def _gallery(out: Path, older: Gallery | None, entries: Mapping[str, GalleryEntry]) -> Gallery:
     """The new entries, and those of the older gallery whose explanations are still there."""
     known = {entry.folder: entry for entry in older.entries} if older else {}
-    kept = {f: e for f, e in known.items() if kind_in(out / f) == KINDS["explanation"]}
+    kept = {f: e for f, e in known.items() if results.kind_in(out / f) == KINDS["explanation"]}
     listed = {**kept, **entries}
     return Gallery(tuple(listed[folder] for folder in sorted(listed)))

@@ -1,8 +1,9 @@
-"""What a caller hands in, as pixels for a classifier; and logits as named classes."""
+"""What a caller hands in, as pixels, classes and methods; and logits as named classes."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,23 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from chiaroscuro.choices import Fit, as_int
-from chiaroscuro.classifier import Classifier
+from chiaroscuro.choices import Fit, MethodOptions, RivalRule, as_int
+from chiaroscuro.classifier import Classifier, Picture
+from chiaroscuro.classifier.reading import as_pixels, opened
 from chiaroscuro.errors import ChoiceError, ImageError, ModelError, printable
-from chiaroscuro.images import CropBox, Photo, check_array, frame, open_photo, to_uint8
-from chiaroscuro.images.photos import photo_from_image
-from chiaroscuro.results import ImageFacts, Prediction
+from chiaroscuro.gradients import Method
+from chiaroscuro.gradients.result import GradientChoices
+from chiaroscuro.images import CropBox, Framing, Photo, find_photos, frame, open_photo, to_uint8
+from chiaroscuro.results import ImageFacts, MethodFacts, Prediction
+from chiaroscuro.results.folders import Digest, digest
 
 PHOTO_SIDE = 640
 PLAIN = (
     "a plain module was given: it gets pixels in [0, 1], not normalized, at the image's own size"
 )
-TOP = 5
+MOST_LISTED = 5
+"""So many of the best classes are listed, and of the rivals chosen by name or index."""
 
-ImageLike = str | Path | Photo | Image.Image | NDArray[Any] | Tensor
 Target = int | str | Tensor | np.integer[Any]
 
 
@@ -62,9 +66,8 @@ def split_images(image: object) -> tuple[list[Any], bool]:
     if isinstance(image, list | tuple):
         if image and not any(isinstance(part, int | float | list) for part in image):
             return list(image), True
-        raise ImageError(
-            f"image is a {type(image).__name__} of {len(image)}: expected images in it"
-        )
+        kind = type(image).__name__
+        raise ImageError(f"image is a {kind} of {len(image)}: expected images in it")
     if isinstance(image, Tensor | np.ndarray) and image.ndim == 4:
         if not len(image):
             raise ImageError(f"image has shape {tuple(image.shape)}: it holds no images")
@@ -72,63 +75,24 @@ def split_images(image: object) -> tuple[list[Any], bool]:
     return [image], False
 
 
-def read_image(classifier: Classifier, image: ImageLike, fit: Fit | None) -> ReadImage:
-    """Any form of an image as pixels.
-
-    A path or a Pillow image is brought to the classifier's size by `fit`, an array (H, W, C) or
-    tensor (C, H, W), alone or as a batch of one, is taken as it is. Raises `ImageError`.
-    """
-    if isinstance(image, Tensor | np.ndarray) and image.ndim == 4 and len(image) == 1:
-        image = image[0]
-    if isinstance(image, Tensor):
-        image = _array_of(image)
-    if isinstance(image, np.ndarray):
-        pixels = check_array(image / np.float32(255) if image.dtype == np.uint8 else image)
-        height, width = pixels.shape[1:]
-        digest = hashlib.sha256(pixels.tobytes()).hexdigest()
-        box = CropBox(0, 0, width, height, width, height)
-        return ReadImage(pixels, box, to_uint8(pixels), ImageFacts("array", digest, is_file=False))
-    if isinstance(image, Image.Image):
-        image = photo_from_image(image)
-    if not isinstance(image, str | Path | Photo):
-        raise ImageError(
-            f"image is a {type(image).__name__}: expected a path, a Pillow image, an array "
-            "(H, W, C) or a tensor (C, H, W)"
-        )
-    is_file = isinstance(image, str | Path) or image.is_file
-    photo = image if isinstance(image, Photo) else open_photo(image)
+def read_image(classifier: Classifier, image: Picture, fit: Fit | None) -> ReadImage:
+    """An image as pixels: photos at the classifier's size by `fit`, arrays as they are."""
+    photo = opened(image)
+    if isinstance(photo, np.ndarray):
+        pixels, box = as_pixels(photo)
+        sha256 = hashlib.sha256(pixels.tobytes()).hexdigest()
+        return ReadImage(pixels, box, to_uint8(pixels), ImageFacts("array", sha256, is_file=False))
+    is_file = isinstance(image, str | Path) or photo.is_file
     pixels, box = frame(photo, classifier.framing.with_fit(fit), classifier.channels)
-    facts = ImageFacts(printable(photo.source), photo.sha256, is_file, photo.notes)
-    return ReadImage(pixels, box, _shown(photo), facts, _preparation_notes(classifier, pixels))
-
-
-def _preparation_notes(classifier: Classifier, pixels: NDArray[Any]) -> tuple[str, ...]:
-    """What a photo for a module that nothing is known of may be missing."""
+    notes: tuple[str, ...] = ()
     known = (classifier.size, classifier.mean, classifier.std) != (None, None, None)
-    if known or PLAIN in classifier.notes:
-        return ()
-    height, width = pixels.shape[1:]
-    return (
-        f"the classifier has no size, mean and std: the module gets the photo at its own {width} x "
-        f"{height} px, in [0, 1] as it is",
-    )
-
-
-def _array_of(image: Tensor) -> NDArray[Any]:
-    """A tensor (C, H, W) as an array (H, W, C)."""
-    if image.ndim != 3 or image.shape[0] not in (1, 3):
-        raise ImageError(
-            f"image is a tensor of shape {tuple(image.shape)}: expected (C, H, W) with 1 or 3 "
-            "channels, alone or as a batch of one"
+    if not known and PLAIN not in classifier.notes:
+        notes = (
+            "the classifier has no size, mean and std: the module gets the photo at its own "
+            f"{pixels.shape[2]} x {pixels.shape[1]} px, in [0, 1] as it is",
         )
-    return to_numpy(image.permute(1, 2, 0))
-
-
-def to_numpy(values: Tensor) -> NDArray[Any]:
-    """A NumPy copy; half precision, which NumPy lacks in part, becomes float32."""
-    values = values.detach().cpu()
-    half = values.dtype in (torch.float16, torch.bfloat16)
-    return (values.float() if half else values).numpy().copy()
+    facts = ImageFacts(printable(photo.source), photo.sha256, is_file, photo.notes)
+    return ReadImage(pixels, box, _shown(photo), facts, notes)
 
 
 def _shown(photo: Photo) -> NDArray[np.uint8]:
@@ -147,9 +111,9 @@ def as_batch(classifier: Classifier, images: Iterable[NDArray[np.floating[Any]]]
     return pixels.to(device=classifier.device, dtype=classifier.dtype)
 
 
-def class_index(classifier: Classifier, target: object) -> int | None:
+def class_index(classifier: Classifier, target: Any) -> int | None:
     """A class by index or name, None for the predicted one; raises `ChoiceError`."""
-    return None if target is None else classifier.class_index(target)  # type: ignore[arg-type]
+    return None if target is None else classifier.class_index(target)
 
 
 def as_given(target: object) -> int | str:
@@ -159,24 +123,18 @@ def as_given(target: object) -> int | str:
     return target if isinstance(target, str) else as_int("target", target)
 
 
-def targets_of(target: object, count: int) -> list[object]:
+def targets_of(target: Any, count: int) -> list[Any]:
     """One target an image; raises `ChoiceError` for another number of them."""
-    several = isinstance(target, list | tuple) or (
-        isinstance(target, Tensor | np.ndarray) and target.ndim == 1
-    )
-    if not several:
+    if not isinstance(target, list | tuple) and getattr(target, "ndim", 0) != 1:
         return [target] * count
-    targets: list[object] = list(target)  # type: ignore[call-overload]
-    if len(targets) != count:
-        raise ChoiceError(f"target has {len(targets)} classes for {count} images")
-    return targets
+    if len(target) != count:
+        raise ChoiceError(f"target has {len(target)} classes for {count} images")
+    return list(target)
 
 
-def top_predictions(
-    classifier: Classifier, logits: Tensor, count: int = TOP
-) -> tuple[Prediction, ...]:
+def top_predictions(classifier: Classifier, logits: Tensor) -> tuple[Prediction, ...]:
     """The classes with the highest logits (K,), best first; ties in the order of the classes."""
-    best = logits.sort(descending=True, stable=True).indices[:count].tolist()
+    best = logits.sort(descending=True, stable=True).indices[:MOST_LISTED].tolist()
     return tuple(prediction(classifier, logits, index) for index in best)
 
 
@@ -185,3 +143,49 @@ def prediction(classifier: Classifier, logits: Tensor, index: int) -> Prediction
     exact = logits.detach().cpu().double()
     chance = classifier.probabilities(exact)
     return Prediction(index, classifier.label(index), float(exact[index]), float(chance[index]))
+
+
+def rival_notes(rule: RivalRule, logits: Tensor) -> Iterator[str]:
+    """What is unusual about rivals of logits (K,)."""
+    if rule.count is not None and rule.count > len(logits) - 1:
+        yield f"rivals {rule}: only {len(logits) - 1} other classes"
+
+
+def make_method(options: MethodOptions | Any, classifier: Classifier) -> Method | Any:
+    """The method of these options for this classifier, whose framing its background gets.
+
+    What is no `MethodOptions` is a method already. Raises `ImageError` for a background that cannot
+    be read, `ChoiceError` where its images have several sizes.
+    """
+    if not isinstance(options, MethodOptions):
+        return options
+    source, background = options.background, None
+    if source is not None:
+        # Files that are not regular are found out, and named, when they are opened.
+        files = tuple((p, digest(p) if p.is_file() else None) for p in find_photos([source]))
+        background = _read_background(source, files, classifier.framing, classifier.channels)
+    return Method(
+        options.name, options.points, options.sigma, options.baseline, background, options.seed
+    )
+
+
+def method_facts(choices: GradientChoices, method: Any) -> MethodFacts:
+    """What a result says of the method, with the place of a background that was read from files."""
+    settings = {**choices.settings, "name": choices.method}
+    place = method.background if isinstance(method, MethodOptions) else None
+    return MethodFacts(**settings, background=place)
+
+
+@lru_cache(maxsize=2)
+def _read_background(
+    source: str, files: tuple[tuple[Path, Digest | None], ...], framing: Framing, channels: int
+) -> Tensor:
+    """The pixels (N, C, H, W) of files of known content, which are kept from batch to batch."""
+    pixels = [frame(open_photo(path), framing, channels)[0] for path, _ in files]
+    sizes = sorted({image.shape for image in pixels})
+    if len(sizes) > 1:
+        raise ChoiceError(
+            f"background {source} has images of {len(sizes)} sizes (such as {sizes[0]} and "
+            f"{sizes[1]}): give a model with a size, or images of one size"
+        )
+    return torch.from_numpy(np.stack(pixels))

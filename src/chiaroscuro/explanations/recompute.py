@@ -1,8 +1,7 @@
 """A saved explanation recomputed, how the two differ, and why."""
 
-import dataclasses
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,19 +11,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from chiaroscuro.choices import METHODS, parse_method
-from chiaroscuro.classifier import Classifier
+from chiaroscuro.classifier import Classifier, Picture
 from chiaroscuro.errors import ChoiceError, ImageError, ModelError, ResultError
-from chiaroscuro.explanations.reading import ImageLike
 from chiaroscuro.explanations.single import explain
 from chiaroscuro.gradients import Method
 from chiaroscuro.gradients.stream import Progress
 from chiaroscuro.images import open_photo
 from chiaroscuro.models import load_classifier
-from chiaroscuro.results import Differences, Explanation, MethodFacts
+from chiaroscuro.results import Differences, Explanation, MethodFacts, facts_of
 
 TOLERANCE = 1e-3
 """Rounding on another machine may move a few ReLUs; so much of their size logits and maps may
 differ."""
+UNRECORDED = "nothing that is recorded changed: the model's weights may be others"
+"""Why numbers differ where every recorded fact is the same."""
 
 
 def replay(
@@ -61,7 +61,11 @@ def replay(
         fit=choices.fit,
         progress=progress,
     )
-    return now, differences(saved, now, tolerance, changes)
+    changes, why = (*changes, *_changes(saved, now)), _why(saved, now)
+    maps = {name: _map_gap(name, saved, now) for name in saved.maps}
+    found = Differences(maps, _gap(saved.logits, now.logits, np.inf), changes, why, tolerance)
+    unexplained = not (found.same or changes or why)
+    return now, replace(found, why=(UNRECORDED,)) if unexplained else found
 
 
 def load_named(name: str) -> Classifier:
@@ -76,29 +80,6 @@ def load_named(name: str) -> Classifier:
             f"the model {name!r} of this result has no spec to load it by: name one (--model), or "
             "hand the classifier in"
         ) from error
-
-
-UNRECORDED = "nothing that is recorded changed: the model's weights may be others"
-"""Why numbers differ where every recorded fact is the same."""
-
-
-def differences(
-    saved: Explanation,
-    now: Explanation,
-    tolerance: float = TOLERANCE,
-    changes: tuple[str, ...] = (),
-) -> Differences:
-    """How a recomputed explanation differs from the saved one."""
-    result = Differences(
-        maps={name: _map_difference(name, saved, now) for name in saved.maps},
-        logits=_largest(saved.logits, now.logits),
-        changes=(*changes, *_changes(saved, now)),
-        why=tuple(_why(saved, now)),
-        tolerance=tolerance,
-    )
-    if result.same or result.changes or result.why:
-        return result
-    return replace(result, why=(UNRECORDED,))
 
 
 def _method(method: MethodFacts, background: str | Path | Tensor | None) -> Any:
@@ -118,33 +99,27 @@ def _method(method: MethodFacts, background: str | Path | Tensor | None) -> Any:
         )
     if isinstance(background, Tensor):
         return Method(method.name, method.points, background=background, seed=method.seed or 0)
-    return parse_method(
-        method.name,
-        method.points,
-        method.sigma,
-        method.baseline,
-        None if background is None else str(background),
-        method.seed or 0,
-    )
+    place, seed = None if background is None else str(background), method.seed or 0
+    return parse_method(method.name, method.points, method.sigma, method.baseline, place, seed)
 
 
-def _image(saved: Explanation) -> tuple[ImageLike, tuple[str, ...]]:
+def _image(saved: Explanation) -> tuple[Picture, tuple[str, ...]]:
     """The photo if its file is as it was, else the saved pixels and a sentence."""
     pixels = np.ascontiguousarray(saved.pixels.transpose(1, 2, 0))
     if not saved.image.is_file:
         return pixels, ()
     source = Path(saved.image.source)
+    what = "has changed"
     try:
         if not stat.S_ISREG(source.stat().st_mode):
-            return pixels, (f"photo {source} is not a regular file: saved pixels are explained",)
-        photo = open_photo(source)
+            what = "is not a regular file"
+        elif (photo := open_photo(source)).sha256 == saved.image.sha256:
+            return photo, ()
     except OSError:
-        return pixels, (f"photo {source} is gone: saved pixels are explained",)
+        what = "is gone"
     except ImageError:
-        photo = None
-    if photo is None or photo.sha256 != saved.image.sha256:
-        return pixels, (f"photo {source} has changed: saved pixels are explained",)
-    return photo, ()
+        pass
+    return pixels, (f"photo {source} {what}: saved pixels are explained",)
 
 
 def _changes(saved: Explanation, now: Explanation) -> Iterator[str]:
@@ -155,58 +130,38 @@ def _changes(saved: Explanation, now: Explanation) -> Iterator[str]:
         yield f"classes were {len(saved.logits)}, now {len(now.logits)}"
     if saved.choices.method.background_sha256 != now.choices.method.background_sha256:
         yield "background images are not the same"
-    before, after = (
-        {f.name: getattr(e.model, f.name) for f in dataclasses.fields(e.model)}
-        for e in (saved, now)
-    )
-    if None in (before["sha256"], after["sha256"]):
-        before["sha256"] = after["sha256"] = None
-    for name in before.keys() - {"device", "dtype"}:
-        if _plain(before[name]) != _plain(after[name]):
-            yield f"model {name} was {before[name]}, now {after[name]}"
+    old, new = facts_of(saved.model), facts_of(now.model)
+    if None in (old["sha256"], new["sha256"]):
+        old["sha256"] = new["sha256"]
+    for name in old.keys() - {"device", "dtype"}:
+        if old[name] != new[name]:
+            yield f"model {name} was {getattr(saved.model, name)}, now {getattr(now.model, name)}"
 
 
-def _why(saved: Explanation, now: Explanation) -> Iterator[str]:
+def _why(saved: Explanation, now: Explanation) -> tuple[str, ...]:
     """What may move the numbers without a change of the question."""
-    for name in ("device", "dtype"):
-        before, after = getattr(saved.model, name), getattr(now.model, name)
-        if before != after:
-            yield f"{name} was {before}, now {after}"
-    if saved.threads != now.threads:
-        yield f"CPU threads were {saved.threads}, now {now.threads}"
-    for name in sorted({*saved.versions, *now.versions}):
-        before, after = saved.versions.get(name), now.versions.get(name)
-        if before != after:
-            yield f"{name} was {before}, now {after}"
-    if saved.choices.method.captum != now.choices.method.captum:
-        yield f"captum was {saved.choices.method.captum}, now {now.choices.method.captum}"
+    old, new = saved.versions, now.versions
+    facts = (
+        ("device was", saved.model.device, now.model.device),
+        ("dtype was", saved.model.dtype, now.model.dtype),
+        ("CPU threads were", saved.threads, now.threads),
+        *((f"{name} was", old.get(name), new.get(name)) for name in sorted({*old, *new})),
+        ("captum was", saved.choices.method.captum, now.choices.method.captum),
+    )
+    return tuple(f"{what} {was}, now {now}" for what, was, now in facts if was != now)
 
 
-def _plain(value: Any) -> Any:
-    """Tuples as the lists that JSON makes of them."""
-    if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
-
-
-def _map_difference(name: str, saved: Explanation, now: Explanation) -> float | None:
+def _map_gap(name: str, saved: Explanation, now: Explanation) -> float | None:
     before, after = saved.maps[name], now.maps[name]
-    if before.shape != after.shape:
-        return None
-    if saved.facts[name].kind == "class":
+    if saved.facts[name].kind == "class" and before.shape == after.shape:
         return float((before != after).mean())
-    return _relative(before, after)
+    return _gap(before, after, 2)
 
 
-def _largest(before: NDArray[Any], after: NDArray[Any]) -> float | None:
+def _gap(before: NDArray[Any], after: NDArray[Any], order: float) -> float | None:
+    """The norm of the difference over that of the saved values; None where shapes differ."""
     if before.shape != after.shape:
         return None
-    size = float(np.abs(before).max())
-    gap = float(np.abs(np.subtract(after, before, dtype=np.float64)).max())
-    return gap / size if size > 0 else float(gap > 0)
-
-
-def _relative(before: NDArray[Any], after: NDArray[Any]) -> float:
-    size = float(np.sqrt(np.square(before, dtype=np.float64).mean()))
-    gap = float(np.sqrt(np.square(np.subtract(after, before, dtype=np.float64)).mean()))
+    old, new = (values.astype(np.float64).ravel() for values in (before, after))
+    size, gap = (float(np.linalg.norm(values, order)) for values in (old, new - old))
     return gap / size if size > 0 else float(gap > 0)

@@ -1,17 +1,16 @@
 """File or array to float32 pixels in [0, 1], and where on the photo they lie."""
 
-from chiaroscuro.choices import MAX_PIXELS as MAX_PIXELS
 from chiaroscuro.choices import Framing as Framing
-from chiaroscuro.images.arrays import check_array as check_array
-from chiaroscuro.images.arrays import gray as gray
-from chiaroscuro.images.arrays import to_uint8 as to_uint8
-from chiaroscuro.images.finding import Search as Search
 from chiaroscuro.images.finding import find_photos as find_photos
+from chiaroscuro.images.finding import photo_folders as photo_folders
+from chiaroscuro.images.finding import safe_name as safe_name
 from chiaroscuro.images.finding import search_folder as search_folder
+from chiaroscuro.images.framing import check_array as check_array
+from chiaroscuro.images.framing import check_range as check_range
 from chiaroscuro.images.framing import frame as frame
+from chiaroscuro.images.framing import gray as gray
 from chiaroscuro.images.framing import on_photo as on_photo
-from chiaroscuro.images.naming import photo_folders as photo_folders
-from chiaroscuro.images.naming import safe_name as safe_name
+from chiaroscuro.images.framing import to_uint8 as to_uint8
 from chiaroscuro.images.photos import FORMATS as FORMATS
 from chiaroscuro.images.photos import SUFFIXES as SUFFIXES
 from chiaroscuro.images.photos import Photo as Photo

@@ -1,20 +1,21 @@
-"""Photo files in folders and globs, in a fixed order, without the figures of saved results."""
+"""Photo files in folders and globs, in a fixed order, and a folder for the results of each."""
 
 import glob
 import os
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from chiaroscuro.images.photos import SUFFIXES
-from chiaroscuro.results import is_result
+from chiaroscuro.results import KINDS, PAGE, is_result
+
+_LONGEST = 255
+"""Bytes of a folder's name that file systems take."""
 
 
 class Search(NamedTuple):
-    """What a search of a folder found: photos by their suffix, sorted, and what is none.
-
-    `unreadable` are folders that could not be listed, `skipped` other files by suffix.
-    """
+    """What lies in a folder: photos by suffix and unreadable folders, sorted; others counted."""
 
     photos: list[Path]
     unreadable: list[Path]
@@ -32,15 +33,14 @@ def find_photos(sources: Iterable[str | Path]) -> list[Path]:
 
 def _matches(source: str | Path) -> list[Path]:
     text = str(source)
-    if _is_folder(text):
+    if _is_folder(Path(source)):
         return _in_folder(Path(source)) or [Path(source)]
     if os.path.lexists(text) or not glob.has_magic(text):
         return [Path(source)]
     found: list[Path] = []
     for match in sorted(map(Path, glob.glob(text, recursive=True))):
-        if "**" in text and any(map(is_result, match.parents)):
-            continue
-        found += _in_folder(match) if _is_folder(match) else [match]
+        if "**" not in text or not any(map(is_result, match.parents)):
+            found += _in_folder(match) if _is_folder(match) else [match]
     return found or [Path(source)]
 
 
@@ -52,25 +52,23 @@ def _in_folder(folder: Path) -> list[Path]:
 def search_folder(folder: Path) -> Search:
     """Everything below a folder, links to folders followed, except hidden names and results."""
     search = Search([], [], {})
-    waiting: list[tuple[Path, frozenset[tuple[int, int]]]] = [(folder, frozenset())]
-    while waiting:
-        place, above = waiting.pop()
-        try:
-            about = place.stat()
-            with os.scandir(place) as listing:
-                entries = [entry for entry in listing if not entry.name.startswith(".")]
-        except OSError:
-            search.unreadable.append(place)
-            continue
+    above: dict[Path, frozenset[tuple[int, int]]] = {}
+
+    def unreadable(error: OSError) -> None:
+        search.unreadable.append(Path(error.filename))
+
+    for name, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
+        place = Path(name)
+        about, outer = place.stat(), above.get(place.parent, frozenset())
         itself = about.st_dev, about.st_ino
-        if itself in above or is_result(place):
+        if itself in outer or is_result(place):
+            folders.clear()
             continue
-        for entry in entries:
-            file = place / entry.name
+        above[place] = outer | {itself}
+        folders[:] = [inner for inner in folders if not inner.startswith(".")]
+        for file in (place / inner for inner in files if not inner.startswith(".")):
             suffix = file.suffix.lower()
-            if _is_folder(entry):
-                waiting.append((file, above | {itself}))
-            elif suffix in SUFFIXES:
+            if suffix in SUFFIXES:
                 search.photos.append(file)
             else:
                 search.skipped[suffix] = search.skipped.get(suffix, 0) + 1
@@ -79,8 +77,50 @@ def search_folder(folder: Path) -> Search:
     return search
 
 
-def _is_folder(place: str | Path | os.DirEntry[str]) -> bool:
+def _is_folder(place: Path) -> bool:
     try:
-        return place.is_dir() if isinstance(place, os.DirEntry) else Path(place).is_dir()
+        return place.is_dir()
     except OSError:  # a link to itself, or a folder that may not be entered
         return False
+
+
+def photo_folders(sources: Iterable[str | Path]) -> dict[Path, Path]:
+    """The photos of files, folders and globs, each with a folder of its own, as a relative path.
+
+    The folder is named by the photo's stem, below the folders in which the photo lies in a source
+    folder: photos/tench/a.jpg of the source photos goes to tench/a. Names that are taken get -2,
+    -3, ...; bytes that are no UTF-8 are replaced, and names that are too long are cut.
+    """
+    inside: dict[Path, Path] = {}
+    for source in sources:
+        root = Path(source)
+        for path in find_photos([source]):
+            within = root.is_dir() and path.is_relative_to(root)
+            inside.setdefault(path, path.relative_to(root).parent if within else Path())
+    safe = {folder: Path(*map(safe_name, folder.parts)) for folder in set(inside.values())}
+    ours = (Path(PAGE), Path(KINDS["gallery"].marker))
+    parents = (above for folder in safe.values() for above in (folder, *folder.parents))
+    taken = {_key(place) for place in (*ours, *parents)}
+    return {path: _free(safe[folder], path.stem, taken) for path, folder in inside.items()}
+
+
+def _key(place: Path) -> str:
+    """What two places have in common that some file systems take for one."""
+    return unicodedata.normalize("NFC", str(place)).casefold()
+
+
+def _free(inside: Path, stem: str, taken: set[str]) -> Path:
+    """A folder that no other photo has, and that holds no other photo's folder."""
+    count, place = 1, inside / safe_name(stem)
+    while _key(place) in taken:
+        count += 1
+        place = inside / safe_name(stem, f"-{count}")
+    taken.add(_key(place))
+    return place
+
+
+def safe_name(name: str, end: str = "") -> str:
+    """A name with this end, as UTF-8 that a file system takes, cut if need be, and not hidden."""
+    text = os.fsencode(name).decode("utf-8", "replace")
+    text = f"_{text[1:]}" if text.startswith(".") else text
+    return text.encode()[: _LONGEST - len(end.encode())].decode("utf-8", "ignore") + end

@@ -1,4 +1,4 @@
-"""What part of a photo a network sees, and at which size."""
+"""Photos and arrays as pixels: what part a network sees, at which size, and the way back."""
 
 from typing import Any
 
@@ -6,16 +6,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from chiaroscuro.choices import MAX_PIXELS, Framing
+from chiaroscuro.choices import MAX_PIXELS, Fit, Framing
+from chiaroscuro.errors import ImageError
 from chiaroscuro.images.photos import Photo, image_errors
 from chiaroscuro.results import CropBox
 
 PAD_VALUE = 0.5
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in a gray value (ITU-R BT.601, what Pillow uses)."""
 Size = tuple[int, int]
 Window = tuple[int, int, int, int]
+Pixels = NDArray[np.float32]
 
 
-def frame(photo: Photo, framing: Framing, channels: int = 3) -> tuple[NDArray[np.float32], CropBox]:
+def frame(photo: Photo, framing: Framing, channels: int = 3) -> tuple[Pixels, CropBox]:
     """The pixels (C, H, W) in [0, 1] that a network with this framing sees, and where they lie.
 
     Resizing is Pillow's, on the photo's own bit depth, as torchvision and timm do it. Raises
@@ -41,25 +45,22 @@ def _layout(photo: Size, framing: Framing) -> tuple[Size, Window]:
     if framing.size is None:
         return photo, (0, 0, *photo)
     height, width = framing.size
-    if framing.fit == "stretch":
-        down, across = framing.canvas or framing.size
-        scaled = (across, down)
-    else:
-        scaled = _scaled_sides(photo, framing.size, framing)
+    sides = framing.size if framing.fit == "pad" else framing.canvas or framing.size
+    scaled = _scaled_sides(photo, framing.fit, *sides)
     left, top = round((scaled[0] - width) / 2), round((scaled[1] - height) / 2)
     return scaled, (left, top, left + width, top + height)
 
 
-def _scaled_sides(photo: Size, size: Size, framing: Framing) -> Size:
-    """Width and height after scaling with the aspect kept: covering (crop) or inside (pad)."""
-    crop = framing.fit == "crop"
-    height, width = (framing.canvas or size) if crop else size
+def _scaled_sides(photo: Size, fit: Fit, height: int, width: int) -> Size:
+    """Width and height after scaling: covering (crop), inside (pad), or both sides as given."""
+    crop = fit == "crop"
+    if fit == "stretch":
+        return width, height
     if crop and height != width:  # timm's rule; torchvision's below knows square sizes only
         ratio = min(photo[1] / height, photo[0] / width)
         return round(photo[0] / ratio), round(photo[1] / ratio)
     by_width = width * photo[1], height * photo[0]
-    fits_width = by_width[0] >= by_width[1] if crop else by_width[0] <= by_width[1]
-    if fits_width:
+    if by_width[0] >= by_width[1] if crop else by_width[0] <= by_width[1]:
         return width, max(1, width * photo[1] // photo[0])
     return max(1, height * photo[0] // photo[1]), height
 
@@ -74,19 +75,16 @@ def _cut(image: Image.Image, scaled: Size, window: Window, framing: Framing) -> 
     left, top, right, bottom = window
     across, down = image.width / scaled[0], image.height / scaled[1]
     ends = min(right * across, image.width), min(bottom * down, image.height)
-    box = (left * across, top * down, *ends)
-    return image.resize((right - left, bottom - top), resample, box)
+    return image.resize((right - left, bottom - top), resample, (left * across, top * down, *ends))
 
 
-def _to_pixels(
-    cut: Image.Image, channels: int, window: Window, scaled: Size
-) -> NDArray[np.float32]:
+def _to_pixels(cut: Image.Image, channels: int, window: Window, scaled: Size) -> Pixels:
     if cut.mode == "F":
         gray = np.clip(np.asarray(cut, np.float32), 0, 1)
         pixels = np.repeat(gray[None], channels, axis=0)
     else:
-        picture = cut.convert("L") if channels == 1 else cut
-        array = np.asarray(picture).reshape(cut.height, cut.width, channels)
+        array = np.asarray(cut.convert("L") if channels == 1 else cut)
+        array = array.reshape(cut.height, cut.width, channels)
         pixels = array.transpose(2, 0, 1).astype(np.float32, order="C")
         pixels /= np.float32(255)
     left, top, right, bottom = window
@@ -108,11 +106,9 @@ def on_photo(values: NDArray[Any], crop: CropBox) -> NDArray[Any]:
     """
     rows = _covering(crop.top, crop.bottom, values.shape[0], crop.photo_height)
     columns = _covering(crop.left, crop.right, values.shape[1], crop.photo_width)
-    drawn = np.full(
-        (crop.photo_height, crop.photo_width), np.nan, np.result_type(values, np.float32)
-    )
-    seen = np.ix_(rows >= 0, columns >= 0)
-    drawn[seen] = values[np.ix_(rows[rows >= 0], columns[columns >= 0])]
+    dtype = np.result_type(values, np.float32)
+    drawn = np.full((crop.photo_height, crop.photo_width), np.nan, dtype)
+    drawn[np.ix_(rows >= 0, columns >= 0)] = values[np.ix_(rows[rows >= 0], columns[columns >= 0])]
     return drawn
 
 
@@ -120,3 +116,53 @@ def _covering(first: float, last: float, count: int, photo: int) -> NDArray[np.i
     """The network's row or column over the middle of each of the photo's; -1 outside."""
     places = np.floor((np.arange(photo) + 0.5 - first) / (last - first) * count).astype(np.int64)
     return np.where((places >= 0) & (places < count), places, -1)
+
+
+def check_array(array: NDArray[Any], what: str = "image") -> Pixels:
+    """A picture (H, W), (H, W, 1) or (H, W, 3) of floats in [0, 1] as new float32 pixels (C, H, W).
+
+    Raises `ImageError` for integers, NaN, values outside [0, 1] and other shapes.
+
+    >>> check_array(np.zeros((4, 6, 3))).shape
+    (3, 4, 6)
+    """
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3) or not array.size:
+        raise ImageError(
+            f"{what} has shape {array.shape}: expected (H, W) or (H, W, C) with 1 or 3 channels"
+        )
+    if not np.issubdtype(array.dtype, np.floating):
+        raise ImageError(
+            f"{what} holds {array.dtype}: expected floats in [0, 1]; divide 8-bit values by 255"
+        )
+    check_range(float(array.min()), float(array.max()), what)
+    return np.array(array.transpose(2, 0, 1), dtype=np.float32, order="C")
+
+
+def check_range(low: float, high: float, what: str) -> None:
+    """Raise `ImageError` unless the extremes of a picture are finite and lie in [0, 1]."""
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ImageError(f"{what} holds NaN or infinite values: expected floats in [0, 1]")
+    if low < 0 or high > 1:
+        raise ImageError(
+            f"{what} has values from {low:.9g} to {high:.9g}: expected floats in [0, 1]; "
+            "hand in pixels before normalization (the Classifier normalizes inside)"
+        )
+
+
+def to_uint8(pixels: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+    """Pixels (C, H, W) in [0, 1] as an 8-bit picture (H, W, 3); gray becomes three equal channels.
+
+    >>> to_uint8(np.full((1, 1, 1), 0.5, np.float32)).tolist()
+    [[[128, 128, 128]]]
+    """
+    picture = np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
+    return np.broadcast_to(picture, (*picture.shape[:2], 3)).copy()
+
+
+def gray(pixels: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """Pixels (C, H, W) as brightness (H, W): the one channel, or the BT.601 luma of three."""
+    weights = np.asarray((1.0,) if pixels.shape[0] == 1 else LUMA, pixels.dtype)
+    brightness: NDArray[np.floating[Any]] = np.einsum("c,chw->hw", weights, pixels)
+    return brightness

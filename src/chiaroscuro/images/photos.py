@@ -7,7 +7,7 @@ import os
 import stat
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -38,9 +38,6 @@ _TURNS = {
 _DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 _DEEP_RANGES = (2**8 - 1, 2**12 - 1, 2**16 - 1)
 """Largest values of what files of 16 bits hold."""
-_PNG = b"\x89PNG\r\n\x1a\n"
-_PNG_NEEDED = (b"tRNS", b"eXIf", b"acTL", b"fcTL", b"fdAT")
-"""Optional chunks that decide pixels, orientation or the number of frames."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,10 +83,8 @@ def read_file(path: Path, source: str) -> bytes:
             return path.read_bytes()
     except FileNotFoundError:
         raise MissingImageError(f"{source}: no such file") from None
-    except OSError as error:
-        reason = f"cannot be read ({error.strerror or error})"
-    except (ValueError, MemoryError) as error:
-        reason = f"cannot be read ({first_line(error)})"
+    except (OSError, ValueError, MemoryError) as error:
+        reason = f"cannot be read ({getattr(error, 'strerror', None) or first_line(error)})"
     raise ImageError(f"{source}: {reason}")
 
 
@@ -129,9 +124,8 @@ def image_errors(source: str) -> Iterator[None]:
     except ImageError:
         raise
     except UnidentifiedImageError:
-        raise ImageError(
-            f"{source}: not a picture in a format that is read ({', '.join(FORMATS)})"
-        ) from None
+        known = ", ".join(FORMATS)
+        raise ImageError(f"{source}: not a picture in a format that is read ({known})") from None
     except Exception as error:  # decoders raise anything
         _LOG.debug("%s", source, exc_info=True)
         reason = printable(first_line(error))
@@ -147,30 +141,30 @@ def open_image(data: bytes, source: str) -> Image.Image:
     for kind in FORMATS:
         if kind not in Image.OPEN:
             Image.init()  # the rarer formats
-        try:
+        # What is no such picture raises one of these.
+        with suppress(SyntaxError, LookupError, TypeError, struct.error):
             factory, accept = Image.OPEN[kind]
-            if accept is not None and accept(data[:16]) is not True:
-                continue
-            image = factory(io.BytesIO(data), "")
-        except (SyntaxError, LookupError, TypeError, struct.error):  # what is no such picture
-            continue
-        _check_size(image, source)
-        return image
+            if accept is None or accept(data[:16]) is True:
+                image = factory(io.BytesIO(data), "")
+                _check_size(image, source)
+                return image
     raise UnidentifiedImageError
 
 
 def _without_metadata(data: bytes) -> bytes:
     """A PNG without text, profiles and the like, which may be damaged or larger than is read."""
-    if not data.startswith(_PNG):
+    start = b"\x89PNG\r\n\x1a\n"
+    if not data.startswith(start):
         return data
-    kept, place = [_PNG], len(_PNG)
+    kept, place = bytearray(start), len(start)
     while place < len(data):
         end = place + 12 + int.from_bytes(data[place : place + 4], "big")
         kind = data[place + 4 : place + 8]
-        if kind[:1].isupper() or kind in _PNG_NEEDED:
-            kept.append(data[place:end])
+        # Optional chunks that decide pixels, orientation or the number of frames stay.
+        if kind[:1].isupper() or kind in (b"tRNS", b"eXIf", b"acTL", b"fcTL", b"fdAT"):
+            kept += data[place:end]
         place = end
-    return b"".join(kept)
+    return bytes(kept)
 
 
 def _check_size(image: Image.Image, source: str) -> None:
@@ -188,47 +182,30 @@ def _check_size(image: Image.Image, source: str) -> None:
 
 def _normalize(image: Image.Image) -> tuple[Image.Image, str, tuple[str, ...]]:
     """The image upright in mode "RGB" or "F", its own mode, and what was changed."""
-    mode = image.mode
+    mode, turn = image.mode, None
+    notes: list[str] = []
     deep_color = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
     image.load()
-    upright, notes = _upright(image, deep_color=deep_color)
-    frames = _frames(image)  # last: a damaged later frame spoils the image
-    return upright, mode, (*([f"first of {frames} frames"] if frames > 1 else []), *notes)
-
-
-def _frames(image: Image.Image) -> int:
-    try:
-        return int(getattr(image, "n_frames", 1))
-    except Exception:  # a damaged later frame does not matter
-        return 1
-
-
-def _upright(image: Image.Image, *, deep_color: bool) -> tuple[Image.Image, list[str]]:
-    """A loaded image upright in mode "RGB" or "F", and what was changed."""
-    notes = []
-    turn = _turn(image)
-    if turn is not None:
-        notes.append("turned upright by its EXIF mark")
-        image = image.transpose(turn)
+    with suppress(Exception):  # a damaged EXIF block says nothing
+        turn = _TURNS.get(image.getexif().get(0x0112, 1))
+    upright = image if turn is None else image.transpose(turn)
+    notes += [] if turn is None else ["turned upright by its EXIF mark"]
     if image.mode in _DEEP_MODES:
-        gray, note = _deep_gray(image)
-        return gray, [*notes, note]
-    if deep_color:
-        notes.append("16 bits a channel, read as 8")
-    if image.has_transparency_data:
-        notes.append("alpha laid on white")
-        layer = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    elif image.mode not in ("RGB", "L", "1", "P"):
-        notes.append(f"converted from {image.mode}")
-    return image.convert("RGB"), notes
-
-
-def _turn(image: Image.Image) -> Image.Transpose | None:
-    try:
-        return _TURNS.get(image.getexif().get(0x0112, 1))
-    except Exception:  # a damaged EXIF block says nothing
-        return None
+        upright, note = _deep_gray(upright)
+        notes.append(note)
+    else:
+        notes += ["16 bits a channel, read as 8"] if deep_color else []
+        if upright.has_transparency_data:
+            notes.append("alpha laid on white")
+            layer = upright.convert("RGBA")
+            upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+        elif image.mode not in ("RGB", "L", "1", "P"):
+            notes.append(f"converted from {image.mode}")
+        upright = upright.convert("RGB")
+    with suppress(Exception):  # last: a damaged later frame spoils the image, but does not matter
+        if (frames := int(getattr(image, "n_frames", 1))) > 1:
+            notes.insert(0, f"first of {frames} frames")
+    return upright, mode, tuple(notes)
 
 
 def _deep_gray(image: Image.Image) -> tuple[Image.Image, str]:

@@ -13,11 +13,11 @@ from chiaroscuro import choices
 from chiaroscuro.choices import PAPER_FRACTIONS, PROTOCOLS, Fill, Protocol, check_names
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.edits import (
-    check_fractions,
     check_map,
     filled,
     matched_counts,
     pixel_order,
+    rising_numbers,
     tie_priority,
 )
 from chiaroscuro.errors import ChoiceError, InputError
@@ -166,7 +166,7 @@ def curves_by_fill(
     Orders and counts serve every fill, and each distinct edited image is predicted once.
     `controls`: the matched protocol adds its random and inverted orders.
     """
-    fractions = check_fractions(fractions)
+    fractions = rising_numbers("fractions", fractions, "[0, 1)")
     chosen = check_names("protocol", protocols, PROTOCOLS)
     classifier.check_pixels(pixels)
     _check_maps(maps, pixels)
@@ -245,7 +245,8 @@ def paper_counts(values: Tensor, fractions: Sequence[float], order: Tensor | Non
     check_map(values)
     scaled = scale(values, "magnitude").flatten(1)
     count = scaled.shape[1]
-    positions = [round(fraction * count) for fraction in check_fractions(fractions)]
+    shares = rising_numbers("fractions", fractions, "[0, 1)")
+    positions = [round(fraction * count) for fraction in shares]
     if positions[-1] >= count:
         raise InputError(
             f"images of {count} pixels are too small for the published protocol at fraction "

@@ -19,6 +19,8 @@ from chiaroscuro.errors import (
     first_line,
 )
 
+_PREFIX = "chiaroscuro_factory_"
+
 
 def load(path: str, function: str) -> Classifier:
     """`path/to/file.py:factory`: run the file, call its factory, take what it returns."""
@@ -61,9 +63,6 @@ def run_files(files: Iterable[str]) -> None:
             _run(Path(file), file)
 
 
-_PREFIX = "chiaroscuro_factory_"
-
-
 def _run(source: Path, spec: str) -> ModuleType:
     """The file as a module, known to Python by its own name (dataclasses ask for that)."""
     name = f"{_PREFIX}{source.stem}"
@@ -82,32 +81,23 @@ def _run(source: Path, spec: str) -> ModuleType:
 
 def _explained(error: BaseException) -> str:
     """An error's type and message, and what to do about the usual ones of checkpoints."""
-    kind, text = type(error).__name__, str(error)
-    if isinstance(error, EOFError):
-        return f"{kind}: {first_line(error)} (an empty or cut file?)"
-    if not text.startswith("Error(s) in loading state_dict"):
-        return f"{kind}: {first_line(error)}"
-    head, *lines = (line.strip() for line in text.splitlines())
-    listed = [_listed(line) for line in lines[:_MOST]]
-    more = [f"and {len(lines) - _MOST} more"] if len(lines) > _MOST else []
-    advice = ""
-    if '"state_dict"' in text:
-        advice = ' (take the checkpoint\'s ["state_dict"])'
-    elif ' "module.' in text:
-        advice = ' (take the prefix "module." off the checkpoint\'s keys)'
-    return f"{kind}: {' '.join([head, *listed, *more])}{advice}"
+    text, advice = str(error), ""
+    if text.startswith("Error(s) in loading state_dict"):
+        if '"state_dict"' in text:
+            advice = ' (take the checkpoint\'s ["state_dict"])'
+        elif ' "module.' in text:
+            advice = ' (take the prefix "module." off the checkpoint\'s keys)'
+        lines = (line.strip().split('", "') for line in text.splitlines())
+        text = _first([_first(keys, '", "', '" and {} more.') for keys in lines], " ", "; {} more")
+    else:
+        text = first_line(error)
+        advice = " (an empty or cut file?)" if isinstance(error, EOFError) else ""
+    return f"{type(error).__name__}: {text}{advice}"
 
 
-_MOST = 4
-"""So many keys are listed, the others counted."""
-
-
-def _listed(line: str) -> str:
-    """A line of a state dict's error with its first keys."""
-    keys = line.split('", "')
-    if len(keys) <= _MOST:
-        return line
-    return '", "'.join(keys[:_MOST]) + f'" and {len(keys) - _MOST} more.'
+def _first(parts: list[str], between: str, end: str) -> str:
+    """The first four parts, the others counted."""
+    return between.join(parts[:4]) + (end.format(len(parts) - 4) if len(parts) > 4 else "")
 
 
 @contextmanager

@@ -4,6 +4,7 @@ Neither file can run code.
 """
 
 import stat
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +16,7 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 from torchvision import models as torchvision_zoo
 
+from chiaroscuro import results
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import (
     ChiaroscuroError,
@@ -24,13 +26,40 @@ from chiaroscuro.errors import (
     first_line,
     unknown,
 )
-from chiaroscuro.models.architectures import basic_cnn, with_head
-from chiaroscuro.results import KINDS, kind_in, staged, verify
-from chiaroscuro.results import load as load_result
 from chiaroscuro.results.models import WEIGHTS, SavedModel
 from chiaroscuro.results.store import write
 
-MODEL = KINDS["model"]
+MODEL = results.KINDS["model"]
+_FIELDS = ("mean", "std", "framing", "labels", "multi_label", "channels")
+
+
+def basic_cnn(classes: int = 10) -> nn.Module:
+    """The paper's small network: 495,146 parameters for 10 classes.
+
+    conv 7x7 stride 2 (3 -> 32), ReLU, max-pool 3x3 stride 2, three blocks of three 3x3 convolutions
+    (32, 64, 128 channels, the second of stride 2), each with ReLU, global average, linear layer.
+    Source: arXiv:2309.12913, section 4.
+
+    >>> sum(p.numel() for p in basic_cnn().parameters())
+    495146
+    """
+    stem = [nn.Conv2d(3, 32, 7, 2, 3), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
+    blocks = [_block(32, 32), _block(32, 64), _block(64, 128)]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, classes)]
+    return nn.Sequential(*stem, *blocks, *head)
+
+
+def _block(before: int, width: int) -> nn.Module:
+    layers: list[nn.Module] = []
+    for inside, stride in ((before, 1), (width, 2), (width, 1)):
+        layers += [nn.Conv2d(inside, width, 3, stride, 1), nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
+def with_head(body: nn.Module, outputs: int, classes: int) -> nn.Module:
+    """A network followed by a linear layer from its outputs to new classes, nothing between."""
+    head = nn.Linear(outputs, classes)
+    return nn.Sequential(OrderedDict([("body", body), ("head", head)]))
 
 
 def new_head(
@@ -58,15 +87,14 @@ def save_classifier(
     torchvision know theirs. Raises `ModelError` when the architecture cannot be built, or its
     tensors are not the module's; `ResultError` when the folder exists.
     """
-    with staged(folder, MODEL, overwrite=overwrite) as stage:
-        write_classifier(classifier, stage, architecture=architecture, arguments=arguments)
+    with results.staged(folder, MODEL, overwrite=overwrite) as stage:
+        write_classifier(classifier, stage, architecture, arguments)
     return Path(folder)
 
 
 def write_classifier(
     classifier: Classifier,
     folder: Path,
-    *,
     architecture: str | None = None,
     arguments: Mapping[str, Any] | None = None,
 ) -> None:
@@ -81,39 +109,28 @@ def write_classifier(
             f"{architecture} with {arguments} has other tensors than {classifier.name}: "
             "give the architecture and arguments that built it"
         )
-    description = SavedModel(
-        architecture=architecture,
-        arguments=arguments,
-        mean=classifier.mean,
-        std=classifier.std,
-        framing=classifier.framing,
-        labels=classifier.labels,
-        multi_label=classifier.multi_label,
-        channels=classifier.channels,
-        name=classifier.name,
-        origin=classifier.origin,
-    )
+    about = {name: getattr(classifier, name) for name in (*_FIELDS, "name", "origin")}
     weights = folder / WEIGHTS
     save_model(classifier.module, str(weights))
     weights.chmod(stat.S_IMODE(folder.stat().st_mode) & 0o666)  # safetensors shuts others out
-    write(description, folder)
+    write(SavedModel(architecture=architecture, arguments=arguments, **about), folder)
 
 
 def load(folder: Path) -> Classifier:
     """The classifier that `save_classifier` or training wrote into a folder."""
-    if kind_in(folder) != MODEL:
+    if results.kind_in(folder) != MODEL:
         raise MissingModelError(
             f"{folder}: no model there (no {MODEL.marker}); expected a folder that train or "
             "save_classifier wrote; for a folder of another library write hf:FOLDER or timm:FOLDER"
         )
     try:
-        about: SavedModel = load_result(folder, MODEL)
+        about: SavedModel = results.load(folder, MODEL)
     except ResultError as error:
         raise ModelError(str(error)) from error
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise MissingModelError(f"{folder}: no {WEIGHTS} next to {MODEL.marker}")
-    if verify(folder, [WEIGHTS]):
+    if results.verify(folder, [WEIGHTS]):
         raise ModelError(f"{weights} is damaged, or was changed after it was written")
     module = build_architecture(about.architecture, about.arguments)
     try:
@@ -124,12 +141,7 @@ def load(folder: Path) -> Classifier:
         ) from error
     return Classifier(
         module,
-        mean=about.mean,
-        std=about.std,
-        framing=about.framing,
-        labels=about.labels,
-        multi_label=about.multi_label,
-        channels=about.channels,
+        **{name: getattr(about, name) for name in _FIELDS},
         name=str(folder),
         origin={**about.origin, "architecture": about.architecture},
     )
@@ -146,9 +158,8 @@ def build_architecture(name: str, arguments: Mapping[str, Any]) -> nn.Module:
             return ARCHITECTURES[name](**arguments)
         if library == "timm" and timm.is_model(model):
             return cast(nn.Module, timm.create_model(model, **arguments))
-        if library == "torchvision" and model in torchvision_zoo.list_models(
-            module=torchvision_zoo
-        ):
+        known = torchvision_zoo.list_models(module=torchvision_zoo)
+        if library == "torchvision" and model in known:
             return cast(nn.Module, torchvision_zoo.get_model(model, weights=None, **arguments))
     except ChiaroscuroError:
         raise

