@@ -90,7 +90,7 @@ def unknown(
 ) -> ChoiceError:
     """The error for a name that is not in a table: near matches, then all names or `instead`."""
     names = list(known)
-    near = difflib.get_close_matches(str(name).lower(), names, n=3, cutoff=0.6)
+    near = difflib.get_close_matches(str(name).lower(), names)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     listed = instead or f"known are {', '.join(names)}"
     return ChoiceError(f"unknown {kind} {str(name)!r}: {hint}{listed}")
@@ -104,15 +104,10 @@ def missing_extra(what: str, package: str, extra: str) -> MissingExtraError:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type where it has none; at most 500 characters.
-
-    A line that ends with a colon is joined with what follows, such as the keys that a state dict
-    lacks.
-    """
+    """The first line of an error's message, or its type: 500 characters; all lines after a ":"."""
     lines = [line for raw in str(error).splitlines() if (line := raw.strip())]
-    text = (
-        " ".join(lines) if lines and lines[0].endswith(":") else (*lines, type(error).__name__)[0]
-    )
+    lines = lines or [type(error).__name__]
+    text = " ".join(lines) if lines[0].endswith(":") else lines[0]
     return text if len(text) <= 500 else f"{text[:500]}..."
 
 
@@ -120,8 +115,7 @@ def brief(value: Any) -> str:
     """A dataclass as one line, arrays by their shapes: the `repr` of results that hold arrays."""
     held = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     shown = (
-        f"{name}={tuple(one.shape) if hasattr(one, 'shape') else repr(one)}"
-        for name, one in held.items()
+        f"{name}={tuple(getattr(one, 'shape', ())) or repr(one)}" for name, one in held.items()
     )
     return f"{type(value).__name__}({', '.join(shown)})"
 

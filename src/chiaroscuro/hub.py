@@ -2,17 +2,16 @@
 
 import contextlib
 import io
-import os
 import socket
 import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit
 
-from huggingface_hub import constants, utils
+from huggingface_hub import constants
 
 _ONE_AT_A_TIME = threading.RLock()
 """The switch belongs to the whole process: threads that overlap would leave it as they met it."""
@@ -40,19 +39,14 @@ def hub_if_reachable() -> Iterator[None]:
                 place.HF_HUB_OFFLINE = value
 
 
-def hide_progress() -> None:
-    """Hugging Face libraries draw no progress bars from now on; before transformers is imported."""
-    cast(Any, utils).disable_progress_bars()
-    os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
-
-
 def _answers() -> bool:
     if urllib.request.getproxies():
         return True
     address = urlsplit(constants.ENDPOINT)
     port = address.port or (80 if address.scheme == "http" else 443)
-    try:
-        with socket.create_connection((address.hostname or "", port), timeout=3):
-            return True
-    except OSError:
-        return False
+    with (
+        contextlib.suppress(OSError),
+        socket.create_connection((address.hostname, port), timeout=3),
+    ):
+        return True
+    return False

@@ -31,27 +31,29 @@ _UNCHECKED: ContextVar[bool] = ContextVar("unchecked", default=False)
 class Option:
     """What a field means and may be.
 
-    `names`: the table that its names are from. `panel`: the heading that it stands under, "" for
-    its class's own. `within`: an interval of numbers, such as "[0, 1)". `read`: what checks a value
+    `names`: the table that its names are from. `within`: an interval of numbers, such as "[0, 1)".
+    `panel`: the heading that it stands under, "" for its class's own. `read`: what checks a value
     (of a tuple, each) and brings it to one form, in place of what the field's type asks. `flag`:
-    the name in a shell where that is not the field's own, "" for a place without a name.
+    the name in a shell where that is not the field's own, "" for a place without a name; a tuple's
+    is the singular.
     """
 
     help: str
     names: Collection[str] = ()
-    panel: str = ""
     within: str = ""
+    panel: str = ""
     read: Callable[[Any], Any] | None = None
     flag: str | None = None
 
 
-def option(help: str, default: Any = MISSING, names: Collection[str] = (), **more: Any) -> Any:
+def option(help: str, default: Any = MISSING, allowed: Collection[str] = (), **more: Any) -> Any:
     """A dataclass field with its `Option`; required without a default.
 
-    Help that ends in ":" is followed by the names.
+    `allowed`: names or, as text, an interval. Help that ends in ":" is followed by the names.
     """
+    names, within = ((), allowed) if isinstance(allowed, str) else (allowed, "")
     words = f"{help} {', '.join(names)}." if help.endswith(":") else help
-    return field(default=default, metadata={"option": Option(words, names, **more)})
+    return field(default=default, metadata={"option": Option(words, names, within, **more)})
 
 
 def like(cls: "type[Settings]", name: str, *default: Any) -> Any:
@@ -206,7 +208,7 @@ def _read_one(name: str, value: Any, kind: Any, about: Option) -> Any:
         if not isinstance(value, str):
             raise ChoiceError(f"{name} is {value!r}: expected a text")
     if about.names and (kind is not Any or isinstance(value, str)):
-        known.check_names(about.flag or name, [value], about.names)
+        known.check_names(name.removesuffix("s"), [value], about.names)
     return value
 
 
@@ -242,19 +244,19 @@ def _size(value: Any) -> tuple[int, int]:
 
 def _fill_option(words: str, default: str | tuple[str, ...] | None) -> Any:
     help = f"{words}: {', '.join(known.FILLS)} (blur:0.1; brighter:0.1 or +0.1)."
-    return option(help, default, read=lambda fill: str(known.parse_fill(fill)), flag="fill")
+    return option(help, default, read=lambda fill: str(known.parse_fill(fill)))
 
 
 def _method_option(default: str | tuple[str, ...]) -> Any:
     help = "How class gradients are computed:"
-    return option(help, default, METHODS, panel=METHOD, read=known.check_method, flag="method")
+    return option(help, default, METHODS, panel=METHOD, read=known.check_method)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Seeded(Settings, panel=MACHINE):
     """What is drawn at random."""
 
-    seed: int = option("Decides all that is random: images, ties, noise, orders.", 0, within=SEED)
+    seed: int = option("Decides all that is random: images, ties, noise, orders.", 0, SEED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,7 +265,7 @@ class ImageSetSettings(Seeded, panel=IMAGES):
 
     data: str = option("A folder, a Parquet file, cifar10, imagenette, or OWNER/NAME.", flag="")
     split: str | None = option("A part of the data; default: test, validation or train.", None)
-    limit: int | None = option("So many images, drawn with the seed.", None, within=COUNT)
+    limit: int | None = option("So many images, drawn with the seed.", None, COUNT)
     rgb_only: bool = option("Leave files out that are not RGB.", False)
     image_column: str | None = option("The column of a table that holds images.", None)
     label_column: str | None = option("The column of a table that holds classes.", None)
@@ -276,17 +278,13 @@ class ImageSetSettings(Seeded, panel=IMAGES):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunSettings(ImageSetSettings, panel=STATISTICS):
+class RunSettings(ImageSetSettings, panel=MACHINE):
     """How images are gone through, and how certain a figure is."""
 
-    resamples: int = option("Random sets behind each interval.", 1000, within=COUNT)
-    confidence: float = option("The coverage of each interval.", 0.95, within=SHARE)
-    batch: int | None = option(
-        "Images at a time; default: by their size.", None, within=BATCH, panel=MACHINE
-    )
-    threads: int | None = option(
-        "CPU threads of a worker; default: its share.", None, within=COUNT, panel=MACHINE
-    )
+    resamples: int = option("Random sets behind each interval.", 1000, COUNT, panel=STATISTICS)
+    confidence: float = option("The coverage of each interval.", 0.95, SHARE, panel=STATISTICS)
+    batch: int | None = option("Images at a time; default: by their size.", None, BATCH)
+    threads: int | None = option("CPU threads of a worker; default: its share.", None, COUNT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,8 +302,8 @@ class QuestionSettings(Seeded, panel=METHOD):
         panel=QUESTION,
     )
     score: Score = option("What is differentiated:", "logit", known.SCORES, panel=QUESTION)
-    points: int | None = option("Sample points; default: the method's own.", None, within=COUNT)
-    sigma: float | None = option("Width of smoothgrad's noise: 0.15.", None, within="[0, inf)")
+    points: int | None = option("Sample points; default: the method's own.", None, COUNT)
+    sigma: float | None = option("Width of smoothgrad's noise: 0.15.", None, "[0, inf)")
     baseline: str | None = option("Where integrated-gradients begins:", None, known.BASELINES)
     background: str | None = option(
         "Photos that expected-gradients begins from: a folder, a photo or a glob.", None
@@ -363,7 +361,7 @@ class PhotoSettings(GradientSettings, panel=QUESTION):
 class ExplainSettings(PhotoSettings, panel=QUESTION):
     """What decides an explanation; with `contrast`, of the target against that class alone."""
 
-    maps: tuple[str, ...] = option("A map to compute:", known.EXPLAIN_MAPS, MAPS, flag="map")
+    maps: tuple[str, ...] = option("A map to compute:", known.EXPLAIN_MAPS, MAPS)
     contrast: str | None = option("Why not this class? It is the only rival.", None)
 
     def _contradictions(self) -> Iterator[str]:
@@ -383,12 +381,12 @@ class WhatIfSettings(PhotoSettings, panel=QUESTION):
     """What decides a what-if: the changed pixels, and what they become."""
 
     map: str = option("Whose highest pixels change:", "active", known.ORDERS)
-    fraction: float = option("The share of pixels to change.", known.WHAT_IF_FRACTION, within=SHARE)
+    fraction: float = option("The share of pixels to change.", known.WHAT_IF_FRACTION, SHARE)
     fill: str = _fill_option("What they become", "black")
     tolerance: float = option(
         "The share by which actual and predicted change may differ and still agree.",
         known.WHAT_IF_TOLERANCE,
-        within="(0, inf)",
+        "(0, inf)",
     )
 
 
@@ -396,9 +394,7 @@ class WhatIfSettings(PhotoSettings, panel=QUESTION):
 class CompareSettings(PhotoSettings, panel=QUESTION):
     """What decides a comparison; the first classifier's prediction is the default target."""
 
-    maps: tuple[str, ...] = option(
-        "A map to compare:", known.EXPLAIN_MAPS, RANKING_MAPS, flag="map"
-    )
+    maps: tuple[str, ...] = option("A map to compare:", known.EXPLAIN_MAPS, RANKING_MAPS)
     fill: str | None = _fill_option("Also change each one's top pixels", None)
     fraction: float = like(WhatIfSettings, "fraction")
     by: str = option("The map whose top pixels --fill changes:", "active", known.ORDERS)
@@ -411,34 +407,23 @@ class EvaluationSettings(GradientSettings, RunSettings, panel=MEASURE):
     `metrics` are names, or `Metric` objects of one's own.
     """
 
-    metrics: tuple[Any, ...] = option(
-        "What is measured:", ("deletion",), known.METRICS, flag="metric"
-    )
+    metrics: tuple[Any, ...] = option("What is measured:", ("deletion",), known.METRICS)
     maps: tuple[str, ...] = option(
         f"A map to measure ({' and '.join(known.EDIT_MAPS)} are computed for each fill):",
         known.PAPER_MAPS,
         known.MEASURED_MAPS,
-        flag="map",
     )
     fills: tuple[str, ...] = _fill_option("What deleted pixels become", ("black", "white"))
     protocols: tuple[str, ...] = option(
-        "As published, or the same count for every map:",
-        known.PROTOCOLS,
-        known.PROTOCOLS,
-        flag="protocol",
+        "As published, or the same count for every map:", known.PROTOCOLS, known.PROTOCOLS
     )
     fractions: tuple[float, ...] = option(
-        "A share of pixels to delete; rising.",
-        known.PAPER_FRACTIONS,
-        within="[0, 1)",
-        flag="fraction",
+        "A share of pixels to delete; rising.", known.PAPER_FRACTIONS, "[0, 1)"
     )
     what_if: float | None = option(
-        "Also compare predicted with actual change when this share of pixels changes.",
-        None,
-        within=SHARE,
+        "Also compare predicted with actual change when this share of pixels changes.", None, SHARE
     )
-    flips: int = option("Sign choices behind each p-value.", 9999, panel=STATISTICS, within=COUNT)
+    flips: int = option("Sign choices behind each p-value.", 9999, COUNT, panel=STATISTICS)
 
     @property
     def saliency_maps(self) -> tuple[str, ...]:
@@ -462,17 +447,15 @@ class CheckSettings(QuestionSettings, RunSettings, panel=MEASURE):
 
     limit: int | None = like(ImageSetSettings, "limit", 64)
     rivals: str = like(QuestionSettings, "rivals", "top:10")
-    maps: tuple[str, ...] = option("A map to check:", tuple(RANKING_MAPS), RANKING_MAPS, flag="map")
+    maps: tuple[str, ...] = option("A map to check:", tuple(RANKING_MAPS), RANKING_MAPS)
     methods: tuple[Any, ...] = _method_option(("gradient",))
     depths: int = option(
-        "Steps from output to input, neighboring layers together; 0: one a layer.",
-        12,
-        within="[0, inf)",
+        "Steps from output to input, neighboring layers together; 0: one a layer.", 12, "[0, inf)"
     )
-    draws: int = option("Random weights of each step.", 2, within=COUNT)
-    noise: float = option("Width of the input noise; pixels are in [0, 1].", 0.02, within=SHARE)
-    orders: int = option("Random orders that an image is compared with.", 20, within=COUNT)
-    share: float = option("The share of pixels that are a map's highest.", 0.1, within=SHARE)
+    draws: int = option("Random weights of each step.", 2, COUNT)
+    noise: float = option("Width of the input noise; pixels are in [0, 1].", 0.02, SHARE)
+    orders: int = option("Random orders that an image is compared with.", 20, COUNT)
+    share: float = option("The share of pixels that are a map's highest.", 0.1, SHARE)
     reference: bool = option("Also check a method that is known to fail.", True)
 
     @property
@@ -503,14 +486,12 @@ class LocalizationSettings(GradientSettings, RunSettings, panel=MEASURE):
 
     regions: str = option("Boxes as .csv, .json or .parquet, or a folder of PNG masks.")
     rivals: str = like(CheckSettings, "rivals")
-    maps: tuple[str, ...] = option(
-        "A map to measure:", tuple(RANKING_MAPS), RANKING_MAPS, flag="map"
-    )
+    maps: tuple[str, ...] = option("A map to measure:", tuple(RANKING_MAPS), RANKING_MAPS)
     target: str = option(
         "The class to explain; label, index: the data's:", "predicted", known.TARGETS
     )
-    tolerance: int = option("Pixels that a hit may be off the region.", 0, within="[0, inf)")
-    smoothing: float = option("A Gaussian over each map, in sides.", 0.0, within="[0, 1)")
+    tolerance: int = option("Pixels that a hit may be off the region.", 0, "[0, inf)")
+    smoothing: float = option("A Gaussian over each map, in sides.", 0.0, "[0, 1)")
     flips: int = like(EvaluationSettings, "flips")
 
 
@@ -533,10 +514,10 @@ class TrainingSettings(ImageSetSettings, panel=TRAINING):
     size: tuple[int, int] | None = option(
         "Side of the stretched images; default: the network's own.", None, panel=IMAGES, read=_size
     )
-    epochs: int = option("Times that every image is seen.", 50, within=COUNT)
-    batch: int = option("Images per step.", 128, within=BATCH)
-    learning_rate: float = option("AdamW's step size.", 0.001, within="(0, inf)")
-    weight_decay: float = option("AdamW's weight decay.", 0.01, within="[0, inf)")
+    epochs: int = option("Times that every image is seen.", 50, COUNT)
+    batch: int = option("Images per step.", 128, BATCH)
+    learning_rate: float = option("AdamW's step size.", 0.001, "(0, inf)")
+    weight_decay: float = option("AdamW's weight decay.", 0.01, "[0, inf)")
     seed: int = like(Seeded, "seed", 42)
     pretrained: bool = option("Start with the library's weights.", False)
     freeze: bool = option("Only the new last layer learns.", False)

@@ -44,15 +44,10 @@ class Stopwatch:
 _ACTIVE: ContextVar[Stopwatch | None] = ContextVar("stopwatch", default=None)
 
 
-def running() -> Stopwatch | None:
-    """The stopwatch that counts here, if one does."""
-    return _ACTIVE.get()
-
-
 @contextmanager
 def timed(name: str) -> Iterator[None]:
     """Count the time inside for a stage, if a stopwatch runs."""
-    watch = running() or Stopwatch()
+    watch = _ACTIVE.get() or Stopwatch()
     watch.charge()
     watch.stages.append(name)
     try:

@@ -1,6 +1,7 @@
 """What the commands compute and print; torch is imported once all that was typed is checked."""
 
 import json
+import os
 import re
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import typer
+from huggingface_hub.utils.tqdm import disable_progress_bars
 
 import chiaroscuro
 from chiaroscuro import results
@@ -22,15 +24,13 @@ from chiaroscuro.cli.terminal import Bars, progress_bars, say
 from chiaroscuro.data import locate
 from chiaroscuro.errors import ChoiceError, MissingImageError, first_line, printable
 from chiaroscuro.images import packaged_photo, photo_folders, safe_name
-from chiaroscuro.stopwatch import running, timed
+from chiaroscuro.stopwatch import Stopwatch, timed
 
 if TYPE_CHECKING:
     from chiaroscuro.classifier import Classifier
     from chiaroscuro.explanations import Outcome
     from chiaroscuro.training.log import EpochRow
     from chiaroscuro.training.run import Watcher
-
-_DEMO_RIVALS = {"cat": "all", "coffee": "top:10"}
 
 
 @contextmanager
@@ -41,9 +41,8 @@ def _working(run: commands.OutputOptions, threads: int | None) -> Iterator[Bars]
             import torch
         tune_allocator()
         if run.quiet:
-            from chiaroscuro.hub import hide_progress
-
-            hide_progress()
+            disable_progress_bars()
+            os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
         if threads is not None:
             torch.set_num_threads(threads)
         yield bars
@@ -54,10 +53,8 @@ def _device(name: str) -> str:
     import torch
 
     if name == "auto":
-        best = (
-            torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
-        )
-        return str(best)
+        gpu = torch.accelerator.is_available() and torch.accelerator.current_accelerator()
+        return str(gpu or "cpu")
     try:
         torch.zeros(1, device=name).item()
     except (RuntimeError, AssertionError, ImportError) as error:
@@ -103,29 +100,32 @@ def explain(settings: known.ExplainSettings, run: commands.ExplainOptions) -> No
         _replay(run.replay, settings, run)
         return
     options = {**_question(settings), "maps": settings.maps, "score": settings.score}
-    folders, rivals = photo_folders(run.images or ()), {}
     if run.images:
+        folders = photo_folders(run.images)
         _check_photos(folders)
+        jobs = [(path, folder, options) for path, folder in folders.items()]
     else:
         demo = settings.rivals == "all"
         words = ", cat.png against all classes, coffee.png against its top 10" if demo else ""
         if not run.quiet:
             say(f"no image given: two packaged photos{words}", err=True)
-        folders = {packaged_photo(name): Path(name) for name in _DEMO_RIVALS}
-        rivals = {Path(name): {"rivals": _DEMO_RIVALS[name]} for name in _DEMO_RIVALS if demo}
-    watch, failed, done = running() if run.profile else None, 0, 0
-    with _working(run, run.threads) as bars:
+        jobs = [
+            (packaged_photo(name), Path(name), options | ({"rivals": rivals} if demo else {}))
+            for name, rivals in (("cat", "all"), ("coffee", "top:10"))
+        ]
+    watch, failed = Stopwatch(), 0
+    with watch.running(), _working(run, run.threads) as bars:
         with timed("import"):
             import torch
 
             from chiaroscuro.explanations import PhotoJob, explain_files
         with timed("loading"):
             classifier = _load(run.model, run.device)
-        if watch is not None and classifier.device.type != "cpu":
+        if run.profile and classifier.device.type != "cpu":
             watch.settle = torch.accelerator.synchronize
         outcomes = explain_files(
             classifier,
-            [PhotoJob(p, f, {**options, **rivals.get(f, {})}) for p, f in folders.items()],
+            [PhotoJob(*job) for job in jobs],
             run.out,
             overwrite=run.force,
             resume=run.resume,
@@ -137,11 +137,10 @@ def explain(settings: known.ExplainSettings, run: commands.ExplainOptions) -> No
         )
         for outcome in outcomes:
             failed += outcome.error is not None
-            done += outcome.error is None
             _report(outcome, run)
-    if done and not run.as_json:
+    if failed < len(jobs) and not run.as_json:
         _print(run, None, (), run.out)
-    if watch is not None:
+    if run.profile:
         total = sum(watch.seconds.values())
         for name, seconds in sorted(watch.seconds.items(), key=lambda item: -item[1]):
             say(f"  {name:<9} {seconds:7.2f} s  {100 * seconds / total:3.0f} %", err=True)
@@ -196,16 +195,11 @@ def _replay(folder: Path, settings: known.ExplainSettings, run: commands.Explain
             background=settings.background,
             progress=partial(bars.show, "class gradients"),
         )
-    sizes = {"logits": differences.logits, **differences.maps}
-    lines = [
-        f"{folder}: {'the same' if differences.same else 'different'}",
-        *(
-            f"  {name}: "
-            + ("cannot be compared" if size is None else f"relative difference {size:.3g}")
-            for name, size in sizes.items()
-        ),
-        *(f"  {line}" for line in (*differences.changes, *differences.why)),
-    ]
+    lines = [f"{folder}: {'the same' if differences.same else 'different'}"]
+    for name, size in {"logits": differences.logits, **differences.maps}.items():
+        said = "cannot be compared" if size is None else f"relative difference {size:.3g}"
+        lines.append(f"  {name}: {said}")
+    lines += [f"  {line}" for line in (*differences.changes, *differences.why)]
     _print(run, asdict(differences) | {"same": differences.same}, lines)
     if not differences.same:
         raise typer.Exit(1)

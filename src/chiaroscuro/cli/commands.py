@@ -16,15 +16,11 @@ from chiaroscuro.settings import COUNT, IMAGES, MACHINE, MEASURE, Seeded, Settin
 
 @dataclass(frozen=True, kw_only=True)
 class ListOptions(Settings):
-    """What `models` takes."""
-
     as_json: bool = option("One JSON object a line.", False, flag="json")
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions(Settings):
-    """What every command that computes takes."""
-
     device: str = option(
         "auto (a GPU where there is one), cpu, cuda, cuda:N, mps.", "auto", panel=MACHINE
     )
@@ -35,20 +31,14 @@ class OutputOptions(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainOptions(OutputOptions):
-    """What `explain` takes besides its settings."""
-
     images: tuple[str, ...] | None = option(
         "Photos, folders or globs. Without any: two packaged photos.", None, flag=""
     )
     model: str = option(
         "What `chiaroscuro models` lists.", DEFAULT_MODEL, read=check_spec, panel="Network"
     )
-    threads: int | None = option(
-        "CPU threads; default: PyTorch's own.", None, within=COUNT, panel=MACHINE
-    )
-    workers: int = option(
-        "Processes, each with its share of the threads.", 1, within=COUNT, panel=MACHINE
-    )
+    threads: int | None = option("CPU threads; default: PyTorch's own.", None, COUNT, panel=MACHINE)
+    workers: int = option("Processes, each with its share of the threads.", 1, COUNT, panel=MACHINE)
     scale: str = option("Colors per image, or shared by all:", "image", SCALES)
     out: Path = option("Where the results go.", Path(DEFAULT_OUT))
     replay: Path | None = option("Recompute the explanation in this folder and compare.", None)
@@ -62,8 +52,6 @@ class ExplainOptions(OutputOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class PhotoOptions(OutputOptions):
-    """What commands on one photo take."""
-
     image: Path = option("The photo.", flag="")
     threads: int | None = like(ExplainOptions, "threads")
 
@@ -74,21 +62,14 @@ class PhotoOptions(OutputOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class WhatIfOptions(PhotoOptions):
-    """What `what-if` takes besides its settings."""
-
     model: str = like(ExplainOptions, "model")
     out: Path = like(ExplainOptions, "out", Path("chiaroscuro-what-if"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompareOptions(PhotoOptions):
-    """What `compare` takes besides its settings."""
-
     models: tuple[str, ...] = option(
-        "What `chiaroscuro models` lists; two or more.",
-        read=check_spec,
-        panel="Network",
-        flag="model",
+        "What `chiaroscuro models` lists; two or more.", read=check_spec, panel="Network"
     )
     out: Path = option("The folder for figure and page.", Path("chiaroscuro-comparison"))
 
@@ -100,8 +81,6 @@ class CompareOptions(PhotoOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions(OutputOptions):
-    """What commands over an image set take that can be resumed."""
-
     model: str = like(ExplainOptions, "model")
     workers: int = like(ExplainOptions, "workers")
     data_root: Path | None = option("A folder that holds a data set's folder.", None, panel=IMAGES)
@@ -111,29 +90,21 @@ class RunOptions(OutputOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions(RunOptions):
-    """What `evaluate` takes besides its settings."""
-
     check: Path | None = option("The folder of a `chiaroscuro check`, for the report.", None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckOptions(RunOptions):
-    """What `check` takes besides its settings."""
-
     out: Path = like(RunOptions, "out", Path("chiaroscuro-check"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocalizeOptions(RunOptions):
-    """What `localize` takes besides its settings."""
-
     out: Path = like(RunOptions, "out", Path("chiaroscuro-localization"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(OutputOptions):
-    """What `train` takes besides its settings."""
-
     threads: int | None = like(ExplainOptions, "threads")
     data_root: Path | None = like(RunOptions, "data_root")
     out: Path = option("The folder that the network is written to.")
@@ -141,34 +112,21 @@ class TrainOptions(OutputOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReproduceOptions(OutputOptions, Seeded):
-    """What `reproduce` takes."""
-
+class ReproduceOptions(OutputOptions, Seeded, panel=MEASURE):
     threads: int | None = like(ExplainOptions, "threads")
     workers: int = like(ExplainOptions, "workers")
     data_root: Path | None = like(RunOptions, "data_root")
     experiments: tuple[str, ...] | None = option(
-        "One experiment, such as cifar10-cnn; default: all.",
-        None,
-        panel=MEASURE,
-        flag="experiment",
+        "One experiment, such as cifar10-cnn; default: all.", None
     )
-    quick: bool = option("Few epochs on few images: to see it work.", False, panel=MEASURE)
-    epochs: int | None = option(
-        "Training epochs; default: the paper's 50.", None, within=COUNT, panel=MEASURE
-    )
+    quick: bool = option("Few epochs on few images: to see it work.", False)
+    epochs: int | None = option("Training epochs; default: the paper's 50.", None, COUNT)
     test_limit: int | None = option(
-        "So many test images, drawn with the seed; default: all.",
-        None,
-        within=COUNT,
-        panel=MEASURE,
-        flag="limit",
+        "So many test images, drawn with the seed; default: all.", None, COUNT, flag="limit"
     )
-    train_limit: int = option(
-        "So many training images for their curves.", 5000, within=COUNT, panel=MEASURE
-    )
+    train_limit: int = option("So many training images for their curves.", 5000, COUNT)
     out: Path | None = option(
-        "The folder of networks, runs and report; what is there is reused.", None
+        "The folder of networks, runs and report; what is there is reused.", None, panel="Output"
     )
 
 

@@ -11,7 +11,6 @@ import typer
 from chiaroscuro.cli.terminal import INTERRUPTED, PIPE_CLOSED, say
 from chiaroscuro.errors import ChoiceError
 from chiaroscuro.settings import Settings, option_of, panel_of, raise_together
-from chiaroscuro.stopwatch import Stopwatch
 
 PANELS = (
     "Network", "Images", "Question", "Gradient method", "Measure", "Training", "Statistics",
@@ -60,8 +59,7 @@ class Command:
         raise_together(wrong)
         module, _, function = self.runner.partition(":")
         try:
-            with Stopwatch().running():
-                getattr(import_module(f"chiaroscuro.cli.{module}"), function)(*settings)
+            getattr(import_module(f"chiaroscuro.cli.{module}"), function)(*settings)
         except KeyboardInterrupt:
             say(f"interrupted: {self.kept}", err=True)
             raise typer.Exit(INTERRUPTED) from None
@@ -92,7 +90,8 @@ def _parameter(cls: type[Settings], described: "Field[Any]") -> tuple[str, inspe
 
 def flags(described: "Field[Any]") -> list[str]:
     """The names of a field's option."""
-    name, *letters = (option_of(described).flag or described.name).replace("_", "-").split(",")
+    own = described.name.removesuffix("s") if "tuple" in str(described.type) else described.name
+    name, *letters = (option_of(described).flag or own).replace("_", "-").split(",")
     switch = f"--{name}/--no-{name}" if described.default is True else f"--{name}"
     return [switch, *(f"-{letter}" for letter in letters)]
 

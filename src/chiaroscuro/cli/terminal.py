@@ -33,8 +33,9 @@ def guarded(run: Callable[[], object]) -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # names that the encoding does not have
-    with _second_interrupt():
-        sys.exit(_flushed(_status(run)))
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
+    sys.exit(_flushed(_status(run)))
 
 
 def _status(run: Callable[[], object]) -> int:
@@ -75,25 +76,15 @@ def _complain(line: str) -> None:
         say(line, err=True)
 
 
-@contextmanager
-def _second_interrupt() -> Iterator[None]:
+def _interrupt(*_: object) -> None:
     """The first Ctrl+C raises `KeyboardInterrupt`; the second one ends the process, with a line."""
 
     def end(*_: object) -> None:
         os.write(2, b"interrupted\n")
         os._exit(INTERRUPTED)
 
-    def first(*_: object) -> None:
-        signal.signal(signal.SIGINT, end)
-        raise KeyboardInterrupt
-
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.default_int_handler:
-        signal.signal(signal.SIGINT, first)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGINT, end)
+    raise KeyboardInterrupt
 
 
 class Bars:
