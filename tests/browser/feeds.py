@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from chiaroscuro.images.arrays import LUMA
+from chiaroscuro.images.framing import LUMA
 from chiaroscuro.render import pictures
 from chiaroscuro.results import CropBox
 from chiaroscuro.viewer import Feed, script, style

@@ -18,7 +18,7 @@ from PIL import Image
 from chiaroscuro.choices import MAPS, SMOOTHING, Helps, Kind
 from chiaroscuro.errors import ImageError
 from chiaroscuro.images import decode_photo
-from chiaroscuro.images.arrays import LUMA
+from chiaroscuro.images.framing import LUMA
 from chiaroscuro.render import percent, pictures
 from chiaroscuro.render.pictures import Color
 from chiaroscuro.results import CropBox, Explanation
