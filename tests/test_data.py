@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from chiaroscuro.data import DATASETS, LeftOut, load_images, read_batch, read_batches
+from chiaroscuro.data import DATASETS, load_images, read_batches
 from chiaroscuro.errors import ChoiceError, InputError, MissingFileError
 from chiaroscuro.images import Framing, frame, open_photo
+from chiaroscuro.results import LeftOut
 from tests.pictures import BROKEN, class_rows, encoded, picture, write_classes, write_parquet
 
 CLASSES = ["cat", "dog", "owl"]
@@ -36,8 +37,8 @@ def splits(tmp_path):
     return place
 
 
-def batches(images, size=5, start=0, **options):
-    return list(read_batches(images, Framing(size=(8, 8)), size, start=start, **options))
+def batches(images, size=5, **options):
+    return list(read_batches(images, Framing(size=(8, 8)), size, **options))
 
 
 def test_a_folder_of_class_folders(folder):
@@ -354,7 +355,7 @@ def hub(monkeypatch):
     rows = [
         {"id": n, "mask": None, "picture": cell, "label": n // 10} for n, cell in enumerate(cells)
     ]
-    monkeypatch.setattr("chiaroscuro.data.named.hub_if_reachable", nullcontext)
+    monkeypatch.setattr("chiaroscuro.data.tables.hub_if_reachable", nullcontext)
     monkeypatch.setattr(datasets, "get_dataset_split_names", lambda name: ["train", "Test"])
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: Streamed(rows, Features(kinds)))
 
@@ -433,14 +434,12 @@ def test_every_single_batch_is_that_of_the_sequential_reader(source, limit, seed
     place = request.getfixturevalue(source) or "some/set"
     images = load_images(place, limit=limit, seed=seed)
     whole = batches(images, 4)
-    assert images.batches(4) in (len(whole), None)
-    assert images.batches(4) is not None or source == "hub"
+    assert images.count is not None or source == "hub"
     copy = pickle.loads(pickle.dumps(images)) if source != "hub" else images
     for expected in whole:
-        found = read_batch(copy, Framing(size=(8, 8)), 4, expected.number)
+        (found,) = batches(copy, 4, numbers=[expected.number])
         assert_same(found, expected)
-    with pytest.raises(InputError, match=f"no batch {len(whole)} of 4 images"):
-        read_batch(copy, Framing(size=(8, 8)), 4, len(whole))
+    assert batches(copy, 4, numbers=[len(whole)]) == []
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -476,15 +475,6 @@ def test_batches_hold_decoded_pixels_in_order(folder):
     expected = frame(open_photo(folder / "dog" / "0.png"), Framing(size=(8, 8)), 3)[0]
     assert np.array_equal(found[0].pixels[4], expected)
     assert found[0].labels == (0, 0, 0, 0, 1)
-
-
-def test_batches_from_a_later_one_are_the_same(folder):
-    whole, later = batches(load_images(folder)), batches(load_images(folder), start=1)
-    assert [batch.number for batch in later] == [1, 2]
-    for ours, theirs in zip(later, whole[1:], strict=True):
-        assert ours.ids == theirs.ids
-        assert all(np.array_equal(a, b) for a, b in zip(ours.pixels, theirs.pixels, strict=True))
-    assert batches(load_images(folder), start=3) == []
 
 
 def test_a_broken_image_is_left_out_and_named(tmp_path):

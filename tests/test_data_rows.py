@@ -14,12 +14,11 @@ from PIL import Image
 from pyarrow import parquet
 
 from chiaroscuro import load_images
-from chiaroscuro.data import LeftOut, read_batches
-from chiaroscuro.data import parquet as data_parquet
-from chiaroscuro.data.columns import Columns
-from chiaroscuro.data.parquet import open_parquet
+from chiaroscuro.data import read_batches, tables
+from chiaroscuro.data.tables import Columns, open_parquet
 from chiaroscuro.errors import ChoiceError, InputError
 from chiaroscuro.images import Framing
+from chiaroscuro.results import LeftOut
 from tests.pictures import class_rows, encoded, picture, write_parquet
 
 CLASSES = ("cat", "dog", "emu")
@@ -75,7 +74,7 @@ def test_any_rows_of_any_groups(tmp_path, data):
     wanted = data.draw(st.none() | st.lists(st.integers(0, start - 1), unique=True).map(sorted))
     split = opened(files)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data_parquet, "_ROWS_HELD", data.draw(st.integers(1, 3)))
+        patch.setattr(tables, "_ROWS_HELD", data.draw(st.integers(1, 3)))
         found = list(split.contents.read(first, wanted))
     expected = [n for n in range(start) if n >= first and (wanted is None or n in wanted)]
     assert [row.id for row in found] == [f"test#{n}" for n in expected]

@@ -73,9 +73,9 @@ def unknown_spec(spec: str) -> ChoiceError:
     return unknown("model", spec, SOURCES)
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the installed packages that results depend on."""
-    names = ("chiaroscuro", "torch", "torchvision", "timm", "numpy", "pillow")
+def versions(*more: str) -> dict[str, str]:
+    """Versions of Python and of the installed packages that results depend on, and of `more`."""
+    names = ("chiaroscuro", "torch", "torchvision", "timm", "numpy", "pillow", *more)
     installed = {name: known for name in names if (known := _version(name))}
     return {"python": platform.python_version(), **installed}
 

@@ -26,10 +26,7 @@ def split_role(name: str) -> str | None:
 
 
 def pick_split(split: str | None, known: Iterable[str], source: str) -> str:
-    """The split of that name or role; without one test, else validation, else train.
-
-    Raises `ChoiceError` where there is none, or several of that role.
-    """
+    """The split of that name or role, else of `SPLITS`; `ChoiceError` for none, or for several."""
     names = list(known)
     if split is None and len(names) == 1:
         return names[0]
@@ -47,10 +44,7 @@ def pick_split(split: str | None, known: Iterable[str], source: str) -> str:
 
 
 def open_folder(folder: Path, split: str | None) -> ImageSet:
-    """A folder of splits, of class folders, or of photos without classes.
-
-    Raises `InputError` for one without photos, or whose folders are neither splits nor classes.
-    """
+    """A folder of splits, of class folders, or of photos without classes; raises `InputError`."""
     folder = folder.absolute()
     search = search_folder(folder)
     files = sorted(search.photos + search.unreadable)
@@ -93,20 +87,14 @@ def _without_wrappers(folder: Path, holders: set[Path]) -> Path:
 
 
 def _are_splits(base: Path, names: Sequence[str], holders: set[Path]) -> bool:
-    """Whether folders are splits: two roles, or one with folders of classes inside or alone.
-
-    A folder "train" of photos next to others may be a class.
-    """
+    """Whether folders are splits: two roles, or one alone or with folders inside."""
     roles = {name: role for name in names if (role := split_role(name))}
     deep = any(base / name not in holders for name in roles)
     return len(set(roles.values())) > 1 or deep or bool(roles and len(names) == 1)
 
 
 def _class_folders(root: Path, holders: set[Path]) -> dict[Path, str]:
-    """The class of each folder with photos: the outermost such folder around it.
-
-    Raises `InputError` where two classes have one name.
-    """
+    """The class of each folder with photos: the outermost such folder around it."""
     outer = {
         holder: next(place for place in (*reversed(holder.parents), holder) if place in holders)
         for holder in holders
@@ -135,8 +123,6 @@ class FolderRows:
 
     def read(self, first: int, wanted: Sequence[int] | None) -> Iterator[ImageRow]:
         """See `Rows`."""
-        numbers = range(first, len(self.files)) if wanted is None else wanted
-        for number in numbers:
-            file = self.files[number]
-            id_ = printable(file.relative_to(self.root).as_posix())
-            yield ImageRow(id_, file, self.labels[number])
+        for number in range(first, len(self.files)) if wanted is None else wanted:
+            id_ = printable(self.files[number].relative_to(self.root).as_posix())
+            yield ImageRow(id_, self.files[number], self.labels[number])

@@ -1,25 +1,35 @@
-"""A set of images: undecoded rows, read from the source each time."""
+"""A set of images: undecoded rows, read from the source each time, and batches of their pixels."""
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
+from functools import partial
+from itertools import count, islice
 from pathlib import Path
 from typing import Protocol
 
-from chiaroscuro.errors import ChiaroscuroError, InputError, first_line
+import numpy as np
+from numpy.typing import NDArray
+
+from chiaroscuro.errors import ChiaroscuroError, ImageError, InputError, first_line
+from chiaroscuro.images import CropBox, Framing, Photo, decode_photo, frame, read_file
+from chiaroscuro.results import LeftOut
 
 _END = 1 << 16
 """Bytes read of a Parquet file: its end says where every column lies, and what it holds at most."""
+_THREADS = 2
+_PER_TASK = 16
+"""Rows that one thread takes at a time; one by one, handing over costs more than decoding."""
+_AHEAD = 2
+"""Batches that are decoded while one is computed with."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRow:
-    """One image before decoding: its id, its bytes or file, and its class or None.
-
-    `fault` says why it cannot be used, where that is known already.
-    """
+    """One image before decoding; `fault` says why it cannot be used, where that is known."""
 
     id: str
     data: bytes | Path
@@ -32,7 +42,6 @@ class Rows(Protocol):
 
     def read(self, first: int, wanted: Sequence[int] | None) -> Iterator[ImageRow]:
         """The rows from number `first` on, of the `wanted` ones (rising) if given."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -77,10 +86,6 @@ class ImageSet:
         except Exception as error:  # the library's own tree has no common root
             raise InputError(f"{self.source}: broke off ({first_line(error)})") from error
 
-    def batches(self, size: int) -> int | None:
-        """How many batches of `size` rows there are, None where only reading on would tell."""
-        return None if self.count is None else -(-self.count // size)
-
     def fingerprint(self) -> str | None:
         """A digest of names, sizes, and ends of Parquet files of the split; None for the hub.
 
@@ -99,3 +104,107 @@ class ImageSet:
         except OSError as error:
             raise InputError(f"{self.source}: cannot be read ({error.strerror})") from error
         return digest.hexdigest()[:16] if self.files else None
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Decoded images of consecutive rows, each (C, H, W) in [0, 1], sizes as the framing gives.
+
+    `number` is the batch's place; `crops` are where the pixels lie on the photos; `left_out` are
+    rows of it that cannot be used.
+    """
+
+    number: int
+    ids: tuple[str, ...]
+    pixels: tuple[NDArray[np.float32], ...]
+    labels: tuple[int | None, ...]
+    crops: tuple[CropBox, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+def read_batches(
+    images: ImageSet,
+    framing: Framing,
+    size: int,
+    *,
+    channels: int = 3,
+    numbers: Iterable[int] | None = None,
+    rgb_only: bool = False,
+) -> Iterator[Batch]:
+    """Batches of `size` rows, all or those of the given `numbers`, decoded ahead by threads.
+
+    Boundaries follow the rows, broken ones included, so a batch holds the same images whenever it
+    is read. `rgb_only` leaves files out that are not RGB. Numbers past the end give no batch.
+    """
+    blocks = _blocks(images, size, count() if numbers is None else numbers)
+    decode = partial(_decode, framing=framing, channels=channels, rgb_only=rgb_only)
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="decode") as pool:
+        waiting: deque[tuple[int, list[Future[list[_Decoded | LeftOut]]]]] = deque()
+        try:
+            while True:
+                for number, rows in islice(blocks, _AHEAD + 1 - len(waiting)):
+                    parts = [rows[i : i + _PER_TASK] for i in range(0, len(rows), _PER_TASK)]
+                    waiting.append((number, [pool.submit(decode, part) for part in parts]))
+                if not waiting:
+                    return
+                number, tasks = waiting.popleft()
+                yield _batch(number, [one for task in tasks for one in task.result()])
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def read_row(
+    row: ImageRow, framing: Framing, channels: int = 3
+) -> tuple[Photo, NDArray[np.float32], CropBox]:
+    """The photo of a row, its pixels (C, H, W) and where they lie; raises `ImageError`."""
+    if row.fault is not None:
+        raise ImageError(f"{row.id}: {row.fault}")
+    data = row.data if isinstance(row.data, bytes) else read_file(row.data, row.id)
+    photo = decode_photo(data, row.id)
+    return photo, *frame(photo, framing, channels)
+
+
+def _blocks(
+    images: ImageSet, size: int, numbers: Iterable[int]
+) -> Iterator[tuple[int, list[ImageRow]]]:
+    """Batches of undecoded rows; those that follow each other are read in one go."""
+    rows: Iterator[ImageRow] = iter(())
+    following: int | None = None
+    for number in numbers:
+        if number != following:
+            rows = images.rows(number * size)
+        block = list(islice(rows, size))
+        if not block:
+            return
+        yield number, block
+        following = number + 1
+
+
+_Decoded = tuple[ImageRow, NDArray[np.float32], CropBox]
+
+
+def _decode(
+    rows: list[ImageRow], framing: Framing, channels: int, rgb_only: bool
+) -> list[_Decoded | LeftOut]:
+    done: list[_Decoded | LeftOut] = []
+    for row in rows:
+        try:
+            photo, pixels, crop = read_row(row, framing, channels)
+            if rgb_only and photo.mode != "RGB":
+                raise ImageError(f"left out: mode {photo.mode}, not RGB")
+            done.append((row, pixels, crop))
+        except ImageError as error:
+            done.append(LeftOut(row.id, str(error).removeprefix(f"{row.id}: ")))
+    return done
+
+
+def _batch(number: int, decoded: list[_Decoded | LeftOut]) -> Batch:
+    good = [one for one in decoded if not isinstance(one, LeftOut)]
+    return Batch(
+        number,
+        tuple(row.id for row, _, _ in good),
+        tuple(pixels for _, pixels, _ in good),
+        tuple(row.label for row, _, _ in good),
+        tuple(crop for _, _, crop in good),
+        tuple(one for one in decoded if isinstance(one, LeftOut)),
+    )

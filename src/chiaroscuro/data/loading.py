@@ -1,27 +1,17 @@
 """A source's word to the set of its images."""
 
 import os
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from chiaroscuro import errors
 from chiaroscuro.choices import as_int
-from chiaroscuro.data.columns import ChosenColumns
+from chiaroscuro.data import tables
 from chiaroscuro.data.folders import open_folder, pick_split
 from chiaroscuro.data.images import ImageSet
-from chiaroscuro.data.named import DATASETS, open_name
-from chiaroscuro.data.parquet import open_parquet, parquet_splits
-from chiaroscuro.errors import (
-    ChiaroscuroError,
-    ChoiceError,
-    InputError,
-    MissingFileError,
-    first_line,
-    missing_extra,
-    printable,
-)
+from chiaroscuro.errors import ChoiceError, InputError, MissingFileError, first_line, printable
 
 
 def load_images(
@@ -55,15 +45,20 @@ def load_images(
         raise ChoiceError(f"limit is {limit}: expected a number of images above 0")
     if seed is not None and (seed := as_int("seed", seed)) < 0:
         raise ChoiceError(f"seed is {seed}: expected 0 or more")
-    images = replace(
-        _open(locate(source, root), split, (image_column, label_column)), source=printable(source)
-    )
+    images = _open(locate(source, root), split, (image_column, label_column))
+    images = replace(images, source=printable(source), limit=limit)
     if limit is None:
         return images
-    if seed is None:
-        count = None if images.count is None else min(limit, images.count)
-        return replace(images, count=count, limit=limit)
-    return _draw(images, limit, np.random.default_rng(seed))
+    count, notes, chosen = images.count, images.notes, None
+    if seed is not None:
+        if count is None:
+            count = sum(1 for _ in replace(images, limit=None))
+            notes = (*notes, f"drawn from all {count} rows, read once to count them")
+        if limit < count:
+            drawn = np.random.default_rng(seed).choice(count, limit, replace=False)
+            chosen = tuple(sorted(drawn.tolist()))
+    taken = None if count is None else min(limit, count)
+    return replace(images, count=taken, notes=notes, chosen=chosen)
 
 
 def locate(source: str | Path, root: str | Path | None = None) -> str:
@@ -78,57 +73,34 @@ def locate(source: str | Path, root: str | Path | None = None) -> str:
         raise MissingFileError(f"{place}: no such folder or file (data root {root})")
     if Path(place).suffix.lower() == ".parquet":
         raise MissingFileError(f"{place}: no such file")
-    if place not in DATASETS and ("/" not in place or place.startswith((".", "/"))):
+    if place not in tables.DATASETS and ("/" not in place or place.startswith((".", "/"))):
         raise MissingFileError(
-            f"data {place!r}: no such folder or file; known names are {', '.join(DATASETS)}, "
-            "or OWNER/NAME of the Hugging Face hub"
+            f"data {place!r}: no such folder or file; known names are "
+            f"{', '.join(tables.DATASETS)}, or OWNER/NAME of the Hugging Face hub"
         )
     return place
 
 
-def _open(source: str, split: str | None, columns: ChosenColumns) -> ImageSet:
+def _open(source: str, split: str | None, columns: tables.ChosenColumns) -> ImageSet:
     path = Path(source)
     try:
         if path.suffix.lower() == ".parquet" and not path.is_dir():
-            return open_parquet({path.stem: [path]}, path.stem, source, path.parent, columns)
+            files = {path.stem: [path]}
+            return tables.open_parquet(files, path.stem, source, path.parent, columns)
         if path.is_file():
             raise InputError(f"{source} is a file: give a folder of photos or a Parquet file")
         if not path.is_dir():
-            return open_name(source, split, columns)
-        if splits := parquet_splits(path):
-            return open_parquet(splits, pick_split(split, splits, source), source, path, columns)
+            return tables.open_name(source, split, columns)
+        if splits := tables.parquet_splits(path):
+            split = pick_split(split, splits, source)
+            return tables.open_parquet(splits, split, source, path, columns)
         if any(columns):
             raise ChoiceError(f"{source} is a folder of photos: it has no columns to choose")
         return open_folder(path, split)
-    except ChiaroscuroError:
+    except errors.ChiaroscuroError:
         raise
     except ImportError as error:
         package = "pyarrow" if (error.name or "").startswith("pyarrow") else "datasets"
-        raise missing_extra(f"data {source}", package, "data") from error
+        raise errors.missing_extra(f"data {source}", package, "data") from error
     except Exception as error:  # the library's own tree has no common root
         raise InputError(f"{source}: cannot be read as images ({first_line(error)})") from error
-
-
-def _draw(images: ImageSet, limit: int, generator: np.random.Generator) -> ImageSet:
-    """So many rows drawn evenly; a stream of unknown length is read once to its end."""
-    notes, count, drawn = images.notes, images.count, None
-    if count is None:
-        count, drawn = _reservoir(images, limit, generator)
-        notes = (*notes, f"drawn from all {count} rows, read once to count them")
-    elif limit < count:
-        drawn = generator.choice(count, limit, replace=False).tolist()
-    chosen = None if drawn is None else tuple(sorted(drawn))
-    return replace(images, count=min(limit, count), chosen=chosen, limit=limit, notes=notes)
-
-
-def _reservoir(
-    rows: Iterable[object], limit: int, generator: np.random.Generator
-) -> tuple[int, list[int]]:
-    kept: list[int] = []
-    count = 0
-    for count, _ in enumerate(rows, 1):
-        if count <= limit:
-            kept.append(count - 1)
-        elif (place := int(generator.integers(count))) < limit:
-            kept[place] = count - 1
-    return count, kept

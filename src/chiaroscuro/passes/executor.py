@@ -7,9 +7,10 @@ import signal
 import sys
 import threading
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from itertools import islice
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Protocol, TypeVar
@@ -23,7 +24,6 @@ Result = TypeVar("Result")
 
 ATTEMPTS = 3
 """How often a number is given out whose worker ends without an answer."""
-_GUARD = 'a script that starts workers needs the line: if __name__ == "__main__": before its calls'
 
 
 class Job(Protocol[Result_co]):
@@ -50,12 +50,11 @@ def compute(
     """
     if workers < 1:
         raise ChoiceError(f"workers is {workers}: expected at least 1")
-    if workers == 1:
-        with _threads(threads):
-            yield from job.set_up()(numbers)
+    if workers > 1:
+        yield from _shared(_pickled(job), iter(numbers), workers, threads)
         return
-    with _Pool(_pickled(job), workers, threads) as pool:
-        yield from pool.results(iter(numbers))
+    with _threads(threads):
+        yield from job.set_up()(numbers)
 
 
 @contextmanager
@@ -72,165 +71,104 @@ def _pickled(job: Job[Any]) -> bytes:
     """A job for another process, with the files of factories that its classes may be from."""
     factory = sys.modules.get("chiaroscuro.models.factory")  # it imports heavy libraries
     files = factory.files_run() if factory else []
-    try:
+    with _portable():
         return pickle.dumps((files, pickle.dumps(job)))
-    except Exception as error:
-        raise _not_portable(error) from error
 
 
 def _unpickled(sent: bytes) -> Job[Any]:
-    try:
+    with _portable():
         files, pickled = pickle.loads(sent)
         if files:
             from chiaroscuro.models import factory
 
             factory.run_files(files)
         job: Job[Any] = pickle.loads(pickled)
-        return job
+    return job
+
+
+@contextmanager
+def _portable() -> Iterator[None]:
+    try:
+        yield
     except Exception as error:
-        raise _not_portable(error) from error
+        raise ModelError(
+            f"this cannot be sent to worker processes ({first_line(error)}): give workers=1, or "
+            "define the network's classes and functions at the top of a module"
+        ) from error
 
 
-def _not_portable(error: Exception) -> ModelError:
-    return ModelError(
-        f"this cannot be sent to worker processes ({first_line(error)}): give workers=1, or "
-        "define the network's classes and functions at the top of a module"
-    )
+Busy = dict[Connection, tuple[SpawnProcess, int]]
+"""Processes and the numbers that they work on, by the pipes to them."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """An error on its way from a worker: itself where it can be pickled, and its trace."""
-
-    error: BaseException | None
-    text: str
-
-
-_READY, _END = "ready", "end"
-
-
-class _Worker:
-    """One process, the pipe to it, and the number that it works on."""
-
-    def __init__(self, job: bytes, threads: int | None) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process: SpawnProcess = context.Process(
-            target=_serve, args=(theirs, threads), daemon=True
-        )
-        self.number: int | None = None
-        # Ctrl+C reaches the whole group: the parent alone answers it.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            self.process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        theirs.close()
-        with suppress(OSError):  # of a process that ended already, which reading tells
-            self.pipe.send_bytes(job)
-
-    def give(self, number: int) -> None:
-        """Ask for a number's result."""
-        self.number = number
-        with suppress(OSError):
-            self.pipe.send(number)
-
-    def answer(self) -> Any:
-        """What it says; None when it ended."""
-        try:
-            return self.pipe.recv()
-        except (EOFError, OSError):
-            return None
-
-    def stop(self) -> None:
-        """End it now."""
-        self.pipe.close()
-        self.process.kill()
-        self.process.join()
-
-
-class _Pool:
-    """Worker processes with one job."""
-
-    def __init__(self, job: bytes, workers: int, threads: int | None) -> None:
-        self.job, self.count, self.threads = job, workers, threads
-        self.workers: list[_Worker] = []
-        self.lost: dict[int | None, int] = {}
-        self.waiting: list[int] = []
-        self.is_exhausted = False
-
-    def __enter__(self) -> "_Pool":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for worker in self.workers:
-            worker.stop()
-
-    def results(self, numbers: Iterator[int]) -> Iterator[Any]:
-        """Give numbers out until all are answered."""
-        self._fill(numbers)
-        while self.workers:
-            ready = wait([worker.pipe for worker in self.workers])
-            for worker in [worker for worker in self.workers if worker.pipe in ready]:
-                said = worker.answer()
-                if said is None:
-                    self._replace(worker)
+def _shared(job: bytes, numbers: Iterator[int], workers: int, threads: int | None) -> Iterator[Any]:
+    """Give numbers out to processes until all are answered."""
+    busy: Busy = {}
+    lost: Counter[int] = Counter()
+    try:
+        for number in islice(numbers, workers):
+            _start(busy, job, threads, number)
+        while busy:
+            ready = wait([*busy])
+            for pipe in [pipe for pipe in busy if pipe in ready]:
+                process, number = busy[pipe]
+                try:
+                    said = pipe.recv()
+                except (EOFError, OSError):
+                    process.join()
+                    lost[number] += 1
+                    if lost[number] == ATTEMPTS:
+                        raise _lost(process.exitcode or 0, number) from None
+                    _stop(busy, pipe)
+                    _start(busy, job, threads, number)
                     continue
-                if isinstance(said, _Failure):
-                    _raise(said)
-                worker.number = None
-                if said == _END:
-                    self.is_exhausted = True
-                elif said != _READY:
-                    yield said[0]
-                number = self._next(numbers)
-                if number is None:
-                    self._dismiss(worker)
+                if isinstance(said, Exception):
+                    raise said
+                yield from said
+                following = next(numbers, None) if said else None
+                if following is None:
+                    numbers = iter(())
+                    _stop(busy, pipe)
                 else:
-                    worker.give(number)
-
-    def _fill(self, numbers: Iterator[int]) -> None:
-        """Start as many workers as there are numbers for."""
-        for _ in range(self.count):
-            number = self._next(numbers)
-            if number is None:
-                return
-            self.waiting.append(number)
-            self.workers.append(_Worker(self.job, self.threads))
-
-    def _next(self, numbers: Iterator[int]) -> int | None:
-        if self.waiting:
-            return self.waiting.pop(0)
-        return None if self.is_exhausted else next(numbers, None)
-
-    def _dismiss(self, worker: _Worker) -> None:
-        worker.stop()
-        self.workers.remove(worker)
-
-    def _replace(self, worker: _Worker) -> None:
-        """Start another worker for one that ended, or give up."""
-        worker.process.join()
-        code, number = worker.process.exitcode, worker.number
-        self._dismiss(worker)
-        self.lost[number] = self.lost.get(number, 0) + 1
-        if self.lost[number] == ATTEMPTS:
-            end = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-            place = f"at batch {number}" if number is not None else f"as they began ({_GUARD})"
-            raise ModelError(
-                f"worker processes ended {ATTEMPTS} times {place}, the last by {end}: give fewer "
-                "workers where memory is short"
-            )
-        if number is not None:
-            self.waiting.insert(0, number)
-        if self.waiting or not self.is_exhausted:
-            self.workers.append(_Worker(self.job, self.threads))
+                    busy[pipe] = process, following
+                    with suppress(OSError):  # of a process that ended, which reading tells
+                        pipe.send(following)
+    finally:
+        for pipe in [*busy]:
+            _stop(busy, pipe)
 
 
-def _raise(failure: _Failure) -> None:
-    if failure.error is None:
-        raise RuntimeError(failure.text)
-    failure.error.add_note(failure.text)
-    raise failure.error
+def _start(busy: Busy, job: bytes, threads: int | None, number: int) -> None:
+    context = multiprocessing.get_context("spawn")
+    pipe, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, threads), daemon=True)
+    # Ctrl+C reaches the whole group: the parent alone answers it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    theirs.close()
+    busy[pipe] = process, number
+    with suppress(OSError):
+        pipe.send_bytes(job)
+        pipe.send(number)
+
+
+def _stop(busy: Busy, pipe: Connection) -> None:
+    process, _ = busy.pop(pipe)
+    pipe.close()
+    process.kill()
+    process.join()
+
+
+def _lost(code: int, number: int) -> ModelError:
+    end = f"signal {-code}" if code < 0 else f"exit code {code}"
+    return ModelError(
+        f"worker processes ended {ATTEMPTS} times at batch {number}, the last by {end}: give fewer "
+        "workers where memory is short; a script that starts workers needs the line: "
+        'if __name__ == "__main__": before its calls'
+    )
 
 
 def _serve(pipe: Connection, threads: int | None) -> None:
@@ -239,33 +177,28 @@ def _serve(pipe: Connection, threads: int | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(EOFError, OSError):
         try:
-            if threads is not None:
-                torch.set_num_threads(threads)
+            torch.set_num_threads(threads or torch.get_num_threads())
             results = _unpickled(pipe.recv_bytes()).set_up()
-            pipe.send(_READY)
             while True:
-                answer = [*results([pipe.recv()])]
-                pipe.send(answer or _END)
+                pipe.send([*results([pipe.recv()])])
         except (EOFError, BrokenPipeError, ConnectionResetError):
             return
         except Exception as error:
-            pipe.send(_failure(error))
+            pipe.send(_portable_error(error))
 
 
-def _failure(error: Exception) -> _Failure:
-    text = traceback.format_exc()
+def _portable_error(error: Exception) -> Exception:
+    """An error that another process can raise, with the trace of this one."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
-        if isinstance(error, ChiaroscuroError):
-            return _Failure(type(error)(str(error)), text)
-        return _Failure(None, text)
-    return _Failure(error, text)
+        error = (type(error) if isinstance(error, ChiaroscuroError) else RuntimeError)(str(error))
+    error.add_note(traceback.format_exc())
+    return error
 
 
 def _end_with_parent() -> None:
     """Wait for the parent's end, whatever it was, and end too."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
+    if parent := multiprocessing.parent_process():
         wait([parent.sentinel])
         os._exit(1)

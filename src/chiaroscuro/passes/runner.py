@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -16,25 +15,19 @@ from chiaroscuro.data import Batch, ImageSet, read_batches
 from chiaroscuro.device import DeviceProfile, device_profile, profile_in_use
 from chiaroscuro.errors import ChoiceError, InputError
 from chiaroscuro.passes.executor import compute
-from chiaroscuro.passes.facts import images_at_a_time
-from chiaroscuro.results import (
-    Kind,
-    LeftOut,
-    Part,
-    RunConfig,
-    kind_in,
-    load,
-    open_run,
-    read_config,
-    verify,
-)
+from chiaroscuro.results.facts import DataFacts, LeftOut
+from chiaroscuro.results.folders import kind_in
+from chiaroscuro.results.kinds import Kind
+from chiaroscuro.results.runs import Part, RunConfig, open_run, read_config
+from chiaroscuro.results.store import load, verify
 
 Progress = Callable[[int, int | None, int], object]
 """Called with (images done, images in all or None, of those done before this session)."""
-
 Result = TypeVar("Result")
-_READERS = ("datasets", "pyarrow")
-"""Packages that read images, where they are installed."""
+LISTED = 50
+"""So many images that were left out are listed; all are counted."""
+_VALUES_A_BATCH = 1_200_000
+_MOST_IMAGES = 256
 
 
 def silent(done: int, total: int | None, before: int) -> None:
@@ -44,8 +37,8 @@ def silent(done: int, total: int | None, before: int) -> None:
 class Task(Protocol[Result]):
     """What a pass measures: a frozen, picklable dataclass, of which every process gets a copy.
 
-    `kind` is how its result is saved, `settings` what decides it: as they were given, then
-    with `batch` and `threads` as fixed at the beginning of the run.
+    `settings` decide the result: as they were given, then with `batch` and `threads` as fixed at
+    the beginning of the run.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
@@ -72,7 +65,23 @@ class Task(Protocol[Result]):
 
     def is_current(self, result: Result) -> bool:
         """Whether a finished result of the same parts is what `summarize` would give."""
-        return True
+
+
+def images_at_a_time(classifier: Classifier) -> int:
+    """Images at a time: few enough that little is lost with one, enough to keep cores busy."""
+    height, width = classifier.size or (224, 224)
+    values = classifier.channels * height * width
+    return max(1, min(_MOST_IMAGES, round(_VALUES_A_BATCH / values)))
+
+
+def data_facts(
+    images: ImageSet, measured: int, left_out: Iterable[LeftOut], seed: int
+) -> DataFacts:
+    """How many images of a set were measured, and which could not be."""
+    out = tuple(left_out)
+    return DataFacts(
+        images.source, images.split, measured, images.limit, seed, len(out), out[:LISTED]
+    )
 
 
 def part_of(
@@ -82,8 +91,8 @@ def part_of(
     left_out: Iterable[LeftOut] = (),
 ) -> Part:
     """A batch's part; `left_out`: images that reading let pass and the task could not use."""
-    out = (*(LeftOut(one.id, one.reason) for one in batch.left_out), *left_out)
-    return Part(batch.number, len(batch.ids) + len(batch.left_out), tables, out, dict(files or {}))
+    images = len(batch.ids) + len(batch.left_out)
+    return Part(batch.number, images, tables, (*batch.left_out, *left_out), dict(files or {}))
 
 
 def run_pass(
@@ -127,7 +136,12 @@ def run_pass(
             run.write_part(part)
             done[part.number] = part.images
             progress(sum(done.values()), images.count, before)
-        _check_counted(images, sum(done.values()))
+        covered = sum(done.values())
+        if images.count is not None and covered != images.count:
+            raise InputError(
+                f"{images.source}: {images.count} images are listed, {covered} were read: the data "
+                "changed meanwhile; begin once more (overwrite=True, --force)"
+            )
         result = task.summarize(run.read_parts(sorted(done)), config, images)
         run.finish(result)
     return result
@@ -148,15 +162,14 @@ class _PassJob:
         return self._parts
 
     def _parts(self, numbers: Iterable[int]) -> Iterator[Part]:
-        batches = read_batches(
+        for batch in read_batches(
             self.images,
             self.classifier.framing,
             self.size,
             numbers=numbers,
             channels=self.classifier.channels,
             rgb_only=self.task.settings.rgb_only,
-        )
-        for batch in batches:
+        ):
             with profile_in_use(self.profile):
                 part = self.task.process(self.classifier, batch)
             yield part
@@ -167,10 +180,8 @@ def _configure(
 ) -> RunConfig:
     """Everything that decides the parts; what the settings leave open is as in a run `kept`."""
     settings = task.settings
-    before = None
     if kept is not None and kind_in(kept) == task.kind:
         before = read_config(kept, task.kind, RunConfig)
-    if before is not None:
         batch, threads = before.batch, before.threads
     else:
         batch, threads = images_at_a_time(classifier), _threads(workers)
@@ -185,7 +196,7 @@ def _configure(
         facts=dict(task.facts()),
         profile=device_profile().describe(),
         model=classifier.describe(digest=True),
-        versions={**versions(), **dict(_reader_versions())},
+        versions=versions("datasets", "pyarrow"),  # which read images, where installed
     )
 
 
@@ -197,28 +208,10 @@ def _threads(workers: int) -> int:
     return max(1, (cores or 1) // workers)
 
 
-def _reader_versions() -> Iterator[tuple[str, str]]:
-    for name in _READERS:
-        try:
-            yield name, version(name)
-        except PackageNotFoundError:
-            continue
-
-
 def _missing(done: dict[int, int], rows: int | None, size: int) -> Iterable[int]:
     """The numbers of batches without a part; endless where only reading tells how many."""
-    if rows is not None:
-        return [number for number in range(-(-rows // size)) if number not in done]
     ends = [number for number, images in done.items() if images < size]
-    numbers = range(max(ends) + 1) if ends else count()
-    missing = (number for number in numbers if number not in done)
-    return list(missing) if ends else missing
-
-
-def _check_counted(images: ImageSet, covered: int) -> None:
-    """Raise `InputError` unless every image that is listed was measured or left out."""
-    if images.count is not None and covered != images.count:
-        raise InputError(
-            f"{images.source}: {images.count} images are listed, {covered} were read: the data "
-            "changed meanwhile; begin once more (overwrite=True, --force)"
-        )
+    if rows is None and not ends:
+        return (number for number in count() if number not in done)
+    last = max(ends) + 1 if rows is None else -(-rows // size)
+    return [number for number in range(last) if number not in done]
