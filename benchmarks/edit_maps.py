@@ -39,7 +39,6 @@ from chiaroscuro.data import read_batches
 from chiaroscuro.edits import filled, image_seeds, tie_priority
 from chiaroscuro.maps import Question
 from chiaroscuro.metrics import curves_by_fill
-from chiaroscuro.metrics.deletion import area_and_range
 from chiaroscuro.metrics.intervals import BootstrapMeans
 
 FILLS = ("black", "white")
@@ -208,8 +207,8 @@ def _kept(work: Work, fill: str, make: MakeMaps) -> dict[str, NDArray[np.bool_]]
 def _areas(
     kept: NDArray[np.bool_], fractions: tuple[float, ...] | Floats, *, by_range: bool
 ) -> Floats:
-    area, span = area_and_range(kept, [float(fraction) for fraction in fractions])
-    return area / span if by_range else area
+    areas: Floats = np.asarray(np.trapezoid(kept.astype(float), fractions, axis=-1))
+    return areas / (fractions[-1] - fractions[0]) if by_range else areas
 
 
 def interval_text(values: Floats) -> str:

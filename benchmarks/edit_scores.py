@@ -12,9 +12,8 @@ from torch.nn.functional import pad
 from chiaroscuro import Classifier, class_gradients, edit_map, saliency_maps
 from chiaroscuro.edits import matched_counts, pixel_order, pixel_rank, tie_priority
 from chiaroscuro.metrics import curves_by_fill
-from chiaroscuro.metrics.deletion import area_and_range
+from chiaroscuro.metrics.agreement import ranks_correlation
 from chiaroscuro.metrics.intervals import BootstrapMeans
-from chiaroscuro.metrics.similarity import ranks_correlation
 
 FILL = "black"
 OTHER_FILLS = ("white", "mean", "blur", "noise")
@@ -89,8 +88,8 @@ def scores_of(classifier: Classifier, pixels: Tensor, target: Tensor) -> Found:
 
 
 def _over(kept: Floats, shares: tuple[float, ...]) -> Floats:
-    area, span = area_and_range(kept, shares)
-    return area / span
+    areas: Floats = np.asarray(np.trapezoid(kept, shares, axis=-1))
+    return areas / (shares[-1] - shares[0])
 
 
 def _road(classifier: Classifier, pixels: Tensor, target: Tensor, values: Tensor) -> Floats:

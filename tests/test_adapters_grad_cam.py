@@ -31,7 +31,8 @@ from tests.toys import Linear, random_pixels, small_cnn
 REFUSED = {
     "ClassifierOutputSoftmaxTarget": (
         model_targets.ClassifierOutputSoftmaxTarget(1),
-        "returns no single output: a map explains one class; give ClassifierOutputTarget with "
+        "returns no single output of a row of 5: a map explains one class; give "
+        "ClassifierOutputTarget with "
         "score='log-probability'",
     ),
     "ClassifierOutputReST": (
@@ -44,13 +45,19 @@ REFUSED = {
     ),
     "BinaryClassifierOutputTarget": (
         model_targets.BinaryClassifierOutputTarget(1),
-        "returns shape (5,), no single output",
+        "returns no single output of a row of 5 (shape",
     ),
-    "RawScoresOutputTarget": (model_targets.RawScoresOutputTarget(), "returns shape (5,)"),
-    "SoftmaxOutputTarget": (model_targets.SoftmaxOutputTarget(), "returns shape (5,)"),
+    "RawScoresOutputTarget": (
+        model_targets.RawScoresOutputTarget(),
+        "returns no single output of a row of 5 (shape",
+    ),
+    "SoftmaxOutputTarget": (
+        model_targets.SoftmaxOutputTarget(),
+        "returns no single output of a row of 5 (shape",
+    ),
     "SemanticSegmentationTarget": (
         model_targets.SemanticSegmentationTarget(1, np.ones((2, 2))),
-        "fails on a row of 5 outputs (too many indices",
+        "returns no single output of a row of 5 (too many indices",
     ),
     "<lambda>": (lambda row: row[1] - row[2], "give ClassifierOutputTarget(k) or a class index"),
     "max": (torch.max, "returns no single output"),
@@ -97,7 +104,9 @@ def test_one_column_is_two_classes_and_keeps_the_sign():
     binary = model_targets.BinaryClassifierOutputTarget
     targets = [ClassifierOutputTarget(0), binary(1), binary(0), lambda row: -row[0]]
     assert grad_cam_targets(classifier, pixels, targets).tolist() == [1, 1, 0, 0]
-    with pytest.raises(ChoiceError, match="ClassifierOutputTarget fails on a row of 1 outputs"):
+    with pytest.raises(
+        ChoiceError, match="ClassifierOutputTarget returns no single output of a row of 1"
+    ):
         grad_cam_targets(classifier, pixels[:1], [ClassifierOutputTarget(1)])
     found = grad_cam_maps(classifier, pixels, targets, "positive")
     for image, sign in enumerate([1, 1, -1, -1]):
@@ -210,11 +219,11 @@ def test_why_road_gets_ranks(single, monkeypatch):
 @pytest.mark.parametrize(
     ("maps", "targets", "error", "words"),
     [
-        ((3, 12, 12), [0, 1], ChoiceError, "2 targets for 3 images"),
+        ((3, 12, 12), [0, 1], ChoiceError, "target has 2 classes for 3 images"),
         ((3, 12, 12), 5, ChoiceError, "target 5 is out of range: expected 0..4"),
         ((3, 12, 12), -1, ChoiceError, "target -1 is out of range"),
         ((3, 12, 12), [torch.max] * 3, ChoiceError, "target max returns no single output"),
-        ((3, 3, 12, 12), 1, InputError, r"map 'x' has shape \(3, 3, 12, 12\): expected"),
+        ((3, 3, 12, 12), 1, InputError, r"map 'x' has shape \(3, 3, 12, 12\) and"),
     ],
 )
 def test_what_road_cannot_use_is_refused(single, maps, targets, error, words):
@@ -227,7 +236,7 @@ def test_a_multi_label_network_needs_targets(single):
     _, pixels = single
     classifier = Classifier(small_cnn(), multi_label=True)
     maps = {"x": random_pixels(3, 12, 12)}
-    with pytest.raises(ChoiceError, match="no predicted class: give targets"):
+    with pytest.raises(ChoiceError, match="no predicted class: give a target"):
         road_scores(classifier, pixels, maps, percentiles=[50])
     assert road_scores(classifier, pixels, maps, 1, [50])["x"].isfinite().all()
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from chiaroscuro.errors import ChoiceError, InputError
-from chiaroscuro.metrics.localization import localization, widened
+from chiaroscuro.metrics import localization
 from tests.toys import random_pixels
 
 
@@ -38,7 +38,10 @@ def test_tolerance_reaches_by_rows_and_columns():
     assert localization(near, box, 1).chance_hit.item() == 16 / 25
     assert localization(near, box, 1).chance_energy.item() == 4 / 25
     assert localization(near, box).center_hit.item() == 1
-    assert widened(region(0, 0), 1)[0].nonzero().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+    reached = [
+        localization(single((r, c)), region(0, 0), 1).hit.item() for r in range(3) for c in range(3)
+    ]
+    assert reached == [1, 1, 0, 1, 1, 0, 0, 0, 0]
 
 
 def test_several_highest_pixels_count_by_their_share():

@@ -303,7 +303,7 @@ def test_refused_points_and_backgrounds(classifier):
             classifier, pixels,
             method=Method("expected-gradients", background=torch.zeros(2, 3, 8, 8)),
         )  # fmt: skip
-    with pytest.raises(ChoiceError, match=r"or \(P, B, C, H, W\) = \(1, 2, 3, 12, 12\)"):
+    with pytest.raises(ChoiceError, match=r"a factor \(1, 3, 12, 12\): expected \(P, B, C, H, W\)"):
         Points(pixels[None], torch.ones(1, 2), factor=pixels[:1])
     with pytest.raises(ChoiceError, match="method is a float: expected a name, a Method, Points"):
         class_gradients(classifier, pixels, method=0.5)

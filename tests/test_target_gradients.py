@@ -1,18 +1,19 @@
 """The target class's gradient over explicit points, against derivatives made by hand."""
 
 import copy
+from typing import get_args
 
 import pytest
 import torch
 from torch import nn
 
 from chiaroscuro import Classifier
+from chiaroscuro.choices import OwnScore
 from chiaroscuro.errors import ChoiceError, ImageError, ModelError
 from chiaroscuro.gradients import Points, class_gradients, target_gradients
-from chiaroscuro.gradients.target import COTANGENTS
 from tests.toys import Linear, Quadratic, all_class_gradients, random_pixels, small_cnn
 
-SCORES = list(COTANGENTS)
+SCORES = get_args(OwnScore)
 
 
 def some_points(count=3, images=2, seed=0):

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from chiaroscuro.metrics import DeletionCurve as DeletionCurve
     from chiaroscuro.metrics import deletion_curve as deletion_curve
     from chiaroscuro.metrics import map_similarity as map_similarity
-    from chiaroscuro.metrics.localization import localization as localization
+    from chiaroscuro.metrics.agreement import localization as localization
     from chiaroscuro.models import load_classifier as load_classifier
     from chiaroscuro.models import save_classifier as save_classifier
     from chiaroscuro.results import Comparison as Comparison

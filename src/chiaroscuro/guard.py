@@ -14,7 +14,7 @@ from weakref import WeakSet
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from chiaroscuro.errors import ModelError
@@ -27,22 +27,20 @@ Change = Callable[[], Callable[[], object]]
 def as_found(module: nn.Module, *, alone: bool = False) -> Iterator[None]:
     """Eval mode and no parameter gradients inside; everything as before after, also on an error.
 
-    Restored: the training flag of every submodule, `requires_grad` of every parameter, the buffers
-    and their values, and the random state of Python, NumPy, the CPU and the module's CUDA devices.
-    Flags are set one by one, so a module's own `train()` is not called.
-
-    Threads that overlap share one preparation; the last to leave restores. `alone`: no other thread
-    is inside, as for changes of the module itself. A module that was seen to write its buffers is
-    always held alone, since one call's values must not reach another.
-
-    Raises `ModelError` for parameters or buffers that no gradient can pass.
+    Restored: every training flag and `requires_grad`, the buffers and their values, and the random
+    states of Python, NumPy and torch. Threads that overlap share one preparation; the last to leave
+    restores. `alone`: no other thread is inside, as for changes of the module itself. A module that
+    was seen to write its buffers is always held alone: one call's values must not reach another.
     """
     check_tensors(module)
     parts = list(module.modules())
     changes: dict[Hashable, Change] = {id(part): partial(_to_eval, part) for part in parts}
     changes |= {id(p): partial(_freeze, p) for p in module.parameters() if p.is_leaf}
+    random_states: dict[Hashable, Change] = {"random states": _random_states}
+    devices = {p.device for p in module.parameters() if p.device.type == "cuda"}
+    random_states |= {device: partial(_cuda_state, device) for device in devices}
     writes = any(part in _WRITERS for part in parts)
-    with held(_random_states(module)), held(changes, alone=alone or writes):
+    with held(random_states), held(changes, alone=alone or writes):
         yield
 
 
@@ -55,13 +53,8 @@ class _Holder:
     waits: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
-    restore: Callable[[], object]
-    holders: list[_Holder]
-
-
-_HELD: dict[Hashable, _Held] = {}
+_HELD: dict[Hashable, tuple[Callable[[], object], list[_Holder]]] = {}
+"""What is changed, by its key: what undoes the change, and the blocks that hold it."""
 _CHANGED = threading.Condition()
 _WRITERS: WeakSet[nn.Module] = WeakSet()
 """Modules that were seen to write a buffer of theirs in eval mode."""
@@ -80,8 +73,8 @@ def held(changes: Mapping[Hashable, Change], *, alone: bool = False) -> Iterator
             _wait(changes, mine)
             for key, change in changes.items():
                 if key not in _HELD:
-                    _HELD[key] = _Held(change(), [])
-                _HELD[key].holders.append(mine)
+                    _HELD[key] = change(), []
+                _HELD[key][1].append(mine)
         yield
     finally:
         with _CHANGED, ExitStack() as stack:  # one that fails to be restored keeps no other
@@ -92,7 +85,7 @@ def held(changes: Mapping[Hashable, Change], *, alone: bool = False) -> Iterator
 
 def _wait(changes: Mapping[Hashable, Change], mine: _Holder) -> None:
     def holders() -> set[_Holder]:
-        return {h for key in changes if key in _HELD for h in _HELD[key].holders}
+        return {h for key in changes if key in _HELD for h in _HELD[key][1]}
 
     def is_free() -> bool:
         others = (h for h in holders() if h.thread != mine.thread)
@@ -112,30 +105,42 @@ def _wait(changes: Mapping[Hashable, Change], mine: _Holder) -> None:
 
 
 def _release(key: Hashable, mine: _Holder) -> None:
-    entry = _HELD.get(key)
-    if entry is None or mine not in entry.holders:
+    restore, holders = _HELD.get(key, (None, []))
+    if restore is None or mine not in holders:
         return
-    entry.holders.remove(mine)
-    if not entry.holders:
+    holders.remove(mine)
+    if not holders:
         del _HELD[key]
-        entry.restore()
+        restore()
 
 
 def _to_eval(part: nn.Module) -> Callable[[], object]:
     training = getattr(part, "training", None)  # a frozen TorchScript module has none
-    buffers = [_Buffer(part, name, tensor) for name, tensor in part._buffers.items()]
+    buffers = [
+        (name, tensor, None if tensor is None else (tensor._version, tensor.detach().clone()))
+        for name, tensor in part._buffers.items()
+    ]
     if training is not None:
         mark_eval(part)
 
     def restore() -> None:
         if training is not None:
             part.training = training
-        with torch.no_grad():
-            written = [buffer.restore() for buffer in buffers]
-        if any(written):
-            _WRITERS.add(part)
+        for name, tensor, found in buffers:
+            if part._buffers[name] is not tensor:
+                part._buffers[name] = tensor
+                _WRITERS.add(part)
+            if tensor is not None and found is not None and tensor._version != found[0]:
+                with torch.no_grad():
+                    tensor.copy_(found[1])
+                _WRITERS.add(part)
 
     return restore
+
+
+def mark_eval(part: nn.Module) -> None:
+    """Set the flag of this one module, not of those inside it; its own `train()` is not called."""
+    part.training = False
 
 
 def _freeze(parameter: nn.Parameter) -> Callable[[], object]:
@@ -153,56 +158,19 @@ def attributes_as_found(module: nn.Module) -> Iterator[None]:
     network meanwhile.
     """
     with as_found(module, alone=True):
-        parts = [_Attributes(part) for part in module.modules()]
+        own = [part.__dict__ for part in module.modules()]
+        # The same dictionaries, hooks' among them, since handles of hooks point to them.
+        inner = [value for held in own for value in held.values() if isinstance(value, dict)]
+        contents = [(held, dict(held)) for held in (*own, *inner)]
         data = [(parameter, parameter.data) for parameter in module.parameters()]
         try:
             yield
         finally:
-            for part in parts:
-                part.restore()
+            for held, content in contents:
+                held.clear()
+                held.update(content)
             for parameter, values in data:
                 parameter.data = values
-
-
-class _Attributes:
-    """What a module object holds, and what its dictionaries of hooks and parts hold."""
-
-    def __init__(self, owner: nn.Module) -> None:
-        self.owner = owner
-        self.held = dict(owner.__dict__)
-        self.inner = [(held, dict(held)) for held in self.held.values() if isinstance(held, dict)]
-
-    def restore(self) -> None:
-        """Put it all back, in the same dictionaries, since handles of hooks point to them."""
-        self.owner.__dict__.clear()
-        self.owner.__dict__.update(self.held)
-        for held, content in self.inner:
-            held.clear()
-            held.update(content)
-
-
-def mark_eval(part: nn.Module) -> None:
-    """Set the flag of this one module, not of those inside it; its own `train()` is not called."""
-    part.training = False
-
-
-class _Buffer:
-    """A buffer as it was: the tensor that held the place, and its values."""
-
-    def __init__(self, owner: nn.Module, name: str, tensor: Tensor | None) -> None:
-        self.owner, self.name, self.tensor = owner, name, tensor
-        self.values = None if tensor is None else tensor.detach().clone()
-        self.version = None if tensor is None else tensor._version
-
-    def restore(self) -> bool:
-        """Put the tensor back in its place, with its values; whether anything had changed."""
-        replaced = self.owner._buffers[self.name] is not self.tensor
-        if replaced:
-            self.owner._buffers[self.name] = self.tensor
-        if self.tensor is None or self.values is None or self.tensor._version == self.version:
-            return replaced
-        self.tensor.copy_(self.values)
-        return True
 
 
 @contextmanager
@@ -214,50 +182,29 @@ def gradients_on() -> Iterator[None]:
 
 def check_tensors(module: nn.Module) -> None:
     """Raise `ModelError` naming the first parameter or buffer that no gradient can pass."""
-    named: list[tuple[str, Tensor]] = [*module.named_parameters(), *module.named_buffers()]
-    for name, tensor in named:
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if isinstance(tensor, UninitializedParameter | UninitializedBuffer):
-            raise ModelError(
-                f"the module's {name} has no shape yet: run the module once, as lazy layers need"
-            )
-        if tensor.is_inference():
-            raise ModelError(
-                f"the module's {name} was created inside torch.inference_mode(), where autograd "
-                "cannot follow: create or load the module outside of it"
-            )
-        if tensor.is_meta:
-            raise ModelError(
-                f"the module's {name} is on the meta device, which holds no values: build the "
-                "module on a real device, or load its weights with load_state_dict(assign=True)"
-            )
-        if tensor.is_mkldnn:
-            raise ModelError(
-                f"the module's {name} is in MKL-DNN layout, where autograd cannot follow: give the "
-                "module as it was before to_mkldnn"
-            )
+            fault = "has no shape yet: run the module once, as lazy layers need"
+        elif tensor.is_inference():
+            fault = "was created inside torch.inference_mode(): create or load it outside"
+        elif tensor.is_meta:
+            fault = "is on the meta device, which holds no values: load its weights"
+        elif tensor.is_mkldnn:
+            fault = "is in MKL-DNN layout: give the module as it was before to_mkldnn"
+        else:
+            continue
+        raise ModelError(f"the module's {name} {fault}")
 
 
-def _random_states(module: nn.Module) -> dict[Hashable, Change]:
-    devices = {p.device for p in module.parameters() if p.device.type == "cuda"}
-    return {
-        "random state of Python": _python_state,
-        "random state of torch": _cpu_state,
-        **{f"random state of {device}": partial(_cuda_state, device) for device in devices},
-    }
-
-
-def _python_state() -> Callable[[], object]:
-    python, numpy = random.getstate(), np.random.get_state()
+def _random_states() -> Callable[[], object]:
+    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
 
     def restore() -> None:
         random.setstate(python)
         np.random.set_state(numpy)
+        torch.set_rng_state(cpu)
 
     return restore
-
-
-def _cpu_state() -> Callable[[], object]:
-    return partial(torch.set_rng_state, torch.get_rng_state())
 
 
 def _cuda_state(device: torch.device) -> Callable[[], object]:

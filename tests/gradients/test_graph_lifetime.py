@@ -10,9 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from chiaroscuro import Classifier, class_gradients, edit_map
-from chiaroscuro.gradients import logit_change
-from chiaroscuro.gradients.methods import Points
-from chiaroscuro.gradients.target import target_gradients
+from chiaroscuro.gradients import Points, logit_change, target_gradients
 
 
 class _Token:

@@ -1,16 +1,9 @@
 """Our maps inside Captum, Quantus and pytorch-grad-cam; each is imported only when it is needed."""
 
-from chiaroscuro.adapters.captum import captum_attribution, captum_picture
-from chiaroscuro.adapters.grad_cam import grad_cam_maps, grad_cam_targets, road_scores
-from chiaroscuro.adapters.network import PixelNetwork
-from chiaroscuro.adapters.quantus import quantus_explain
-
-__all__ = [
-    "PixelNetwork",
-    "captum_attribution",
-    "captum_picture",
-    "grad_cam_maps",
-    "grad_cam_targets",
-    "quantus_explain",
-    "road_scores",
-]
+from chiaroscuro.adapters.peers import captum_attribution as captum_attribution
+from chiaroscuro.adapters.peers import captum_picture as captum_picture
+from chiaroscuro.adapters.peers import grad_cam_maps as grad_cam_maps
+from chiaroscuro.adapters.peers import grad_cam_targets as grad_cam_targets
+from chiaroscuro.adapters.peers import quantus_explain as quantus_explain
+from chiaroscuro.adapters.peers import road_scores as road_scores
+from chiaroscuro.adapters.question import PixelNetwork as PixelNetwork

@@ -1,33 +1,58 @@
 """Which map another library gets, at any pixels, also outside [0, 1] after added noise."""
 
-from collections.abc import Sequence
+import copy
 from dataclasses import dataclass
-from math import isfinite
-from typing import Any
+from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from chiaroscuro.adapters.network import PixelNetwork
-from chiaroscuro.choices import (
-    METHODS,
-    RANKING_MAPS,
-    SCORES,
-    Reduce,
-    RivalRule,
-    Score,
-    check_names,
-    parse_rivals,
-)
+from chiaroscuro import choices
+from chiaroscuro.choices import Reduce, RivalRule, Rivals, Score, check_names
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChoiceError, ImageError
 from chiaroscuro.gradients import Method, Points, class_gradients
-from chiaroscuro.maps import MAPS, saliency_maps
-
-Rivals = str | Sequence[int] | RivalRule
+from chiaroscuro.gradients.classes import class_indices, resolve_target
+from chiaroscuro.guard import as_found, mark_eval
+from chiaroscuro.maps import saliency_maps
 
 _FAR = 25.0
 """Noise and normalized input stay within +-25; 8-bit pixels do not."""
+
+
+class PixelNetwork(nn.Module):
+    """A classifier as an `nn.Module`: pixels (B, C, H, W) to logits (B, K), normalized inside.
+
+    Give it to whatever calls a network itself. It runs in eval mode and leaves the classifier's
+    module unchanged, also when `train()` or `eval()` is called. Pixels may lie outside [0, 1],
+    since these libraries add noise and fill in values. Gradients pass through.
+
+    >>> net = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+    >>> PixelNetwork(Classifier(net, mean=0.5, std=0.25))(torch.zeros(5, 3, 2, 2)).shape
+    torch.Size([5, 3])
+    """
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.module = classifier.module
+        self._classifier = classifier
+        mark_eval(self)
+
+    @property
+    def classifier(self) -> Classifier:
+        """The classifier around this module's own network, which may be a changed copy."""
+        around = copy.copy(self._classifier)
+        around.module = self.module
+        return around
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Logits (B, K); raises `ModelError` when the module gives none."""
+        with as_found(self.module):
+            return self.classifier.logits(pixels)
+
+    def train(self, mode: bool = True) -> Self:
+        """Nothing: the network runs in eval mode, and its own flags stay."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -40,11 +65,6 @@ class Question:
     score: Score
     memory_budget: int | None = None
 
-    @property
-    def method_name(self) -> str:
-        """The method without its settings."""
-        return self.method.name if isinstance(self.method, Method) else self.method
-
     def values(
         self, classifier: Classifier, pixels: Tensor, target: Any, reduce: Reduce = "max"
     ) -> Tensor:
@@ -54,62 +74,49 @@ class Question:
         pixels as they are. Raises `ChoiceError` for a method other than the gradient there, and
         `ImageError` for pixels so far outside that they must be of another scale.
         """
-        if _engine_decides(pixels):
-            return self._map(classifier, pixels, target, self.rivals, self.method, reduce)
-        pixels = pixels.detach()
+
+        def ask(pixels: Tensor, target: Any, rivals: RivalRule, method: Any) -> Tensor:
+            asked = (pixels, target, rivals, method, self.score, self.memory_budget)
+            gradients = class_gradients(classifier, *asked)
+            return saliency_maps(gradients, [self.map], reduce=reduce)[self.map]
+
+        is_batch = isinstance(pixels, Tensor) and pixels.ndim == 4
+        if not is_batch or not bool(((pixels < 0) | (pixels > 1)).any()):
+            return ask(pixels, target, self.rivals, self.method)
         self._check_outside(pixels)
+        pixels, rule = pixels.detach(), self.rivals.resolve(classifier.class_index)
         with torch.no_grad():
             logits = PixelNetwork(classifier)(pixels)
-        if target is None and not classifier.multi_label:
-            target = logits.argmax(dim=1)
-        classes = _one_each(target, len(pixels))
-        if self.rivals.count is None or len(classes) != len(pixels):
-            return self._map(classifier, pixels, target, self.rivals, None, reduce)
-        parts = [
-            self._map(classifier, image[None], own, _top(row, own, self.rivals), None, reduce)
-            for image, row, own in zip(pixels, logits, classes, strict=True)
+        chosen = resolve_target(target, logits, multi_label=classifier.multi_label)
+        points = Points(pixels[None], torch.ones_like(pixels[None, :, 0, 0, 0]))
+        inside = pixels.clamp(0, 1)
+        if rule.count is None:
+            return ask(inside, chosen, rule, points)
+        rivals = class_indices(rule, logits, chosen)[:, 1:].tolist()
+        maps = [
+            ask(inside[[b]], chosen[[b]], RivalRule(classes=tuple(others)), points.images(b, b + 1))
+            for b, others in enumerate(rivals)
         ]
-        return torch.cat(parts)
-
-    def _map(
-        self,
-        classifier: Classifier,
-        pixels: Tensor,
-        target: Any,
-        rivals: RivalRule,
-        method: str | Method | None,
-        reduce: Reduce,
-    ) -> Tensor:
-        """One call of the engine; without a method the gradient at these pixels."""
-        points: str | Method | Points
-        if method is None:
-            points = Points(pixels[None], torch.ones_like(pixels[None, :, 0, 0, 0]))
-            pixels = pixels.clamp(0, 1)
-        else:
-            points = method
-        gradients = class_gradients(
-            classifier, pixels, target, rivals, points, self.score, self.memory_budget
-        )
-        return saliency_maps(gradients, [self.map], reduce=reduce)[self.map]
+        return torch.cat(maps)
 
     def _check_outside(self, pixels: Tensor) -> None:
         low, high = (float(value) for value in torch.aminmax(pixels))
-        if not (isfinite(low) and isfinite(high)):
-            raise ImageError("pixels hold NaN or infinite values: expected floats in [0, 1]")
-        if low < -_FAR or high > _FAR:
+        came = f"pixels have values from {low:.4g} to {high:.4g}"
+        if not -_FAR <= low <= high <= _FAR:
             raise ImageError(
-                f"pixels have values from {low:.4g} to {high:.4g}: expected floats in [0, 1], "
-                "with some noise at most; divide 8-bit values by 255"
+                f"{came}: expected floats in [0, 1], with some noise at most; divide 8-bit values "
+                "by 255"
             )
         if self.rivals.is_weighted:
             raise ChoiceError(
-                f"pixels have values from {low:.4g} to {high:.4g}: outside [0, 1] rivals compete "
-                f"one by one, not as a mean ({self.rivals}); clamp them, or give other rivals"
+                f"{came}: outside [0, 1] rivals compete one by one, not as a mean ({self.rivals}); "
+                "clamp them, or give other rivals"
             )
-        if self.method_name != "gradient":
+        name = self.method.name if isinstance(self.method, Method) else self.method
+        if name != "gradient":
             raise ChoiceError(
-                f"pixels have values from {low:.4g} to {high:.4g}: outside [0, 1] the only method "
-                f"is gradient, not {self.method_name}; clamp them, or give method='gradient'"
+                f"{came}: outside [0, 1] the only method is gradient, not {name}; clamp them, or "
+                "give method='gradient'"
             )
 
 
@@ -117,29 +124,11 @@ def make_question(
     name: str, rivals: Rivals, method: str | Method, score: Score, memory_budget: int | None
 ) -> Question:
     """The choices checked; raises `ChoiceError` for unknown ones and for maps of classes."""
-    check_names("map", [name], MAPS)
-    if name not in RANKING_MAPS:
-        raise ChoiceError(f"map {name!r} is no attribution: give one of {', '.join(RANKING_MAPS)}")
+    check_names("map", name, choices.MAPS)
+    if name not in choices.RANKING_MAPS:
+        known = ", ".join(choices.RANKING_MAPS)
+        raise ChoiceError(f"map {name!r} is no attribution: give one of {known}")
     if not isinstance(method, Method):
-        check_names("method", [method], METHODS)
-    check_names("score", [score], SCORES)
-    return Question(name, parse_rivals(rivals), method, score, memory_budget)
-
-
-def _engine_decides(pixels: Any) -> bool:
-    """Whether the pixels are in [0, 1], or no images at all, which the engine refuses."""
-    if not isinstance(pixels, Tensor) or pixels.ndim != 4 or pixels.numel() == 0:
-        return True
-    return bool(((pixels >= 0) & (pixels <= 1)).all())
-
-
-def _one_each(target: Any, images: int) -> list[Any]:
-    """The target of each image; another count stays as it is, for the engine to refuse."""
-    classes = torch.as_tensor(target).flatten().tolist() if target is not None else [None]
-    return classes * images if len(classes) == 1 else classes
-
-
-def _top(logits: Tensor, own: int, rule: RivalRule) -> RivalRule:
-    """The rule's N highest logits (K,) other than the target, as a list of classes."""
-    ranked = logits.argsort(descending=True, stable=True).tolist()
-    return RivalRule(classes=tuple([k for k in ranked if k != own][: rule.count]))
+        check_names("method", method, choices.METHODS)
+    check_names("score", score, choices.SCORES)
+    return Question(name, choices.parse_rivals(rivals), method, score, memory_budget)

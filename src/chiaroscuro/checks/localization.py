@@ -23,8 +23,8 @@ from chiaroscuro.evaluation.stacks import image_stacks, rival_rule
 from chiaroscuro.explanations.reading import make_method
 from chiaroscuro.gradients import class_gradients
 from chiaroscuro.maps import saliency_maps
+from chiaroscuro.metrics import localization
 from chiaroscuro.metrics.intervals import BootstrapMeans, SignFlips, holm
-from chiaroscuro.metrics.localization import localization
 from chiaroscuro.passes import Progress, data_facts, part_of, run_pass, silent
 from chiaroscuro.render import smooth
 from chiaroscuro.results import (

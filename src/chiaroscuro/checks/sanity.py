@@ -31,7 +31,7 @@ from chiaroscuro.evaluation.stacks import image_stacks, rival_rule
 from chiaroscuro.explanations.reading import make_method
 from chiaroscuro.gradients import class_gradients
 from chiaroscuro.maps import SaliencyMaps, saliency_maps
-from chiaroscuro.metrics.similarity import (
+from chiaroscuro.metrics.agreement import (
     average_ranks,
     map_similarity,
     masks_overlap,

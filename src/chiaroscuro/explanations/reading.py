@@ -17,8 +17,7 @@ from chiaroscuro.choices import Fit, MethodOptions, RivalRule, as_int
 from chiaroscuro.classifier import Classifier, Picture
 from chiaroscuro.classifier.reading import as_pixels, opened
 from chiaroscuro.errors import ChoiceError, ImageError, ModelError, printable
-from chiaroscuro.gradients import Method
-from chiaroscuro.gradients.result import GradientChoices
+from chiaroscuro.gradients import GradientChoices, Method
 from chiaroscuro.images import CropBox, Framing, Photo, find_photos, frame, open_photo, to_uint8
 from chiaroscuro.results import ImageFacts, MethodFacts, Prediction
 from chiaroscuro.results.folders import Digest, digest

@@ -1,7 +1,7 @@
 """Which classes are run for which image: targets, their rivals, and the rivals' weights."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,8 +14,6 @@ from chiaroscuro.errors import ChoiceError, InputError, ModelError
 
 Target = int | str | Sequence[int | str] | Tensor | None
 """None for the predicted class, one class, or one per image; classes by index or name."""
-
-
 Indices = int | Sequence[int] | Tensor | None
 """The same by index alone."""
 
@@ -60,43 +58,38 @@ def resolve_target(target: Indices, logits: Tensor, *, multi_label: bool) -> Ten
     return indices.clone()
 
 
-@dataclass(frozen=True, eq=False)
-class Request:
-    """What is differentiated for T targets of each image, and which of it belongs to which.
+class Asked(NamedTuple):
+    """A target (B,), its rivals (B, R), and the columns (B, M) that hold it and hold them."""
 
-    `rows`: classes (B, M), or for weighted rivals weights of classes (B, M, K). Of target t,
-    `targets[t]` (B,) is the class, `rivals[t]` (B, R) its rivals, `own[t]` and `rival_columns[t]`
-    (B, M) the columns of `rows` that hold them.
+    target: Tensor
+    rivals: Tensor
+    own: NDArray[np.bool_]
+    rival_columns: NDArray[np.bool_]
+
+
+def make_request(
+    rule: RivalRule, logits: Tensor, targets: Sequence[Tensor]
+) -> tuple[Tensor, list[Asked]]:
+    """What is differentiated for several targets (B,) of each image, and where each finds its own.
+
+    Classes (B, M), those that several targets need once; for weighted rivals weights (B, M, K).
     """
-
-    rows: Tensor
-    targets: Sequence[Tensor]
-    rivals: Sequence[Tensor]
-    own: Sequence[NDArray[np.bool_]]
-    rival_columns: Sequence[NDArray[np.bool_]]
-
-
-def make_request(rule: RivalRule, logits: Tensor, targets: Sequence[Tensor]) -> Request:
-    """The request for targets (B,) under a rule; classes that several targets need run once."""
     indices = [class_indices(rule, logits, target) for target in targets]
     rivals = [each[:, 1:] for each in indices]
-    if rule.is_weighted:
-        rows = torch.cat([contrast_rows(rule, logits, target) for target in targets], dim=1)
-        first = [np.arange(rows.shape[1]) == 2 * t for t in range(len(targets))]
-        own = [np.tile(column, (len(rows), 1)) for column in first]
-        return Request(rows, targets, rivals, own, [np.roll(each, 1, axis=1) for each in own])
-    if len(targets) == 1:
+    if rule.is_weighted:  # each target, and the mean of its rivals
+        pairs = [(one_hot(logits, each), rival_weights(rule, logits, each)) for each in targets]
+        rows = torch.stack([row for pair in pairs for row in pair], dim=1)
+        own = [np.tile(column, (len(rows), 1)) for column in np.eye(rows.shape[1], dtype=bool)[::2]]
+        columns = [np.roll(each, 1, axis=1) for each in own]
+    elif len(targets) == 1:
         (rows,) = indices
         own = [np.tile(np.arange(rows.shape[1]) == 0, (len(rows), 1))]
-        return Request(rows, targets, rivals, own, [~own[0]])
-    needed = torch.zeros_like(logits, dtype=torch.bool)
-    for each in indices:
-        needed.scatter_(1, each, True)
-    rows = _columns(needed)
-    own = [(rows == target[:, None]).cpu().numpy() for target in targets]
-    members = [torch.zeros_like(needed).scatter_(1, each, True) for each in rivals]
-    columns = [member.gather(1, rows).cpu().numpy() for member in members]
-    return Request(rows, targets, rivals, own, columns)
+        columns = [~own[0]]
+    else:
+        rows = _columns(_members(logits, torch.cat(indices, dim=1)))
+        own = [(rows == target[:, None]).cpu().numpy() for target in targets]
+        columns = [_members(logits, each).gather(1, rows).cpu().numpy() for each in rivals]
+    return rows, list(map(Asked, targets, rivals, own, columns))
 
 
 def class_indices(rule: RivalRule, logits: Tensor, target: Tensor) -> Tensor:
@@ -105,15 +98,24 @@ def class_indices(rule: RivalRule, logits: Tensor, target: Tensor) -> Tensor:
     Images with fewer rivals than others repeat their last one, which changes no extreme.
     Raises `InputError` when an image is left without a rival.
     """
-    classes = logits.shape[1]
     is_rival = _rival_mask(rule, logits, target)
     count = is_rival.sum(dim=1)
     if not bool(count.all()):
         raise InputError(
-            f"no rival is left for target {int(target[count == 0][0])} among {classes} classes "
-            f"(rivals {rule}): the maps compare a class with at least one other"
+            f"no rival is left for target {int(target[count == 0][0])} among {logits.shape[1]} "
+            f"classes (rivals {rule}): the maps compare a class with at least one other"
         )
     return torch.cat([target[:, None], _columns(is_rival)], dim=1)
+
+
+def one_hot(logits: Tensor, target: Tensor) -> Tensor:
+    """1 at each row's target (B,), else 0: (B, K)."""
+    return torch.zeros_like(logits).scatter_(1, target[:, None], 1)
+
+
+def _members(logits: Tensor, classes: Tensor) -> Tensor:
+    """Which classes (B, K) are among those listed (B, M)."""
+    return torch.zeros_like(logits, dtype=torch.bool).scatter_(1, classes, True)
 
 
 def _columns(chosen: Tensor) -> Tensor:
@@ -126,7 +128,6 @@ def _columns(chosen: Tensor) -> Tensor:
 
 
 def _rival_mask(rule: RivalRule, logits: Tensor, target: Tensor) -> Tensor:
-    """Which classes are rivals, (B, K) booleans."""
     classes = logits.shape[1]
     mask = torch.ones_like(logits, dtype=torch.bool)
     if rule.indices is not None:
@@ -147,16 +148,9 @@ def rival_weights(rule: RivalRule, logits: Tensor, target: Tensor) -> Tensor:
     """How much each class counts in the mean that the target competes with: (B, K).
 
     Rows sum to 1 and are 0 at the target (B,). "softmax": a_k = exp S_k / sum over rivals of
-    exp S_j, on the untouched image's logits S (B, K); "mean": equal; given weights: relative to
-    their sum over the rivals. Raises `InputError` when an image is left without a rival.
-    Source of the softmax weights: Wang and Wang, "Why not other classes?", 2022.
-
-    >>> logits = torch.tensor([[0.0, 1.0, 1.0]])
-    >>> rival_weights(RivalRule(weighting="softmax"), logits, torch.tensor([0]))
-    tensor([[0.0000, 0.5000, 0.5000]])
+    exp S_j, on the untouched image's logits S (Wang and Wang, "Why not other classes?", 2022).
     """
-    rivals = class_indices(rule, logits, target)[:, 1:]
-    is_rival = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, rivals, True)
+    is_rival = _rival_mask(rule, logits, target)
     if rule.weighting == "softmax":
         return logits.masked_fill(~is_rival, -torch.inf).softmax(dim=1)
     counts = torch.ones_like(logits)
@@ -164,9 +158,3 @@ def rival_weights(rule: RivalRule, logits: Tensor, target: Tensor) -> Tensor:
         counts[:, list(rule.indices or ())] = logits.new_tensor(rule.weights)
     counts = counts * is_rival
     return counts / counts.sum(dim=1, keepdim=True)
-
-
-def contrast_rows(rule: RivalRule, logits: Tensor, target: Tensor) -> Tensor:
-    """What is differentiated for a weighted contrast: the target and the mean, (B, 2, K)."""
-    own = torch.zeros_like(logits).scatter_(1, target[:, None], 1)
-    return torch.stack([own, rival_weights(rule, logits, target)], dim=1)

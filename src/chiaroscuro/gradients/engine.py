@@ -11,7 +11,7 @@ from chiaroscuro.choices import SCORES, Rivals, Score, check_names, parse_rivals
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChoiceError, InputError, ModelError
 from chiaroscuro.gradients.backward.program import flattened
-from chiaroscuro.gradients.captum.methods import (
+from chiaroscuro.gradients.captum import (
     PIXELS_AT_ONCE,
     CaptumMethod,
     captum_extremes,
@@ -27,10 +27,17 @@ from chiaroscuro.gradients.classes import (
     rival_weights,
     target_indices,
 )
-from chiaroscuro.gradients.methods import Method, Points, resolve_points
+from chiaroscuro.gradients.methods import Method, Points
 from chiaroscuro.gradients.probe import prepared
-from chiaroscuro.gradients.reducers import Extremes, Kept, Reducer, WholeImages
-from chiaroscuro.gradients.result import ClassGradients, GradientChoices, joined
+from chiaroscuro.gradients.reducers import (
+    ClassGradients,
+    Extremes,
+    GradientChoices,
+    Kept,
+    Reducer,
+    WholeImages,
+    joined,
+)
 from chiaroscuro.gradients.stream import Counter, Progress, Stream
 
 
@@ -130,8 +137,7 @@ def class_gradients(
                 for each in targets
             ]
         else:
-            points = resolve_points(chosen, pixels)
-            stream = Stream(classifier, pixels, points, score, memory_budget, notes)
+            stream = Stream(classifier, pixels, chosen, score, memory_budget, notes)
             plain = _is_plain(chosen)
             results = _streamed(stream, targets, choices, progress, plain=plain, argmax=argmax)
     return results[0] if classes is None else tuple(results)
@@ -179,8 +185,7 @@ def reduce_gradients(
         raise ChoiceError(f"method {chosen.name!r} runs through Captum: reducers take gradients")
     pixels = pixels.detach().clone()
     with prepared(classifier) as notes:
-        points = resolve_points(chosen, pixels)
-        stream = Stream(classifier, pixels, points, score, memory_budget, notes, by_class=True)
+        stream = Stream(classifier, pixels, chosen, score, memory_budget, notes, by_class=True)
         count = stream.probe.classes
         logits = stream.begin(count, together=_is_plain(chosen))
         wanted = list(range(count)) if classes is None else class_list(classes, classifier)
@@ -244,22 +249,19 @@ def _streamed(
     most = len(targets) * rule.most_classes(stream.probe.classes)
     logits = stream.begin(most, together=plain)
     resolved = [resolve_target(each, logits, multi_label=multi_label) for each in targets]
-    request = make_request(rule, logits, resolved)
+    rows, asked = make_request(rule, logits, resolved)
 
     def accumulators(images: slice) -> list[Extremes]:
-        like, columns = flattened(stream.pixels[images]), request.rows[images]
+        like, columns = flattened(stream.pixels[images]), rows[images] if argmax else None
         return [
-            Extremes(like, own[images], rivals[images], columns if argmax else None)
-            for own, rivals in zip(request.own, request.rival_columns, strict=True)
+            Extremes(like, each.own[images], each.rival_columns[images], columns) for each in asked
         ]
 
-    groups = list(stream.groups(request.rows, accumulators, progress))
+    groups = list(stream.groups(rows, accumulators, progress))
     shape, notes = stream.pixels.shape[1:], stream.notes
     return [
-        joined(logits, target, rivals, extremes, shape, choices, notes)
-        for target, rivals, extremes in zip(
-            request.targets, request.rivals, zip(*groups, strict=True), strict=True
-        )
+        joined(logits, each.target, each.rivals, extremes, shape, choices, notes)
+        for each, extremes in zip(asked, zip(*groups, strict=True), strict=True)
     ]
 
 

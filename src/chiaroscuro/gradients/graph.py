@@ -66,11 +66,10 @@ class ForwardWatch(TorchFunctionMode):
 
 def _usual(values: Tensor) -> Tensor:
     """The same values with the strides that a new tensor of one of the two layouts has."""
-    for layout in (torch.contiguous_format, torch.channels_last):
-        if layout is torch.contiguous_format or values.ndim == 4:
-            like = torch.empty(values.shape, device="meta", memory_format=layout)
-            if values.stride() == like.stride():
-                return values
+    layouts = (torch.contiguous_format, torch.channels_last)[: 1 + (values.ndim == 4)]
+    like = [torch.empty(values.shape, device="meta", memory_format=each) for each in layouts]
+    if values.stride() in [each.stride() for each in like]:
+        return values
     return values.clone(memory_format=torch.contiguous_format)
 
 
@@ -86,46 +85,35 @@ class Graph:
         classifier: Classifier,
         points: Points,
         score: str,
-        memory_format: torch.memory_format,
+        layout: torch.memory_format,
         plan: Plan,
         classes: int,
         *,
-        compiled: bool = True,
+        compiled: bool,
     ) -> None:
-        self.classifier = classifier
-        self.score = score
+        self.classifier, self.score = classifier, score
         self.notes: list[str] = []
         self.shape = (len(points), points.pixels.shape[1])
         self.weights = None if bool((points.weights == 1).all()) else points.weights
         self.factor = None if points.point_factor is None else flattened(points.point_factor)
         rows = points.pixels.flatten(0, 1)
-        leaf = rows.contiguous(memory_format=memory_format).detach().requires_grad_(True)
+        leaf = rows.contiguous(memory_format=layout).detach().requires_grad_(True)
         with ForwardWatch(classifier.module) as watch, timed("forward"):
             logits = steady_logits(classifier, leaf)
         self.logits = logits.detach()
         with timed("backward"):
-            tape = self._read(logits, leaf, hooked=watch.hooked) if compiled else None
-            self.way = self._find_way(tape, logits, leaf, plan, classes)
+            self.way: BackwardPlan = AutogradFallback(logits, leaf)
+            try:
+                if compiled and watch.hooked:
+                    raise UnknownNodeError("the network has backward hooks")
+                tape = Tape.of(logits, leaf) if compiled else None
+                if tape is not None:
+                    self.way = Program(tape, plan.chunk_bytes, classes, plan.basis_bytes)
+            except UnknownNodeError as error:
+                self.notes.append(f"PyTorch's engine runs class by class: {error}")
+            except Exception as error:
+                raise self._failed(error) from error
         self.notes += self.way.notes
-
-    def _read(self, logits: Tensor, leaf: Tensor, *, hooked: bool) -> Tape | None:
-        try:
-            if hooked:
-                raise UnknownNodeError("the network has backward hooks")
-            return Tape.of(logits, leaf)
-        except UnknownNodeError as error:
-            self.notes.append(f"PyTorch's engine runs class by class: {error}")
-            return None
-
-    def _find_way(
-        self, tape: Tape | None, logits: Tensor, leaf: Tensor, plan: Plan, classes: int
-    ) -> BackwardPlan:
-        if tape is None:
-            return AutogradFallback(logits, leaf)
-        try:
-            return Program(tape, plan.chunk_bytes, classes, plan.basis_bytes)
-        except Exception as error:
-            raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> BackwardError:
         name = self.classifier.name
@@ -141,22 +129,20 @@ class Graph:
         `classes` are indices; in floats (G, V, K) each row is a weighted sum of scores. `by_class`:
         every chunk holds whole images.
         """
-        for chunk in self._back(classes, by_class=by_class):
-            by_point = torch.unflatten(chunk.gradients, 1, self.shape)
-            if self.weights is not None:
-                by_point = by_point * self.weights[..., None]
-            if self.factor is not None:
-                by_point = by_point * self.factor[..., chunk.values]
-            summed = by_point[:, 0] if self.shape[0] == 1 else by_point.sum(dim=1)
-            yield chunk._replace(gradients=summed)
 
-    def _back(self, classes: Tensor, *, by_class: bool) -> Iterator[Chunk]:
         def cotangents(first: int, last: int) -> Tensor:
             return self._cotangents(classes[:, first:last])
 
         try:
             with torch.no_grad():
-                yield from self.way.run(classes.shape[1], cotangents, by_class=by_class)
+                for chunk in self.way.run(classes.shape[1], cotangents, by_class=by_class):
+                    by_point = torch.unflatten(chunk.gradients, 1, self.shape)
+                    if self.weights is not None:
+                        by_point = by_point * self.weights[..., None]
+                    if self.factor is not None:
+                        by_point = by_point * self.factor[..., chunk.values]
+                    summed = by_point[:, 0] if self.shape[0] == 1 else by_point.sum(dim=1)
+                    yield chunk._replace(gradients=summed)
         except Exception as error:
             raise self._failed(error) from error
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,16 +30,13 @@ class Points:
     factor: Tensor | None = None
 
     def __post_init__(self) -> None:
-        shape = self.pixels.shape
-        if self.factor is not None and self.factor.shape not in (shape, shape[1:]):
+        shape, factor = self.pixels.shape, self.factor
+        fits = factor is None or factor.shape in (shape, shape[1:])
+        if len(shape) != 5 or self.weights.shape != shape[:2] or not fits:
+            third = "" if factor is None else f" and a factor {tuple(factor.shape)}"
             raise ChoiceError(
-                f"points have a factor {tuple(self.factor.shape)}: expected (B, C, H, W) = "
-                f"{tuple(shape[1:])} as their images, or (P, B, C, H, W) = {tuple(shape)}"
-            )
-        if self.pixels.ndim != 5 or self.weights.shape != self.pixels.shape[:2]:
-            raise ChoiceError(
-                f"points have pixels {tuple(self.pixels.shape)} and weights "
-                f"{tuple(self.weights.shape)}: expected (P, B, C, H, W) and (P, B)"
+                f"points have pixels {tuple(shape)}, weights {tuple(self.weights.shape)}{third}: "
+                "expected (P, B, C, H, W), (P, B), and as a factor (B, C, H, W) or (P, B, C, H, W)"
             )
 
     def __len__(self) -> int:
@@ -64,16 +61,6 @@ class Points:
         """Points first..last-1 only, without the factor of the sum, which is not theirs."""
         factor = None if self.point_factor is None else self.point_factor[first:last]
         return Points(self.pixels[first:last], self.weights[first:last], factor)
-
-
-class PointSource(Protocol):
-    """Points of many images, computed for a few images at a time."""
-
-    def __len__(self) -> int:
-        """How many points an image has."""
-
-    def images(self, first: int, last: int) -> Points:
-        """The points of images first..last-1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,32 +103,16 @@ class Method:
         """Whether it changes the backward pass, and so runs through Captum."""
         return NAMES[self.name].captum
 
-    @property
-    def is_random(self) -> bool:
-        """Whether it draws random numbers from `seed`."""
-        return self.name in ("smoothgrad", "expected-gradients")
-
     def describe(self) -> dict[str, Any]:
         """Name and settings in plain values; the background by its count and hash."""
-        kept: dict[str, Any] = {"name": self.name}
-        for name in ("points", "sigma", "baseline"):
-            if getattr(self, name) is not None:
-                kept[name] = getattr(self, name)
+        every = {name: getattr(self, name) for name in ("name", "points", "sigma", "baseline")}
+        kept = {name: value for name, value in every.items() if value is not None}
         if self.background is not None:
             values = self.background.detach().float().cpu().contiguous().numpy()
             kept["background_images"] = len(values)
             kept["background_sha256"] = hashlib.sha256(values.tobytes()).hexdigest()
-        return kept | ({"seed": self.seed} if self.is_random else {})
-
-
-def gradient_points(pixels: Tensor, _: Method) -> Points:
-    """The plain gradient: one point, the image itself, with weight 1."""
-    return Points(pixels[None], torch.ones_like(pixels[None, :, 0, 0, 0]))
-
-
-def input_points(pixels: Tensor, _: Method) -> Points:
-    """Input x gradient: the plain gradient times the pixel values."""
-    return Points(pixels[None], torch.ones_like(pixels[None, :, 0, 0, 0]), factor=pixels)
+        is_random = self.name in ("smoothgrad", "expected-gradients")
+        return kept | ({"seed": self.seed} if is_random else {})
 
 
 def smoothgrad_points(pixels: Tensor, method: Method) -> Points:
@@ -174,8 +145,14 @@ def background_points(pixels: Tensor, method: Method) -> Points:
     The background is gone through in a random order, as often as points ask; places on the lines
     are drawn one from each of P equal parts of [0, 1], in a random order.
     """
-    count = method.points or 1
-    background = _background(method, pixels)
+    count, background = method.points or 1, method.background
+    assert background is not None
+    if background.shape[1:] != pixels.shape[1:]:
+        raise ChoiceError(
+            f"the background has images {tuple(background.shape[1:])}: "
+            f"the pixels have {tuple(pixels.shape[1:])}"
+        )
+    background = background.to(pixels)
     chosen, shares = [], []
     for own in image_seeds(pixels, method.seed):
         generator = np.random.default_rng(own)
@@ -208,19 +185,9 @@ def _even(pixels: Tensor, count: int) -> Tensor:
     return torch.full_like(pixels[:, 0, 0, 0].expand(count, -1), 1 / count)
 
 
-def _background(method: Method, pixels: Tensor) -> Tensor:
-    assert method.background is not None
-    if method.background.shape[1:] != pixels.shape[1:]:
-        raise ChoiceError(
-            f"the background has images {tuple(method.background.shape[1:])}: "
-            f"the pixels have {tuple(pixels.shape[1:])}"
-        )
-    return method.background.to(pixels)
-
-
 METHODS: dict[str, Callable[[Tensor, Method], Points]] = {
-    "gradient": gradient_points,
-    "input-x-gradient": input_points,
+    "gradient": lambda pixels, _: Points(pixels[None], _even(pixels, 1)),
+    "input-x-gradient": lambda pixels, _: Points(pixels[None], _even(pixels, 1), factor=pixels),
     "smoothgrad": smoothgrad_points,
     "integrated-gradients": line_points,
     "expected-gradients": background_points,
@@ -228,28 +195,13 @@ METHODS: dict[str, Callable[[Tensor, Method], Points]] = {
 """Every method that is points with weights: pixels (B, C, H, W) and settings to `Points`."""
 
 
-@dataclass(frozen=True, eq=False)
-class MethodPoints:
-    """A method's points, computed for a few images at a time: all need not fit in memory."""
-
-    method: Method
-    pixels: Tensor
-
-    def __len__(self) -> int:
-        return self.method.points or 1
-
-    def images(self, first: int, last: int) -> Points:
-        """The points of images first..last-1."""
-        return METHODS[self.method.name](self.pixels[first:last], self.method)
-
-
-def resolve_points(method: Method | Points, pixels: Tensor) -> PointSource:
-    """The points of a method, or explicit points checked against the pixels."""
+def points_of(method: Method | Points, pixels: Tensor, first: int, last: int) -> Points:
+    """The points of images first..last-1; raises `ChoiceError` for those of other images."""
     if isinstance(method, Method):
-        return MethodPoints(method, pixels)
+        return METHODS[method.name](pixels[first:last], method)
     if method.pixels.shape[1:] != pixels.shape:
         raise ChoiceError(
             f"points are for images {tuple(method.pixels.shape[1:])}: "
             f"the pixels are {tuple(pixels.shape)}"
         )
-    return method
+    return method.images(first, last)

@@ -1,6 +1,7 @@
 """A call's way through images, points and classes, as far as memory goes at a time."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -9,7 +10,7 @@ from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import first_line
 from chiaroscuro.gradients.backward.program import Chunk, flattened
 from chiaroscuro.gradients.graph import BackwardError, Graph
-from chiaroscuro.gradients.methods import Points, PointSource
+from chiaroscuro.gradients.methods import Method, Points, points_of
 from chiaroscuro.gradients.probe import (
     check_repeats,
     make_plan,
@@ -17,7 +18,7 @@ from chiaroscuro.gradients.probe import (
     ran_out_of_memory,
     values_alone,
 )
-from chiaroscuro.gradients.reducers import Accumulator
+from chiaroscuro.gradients.reducers import Extremes, WholeImages
 from chiaroscuro.stopwatch import timed
 
 _ROOM = 1.5
@@ -25,13 +26,16 @@ _ROOM = 1.5
 
 Progress = Callable[[int, int], object]
 """Called with (class gradients done, class gradients in all)."""
+Accumulators = Sequence[Extremes | WholeImages]
 
 
+@dataclass
 class Counter:
     """Counts the class gradients that are done, for `progress`."""
 
-    def __init__(self, total: int, progress: Progress | None) -> None:
-        self.done, self.total, self.progress = 0, total, progress
+    total: int
+    progress: Progress | None
+    done: int = 0
 
     def add(self, amount: int) -> None:
         """So many more are done."""
@@ -40,63 +44,52 @@ class Counter:
             self.progress(self.done, self.total)
 
 
+@dataclass(eq=False)
 class Stream:
     """One call's passes over images, classes and points.
 
     `by_class`: accumulators get whole images. `notes` say what the result should know.
     """
 
-    def __init__(
-        self,
-        classifier: Classifier,
-        pixels: Tensor,
-        points: PointSource,
-        score: str,
-        memory_budget: int | None,
-        notes: list[str],
-        *,
-        by_class: bool = False,
-    ) -> None:
-        self.classifier = classifier
-        self.pixels = pixels
-        self.points = points
-        self.score = score
-        self.memory_budget = memory_budget
-        self.notes = notes
-        self.by_class = by_class
+    classifier: Classifier
+    pixels: Tensor
+    method: Method | Points
+    score: str
+    memory_budget: int | None
+    notes: list[str]
+    by_class: bool = False
+
+    def __post_init__(self) -> None:
+        points = self.method.points if isinstance(self.method, Method) else len(self.method)
+        self.points = points or 1
         with timed("forward"):
-            self.probe = probe(classifier, pixels[:1], memory_budget)
-        self.compiled = memory_budget is None or memory_budget >= self._least_room()
+            self.probe = probe(self.classifier, self.pixels[:1], self.memory_budget)
+        self.compiled = self.memory_budget is None or self.memory_budget >= self._least_room()
         if not self.compiled:
             self._note("memory_budget has room for PyTorch's engine alone, class by class")
 
     def begin(self, most: int, *, together: bool) -> Tensor:
-        """The logits (B, K), before `most` classes an image.
-
-        They come from the graph of all images where these may go through `together`.
-        """
+        """The logits (B, K), before `most` classes an image; `together`: of all images' graph."""
         images, classes = len(self.pixels), min(most, self.probe.classes)
-        self.plan = make_plan(images, classes, len(self.points), self.probe, self.memory_budget)
+        self.plan = make_plan(images, classes, self.points, self.probe, self.memory_budget)
         self._graph: Graph | None = None
-        while True:
+        logits = None
+        while logits is None:
             try:
                 if together and self.plan.images == images:
-                    self._graph = self._pass(self.points.images(0, images), classes)
+                    points = points_of(self.method, self.pixels, 0, images)
+                    self._graph = self._pass(points, classes)
                     logits = self._graph.clean_logits()
                 else:
                     logits = self._clean_logits()
-                break
             except Exception as error:
                 self._retry(error)
         check_repeats(logits[0], self.probe.logits, self.classifier)
         return logits
 
     def groups(
-        self,
-        rows: Tensor,
-        accumulators: Callable[[slice], Sequence[Accumulator]],
-        progress: Progress | None,
-    ) -> Iterator[Sequence[Accumulator]]:
+        self, rows: Tensor, make: Callable[[slice], Accumulators], progress: Progress | None
+    ) -> Iterator[Accumulators]:
         """Accumulators of a few images at a time, filled; of fewer where memory runs out.
 
         `rows`: classes (B, M), or what is differentiated, (B, M, K).
@@ -108,8 +101,8 @@ class Stream:
             done = counter.done
             try:
                 with timed("backward"):
-                    points = self.points.images(images.start, images.stop)
-                    filled = accumulators(images)
+                    points = points_of(self.method, self.pixels, images.start, images.stop)
+                    filled = make(images)
                     self._fill(filled, points, rows[images], counter)
                 yield filled
                 first = images.stop
@@ -123,10 +116,10 @@ class Stream:
         Raises the error again where neither helps.
         """
         self._graph = None  # so that its memory is free
-        smaller = self.plan.halved()
-        if ran_out_of_memory(error) and smaller is not None:
+        smaller, no_room = self.plan.halved(), ran_out_of_memory(error)
+        if no_room and smaller is not None:
             self.plan = smaller
-        elif isinstance(error, BackwardError) and self.compiled and not ran_out_of_memory(error):
+        elif isinstance(error, BackwardError) and self.compiled and not no_room:
             self.compiled = False
             self._note(f"PyTorch's engine runs class by class: {first_line(error)}")
         else:
@@ -152,22 +145,13 @@ class Stream:
         return torch.cat(parts)
 
     def _pass(self, points: Points, classes: int) -> Graph:
-        graph = Graph(
-            self.classifier,
-            points,
-            self.score,
-            self.probe.memory_format,
-            self.plan,
-            classes,
-            compiled=self.compiled,
-        )
+        room = (self.probe.memory_format, self.plan, classes)
+        graph = Graph(self.classifier, points, self.score, *room, compiled=self.compiled)
         for note in graph.notes:
             self._note(note)
         return graph
 
-    def _fill(
-        self, filled: Sequence[Accumulator], points: Points, rows: Tensor, counter: Counter
-    ) -> None:
+    def _fill(self, filled: Accumulators, points: Points, rows: Tensor, counter: Counter) -> None:
         """Stream the gradients of a few images into accumulators."""
         plan, graph, self._graph = self.plan, self._graph, None
         factor = None if points.sum_factor is None else flattened(points.sum_factor)
@@ -176,11 +160,10 @@ class Stream:
             graph = self._pass(parts[0], rows.shape[1])
         for start in range(0, rows.shape[1], plan.classes):
             classes = rows[:, start : start + plan.classes]
-            streamed = (
-                self._summed(parts, classes)
-                if graph is None
-                else graph.gradients(classes, by_class=self.by_class)
-            )
+            if graph is None:
+                streamed = self._summed(parts, classes)
+            else:
+                streamed = graph.gradients(classes, by_class=self.by_class)
             for chunk in streamed:
                 gradients = chunk.gradients
                 if factor is not None:

@@ -2,11 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from chiaroscuro import choices
@@ -21,11 +19,10 @@ from chiaroscuro.edits import (
     tie_priority,
 )
 from chiaroscuro.errors import ChoiceError, InputError
-from chiaroscuro.gradients.classes import resolve_target
+from chiaroscuro.gradients.classes import Indices, resolve_target
 from chiaroscuro.maps import scale
-from chiaroscuro.metrics.edited import Edit, EditedLogits, predict_edits
+from chiaroscuro.metrics.edited import Edit, predict_edits
 
-Target = int | Sequence[int] | Tensor | None
 INVERTED = "inverted:"
 """Before a map's name: the control that takes its lowest pixels first."""
 
@@ -59,55 +56,16 @@ class DeletionCurve:
         As published it is not divided by the range of the fractions; `by_range` divides.
         Raises `InputError` for one fraction, which has no range to divide by.
         """
-        area, span = area_and_range(self.allegiance.cpu(), self.fractions)
+        span = self.fractions[-1] - self.fractions[0]
         if by_range and not span:
             raise InputError("one fraction has no range: ask for the area without by_range")
-        return torch.from_numpy(area / span if by_range else area)
+        fractions = torch.tensor(self.fractions, dtype=torch.float64)
+        area = torch.trapezoid(self.allegiance.cpu().double(), fractions)
+        return area / span if by_range else area
 
     def area(self, *, by_range: bool = False) -> float:
         """The mean of `areas`, which is the area under the mean allegiance; lower is better."""
         return float(self.areas(by_range=by_range).mean())
-
-
-def area_and_range(
-    values: ArrayLike, fractions: Sequence[float]
-) -> tuple[NDArray[np.float64], float]:
-    """The area under curves (..., F) over F fractions by trapezoids, (...), and last - first.
-
-    >>> area, span = area_and_range([[1, 1, 0], [1, 0, 0]], [0, 0.4, 0.9])
-    >>> area.round(3).tolist(), span
-    ([0.65, 0.2], 0.9)
-    """
-    area: NDArray[np.float64] = np.trapezoid(np.asarray(values, np.float64), fractions, axis=-1)
-    return np.asarray(area), fractions[-1] - fractions[0]
-
-
-@overload
-def deletion_curve(
-    classifier: Classifier,
-    pixels: Tensor,
-    maps: Tensor,
-    fill: str | Fill,
-    fractions: Sequence[float] = PAPER_FRACTIONS,
-    protocol: Protocol = "paper",
-    *,
-    target: Target = None,
-    seed: int = 0,
-) -> DeletionCurve: ...
-
-
-@overload
-def deletion_curve(
-    classifier: Classifier,
-    pixels: Tensor,
-    maps: Mapping[str, Tensor],
-    fill: str | Fill,
-    fractions: Sequence[float] = PAPER_FRACTIONS,
-    protocol: Protocol = "paper",
-    *,
-    target: Target = None,
-    seed: int = 0,
-) -> dict[str, DeletionCurve]: ...
 
 
 def deletion_curve(
@@ -118,9 +76,9 @@ def deletion_curve(
     fractions: Sequence[float] = PAPER_FRACTIONS,
     protocol: Protocol = "paper",
     *,
-    target: Target = None,
+    target: Indices = None,
     seed: int = 0,
-) -> DeletionCurve | dict[str, DeletionCurve]:
+) -> Any:
     """Predictions as each map's highest pixels are filled: one curve, or a dict of them by name.
 
     `pixels` (B, C, H, W) in [0, 1]; `maps` one map (B, H, W), or maps by name. `protocol` "paper"
@@ -140,11 +98,10 @@ def deletion_curve(
     >>> curve.allegiance.shape, curve.removed.tolist()
     (torch.Size([2, 3]), [[0, 5, 15], [0, 5, 15]])
     """
-    (chosen,) = check_names("protocol", [protocol], PROTOCOLS)
     several = isinstance(maps, Mapping)
     named = maps if isinstance(maps, Mapping) else {"map": maps}
-    options: dict[str, Any] = {"target": target, "seed": seed, "controls": several}
-    by_fill = curves_by_fill(classifier, pixels, named, [fill], fractions, [chosen], **options)
+    how: dict[str, Any] = {"target": target, "seed": seed, "controls": several}
+    by_fill = curves_by_fill(classifier, pixels, named, [fill], fractions, [protocol], **how)
     curves = {name: curve for (_, name), curve in by_fill[str(fill)].items()}
     return curves if several else curves["map"]
 
@@ -157,7 +114,7 @@ def curves_by_fill(
     fractions: Sequence[float] = PAPER_FRACTIONS,
     protocols: Iterable[str] = PROTOCOLS,
     *,
-    target: Target = None,
+    target: Indices = None,
     seed: int = 0,
     controls: bool = True,
 ) -> dict[str, dict[tuple[str, str], DeletionCurve]]:
@@ -169,23 +126,32 @@ def curves_by_fill(
     fractions = rising_numbers("fractions", fractions, "[0, 1)")
     chosen = check_names("protocol", protocols, PROTOCOLS)
     classifier.check_pixels(pixels)
-    _check_maps(maps, pixels)
+    check_maps(maps, pixels)
     edits = _edits(pixels, maps, fractions, chosen, seed, controls=controls)
-    curves = {}
+    curves: dict[str, dict[tuple[str, str], DeletionCurve]] = {}
     for fill in fills:
         changed = filled(pixels, fill, seed)
         clean, results = predict_edits(classifier, pixels, changed, list(edits.values()))
-        index = clean.argmax(dim=1)
+        best = index = clean.argmax(dim=1)
         if target is not None:
             index = resolve_target(target, clean, multi_label=classifier.multi_label)
+        column = index.view(-1, 1, 1).expand(-1, len(fractions), 1)
         curves[str(fill)] = {
-            key: _curve(classifier, clean, index, edit, result, fractions)
-            for (key, edit), result in zip(edits.items(), results, strict=True)
+            key: DeletionCurve(
+                fractions,
+                allegiance=logits.argmax(dim=2) == best[:, None],
+                probability=classifier.probabilities(logits).gather(2, column)[..., 0],
+                logit=logits.gather(2, column)[..., 0],
+                changed=differing,
+                removed=edit.counts,
+            )
+            for (key, edit), (logits, differing) in zip(edits.items(), results, strict=True)
         }
     return curves
 
 
-def _check_maps(maps: Mapping[str, Tensor], pixels: Tensor) -> None:
+def check_maps(maps: Mapping[str, Tensor], pixels: Tensor) -> None:
+    """Raise `ChoiceError` for no map or one that orders nothing, `InputError` for other shapes."""
     if not maps:
         raise ChoiceError("no map is given: give at least one")
     expected = (len(pixels), *pixels.shape[2:])
@@ -218,31 +184,29 @@ def _edits(
     edits: dict[tuple[str, str], Edit] = {}
     for protocol in protocols:
         if protocol == "paper":
-            for name, values in maps.items():
-                counts = paper_counts(values.detach(), fractions, orders[name])
-                edits[protocol, name] = Edit(orders[name], counts)
-            continue
-        counts = matched_counts(pixels[:, 0], fractions)
-        inverted = {f"{INVERTED}{name}": order.flip(1) for name, order in orders.items()}
-        others = {choices.RANDOM: priority, **inverted} if controls else {}
-        for name, order in {**orders, **others}.items():
-            edits[protocol, name] = Edit(order, counts)
+            for name, order in orders.items():
+                counts = paper_counts(maps[name].detach(), fractions, order)
+                edits[protocol, name] = Edit(order, counts)
+        else:
+            counts = matched_counts(pixels[:, 0], fractions)
+            inverted = {f"{INVERTED}{name}": order.flip(1) for name, order in orders.items()}
+            others = {choices.RANDOM: priority, **inverted} if controls else {}
+            for name, order in (orders | others).items():
+                edits[protocol, name] = Edit(order, counts)
     return edits
 
 
-def paper_counts(values: Tensor, fractions: Sequence[float], order: Tensor | None = None) -> Tensor:
+def paper_counts(values: Tensor, fractions: Sequence[float], order: Tensor) -> Tensor:
     """How many pixels the published code fills at each fraction p: (B, F).
 
     The map is scaled to [0, 1] per image; the threshold is the value at position round(p H W) of
     the falling values (halves to even), and only pixels strictly above it are filled: the first
-    ones of `pixel_order`, never zeros, and at most round(p H W). A known `order` saves sorting.
-    Raises `InputError` for images so small that a position is past the end.
-    Source: arXiv:2309.12913, published code.
+    ones of the map's `pixel_order`, never zeros, and at most round(p H W).
 
-    >>> paper_counts(torch.tensor([[[0.0, 3.0], [3.0, 2.0]]]), [0, 0.25, 0.5, 0.75])
+    >>> values = torch.tensor([[[0.0, 3.0], [3.0, 2.0]]])
+    >>> paper_counts(values, [0, 0.25, 0.5, 0.75], pixel_order(values))
     tensor([[0, 0, 2, 3]])
     """
-    check_map(values)
     scaled = scale(values, "magnitude").flatten(1)
     count = scaled.shape[1]
     shares = rising_numbers("fractions", fractions, "[0, 1)")
@@ -252,28 +216,7 @@ def paper_counts(values: Tensor, fractions: Sequence[float], order: Tensor | Non
             f"images of {count} pixels are too small for the published protocol at fraction "
             f"{fractions[-1]}: use the matched one"
         )
-    if order is None:
-        order = scaled.argsort(dim=1, descending=True)
     falling = scaled.gather(1, order)
     # Falling values are negated, so that the search counts those strictly above each threshold.
     thresholds = -falling[:, positions]
     return torch.searchsorted((-falling).contiguous(), thresholds.contiguous())
-
-
-def _curve(
-    classifier: Classifier,
-    clean: Tensor,
-    target: Tensor,
-    edit: Edit,
-    result: EditedLogits,
-    fractions: tuple[float, ...],
-) -> DeletionCurve:
-    column = target.view(-1, 1, 1).expand(-1, len(fractions), 1)
-    return DeletionCurve(
-        fractions=fractions,
-        allegiance=result.logits.argmax(dim=2) == clean.argmax(dim=1)[:, None],
-        probability=classifier.probabilities(result.logits).gather(2, column)[..., 0],
-        logit=result.logits.gather(2, column)[..., 0],
-        changed=result.changed,
-        removed=edit.counts,
-    )

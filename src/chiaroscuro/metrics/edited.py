@@ -1,12 +1,11 @@
 """Many edits of a few images, each distinct edited image predicted once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from chiaroscuro.classifier import Classifier
@@ -19,16 +18,14 @@ _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Whole numbers as wide as a pixel's value."""
 
 
-@dataclass(frozen=True, eq=False)
-class Edit:
+class Edit(NamedTuple):
     """Edits of B images: an order of their pixels (B, N), and how many are filled (B, F)."""
 
     order: Tensor
     counts: Tensor
 
 
-@dataclass(frozen=True, eq=False)
-class EditedLogits:
+class EditedLogits(NamedTuple):
     """Logits (B, F, K) after an edit, and the number of pixels (B, F) whose value changes."""
 
     logits: Tensor
@@ -49,15 +46,16 @@ def predict_edits(
     keyed = [_keys(edit, differs) for edit in edits]
     untouched = torch.zeros(len(pixels), 1, dtype=torch.int64, device=pixels.device)
     keys = torch.cat([untouched, *(key for key, _ in keyed)], dim=1)
-    distinct = _Distinct.of(keys, edits)
+    *distinct, row = _distinct(keys, edits)
     edited = _EditedImages(pixels, filled, edits)
-    module, chunks = classifier.module, distinct.chunks(pixels)
-    with torch.no_grad(), as_found(module), shortcuts(module):
+    # All chunks but the last have one size: kernels are compiled for each number of images.
+    size = max(1, device_profile().forward_bytes // (pixels[0].numel() * pixels.element_size()))
+    chunks = zip(*(torch.split(values, size) for values in distinct), strict=True)
+    with torch.no_grad(), as_found(classifier.module), shortcuts(classifier.module):
         parts = [classifier.logits(edited.rows(*chunk), spare=True) for chunk in chunks]
-    logits = torch.cat(parts)[distinct.row.to(pixels.device)]
+    logits = torch.cat(parts)[row]
     by_edit = torch.split(logits[:, 1:], [edit.counts.shape[1] for edit in edits], dim=1)
-    changed = [count for _, count in keyed]
-    return logits[:, 0], list(map(EditedLogits, by_edit, changed))
+    return logits[:, 0], list(map(EditedLogits, by_edit, (changed for _, changed in keyed)))
 
 
 def _keys(edit: Edit, differs: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,10 +73,8 @@ def _keys(edit: Edit, differs: Tensor) -> tuple[Tensor, Tensor]:
 @lru_cache(maxsize=8)  # photos of many sizes have many counts
 def _numbers(what: str, count: int) -> Tensor:
     """Random 64-bit numbers, drawn apart for "pixels" and "images"; their sums wrap around."""
-    bits = np.random.default_rng(list(what.encode())).integers(
-        -(2**63), 2**63, count, dtype=np.int64
-    )
-    return torch.from_numpy(bits)
+    generator = np.random.default_rng(list(what.encode()))
+    return torch.from_numpy(generator.integers(-(2**63), 2**63, count, dtype=np.int64))
 
 
 class _EditedImages:
@@ -90,7 +86,7 @@ class _EditedImages:
     """
 
     def __init__(self, pixels: Tensor, filled: Tensor, edits: Sequence[Edit]) -> None:
-        self.images, channels, self.height, self.width = pixels.shape
+        self.images, channels, *self.size = pixels.shape
         self.type = pixels.dtype
         self.pixels, fill = (
             values.permute(0, 2, 3, 1).reshape(len(values), -1).view(_BITS[pixels.element_size()])
@@ -107,44 +103,24 @@ class _EditedImages:
         mask = rank.sub_(count[:, None].to(rank.dtype)).bitwise_right_shift_(31)
         flat = mask.to(self.pixels.dtype).bitwise_and_(self.differing.index_select(0, image))
         flat = flat.bitwise_xor_(self.pixels.index_select(0, image)).view(self.type)
-        return flat.view(len(flat), self.height, self.width, -1).permute(0, 3, 1, 2)
+        return flat.view(len(flat), *self.size, -1).permute(0, 3, 1, 2)
 
 
-@dataclass(frozen=True, eq=False)
-class _Distinct:
-    """The distinct edited images (D,): the image, edit and count of each.
+def _distinct(keys: Tensor, edits: Sequence[Edit]) -> list[Tensor]:
+    """The image, edit and count of each distinct edited image (D,), and which one each key has.
 
-    `row` (B, 1 + E F) has the distinct image of each column, the untouched image first.
+    The keys (B, 1 + E F) have the untouched image first.
     """
-
-    image: Tensor
-    edit: Tensor
-    count: Tensor
-    row: Tensor
-
-    @classmethod
-    def of(cls, keys: Tensor, edits: Sequence[Edit]) -> "_Distinct":
-        own = _numbers("images", len(keys))[:, None].numpy()  # equal sets of two images differ
-        marked: NDArray[np.int64] = keys.cpu().numpy() + own
-        _, first, row = np.unique(marked.ravel(), return_index=True, return_inverse=True)
-        # In the order of the images, so that neighbors read the same memory.
-        order = np.argsort(first)
-        new = np.empty_like(order)
-        new[order] = np.arange(len(order))
-        images, columns = np.divmod(first[order], keys.shape[1])
-        counts = torch.cat([torch.zeros_like(keys[:, :1]), *(e.counts for e in edits)], dim=1)
-        owner = np.repeat(np.arange(len(edits)), [edit.counts.shape[1] for edit in edits])
-        edit = np.concatenate([[0], owner])[columns]
-        image, column, of = (torch.from_numpy(a).to(keys.device) for a in (images, columns, edit))
-        return cls(
-            image, of, counts[image, column], torch.from_numpy(new[row].reshape(marked.shape))
-        )
-
-    def chunks(self, pixels: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Images, edits and counts of as many as are predicted at a time.
-
-        All chunks but the last have one size: kernels are compiled for each number of images.
-        """
-        rows = max(1, device_profile().forward_bytes // (pixels[0].numel() * pixels.element_size()))
-        parts = (torch.split(values, rows) for values in (self.image, self.edit, self.count))
-        return list(zip(*parts, strict=True))
+    own = _numbers("images", len(keys))[:, None].to(keys.device)  # equal sets of two images differ
+    _, first, row = np.unique((keys + own).cpu().numpy(), return_index=True, return_inverse=True)
+    # In the order of the images, so that neighbors read the same memory.
+    order = np.argsort(first)
+    images, columns = np.divmod(first[order], keys.shape[1])
+    owner = np.repeat(np.arange(len(edits)), [edit.counts.shape[1] for edit in edits])
+    of = np.concatenate([[0], owner])[columns]
+    row = np.argsort(order)[row].reshape(keys.shape)
+    counts = torch.cat([torch.zeros_like(keys[:, :1]), *(edit.counts for edit in edits)], dim=1)
+    image, edit, column, place = (
+        torch.from_numpy(numbers).to(keys.device) for numbers in (images, of, columns, row)
+    )
+    return [image, edit, counts[image, column], place]

@@ -27,40 +27,31 @@ class Interval:
     __repr__ = brief
 
 
-def _check(rows: Floats, images: int) -> range:
-    """The numbers of the images that rows (B, V) add to `images`."""
+def _generators(seed: int, images: int, rows: Floats) -> list[np.random.Generator]:
+    """One for each image that rows (B, V) add to `images`."""
     if not np.isfinite(rows).all():
         raise InputError("rows hold values that are not finite: they have no mean")
-    return range(images, images + len(rows))
+    return [np.random.default_rng([seed, n]) for n in range(images, images + len(rows))]
 
 
 class BootstrapMeans:
-    """Means of V values per image, with percentile intervals over `resamples` resampled sets.
+    """Means of V values per image, with percentile intervals over R resampled sets.
 
-    A resampled set takes each image Poisson(1) times, so the number of images need not be known.
-    The weights of the n-th image are drawn from (`seed`, n). Adding values that are not finite
-    raises `InputError`.
-    Source: Chamandy et al., Estimating uncertainty for massive data streams, 2012.
-
-    >>> means = BootstrapMeans(values=1, resamples=200, seed=0)
-    >>> means.add(np.arange(100, dtype=float)[:, None])
-    >>> result = means.interval()
-    >>> float(result.value[0]), bool(result.low[0] < 49.5 < result.high[0])
-    (49.5, True)
+    A resampled set takes each image Poisson(1) times, so the number of images need not be known
+    (Chamandy et al., Estimating uncertainty for massive data streams, 2012). The weights of the
+    n-th image are drawn from (`seed`, n).
     """
 
     def __init__(self, values: int, resamples: int, seed: int) -> None:
-        self.seed = seed
-        self.images = 0
-        self._total = np.zeros(values)
-        self._sums = np.zeros((resamples, values))
+        self.seed, self.resamples, self.images = seed, resamples, 0
+        self._total, self._sums = np.zeros(values), np.zeros((resamples, values))
         self._weights = np.zeros(resamples)
 
     def add(self, rows: Floats) -> None:
         """Add the values of B images: (B, V)."""
-        weights = np.empty((len(rows), len(self._weights)))
-        for weight, n in zip(weights, _check(rows, self.images), strict=True):
-            weight[:] = np.random.default_rng([self.seed, n]).poisson(1.0, len(weight))
+        generators = _generators(self.seed, self.images, rows)
+        drawn = [generator.poisson(1.0, self.resamples) for generator in generators]
+        weights = np.array(drawn, np.float64).reshape(-1, self.resamples)
         self.images += len(rows)
         self._total += rows.sum(axis=0)
         self._sums += weights.T @ rows
@@ -88,10 +79,7 @@ class BootstrapMeans:
 def interval(
     mean: NDArray[np.float64], resampled: NDArray[np.float64], confidence: float
 ) -> Interval:
-    """Means (V,) with the percentiles (1 -+ confidence) / 2 of resampled ones (R, V).
-
-    Without a resampled one they are the means themselves.
-    """
+    """Means (V,) with the percentiles (1 -+ confidence) / 2 of resampled ones (R, V), if any."""
     outside = (1 - _coverage(confidence)) / 2
     if not len(resampled):
         return Interval(mean, mean, mean)
@@ -105,24 +93,17 @@ class SignFlips:
     If two maps do not differ, the sign of an image's difference is random; p is the share of
     `flips` random sign choices, and the observed one, whose mean is at least as far from 0. The
     signs of the n-th image are drawn from (`seed`, n).
-
-    >>> flips = SignFlips(values=1, flips=999, seed=0)
-    >>> flips.add(np.ones((20, 1)))
-    >>> flips.p_values().tolist()
-    [0.001]
     """
 
     def __init__(self, values: int, flips: int, seed: int) -> None:
-        self.seed, self.flips = seed, flips
-        self.images = 0
-        self._total = np.zeros(values)
-        self._sums = np.zeros((flips, values))
+        self.seed, self.flips, self.images = seed, flips, 0
+        self._total, self._sums = np.zeros(values), np.zeros((flips, values))
 
     def add(self, rows: Floats) -> None:
         """Add the differences of B images: (B, V)."""
-        bits = np.empty((len(rows), -(-self.flips // 8)), np.uint8)
-        for row, n in zip(bits, _check(rows, self.images), strict=True):
-            row[:] = np.frombuffer(np.random.default_rng([self.seed, n]).bytes(len(row)), np.uint8)
+        size = -(-self.flips // 8)
+        drawn = b"".join(each.bytes(size) for each in _generators(self.seed, self.images, rows))
+        bits = np.frombuffer(drawn, np.uint8).reshape(-1, size)
         signs = np.unpackbits(bits, axis=1, count=self.flips).T.astype(np.float64)
         total = rows.sum(axis=0)
         self.images += len(rows)
@@ -142,9 +123,6 @@ def holm(p_values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]
     """p-values corrected for their number by Holm's step-down method (1979).
 
     The i-th smallest of m is multiplied by m - i + 1; the cumulative maximum is cut at 1.
-
-    >>> holm([0.01, 0.04, 0.03]).round(3).tolist()
-    [0.03, 0.06, 0.06]
     """
     p = np.asarray(p_values, np.float64)
     order = np.argsort(p, kind="stable")
@@ -155,13 +133,7 @@ def holm(p_values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]
 
 
 def share_interval(right: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval of a share, `right` of `count`; its width is above 0 at 0 and 1 too.
-
-    Raises `InputError` for a count below 1.
-
-    >>> tuple(round(end, 3) for end in share_interval(8, 10))
-    (0.49, 0.943)
-    """
+    """Wilson's interval of a share, `right` of `count`; its width is above 0 at 0 and 1 too."""
     if count < 1:
         raise InputError(f"count is {count}: a share needs at least one image")
     z = NormalDist().inv_cdf((1 + _coverage(confidence)) / 2)

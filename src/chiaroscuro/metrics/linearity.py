@@ -22,9 +22,8 @@ _ROUNDING = 16
 class Linearity:
     """Predicted and actual logit changes of B pixel changes at S step sizes in (0, 1].
 
-    `logits` (B, K) of the untouched images; `predicted_change` (B, K), the first-order change of
-    every logit at step 1; `actual_change` (B, S, K) at every step; `changed` (B,): pixels whose
-    value changes.
+    `logits` (B, K) of the untouched images; `predicted_change` (B, K), to first order at step 1;
+    `actual_change` (B, S, K) at every step; `changed` (B,): pixels whose value changes.
     """
 
     steps: tuple[float, ...]
@@ -50,8 +49,8 @@ class Linearity:
     def within_tolerance(self, target: Tensor, tolerance: float = WHAT_IF_TOLERANCE) -> Tensor:
         """Whether the linear prediction is right for the logit of `target` (B,): (B, S).
 
-        It is right where predicted and actual change have one sign and differ by at most
-        `tolerance` times the predicted one; differences within rounding of the logits count as 0.
+        Predicted and actual change have one sign and differ by at most `tolerance` times the
+        predicted one; differences within rounding of the logits count as 0.
         """
         column = target.to(self.logits.device).view(-1, 1, 1).expand(-1, len(self.steps), 1)
         predicted = self.predicted_at_steps().gather(2, column)[..., 0]
@@ -72,10 +71,7 @@ class Linearity:
 
 
 def linearity(
-    classifier: Classifier,
-    pixels: Tensor,
-    edited: Tensor,
-    steps: Sequence[float] = WHAT_IF_STEPS,
+    classifier: Classifier, pixels: Tensor, edited: Tensor, steps: Sequence[float] = WHAT_IF_STEPS
 ) -> Linearity:
     """Predicted and actual logit changes on the line from `pixels` x to `edited` y.
 
@@ -101,19 +97,15 @@ def linearity(
         )
     classifier.check_pixels(edited)
     predicted = logit_change(classifier, pixels, edited - pixels)
-    with torch.no_grad(), as_found(classifier.module):
-        # A step of 1 is the edited image itself, to the bit.
-        images = (pixels, *(torch.lerp(pixels, edited, step) for step in chosen))
-        clean, *logits = [_logits(classifier, at_step) for at_step in images]
-    return Linearity(
-        steps=chosen,
-        logits=clean,
-        predicted_change=predicted,
-        actual_change=torch.stack([after - clean for after in logits], dim=1),
-        changed=(edited != pixels).any(dim=1).flatten(1).sum(dim=1),
-    )
-
-
-def _logits(classifier: Classifier, pixels: Tensor) -> Tensor:
     rows = max(1, device_profile().forward_bytes // (pixels[0].numel() * pixels.element_size()))
-    return torch.cat([classifier.logits(part) for part in torch.split(pixels, rows)])
+
+    def logits(images: Tensor) -> Tensor:
+        return torch.cat([classifier.logits(part) for part in torch.split(images, rows)])
+
+    with torch.no_grad(), as_found(classifier.module):
+        clean = logits(pixels)
+        # A step of 1 is the edited image itself, to the bit.
+        after = [logits(torch.lerp(pixels, edited, step)) for step in chosen]
+    actual = torch.stack(after, dim=1) - clean[:, None]
+    changed = (edited != pixels).any(dim=1).flatten(1).sum(dim=1)
+    return Linearity(chosen, clean, predicted, actual, changed)

@@ -1,1 +1,0 @@
-"""Methods that change the backward pass, through Captum."""
