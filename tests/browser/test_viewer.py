@@ -154,6 +154,21 @@ def test_same_limits_are_those_of_the_largest_map(open_page):
     assert state(page)["limits"] == "own"
 
 
+def test_limits_that_several_photos_share(open_page):
+    values = signed_values()
+    shared = replace(one_map("signed", values), limits=(0.5, 0.1))
+    target = replace(make_target(), maps=(shared,), smoothing=2.0)
+    feed = small_feed(targets=(target,))
+    page = viewer_at(open_page, feed, {"smoothing": 0, "view": "map"})
+    assert state(page)["limits"] == "given"
+    assert_colors(at_map(canvas_pixels(page)), two_sided(values, 0.5))
+    page.evaluate("viewer.set({ smoothing: 1 })")
+    assert page.locator(".cv-ends").first.inner_text().split() == ["\N{MINUS SIGN}0.3", "0", "+0.3"]
+    page.get_by_role("radio", name="each map").click()
+    page.evaluate("viewer.set({ smoothing: 0 })")
+    assert_colors(at_map(canvas_pixels(page)), two_sided(values, np.abs(values).max()))
+
+
 def test_winner_has_hues_and_names_of_its_own(open_page):
     page = viewer_at(open_page, small_feed(), {"map": "winner", "view": "map"})
     drawn = at_map(canvas_pixels(page))
@@ -161,7 +176,7 @@ def test_winner_has_hues_and_names_of_its_own(open_page):
     assert (drawn[5] == OTHER_CLASS).all() and (drawn[6:] == ZERO).all()
     rows = page.locator(".cv-classes li").all_inner_texts()
     assert [row.split("\n") for row in rows] == [
-        ["cat", "38 %"], ["dog", "25 %"], ["other classes", "13 %"], ["a tie", "25 %"],
+        ["cat", "37.5 %"], ["dog", "25.0 %"], ["other classes", "12.5 %"], ["a tie", "25.0 %"],
     ]  # fmt: skip
     stage(page).hover(position={"x": 320, "y": 220})
     expect(page.locator(".cv-readout")).to_contain_text("winner: dog")
@@ -267,6 +282,7 @@ def test_map_and_class_are_chosen_by_name(open_page):
 def test_one_class_needs_no_choice_of_classes(open_page):
     page = viewer_at(open_page, small_feed())
     assert page.get_by_role("combobox").count() == 1
+    assert page.get_by_role("radio", name="all photos").count() == 0
 
 
 def test_photo_in_color_or_gray(open_page):
@@ -325,12 +341,10 @@ def test_value_class_and_share_under_the_pointer(open_page):
     stage(page).hover(position={"x": (20 + 5 * 2 + 2) * SCALE, "y": (10 + 5 * 6 + 2) * SCALE})
     value = values[6, 2]
     rank = (np.abs(values) > abs(value)).sum() + 1
-    share = float(f"{100 * rank / values.size:.2g}")
     helps = "brighter" if value > 0 else "darker"
     number = f"{value:+g}".replace("-", "\N{MINUS SIGN}")
-    expect(readout).to_have_text(
-        f"signed {number}: {helps} helps cat, in the top {share:g} % · pixel 2, 6"
-    )
+    share = f"in the top {100 * rank / values.size:.1f} %"
+    expect(readout).to_have_text(f"signed {number}: {helps} helps cat, {share} · pixel 2, 6")
     y, x = np.argwhere(values == 0)[0]
     stage(page).hover(position={"x": int(22 + 5 * x) * SCALE, "y": int(12 + 5 * y) * SCALE})
     expect(readout).to_have_text(f"signed 0: no effect shown · pixel {x}, {y}")

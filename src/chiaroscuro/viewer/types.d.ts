@@ -14,6 +14,8 @@ export interface FeedMap {
   peak: number;
   data: string;
   classes: { index: number; label: string; color: Color }[];
+  /** Color limits that several photos share: without and with the usual smoothing. */
+  limits: [number, number] | null;
 }
 
 export interface FeedTarget {
@@ -56,7 +58,7 @@ export interface State {
   top: number;
   /** Standard deviation in map pixels. */
   smoothing: number;
-  limits: "own" | "same";
+  limits: "own" | "same" | "given";
   /** Whether the photo below a map is gray. */
   gray: boolean;
   /** Share of the width. */
@@ -67,6 +69,11 @@ export interface State {
   x: number;
   y: number;
 }
+
+export type Point = { x: number; y: number };
+
+/** How a map is painted. */
+export type Paint = { sigma: number; top: number; limit: number; over: boolean };
 
 /** Photo pixels to canvas pixels. */
 export type Place = { scale: number; dx: number; dy: number };
