@@ -97,7 +97,7 @@ def test_any_attribution_of_captum_is_a_method(classifier, rivals, monkeypatch):
     )
     calls = []
     for at_once in (1, 10**6):
-        monkeypatch.setattr(engine, "PIXELS_AT_ONCE", at_once)
+        monkeypatch.setattr(engine.captum, "PIXELS_AT_ONCE", at_once)
         found = class_gradients(
             classifier, pixels, TARGET, rivals, method=theirs, argmax=True,
             progress=lambda *told: calls.append(told),

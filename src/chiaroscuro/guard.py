@@ -35,9 +35,10 @@ def as_found(module: nn.Module, *, alone: bool = False) -> Iterator[None]:
     check_tensors(module)
     parts = list(module.modules())
     changes: dict[Hashable, Change] = {id(part): partial(_to_eval, part) for part in parts}
-    changes |= {id(p): partial(_freeze, p) for p in module.parameters() if p.is_leaf}
+    parameters = list(module.parameters())
+    changes |= {id(p): partial(_freeze, p) for p in parameters if p.is_leaf}
     random_states: dict[Hashable, Change] = {"random states": _random_states}
-    devices = {p.device for p in module.parameters() if p.device.type == "cuda"}
+    devices = {p.device for p in parameters if p.device.type == "cuda"}
     random_states |= {device: partial(_cuda_state, device) for device in devices}
     writes = any(part in _WRITERS for part in parts)
     with held(random_states), held(changes, alone=alone or writes):
@@ -120,11 +121,11 @@ def _to_eval(part: nn.Module) -> Callable[[], object]:
         (name, tensor, None if tensor is None else (tensor._version, tensor.detach().clone()))
         for name, tensor in part._buffers.items()
     ]
-    if training is not None:
+    if training:
         mark_eval(part)
 
     def restore() -> None:
-        if training is not None:
+        if training is not None and part.training != training:  # setting it is slow
             part.training = training
         for name, tensor, found in buffers:
             if part._buffers[name] is not tensor:

@@ -10,13 +10,8 @@ from torch import Tensor
 from chiaroscuro.choices import SCORES, Rivals, Score, check_names, parse_rivals
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChoiceError, InputError, ModelError
-from chiaroscuro.gradients.backward.program import flattened
-from chiaroscuro.gradients.captum import (
-    PIXELS_AT_ONCE,
-    CaptumMethod,
-    captum_extremes,
-    read_method,
-)
+from chiaroscuro.gradients import captum, reducers
+from chiaroscuro.gradients.captum import CaptumMethod, read_method
 from chiaroscuro.gradients.classes import (
     Indices,
     Target,
@@ -29,15 +24,7 @@ from chiaroscuro.gradients.classes import (
 )
 from chiaroscuro.gradients.methods import Method, Points
 from chiaroscuro.gradients.probe import prepared
-from chiaroscuro.gradients.reducers import (
-    ClassGradients,
-    Extremes,
-    GradientChoices,
-    Kept,
-    Reducer,
-    WholeImages,
-    joined,
-)
+from chiaroscuro.gradients.reducers import ClassGradients, Extremes, Kept, Reducer, WholeImages
 from chiaroscuro.gradients.stream import Counter, Progress, Stream
 
 
@@ -123,14 +110,14 @@ def class_gradients(
         )
     targets = _targets(classifier, target, classes)
     chosen = read_method(method, score)
-    choices = GradientChoices(rule, "points", score)
+    choices = reducers.GradientChoices(rule, "points", score)
     if not isinstance(chosen, Points):
         choices = replace(choices, method=chosen.name, settings=chosen.describe())
     pixels = pixels.detach().clone()
     by_captum = isinstance(chosen, CaptumMethod)  # Captum changes the module while it runs
     with prepared(classifier, alone=by_captum) as notes:
         if isinstance(chosen, CaptumMethod):
-            size = 1 if memory_budget else max(1, PIXELS_AT_ONCE // pixels[0, 0].numel())
+            size = 1 if memory_budget else max(1, captum.PIXELS_AT_ONCE // pixels[0, 0].numel())
             parts = torch.split(pixels, size)
             results = [
                 _by_captum(classifier, parts, each, chosen, choices, progress, notes, argmax=argmax)
@@ -238,7 +225,7 @@ def _is_plain(method: Method | Points) -> bool:
 def _streamed(
     stream: Stream,
     targets: Sequence[Indices],
-    choices: GradientChoices,
+    choices: reducers.GradientChoices,
     progress: Progress | None,
     *,
     plain: bool,
@@ -252,7 +239,7 @@ def _streamed(
     rows, asked = make_request(rule, logits, resolved)
 
     def accumulators(images: slice) -> list[Extremes]:
-        like, columns = flattened(stream.pixels[images]), rows[images] if argmax else None
+        like, columns = stream.pixels[images].flatten(1), rows[images] if argmax else None
         return [
             Extremes(like, each.own[images], each.rival_columns[images], columns) for each in asked
         ]
@@ -260,7 +247,7 @@ def _streamed(
     groups = list(stream.groups(rows, accumulators, progress))
     shape, notes = stream.pixels.shape[1:], stream.notes
     return [
-        joined(logits, each.target, each.rivals, extremes, shape, choices, notes)
+        reducers.joined(logits, each.target, each.rivals, extremes, shape, choices, notes)
         for each, extremes in zip(asked, zip(*groups, strict=True), strict=True)
     ]
 
@@ -270,7 +257,7 @@ def _by_captum(
     parts: Sequence[Tensor],
     target: Indices,
     method: CaptumMethod,
-    choices: GradientChoices,
+    choices: reducers.GradientChoices,
     progress: Progress | None,
     notes: Sequence[str],
     *,
@@ -288,7 +275,9 @@ def _by_captum(
         weights = torch.split(rival_weights(rule, logits, chosen), len(parts[0]))
     count = Counter(indices.numel(), progress)
     groups = [
-        captum_extremes(classifier, part, method, own, weight, count.add, argmax=argmax)
+        captum.captum_extremes(classifier, part, method, own, weight, count.add, argmax=argmax)
         for part, own, weight in zip(parts, mine, weights, strict=True)
     ]
-    return joined(logits, chosen, indices[:, 1:], groups, parts[0].shape[1:], choices, notes)
+    return reducers.joined(
+        logits, chosen, indices[:, 1:], groups, parts[0].shape[1:], choices, notes
+    )

@@ -189,7 +189,9 @@ def joined(
     """The groups' values as images (B, C, H, W) of one result; `shape` is (C, H, W)."""
 
     def images(parts: Iterable[Tensor]) -> Tensor:
-        return restored(torch.cat([*parts]), shape).contiguous()
+        first, *others = parts
+        whole = torch.cat([first, *others]) if others else first
+        return restored(whole, shape).contiguous()
 
     own = images(group.target for group in groups)
     high, low = images(group.high for group in groups), images(group.low for group in groups)
