@@ -62,9 +62,6 @@ class MeanTask:
         table = pa.table({"id": list(batch.ids), "logit": logits})
         return part_of(batch, {"rows": table}, {f"notes/{batch.number:06d}.txt": b"note"})
 
-    def is_current(self, result):
-        return True
-
     def summarize(self, parts: Iterable, run, images):
         parts = list(parts)
         assert [part.number for part in parts] == sorted(part.number for part in parts)
@@ -86,10 +83,7 @@ class Squares:
     once: str | None = None
     fails: tuple[int, ...] = ()
 
-    def set_up(self):
-        return self._squares
-
-    def _squares(self, numbers):
+    def __call__(self, numbers):
         for n in numbers:
             if n > self.last:
                 return

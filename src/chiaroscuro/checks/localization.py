@@ -198,10 +198,6 @@ class LocalizationTask:
             },
         )
 
-    def is_current(self, result: Localization) -> bool:
-        """See `Task`."""
-        return True
-
     def summarize(self, parts: Iterable[Part], run: RunConfig, images: ImageSet) -> Localization:
         """See `Task`."""
         settings = self.settings

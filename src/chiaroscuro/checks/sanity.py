@@ -192,10 +192,6 @@ class SanityTask:
             places.append(where)
         return part_of(batch, {_ROWS: in_image_order(tables, places, SANITY_SCHEMA)})
 
-    def is_current(self, result: SanityCheck) -> bool:
-        """See `Task`."""
-        return True
-
     def summarize(self, parts: Iterable[Part], run: RunConfig, images: ImageSet) -> SanityCheck:
         """See `Task`."""
         sums: SanitySums | None = None

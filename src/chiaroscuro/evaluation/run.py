@@ -72,6 +72,7 @@ def evaluate(
         overwrite=overwrite,
         workers=workers,
         progress=progress,
+        is_current=lambda old: (old.check, old.check_page) == (shown, link),
     )
 
 
@@ -131,10 +132,6 @@ class EvaluationTask:
         }
         first = batch.number * (self.settings.batch or 0)
         return part_of(batch, tables, example_files(stacks, self.examples, first, self.labels))
-
-    def is_current(self, result: Evaluation) -> bool:
-        """See `Task`: a page may get another check."""
-        return (result.check, result.check_page) == (self.check, self.check_page)
 
     def summarize(self, parts: Iterable[Part], run: RunConfig, images: ImageSet) -> Evaluation:
         """See `Task`."""

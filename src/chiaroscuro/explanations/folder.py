@@ -90,8 +90,8 @@ def explain_files(
     done: list[PhotoJob] = []
     limits: list[ColorLimits] = []
     entries: dict[str, GalleryEntry] = {}
-    watched = on_class if workers == 1 else None
-    work = _Photos(classifier, tuple(jobs), out, resume, overwrite, watched)
+    watched, facts = on_class if workers == 1 else None, classifier.describe(digest=True)
+    work = _Photos(classifier, tuple(jobs), out, resume, overwrite, watched, facts)
     share = threads or max(1, torch.get_num_threads() // workers)
     outcomes = _in_order(compute(work, range(len(jobs)), workers=workers, threads=share))
 
@@ -141,7 +141,7 @@ def _in_order(pairs: Iterable[tuple[int, Outcome]]) -> Iterator[Outcome]:
 
 @dataclass(frozen=True)
 class _Photos:
-    """Photos by number to outcomes, in this process or another: a `passes.executor.Job`."""
+    """Photos by number to outcomes, in this process or another."""
 
     classifier: Classifier
     jobs: tuple[PhotoJob, ...]
@@ -149,15 +149,15 @@ class _Photos:
     resume: bool
     overwrite: bool
     on_class: Callable[[int, int], object] | None
+    model: ModelFacts
 
-    def set_up(self) -> Callable[[Iterable[int]], Iterator[tuple[int, Outcome]]]:
-        model = self.classifier.describe(digest=True)
-        return lambda numbers: ((n, self._outcome(self.jobs[n], model)) for n in numbers)
+    def __call__(self, numbers: Iterable[int]) -> Iterator[tuple[int, Outcome]]:
+        return ((number, self._outcome(self.jobs[number])) for number in numbers)
 
-    def _outcome(self, job: PhotoJob, model: ModelFacts) -> Outcome:
+    def _outcome(self, job: PhotoJob) -> Outcome:
         try:
             folder = self.out / job.folder
-            return Outcome(job.path, folder, self._explanation(job, folder, model))
+            return Outcome(job.path, folder, self._explanation(job, folder))
         except Exception as error:  # whatever one photo does, the others go on
             _LOG.info("%s failed", printable(job.path), exc_info=True)
             if not isinstance(error, ChiaroscuroError):
@@ -165,10 +165,10 @@ class _Photos:
                 error = ChiaroscuroError(text)
             return Outcome(job.path, error=error)
 
-    def _explanation(self, job: PhotoJob, folder: Path, model: ModelFacts) -> Explanation:
+    def _explanation(self, job: PhotoJob, folder: Path) -> Explanation:
         kind, overwrite = KINDS["explanation"], self.overwrite
         sha256 = digest(job.path).sha256 if job.path.is_file() else ""  # reading tells what it is
-        config = PhotoConfig(sha256, _plain(job.options, self.classifier), model)
+        config = PhotoConfig(sha256, _plain(job.options, self.classifier), self.model)
         if self.resume and results.kind_in(folder) == kind:
             try:
                 check_config(folder, kind, config, "an explanation")
@@ -180,7 +180,7 @@ class _Photos:
                     raise
         results.check_free(folder, kind, overwrite=overwrite)
         explanation = explain(self.classifier, job.path, progress=self.on_class, **job.options)
-        explanation = dataclasses.replace(explanation, model=model)
+        explanation = dataclasses.replace(explanation, model=self.model)
         with timed("drawing"):
             results.save(explanation, folder, overwrite=overwrite, config=config)
         return explanation

@@ -13,27 +13,23 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 from chiaroscuro.errors import ChiaroscuroError, ChoiceError, ModelError, first_line
 
-Result_co = TypeVar("Result_co", covariant=True)
 Result = TypeVar("Result")
 
 ATTEMPTS = 3
 """How often a number is given out whose worker ends without an answer."""
 
 
-class Job(Protocol[Result_co]):
-    """Work on numbers; picklable, since every worker process gets a copy."""
+Job = Callable[[Iterable[int]], Iterator[Result]]
+"""Yields a result for each number in turn; picklable, since every worker process gets a copy.
 
-    def set_up(self) -> Callable[[Iterable[int]], Iterator[Result_co]]:
-        """A function that yields a result for each number in turn, set up once in each process.
-
-        It may read ahead. It ends early where a number has nothing behind it, nor any higher one.
-        """
+It may read ahead. It ends early where a number has nothing behind it, nor any higher one.
+"""
 
 
 def compute(
@@ -42,27 +38,18 @@ def compute(
     """The results for all numbers, in any order, until one has nothing behind it.
 
     `workers` processes share the numbers (1: this process alone does all), each with `threads` CPU
-    threads. A worker that is killed is replaced, and its number given out again, `ATTEMPTS` times
-    in all. Workers end with their parent. Errors come out as they were raised.
-
-    Raises `ChoiceError` for fewer than one worker, `ModelError` for a job that cannot be sent to a
-    process, or whose processes keep ending.
+    threads. A worker that is killed is replaced, and its number given out again. Workers end with
+    their parent. Errors come out as they were raised; `ModelError` for what cannot be shared.
     """
     if workers < 1:
         raise ChoiceError(f"workers is {workers}: expected at least 1")
     if workers > 1:
         yield from _shared(_pickled(job), iter(numbers), workers, threads)
         return
-    with _threads(threads):
-        yield from job.set_up()(numbers)
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
     try:
-        yield
+        torch.set_num_threads(threads or before)
+        yield from job(numbers)
     finally:
         torch.set_num_threads(before)
 
@@ -124,7 +111,6 @@ def _shared(job: bytes, numbers: Iterator[int], workers: int, threads: int | Non
                     continue
                 if isinstance(said, Exception):
                     raise said
-                yield from said
                 following = next(numbers, None) if said else None
                 if following is None:
                     numbers = iter(())
@@ -133,6 +119,7 @@ def _shared(job: bytes, numbers: Iterator[int], workers: int, threads: int | Non
                     busy[pipe] = process, following
                     with suppress(OSError):  # of a process that ended, which reading tells
                         pipe.send(following)
+                yield from said
     finally:
         for pipe in [*busy]:
             _stop(busy, pipe)
@@ -178,9 +165,9 @@ def _serve(pipe: Connection, threads: int | None) -> None:
     with suppress(EOFError, OSError):
         try:
             torch.set_num_threads(threads or torch.get_num_threads())
-            results = _unpickled(pipe.recv_bytes()).set_up()
+            job = _unpickled(pipe.recv_bytes())
             while True:
-                pipe.send([*results([pipe.recv()])])
+                pipe.send([*job([pipe.recv()])])
         except (EOFError, BrokenPipeError, ConnectionResetError):
             return
         except Exception as error:

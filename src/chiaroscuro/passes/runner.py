@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -35,11 +36,7 @@ def silent(done: int, total: int | None, before: int) -> None:
 
 
 class Task(Protocol[Result]):
-    """What a pass measures: a frozen, picklable dataclass, of which every process gets a copy.
-
-    `settings` decide the result: as they were given, then with `batch` and `threads` as fixed at
-    the beginning of the run.
-    """
+    """What a pass measures: a frozen, picklable dataclass, of which every process gets a copy."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
@@ -49,7 +46,7 @@ class Task(Protocol[Result]):
 
     @property
     def settings(self) -> Any:
-        """What decides the result."""
+        """What decides the result, `batch` and `threads` as fixed at the beginning."""
 
     def set_up(self, classifier: Classifier, images: ImageSet) -> "Task[Result]":
         """The task with what all batches share; raises for what cannot be measured."""
@@ -62,9 +59,6 @@ class Task(Protocol[Result]):
 
     def summarize(self, parts: Iterable[Part], run: RunConfig, images: ImageSet) -> Result:
         """The result of all parts, which come in the order of their batches."""
-
-    def is_current(self, result: Result) -> bool:
-        """Whether a finished result of the same parts is what `summarize` would give."""
 
 
 def images_at_a_time(classifier: Classifier) -> int:
@@ -105,16 +99,15 @@ def run_pass(
     overwrite: bool = False,
     workers: int = 1,
     progress: Progress = silent,
+    is_current: Callable[[Result], bool] = lambda result: True,
 ) -> Result:
     """Process every batch that has no part yet, then summarize all parts into the folder `out`.
 
     Interrupted at any moment, a run is resumed by `resume` with the parts that are whole; those
     that are damaged or gone are computed once more, also in a run that was finished. Batches follow
     the rows of the set, and batch size and threads stay those of the beginning, so that any number
-    of `workers` (processes, each with `threads` CPU threads) writes the same bytes.
-
-    Raises `ChoiceError`, `InputError`, `ModelError`, or `ResultError` when `out` holds something
-    else or a run of another configuration.
+    of `workers` (processes, each with `threads` CPU threads) writes the same bytes. A finished run
+    is summarized once more unless its result `is_current`.
     """
     if workers < 1:
         raise ChoiceError(f"workers is {workers}: expected at least 1")
@@ -125,13 +118,13 @@ def run_pass(
         missing = _missing(done, images.count, config.batch)
         if run.is_finished and missing == [] and not verify(run.folder):
             result: Result = load(run.folder, task.kind)
-            if task.is_current(result):
+            if is_current(result):
                 return result
         before = sum(done.values())
         progress(before, images.count, before)
         settings = replace(task.settings, batch=config.batch, threads=config.threads)
         task = replace(task, settings=settings)
-        job = _PassJob(task, classifier, images, config.batch, device_profile())
+        job = partial(_parts, task, classifier, images, config.batch, device_profile())
         for part in compute(job, missing, workers=workers, threads=config.threads):
             run.write_part(part)
             done[part.number] = part.images
@@ -147,32 +140,21 @@ def run_pass(
     return result
 
 
-@dataclass(frozen=True)
-class _PassJob:
-    """Batches by number to parts."""
-
-    task: Task[Any]
-    classifier: Classifier
-    images: ImageSet
-    size: int
-    profile: DeviceProfile
-
-    def set_up(self) -> Callable[[Iterable[int]], Iterator[Part]]:
-        """See `Job`."""
-        return self._parts
-
-    def _parts(self, numbers: Iterable[int]) -> Iterator[Part]:
-        for batch in read_batches(
-            self.images,
-            self.classifier.framing,
-            self.size,
-            numbers=numbers,
-            channels=self.classifier.channels,
-            rgb_only=self.task.settings.rgb_only,
-        ):
-            with profile_in_use(self.profile):
-                part = self.task.process(self.classifier, batch)
-            yield part
+def _parts(
+    task: Task[Any],
+    classifier: Classifier,
+    images: ImageSet,
+    size: int,
+    profile: DeviceProfile,
+    numbers: Iterable[int],
+) -> Iterator[Part]:
+    channels, rgb_only = classifier.channels, task.settings.rgb_only
+    for batch in read_batches(
+        images, classifier.framing, size, channels=channels, numbers=numbers, rgb_only=rgb_only
+    ):
+        with profile_in_use(profile):
+            part = task.process(classifier, batch)
+        yield part
 
 
 def _configure(

@@ -49,7 +49,7 @@ class MethodFacts:
 
 @dataclass(frozen=True, slots=True)
 class ExplanationChoices:
-    """What decides an explanation's numbers; `target` is "predicted", an index or a name."""
+    """What decides an explanation's numbers."""
 
     target: int | str
     rivals: str
@@ -188,10 +188,7 @@ class WhatIf(Saved):
 
 @dataclass(frozen=True, eq=False)
 class MapPair:
-    """One map of two classifiers, each over its root mean square: second minus first (H, W).
-
-    `correlation` is Spearman's, `overlap` the share of the highest tenth in common.
-    """
+    """One map of two classifiers, each over its root mean square: second minus first (H, W)."""
 
     difference: NDArray[np.floating[Any]]
     correlation: float
@@ -240,9 +237,8 @@ class Comparison(Saved):
 class Differences:
     """How a replayed explanation differs from the saved one, relative to its size.
 
-    `maps`: root mean square differences, or shares of pixels with another class; `logits`: the
-    largest difference. Both are None where shapes differ. `changes`: in words, what else is not the
-    same; `why`: what may move the numbers, such as versions, device and threads.
+    None where shapes differ. `changes`: in words, what else is not the same; `why`: what may move
+    the numbers, such as versions, device and threads.
     """
 
     maps: Mapping[str, float | None]

@@ -1,8 +1,7 @@
 """The small parts that several results share, and their rows as tables."""
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -47,8 +46,8 @@ class DataFacts:
     @property
     def name(self) -> str:
         """The data and their split, or the data alone where that is a folder without splits."""
-        plain = PurePath(self.source).name == self.split
-        return self.source if plain else f"{self.source}, {self.split}"
+        is_plain = PurePath(self.source).name == self.split
+        return self.source if is_plain else f"{self.source}, {self.split}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +110,7 @@ class CropBox:
 
 
 def frame_of(rows: Iterable[Any]) -> "pd.DataFrame":
-    """Dataclasses or mappings as a table, intervals as three columns: `area`, `area_low`, `_high`.
-
-    Tuples are left out; a dataclass in a row gives columns of its own.
-    """
+    """Rows as a table: an interval is three columns, a dataclass its fields', a tuple none."""
     try:
         import pandas as pd
     except ImportError as error:
@@ -123,18 +119,16 @@ def frame_of(rows: Iterable[Any]) -> "pd.DataFrame":
 
 
 def _columns(row: Any) -> Iterator[tuple[str, Any]]:
-    for name, value in (row if isinstance(row, Mapping) else _fields(row)).items():
+    names = row if isinstance(row, Mapping) else [field.name for field in fields(row)]
+    for name in names:
+        value = row[name] if isinstance(row, Mapping) else getattr(row, name)
         if isinstance(value, Interval):
             yield name, value.value
             yield from ((f"{name}_low", value.low), (f"{name}_high", value.high))
-        elif dataclasses.is_dataclass(value):
+        elif is_dataclass(value):
             yield from _columns(value)
         elif not isinstance(value, tuple):
             yield name, value
-
-
-def _fields(row: Any) -> dict[str, Any]:
-    return {field.name: getattr(row, field.name) for field in dataclasses.fields(row)}
 
 
 def pick(rows: Sequence[Row], **fields: object) -> Row:

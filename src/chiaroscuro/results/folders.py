@@ -32,6 +32,7 @@ _LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 """Files that systems leave in every folder."""
 _LARGEST = 1 << 28
 """Bytes; no marker has as many."""
+_UNREADABLE = (OSError, ValueError, RecursionError, msgspec.MsgspecError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +45,7 @@ class Digest:
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """What a marker file holds.
-
-    `files`: every other file of the folder; `config`: what a run was begun with; `result`: absent
-    until a run is finished; `checksum`: of all the others, so that a changed figure is noticed.
-    """
+    """What a marker holds: of a run first its `config`, and in the end `files` and `result`."""
 
     schema: str
     files: Mapping[str, Digest] = field(default_factory=dict)
@@ -78,10 +75,7 @@ def sealed(value: Sealed) -> Sealed:
 
 
 def read_marker(folder: Path, kind: Kind, *, current: bool = False) -> Marker:
-    """A folder's marker; raises `ResultError` where there is none of this kind.
-
-    Also, where it must be `current`, for one of another schema version or one that was changed.
-    """
+    """A folder's marker of this kind; `current`: of this schema version, as it was written."""
     file = folder / kind.marker
     try:
         check_regular(file, _LARGEST)
@@ -89,7 +83,7 @@ def read_marker(folder: Path, kind: Kind, *, current: bool = False) -> Marker:
     except FileNotFoundError:
         missing = f"{folder}: no {kind.name} there (no {kind.marker})"
         raise errors.MissingResultError(missing) from None
-    except (OSError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+    except _UNREADABLE as error:
         raise ResultError(f"{file}: cannot be read ({errors.first_line(error)})") from error
     name, _, version = marker.schema.partition("/")
     if name != kind.schema.partition("/")[0] or not re.fullmatch("[0-9]{1,6}", version):
@@ -107,7 +101,7 @@ def read_marker(folder: Path, kind: Kind, *, current: bool = False) -> Marker:
 
 def read_receipt(file: Path) -> Receipt | None:
     """A receipt that is as it was written; None for anything else."""
-    with suppress(OSError, ValueError, RecursionError, msgspec.MsgspecError):
+    with suppress(*_UNREADABLE):
         check_regular(file, _LARGEST)
         receipt = msgspec.json.decode(file.read_bytes(), type=Receipt)
         return receipt if receipt == sealed(receipt) else None
@@ -144,9 +138,7 @@ def resolved(folder: str | Path) -> Path:
 def check_free(folder: str | Path, kind: Kind, *, overwrite: bool) -> Path:
     """The folder with links resolved, when a result of this kind may be written there.
 
-    Raises `ResultError` when something lies there that may not be replaced (anything but a result
-    of the same kind that holds our files alone, and that only with `overwrite`), or when the folder
-    around it cannot be written to.
+    With `overwrite`, one of the same kind may lie there that holds our files alone, nothing else.
     """
     final = resolved(folder)
     recover(final)
@@ -154,9 +146,8 @@ def check_free(folder: str | Path, kind: Kind, *, overwrite: bool) -> Path:
         theirs = kind_in(final)
         if theirs != kind:
             held = f"holds a chiaroscuro {theirs.name}" if theirs else "is not a chiaroscuro result"
-            raise ResultError(
-                f"{final} {held}, so no {kind.name} is written there: choose another place"
-            )
+            why = f"so no {kind.name} is written there: choose another place"
+            raise ResultError(f"{final} {held}, {why}")
         if not overwrite:
             raise errors.ExistingResultError(
                 f"{final} exists already: choose another place, or overwrite it "
@@ -209,10 +200,7 @@ def writing(place: object) -> Iterator[None]:
 
 @contextmanager
 def locked(folder: Path, wait: float = 0) -> Iterator[None]:
-    """Hold a folder's lock, which a process that dies lets go of.
-
-    Raises `ResultError` when another process (or thread) still holds it after `wait` seconds.
-    """
+    """Hold a folder's lock, which a process that dies lets go of; `wait`: seconds for another's."""
     lock = FileLock(folder / LOCK, thread_local=False)
     try:
         lock.acquire(timeout=wait)
@@ -243,8 +231,7 @@ def scratch(parent: Path) -> Iterator[Path]:
 def staged(folder: str | Path, kind: Kind, *, overwrite: bool = False) -> Iterator[Path]:
     """A temporary folder next to `folder` that takes its place when the block ends well.
 
-    On an error nothing is left behind, and a folder that was there stays as it was; a folder that
-    is replaced stays until the new one is whole. Raises `ResultError` as `check_free` does.
+    On an error nothing is left behind; what was there stays until the new one is whole.
     """
     final = check_free(folder, kind, overwrite=overwrite)
     with writing(final), scratch(final.parent) as stage:
@@ -269,10 +256,7 @@ def _install(stage: Path, final: Path) -> None:
 
 
 def set_aside(final: Path) -> None:
-    """Hide a result until a finished one has its place; an unfinished run makes way for an older.
-
-    Whoever writes there next finds it: `recover` puts it back.
-    """
+    """Hide a result until a finished one has its place; an unfinished run yields to an older."""
     if _aside(final).exists():
         _discard(final)
     else:
@@ -291,10 +275,7 @@ def _discard(folder: Path) -> None:
 
 
 def recover(final: Path) -> None:
-    """Clear away what killed processes left next to `final`, and put its old result back.
-
-    An old result of which a finished one has the place is removed.
-    """
+    """Clear away what killed processes left, and put back the old result unless one is finished."""
     for left in final.parent.glob(f"{STAGE}*"):
         with suppress(ResultError, OSError), locked(left):
             shutil.rmtree(left, ignore_errors=True)

@@ -18,6 +18,11 @@ Level = Literal["none", "some", "much"]
 LEVELS: tuple[Level, ...] = ("none", "some", "much")
 
 
+def _short(run: "SanityCheck | Localization | Evaluation", found: str) -> str:
+    where = f"{run.model.name} on {run.data.name}: {run.data.images} images"
+    return f"{type(run).__name__}({where}{found})"
+
+
 @dataclass(frozen=True, slots=True)
 class Layer:
     """Modules of a network that get new random weights together."""
@@ -43,10 +48,10 @@ class Similarities:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A map against that of a changed network or image, averaged over draws.
+    """A map against that of a changed network or image; `step` counts layers from the output.
 
-    `step` counts layers from the output, 1 the last; `constant` is the share of images whose other
-    map has one value everywhere; `by_draw` gives the mean correlation and overlap of each draw.
+    `constant`: the share of images whose other map has one value everywhere; `by_draw`: the mean
+    correlation and overlap of each draw.
     """
 
     step: int
@@ -57,11 +62,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of one measure, from random orders of the pixels.
-
-    95 of 100 random orders are at most as similar as `floor`, and at least as `lowest`; `middle` is
-    half way from the floor to an unchanged map.
-    """
+    """How similar 95 of 100 random orders are, at least and at most, and half way to the map."""
 
     lowest: float
     floor: float
@@ -83,8 +84,8 @@ class Limits:
 class Verdict:
     """How similar a map stays with random weights, for the second-best class, and under noise.
 
-    `changes_after`: layers randomized before its similarity is no longer "much", None for never;
-    `overlooked`: the steps of layers that, randomized alone, leave it "much" the same.
+    `changes_after`: steps until its similarity is no longer "much"; `overlooked`: those of layers
+    that, randomized alone, leave it "much" the same.
     """
 
     weights: Level
@@ -98,8 +99,7 @@ class Verdict:
 class CheckedMap:
     """One method's map: similarities by test, limits, and the verdict.
 
-    `cascade`: layers randomized from the output on, `alone`: one layer at a time; `cascade_mean`
-    over all steps; `other_class`: the second-best class; `random`: random orders of the pixels.
+    `cascade`: layers randomized from the output on; `alone`: one layer at a time.
     """
 
     method: str
@@ -128,10 +128,7 @@ class SanityCheck:
 
     def __repr__(self) -> str:
         kept = ", ".join(f"{one.method} {one.map}: {one.verdict.weights}" for one in self.maps)
-        return (
-            f"SanityCheck({self.model.name} on {self.data.name}: "
-            f"{self.data.images} images; similarity left with random weights: {kept})"
-        )
+        return _short(self, f"; similarity left with random weights: {kept}")
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -139,10 +136,7 @@ class SanityCheck:
         return tuple(dict.fromkeys(checked.method for checked in self.maps))
 
     def to_frame(self) -> "pd.DataFrame":
-        """A tidy pandas table: one row per method, map, test and step.
-
-        Raises `MissingExtraError` without pandas.
-        """
+        """A tidy pandas table: one row per method, map, test and step."""
         return frame_of(
             {"method": checked.method, "map": checked.map, "test": test, "step": step}
             for checked in self.maps
@@ -154,10 +148,9 @@ class SanityCheck:
 
 @dataclass(frozen=True, slots=True)
 class LocatedMap:
-    """Where one map points, in the mean over images.
+    """How often a map's highest pixel lies in the region, and the share of its size that does.
 
-    `hit`: its highest pixel lies in the region; `energy`: the share of its size in the region; the
-    others know nothing of the map. `hit_p` and `energy_p` are for a difference from a random
+    The others know nothing of the map. `hit_p` and `energy_p` are for a difference from a random
     order, corrected over all maps and both measures.
     """
 
@@ -183,13 +176,10 @@ class Localization:
 
     def __repr__(self) -> str:
         hits = ", ".join(f"{located.map} {located.hit.value:.3f}" for located in self.maps)
-        return (
-            f"Localization({self.model.name} on {self.data.name}: "
-            f"{self.data.images} images; hits: {hits})"
-        )
+        return _short(self, f"; hits: {hits}")
 
     def to_frame(self) -> "pd.DataFrame":
-        """A tidy pandas table: one row per map; raises `MissingExtraError` without pandas."""
+        """A tidy pandas table: one row per map."""
         return frame_of(self.maps)
 
 
@@ -202,7 +192,7 @@ class Line:
     high: tuple[float, ...]
 
     def at(self, place: int) -> Interval:
-        """The mean at one place with its interval."""
+        """The mean at one place."""
         return Interval(self.mean[place], self.low[place], self.high[place])
 
 
@@ -318,10 +308,7 @@ class Evaluation(Figures):
 
     def __repr__(self) -> str:
         right = "" if self.accuracy is None else f", accuracy {self.accuracy.value:.3f}"
-        return (
-            f"Evaluation({self.model.name} on {self.data.name}: "
-            f"{self.data.images} images, maps {', '.join(self.settings.maps)}{right})"
-        )
+        return _short(self, f", maps {', '.join(self.settings.maps)}{right}")
 
     def curve(self, protocol: str, map: str, fill: str) -> Curve:
         """One curve; raises `ChoiceError` for one that was not measured."""
@@ -329,9 +316,7 @@ class Evaluation(Figures):
 
     def to_frame(self, table: str = "curves") -> "pd.DataFrame":
         """A tidy pandas table: "curves" (a row per curve and fraction), "areas", "differences",
-        "classes", "what_if" or "metrics".
-
-        Raises `ChoiceError` for another name, `MissingExtraError` without pandas.
+        "classes", "what_if" or "metrics"; raises `ChoiceError` for another name.
         """
         tables = {
             "curves": self._curve_rows(),

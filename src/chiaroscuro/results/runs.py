@@ -21,10 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """What a run makes of one batch: tables and other files by name, and images left out.
+    """What a run makes of one batch, always the same; it covers `images` rows of the set in all.
 
-    `number` is the batch's; `images` is how many rows of the set it covers, left out ones included.
-    Tables of one name have one schema in all parts. The same batch gives the same part.
+    Tables of one name have one schema in all parts.
     """
 
     number: int
@@ -36,12 +35,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
-    """Everything that decides the parts of a run.
-
-    `settings` as they were given; `batch` images at a time and CPU `threads` of one worker are
-    fixed at the beginning. `rows`, `labels` and `files` (a digest) describe the images, `facts`
-    what else the run's task reads, `profile` the sizes that decide rounding.
-    """
+    """What that decides the parts of a run; `profile` decides rounding, `files` is a digest."""
 
     settings: Mapping[str, Any]
     batch: int
@@ -85,19 +79,14 @@ class RunFolder:
             folders.write_file(self.folder / name, data)
 
     def read_parts(self, numbers: Sequence[int]) -> Iterator[Part]:
-        """The parts of these numbers, one at a time, with their tables.
-
-        Raises `ResultError` for one that is gone or damaged.
-        """
+        """The parts of these numbers with their tables; raises `ResultError` for a damaged one."""
         from pyarrow.parquet import ParquetFile  # `read_table` would import data sets and pandas
 
         for number in numbers:
             receipt = self._whole(self.folder / PARTS / f"{number:06d}.json")
             if receipt is None:
-                raise ResultError(
-                    f"{self.folder}: part {number} is gone or damaged: "
-                    "resume=True (--resume) computes it"
-                )
+                advice = "resume=True (--resume) computes it"
+                raise ResultError(f"{self.folder}: part {number} is gone or damaged: {advice}")
             tables = {
                 name.partition("/")[0]: ParquetFile(self.folder / name).read()
                 for name in receipt.files
@@ -126,10 +115,7 @@ def open_run(
 ) -> Iterator[RunFolder]:
     """A run's folder, locked: started now with this configuration, or there with the same.
 
-    `config` is a dataclass of everything that decides the parts. With `overwrite` an older result
-    is moved aside, and removed when the new one is finished. Raises `ResultError` for a folder that
-    holds anything else, a run of another configuration (the first three differences are named), or
-    one that another process writes.
+    With `overwrite` an older result is moved aside, and removed when the new one is finished.
     """
     with folders.writing(folder):
         final, is_there = check_startable(folder, kind, resume=resume, overwrite=overwrite)
@@ -152,18 +138,13 @@ def open_run(
 def check_startable(
     folder: str | Path, kind: Kind, *, resume: bool, overwrite: bool
 ) -> tuple[Path, bool]:
-    """The folder with links resolved, and whether a run of this kind lies there.
-
-    Raises `ResultError` where no run may begin, nor one be resumed.
-    """
+    """The folder with links resolved, and whether a run of this kind lies there to be resumed."""
     final = folders.resolved(folder)
     folders.recover(final)
     is_there = folders.kind_in(final) == kind
     if is_there and not resume and not overwrite:
-        raise ExistingResultError(
-            f"{final} holds a run: resume it (resume=True, --resume) or replace it "
-            "(overwrite=True, --force)"
-        )
+        advice = "resume it (resume=True, --resume) or replace it (overwrite=True, --force)"
+        raise ExistingResultError(f"{final} holds a run: {advice}")
     if not (is_there and resume):
         folders.check_free(final, kind, overwrite=overwrite)
     elif link := next((file for file in final.rglob("*") if file.is_symlink()), None):

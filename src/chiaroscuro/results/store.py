@@ -113,21 +113,14 @@ def kind_of(result: Any) -> Kind:
 
 
 def save(result: Any, folder: str | Path, *, overwrite: bool = False, config: Any = None) -> Path:
-    """Write a result with its pictures and its page into a folder: all of it or nothing.
-
-    `config` is what `read_config` returns. Raises `ResultError` when something lies there that may
-    not be replaced, or on a full disk.
-    """
+    """Write a result with its pictures and its page into a folder: all of it, or `ResultError`."""
     with folders.staged(folder, kind_of(result), overwrite=overwrite) as stage:
         write(result, stage, config=config)
     return Path(folder)
 
 
 def write(result: Any, folder: Path, *, config: Any = None) -> None:
-    """Write a result into a folder: arrays, views, and last the marker.
-
-    It lists the files that the view names, else all but what others put into a run's folder.
-    """
+    """Write arrays, views, and last the marker: of all files but what others put into a run."""
     kind = kind_of(result)
     plain, arrays = to_plain(result)
     others = folders.foreign_files(folder, kind) if (folder / kind.marker).exists() else []
@@ -149,17 +142,14 @@ def check_page_free(folder: Path, kind: Kind) -> None:
     with suppress(ResultError, OSError):
         if not os.path.lexists(page) or digest(page) == read_marker(folder, kind).files.get(PAGE):
             return
-    raise ResultError(
-        f"{page} is not the page of a chiaroscuro {kind.name}, or was changed: move it away, or "
-        "choose another place"
-    )
+    what = f"is not the page of a chiaroscuro {kind.name}, or was changed"
+    raise ResultError(f"{page} {what}: move it away, or choose another place")
 
 
 def save_page(folder: Path, kind: Kind, update: Callable[[Any], Any]) -> None:
-    """Write the page and the marker of a result into a folder that also holds other things.
+    """Write page and marker of a result into a folder that also holds other things.
 
-    `update` makes the result from the older one there, None where there is none; other processes
-    wait meanwhile. Raises `ResultError` where another page lies.
+    `update` makes the result from the older one there or None; other processes wait meanwhile.
     """
     with folders.writing(folder), folders.locked(folder, wait=60):
         check_page_free(folder, kind)
@@ -194,14 +184,12 @@ def load(folder: str | Path, kind: Kind | None = None) -> Any:
     found = kind_in(folder)
     kind = kind or found or _none(folder)
     if found is not None and not (folder / kind.marker).exists():
-        raise MissingResultError(
-            f"{folder}: no {kind.name} there; it holds a chiaroscuro {found.name}"
-        )
+        what = f"no {kind.name} there; it holds a chiaroscuro {found.name}"
+        raise MissingResultError(f"{folder}: {what}")
     marker = read_marker(folder, kind, current=True)
     if marker.result is None:
-        raise ResultError(
-            f"{folder}: the {kind.name} is not finished: resume it (resume=True, --resume)"
-        )
+        advice = "resume it (resume=True, --resume)"
+        raise ResultError(f"{folder}: the {kind.name} is not finished: {advice}")
     try:
         arrays: Arrays = {}
         if ARRAYS in marker.files:
@@ -219,10 +207,7 @@ def _none(folder: Path) -> NoReturn:
 
 
 def verify(folder: str | Path, names: Collection[str] | None = None) -> list[str]:
-    """The files of a result (or those of these names) that are gone or not what was written.
-
-    Raises `ResultError` for a folder without a result.
-    """
+    """The files of a result (or those of these names) that are gone or not what was written."""
     folder = Path(folder)
     files = read_marker(folder, kind_in(folder) or _none(folder)).files
     return [
