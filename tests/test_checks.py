@@ -17,7 +17,9 @@ from chiaroscuro.data import load_images, read_batches
 from chiaroscuro.errors import ChoiceError, ModelError, ResultError
 from chiaroscuro.evaluation import evaluate
 from chiaroscuro.report.sanity import lines
-from chiaroscuro.results import Interval, Layer, Limits, Similarities, Step, load
+from chiaroscuro.results import load
+from chiaroscuro.results.facts import Interval
+from chiaroscuro.results.measurements import Layer, Limits, Similarities, Step
 from tests.evaluation.toy import FAST, bytes_of
 from tests.pictures import BROKEN, class_rows, write_parquet
 from tests.toys import random_pixels

@@ -10,7 +10,8 @@ from chiaroscuro.errors import ChoiceError, ResultError
 from chiaroscuro.explanations import what_if_detail
 from chiaroscuro.render.pictures import difference
 from chiaroscuro.report.comparison import comparison_spec
-from chiaroscuro.results import Detail, facts_of
+from chiaroscuro.results import facts_of
+from chiaroscuro.results.explanations import Detail
 from tests.toys import Linear
 
 LABELS = ["crane, bird", "crane, machine", "cat, tabby"]

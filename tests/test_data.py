@@ -17,7 +17,7 @@ from PIL import Image
 from chiaroscuro.data import DATASETS, load_images, read_batches
 from chiaroscuro.errors import ChoiceError, InputError, MissingFileError
 from chiaroscuro.images import Framing, frame, open_photo
-from chiaroscuro.results import LeftOut
+from chiaroscuro.results.facts import LeftOut
 from tests.pictures import BROKEN, class_rows, encoded, picture, write_classes, write_parquet
 
 CLASSES = ["cat", "dog", "owl"]

@@ -18,7 +18,7 @@ from chiaroscuro.data import read_batches, tables
 from chiaroscuro.data.tables import Columns, open_parquet
 from chiaroscuro.errors import ChoiceError, InputError
 from chiaroscuro.images import Framing
-from chiaroscuro.results import LeftOut
+from chiaroscuro.results.facts import LeftOut
 from tests.pictures import class_rows, encoded, picture, write_parquet
 
 CLASSES = ("cat", "dog", "emu")

@@ -14,7 +14,8 @@ from torch import nn
 from chiaroscuro import Classifier, choices, explain
 from chiaroscuro.report import explanation as view
 from chiaroscuro.report.explanation import color_limits, figure_spec, write, write_gallery
-from chiaroscuro.results import Gallery, GalleryEntry, ImageFacts
+from chiaroscuro.results.explanations import Gallery, GalleryEntry
+from chiaroscuro.results.facts import ImageFacts
 from tests.toys import small_cnn
 
 NASTY = "<script>alert(\"x\")</script> & 'co'"

@@ -20,8 +20,10 @@ from chiaroscuro.reproduction import EXPERIMENTS, ReproductionSettings, reproduc
 from chiaroscuro.reproduction.claims import answer_claims
 from chiaroscuro.reproduction.experiments import COLUMNS
 from chiaroscuro.reproduction.work import ExperimentResult
-from chiaroscuro.results import KINDS, Interval, Line, load, verify
+from chiaroscuro.results import KINDS, load, verify
+from chiaroscuro.results.facts import Interval
 from chiaroscuro.results.folders import read_marker, write_marker
+from chiaroscuro.results.measurements import Line
 from tests.evaluation.toy import run
 from tests.pictures import class_rows, write_parquet
 

@@ -19,7 +19,7 @@ from chiaroscuro.catalog import versions
 from chiaroscuro.data import load_images, read_batches
 from chiaroscuro.errors import MissingExtraError, ModelError
 from chiaroscuro.models.folder import basic_cnn, with_head
-from chiaroscuro.results import read_training
+from chiaroscuro.results.models import read_training
 from chiaroscuro.training import TrainingSettings, run
 from chiaroscuro.training import train as train_network
 from chiaroscuro.training.log import read_log

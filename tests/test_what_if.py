@@ -16,7 +16,8 @@ from chiaroscuro.gradients import Method
 from chiaroscuro.images import find_photos
 from chiaroscuro.render import enlarged
 from chiaroscuro.report.what_if import change_spec, change_text, sentences
-from chiaroscuro.results import Prediction, facts_of
+from chiaroscuro.results import facts_of
+from chiaroscuro.results.facts import Prediction
 from tests.test_linearity import Kinked
 from tests.toys import Linear, random_pixels
 

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from pyarrow import dataset
 
-from chiaroscuro.results import KINDS, Evaluation, Interval, SanityCheck, WhatIfRow, load
+from chiaroscuro.results import KINDS, load
+from chiaroscuro.results.facts import Interval
+from chiaroscuro.results.measurements import Evaluation, SanityCheck, WhatIfRow
 
 _LEVELS = {"none": "passes", "some": "passes in part", "much": "**fails**"}
 _NEIGHBORS = (("positive", "active"), ("negative", "inactive"))

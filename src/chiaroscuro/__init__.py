@@ -43,13 +43,13 @@ if TYPE_CHECKING:
     from chiaroscuro.metrics.agreement import localization as localization
     from chiaroscuro.models import load_classifier as load_classifier
     from chiaroscuro.models import save_classifier as save_classifier
-    from chiaroscuro.results import Comparison as Comparison
-    from chiaroscuro.results import Evaluation as Evaluation
-    from chiaroscuro.results import Explanation as Explanation
-    from chiaroscuro.results import Localization as Localization
-    from chiaroscuro.results import SanityCheck as SanityCheck
-    from chiaroscuro.results import WhatIf as WhatIf
     from chiaroscuro.results import load as load_result  # noqa: F401
+    from chiaroscuro.results.explanations import Comparison as Comparison
+    from chiaroscuro.results.explanations import Explanation as Explanation
+    from chiaroscuro.results.explanations import WhatIf as WhatIf
+    from chiaroscuro.results.measurements import Evaluation as Evaluation
+    from chiaroscuro.results.measurements import Localization as Localization
+    from chiaroscuro.results.measurements import SanityCheck as SanityCheck
     from chiaroscuro.settings import CheckSettings as CheckSettings
     from chiaroscuro.settings import EvaluationSettings as EvaluationSettings
     from chiaroscuro.settings import LocalizationSettings as LocalizationSettings
@@ -71,8 +71,9 @@ _NAMES = {
     "maps": ["EDIT_MAPS", "MAPS", "edit_map", "saliency_maps"],
     "metrics": ["DeletionCurve", "deletion_curve", "localization", "map_similarity"],
     "models": ["load_classifier", "save_classifier"],
-    "results": ["Comparison", "Evaluation", "Explanation", "Localization", "SanityCheck", "WhatIf",
-                "load_result"],
+    "results": ["load_result"],
+    "results.explanations": ["Comparison", "Explanation", "WhatIf"],
+    "results.measurements": ["Evaluation", "Localization", "SanityCheck"],
     "settings": ["CheckSettings", "EvaluationSettings", "LocalizationSettings", "TrainingSettings"],
     "training": ["train"],
 }  # fmt: skip

@@ -11,7 +11,7 @@ from PIL import Image
 
 from chiaroscuro.images.framing import LUMA
 from chiaroscuro.render import pictures
-from chiaroscuro.results import CropBox
+from chiaroscuro.results.facts import CropBox
 from chiaroscuro.viewer import Feed, script, style
 from chiaroscuro.viewer.feed import (
     OTHER,

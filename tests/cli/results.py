@@ -2,7 +2,8 @@
 
 import json
 
-from chiaroscuro.results import KINDS, Explanation, facts_of, kind_in
+from chiaroscuro.results import KINDS, facts_of, kind_in
+from chiaroscuro.results.explanations import Explanation
 
 SPEC = """
 import torch

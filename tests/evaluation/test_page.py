@@ -13,7 +13,8 @@ from chiaroscuro.report.charts import evaluation_charts, fill_title, is_natural
 from chiaroscuro.report.evaluation import lines, load_examples, outcome, write
 from chiaroscuro.report.linearity import linearity_charts, linearity_sentences, linearity_tables
 from chiaroscuro.report.runs import images_text, interval_text
-from chiaroscuro.results import EXAMPLES, ClassRow, Interval, LeftOut
+from chiaroscuro.results.facts import Interval, LeftOut
+from chiaroscuro.results.measurements import EXAMPLES, ClassRow
 from tests.evaluation.toy import CLASSES, run, toy_classifier
 from tests.pictures import BROKEN, class_rows, write_parquet
 from tests.test_report import NASTY, Reader, assert_stands_alone

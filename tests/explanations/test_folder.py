@@ -27,7 +27,8 @@ from chiaroscuro.images.finding import safe_name
 from chiaroscuro.render import draw_figure
 from chiaroscuro.report import explanation as view
 from chiaroscuro.report.explanation import color_limits
-from chiaroscuro.results import KINDS, Gallery, load
+from chiaroscuro.results import KINDS, load
+from chiaroscuro.results.explanations import Gallery
 from tests.explanations.inputs import Broken, picture, plan_photos, snapshot
 from tests.toys import small_cnn
 

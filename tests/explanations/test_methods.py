@@ -11,7 +11,7 @@ from chiaroscuro.choices import MethodOptions, parse_method
 from chiaroscuro.explanations import replay
 from chiaroscuro.gradients import Method, PixelModule
 from chiaroscuro.report.explanation import figure_spec
-from chiaroscuro.results import MethodFacts
+from chiaroscuro.results.explanations import MethodFacts
 
 
 def test_a_method_and_its_settings_are_kept(toy, photo):

@@ -11,8 +11,9 @@ from chiaroscuro import Classifier, load_classifier
 from chiaroscuro.data import load_images
 from chiaroscuro.errors import ChoiceError, InputError, ModelError, ResultError
 from chiaroscuro.passes import run_pass
-from chiaroscuro.results import RunConfig, RunFolder, load, read_config, verify
+from chiaroscuro.results import load, verify
 from chiaroscuro.results.kinds import KINDS
+from chiaroscuro.results.runs import RunConfig, RunFolder, read_config
 from tests.passes.toy import KIND, MeanTask, Settings
 from tests.pictures import BROKEN, class_rows, write_parquet
 from tests.toys import small_cnn

@@ -13,7 +13,8 @@ import torch
 
 from chiaroscuro.errors import InputError
 from chiaroscuro.passes import data_facts, part_of
-from chiaroscuro.results import DataFacts, Kind
+from chiaroscuro.results import Kind
+from chiaroscuro.results.facts import DataFacts
 
 KIND = Kind("means", f"{__name__}:Means", f"{__name__}:draw")
 

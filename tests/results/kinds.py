@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chiaroscuro.results import Interval, Kind
+from chiaroscuro.results import Kind
+from chiaroscuro.results.facts import Interval
 from chiaroscuro.results.kinds import KINDS
 
 TOY = Kind("toy", f"{__name__}:Toy", f"{__name__}:draw")

@@ -9,8 +9,10 @@ import pyarrow as pa
 import pytest
 
 from chiaroscuro.errors import ResultError
-from chiaroscuro.results import LeftOut, Part, load, open_run, read_config, save, verify
 from chiaroscuro.results import folders as folders_module
+from chiaroscuro.results import load, save, verify
+from chiaroscuro.results.facts import LeftOut
+from chiaroscuro.results.runs import Part, open_run, read_config
 from tests.results.kinds import TOY, register, toy
 
 

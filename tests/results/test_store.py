@@ -16,19 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chiaroscuro.errors import ResultError
-from chiaroscuro.results import (
-    check_free,
-    facts_of,
-    is_result,
-    kind_in,
-    load,
-    open_run,
-    save,
-    staged,
-    verify,
-)
+from chiaroscuro.results import check_free, facts_of, is_result, kind_in, load, save, staged, verify
 from chiaroscuro.results import folders as folders_module
 from chiaroscuro.results.folders import locked
+from chiaroscuro.results.runs import open_run
 from chiaroscuro.results.store import from_plain, save_page, to_plain
 from tests.results.kinds import OTHER, TOY, Toy, register, toy
 

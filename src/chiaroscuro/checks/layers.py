@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ModelError, first_line
-from chiaroscuro.results import Layer
+from chiaroscuro.results.measurements import Layer
 
 POSITIVE_INSIDE = "positive-inside"
 """Its name among the methods: positive gradients only, at every ReLU inside the network."""

@@ -27,15 +27,10 @@ from chiaroscuro.metrics import localization
 from chiaroscuro.metrics.intervals import BootstrapMeans, SignFlips, holm
 from chiaroscuro.passes import Progress, data_facts, part_of, run_pass, silent
 from chiaroscuro.render import smooth
-from chiaroscuro.results import (
-    KINDS,
-    Kind,
-    LeftOut,
-    Localization,
-    LocatedMap,
-    Part,
-    RunConfig,
-)
+from chiaroscuro.results import KINDS, Kind
+from chiaroscuro.results.facts import LeftOut
+from chiaroscuro.results.measurements import Localization, LocatedMap
+from chiaroscuro.results.runs import Part, RunConfig
 from chiaroscuro.settings import LocalizationSettings, settings_from, takes
 
 MEASURES = ("hit", "energy", "chance_hit", "chance_energy", "center_hit")

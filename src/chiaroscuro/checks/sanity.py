@@ -47,7 +47,10 @@ from chiaroscuro.passes import (
     run_pass,
     silent,
 )
-from chiaroscuro.results import KINDS, Kind, Layer, LeftOut, Part, RunConfig, SanityCheck
+from chiaroscuro.results import KINDS, Kind
+from chiaroscuro.results.facts import LeftOut
+from chiaroscuro.results.measurements import Layer, SanityCheck
+from chiaroscuro.results.runs import Part, RunConfig
 from chiaroscuro.settings import CheckSettings, settings_from, takes
 
 _ORDERS_FROM = 1000

@@ -10,7 +10,15 @@ from chiaroscuro.evaluation.columns import read_keys, read_values
 from chiaroscuro.evaluation.figures import interval_at, reshaped, rounded
 from chiaroscuro.metrics.intervals import BootstrapMeans
 from chiaroscuro.metrics.intervals import Interval as Ends
-from chiaroscuro.results import LEVELS, CheckedMap, Level, Limits, Similarities, Step, Verdict
+from chiaroscuro.results.measurements import (
+    LEVELS,
+    CheckedMap,
+    Level,
+    Limits,
+    Similarities,
+    Step,
+    Verdict,
+)
 from chiaroscuro.settings import CheckSettings
 
 MEASURES = ("correlation", "overlap")

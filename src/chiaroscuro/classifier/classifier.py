@@ -25,7 +25,7 @@ from chiaroscuro.edits import check_images
 from chiaroscuro.errors import ChoiceError, ImageError, ModelError, encodable, first_line, unknown
 from chiaroscuro.guard import as_found, check_tensors
 from chiaroscuro.images import Framing, frame, on_photo
-from chiaroscuro.results import CropBox, ModelFacts
+from chiaroscuro.results.facts import CropBox, ModelFacts
 
 
 class Classifier:

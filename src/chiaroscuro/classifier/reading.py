@@ -12,7 +12,7 @@ from torch import Tensor
 
 from chiaroscuro.errors import ImageError, ModelError
 from chiaroscuro.images import Photo, check_array, open_photo, photo_from_image, to_uint8
-from chiaroscuro.results import CropBox
+from chiaroscuro.results.facts import CropBox
 
 Picture = str | Path | Photo | Image.Image | NDArray[Any] | Tensor
 """A file, a Pillow image, an array (H, W, C) or a tensor (C, H, W)."""

@@ -24,6 +24,9 @@ from chiaroscuro.cli.terminal import Bars, progress_bars, say
 from chiaroscuro.data import locate
 from chiaroscuro.errors import ChoiceError, MissingImageError, first_line, printable
 from chiaroscuro.images import packaged_photo, photo_folders, safe_name
+from chiaroscuro.results.explanations import Comparison, Explanation
+from chiaroscuro.results.facts import Prediction
+from chiaroscuro.results.runs import check_startable
 from chiaroscuro.stopwatch import Stopwatch, timed
 
 if TYPE_CHECKING:
@@ -176,13 +179,13 @@ def _report(outcome: "Outcome", run: commands.ExplainOptions) -> None:
     _print(run, results.facts_of(explanation) | {"folder": str(outcome.folder)}, [line])
 
 
-def _chance(prediction: results.Prediction) -> str:
+def _chance(prediction: Prediction) -> str:
     return f"{prediction.label} {100 * prediction.probability:.1f} %"
 
 
 def _replay(folder: Path, settings: known.ExplainSettings, run: commands.ExplainOptions) -> None:
     """Recompute a saved explanation and print how it differs; exit status 1 when it does."""
-    saved = results.Explanation.load(folder)
+    saved = Explanation.load(folder)
     with _working(run, run.threads) as bars:
         from chiaroscuro.explanations import replay
         from chiaroscuro.explanations.recompute import load_named
@@ -271,7 +274,7 @@ def compare(settings: known.CompareSettings, run: commands.CompareOptions) -> No
     _print(run, results.facts_of(comparison), _comparison_lines(comparison), run.out)
 
 
-def _comparison_lines(comparison: results.Comparison) -> Iterator[str]:
+def _comparison_lines(comparison: Comparison) -> Iterator[str]:
     """What a terminal shows: each model's prediction, and how similar the maps of each pair are."""
     names = comparison.names
     for name, explanation in zip(names, comparison.explanations, strict=True):
@@ -297,7 +300,7 @@ def measure(settings: known.RunSettings, run: commands.RunOptions) -> None:
     verb, name = _VERBS[type(settings)]
     kind = results.KINDS[name]
     locate(settings.data, run.data_root)
-    results.check_startable(run.out, kind, resume=run.resume, overwrite=run.force)
+    check_startable(run.out, kind, resume=run.resume, overwrite=run.force)
     options = {f.name: getattr(settings, f.name) for f in fields(settings)}
     if isinstance(run, commands.EvaluateOptions):
         options["check"] = run.check

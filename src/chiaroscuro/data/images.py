@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from chiaroscuro.errors import ChiaroscuroError, ImageError, InputError, first_line
 from chiaroscuro.images import CropBox, Framing, Photo, decode_photo, frame, read_file
-from chiaroscuro.results import LeftOut
+from chiaroscuro.results.facts import LeftOut
 
 _END = 1 << 16
 """Bytes read of a Parquet file: its end says where every column lies, and what it holds at most."""

@@ -15,7 +15,8 @@ from chiaroscuro.evaluation.stacks import Key, Stack
 from chiaroscuro.metrics.deletion import INVERTED
 from chiaroscuro.metrics.intervals import BootstrapMeans, SignFlips, holm, interval, share_interval
 from chiaroscuro.metrics.intervals import Interval as Ends
-from chiaroscuro.results import ClassRow, Curve, Difference, Figures, Interval, Line
+from chiaroscuro.results.facts import Interval
+from chiaroscuro.results.measurements import ClassRow, Curve, Difference, Figures, Line
 from chiaroscuro.settings import EvaluationSettings
 
 DELETION_SCHEMA = pa.schema(

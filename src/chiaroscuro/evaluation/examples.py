@@ -19,7 +19,7 @@ from chiaroscuro.edits import (
 from chiaroscuro.evaluation.stacks import Stack
 from chiaroscuro.images import to_uint8
 from chiaroscuro.render.pictures import Rgb
-from chiaroscuro.results import EXAMPLES
+from chiaroscuro.results.measurements import EXAMPLES
 
 _COUNT = 8
 _SHARE = 0.1

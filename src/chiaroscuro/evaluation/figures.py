@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chiaroscuro.metrics.intervals import Interval as Ends
-from chiaroscuro.results import Interval
+from chiaroscuro.results.facts import Interval
 
 DIGITS = 12
 """Figures are rounded here, so that a summary that is computed again is the same text."""

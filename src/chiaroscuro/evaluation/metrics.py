@@ -18,7 +18,7 @@ from chiaroscuro.evaluation.sharpness import gini, neighbor_correlation
 from chiaroscuro.evaluation.stacks import Stack
 from chiaroscuro.evaluation.what_if import WHAT_IF_SCHEMA, WhatIfSums, what_if_rows
 from chiaroscuro.metrics.intervals import BootstrapMeans
-from chiaroscuro.results import Figures, MetricRow
+from chiaroscuro.results.measurements import Figures, MetricRow
 from chiaroscuro.settings import EvaluationSettings
 
 Place = tuple[str, str, str]

@@ -16,18 +16,10 @@ from chiaroscuro.evaluation.metrics import Metric, Sums, chosen_metrics
 from chiaroscuro.evaluation.stacks import measure, rival_rule
 from chiaroscuro.explanations.reading import make_method
 from chiaroscuro.passes import Progress, data_facts, part_of, run_pass, silent
-from chiaroscuro.results import (
-    KINDS,
-    PAGE,
-    Evaluation,
-    Figures,
-    Kind,
-    LeftOut,
-    Part,
-    RunConfig,
-    SanityCheck,
-    load,
-)
+from chiaroscuro.results import KINDS, PAGE, Kind, load
+from chiaroscuro.results.facts import LeftOut
+from chiaroscuro.results.measurements import Evaluation, Figures, SanityCheck
+from chiaroscuro.results.runs import Part, RunConfig
 from chiaroscuro.settings import EvaluationSettings, settings_from, takes
 
 

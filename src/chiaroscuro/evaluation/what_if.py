@@ -15,7 +15,7 @@ from chiaroscuro.evaluation.figures import resampled_interval
 from chiaroscuro.evaluation.stacks import Stack
 from chiaroscuro.metrics import Linearity, linearity
 from chiaroscuro.metrics.intervals import BootstrapMeans
-from chiaroscuro.results import Figures, WhatIfRow
+from chiaroscuro.results.measurements import Figures, WhatIfRow
 from chiaroscuro.settings import EvaluationSettings
 
 WHAT_IF_SCHEMA = pa.schema(

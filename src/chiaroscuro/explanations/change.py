@@ -19,7 +19,7 @@ from chiaroscuro.gradients.classes import resolve_target
 from chiaroscuro.gradients.stream import Progress
 from chiaroscuro.maps import edit_map, saliency_maps
 from chiaroscuro.metrics import linearity
-from chiaroscuro.results import MethodFacts, WhatIf, WhatIfChoices
+from chiaroscuro.results.explanations import MethodFacts, WhatIf, WhatIfChoices
 from chiaroscuro.settings import WhatIfSettings, settings_from
 
 STEPS = (*(2.0**-power for power in range(10, 5, -1)), *(step / 32 for step in range(1, 33)))

@@ -19,7 +19,7 @@ from chiaroscuro.explanations.single import explain
 from chiaroscuro.images import to_uint8
 from chiaroscuro.metrics import map_similarity
 from chiaroscuro.render import enlarged, outlined
-from chiaroscuro.results import Comparison, Detail, Explanation, MapPair, Pair, WhatIf
+from chiaroscuro.results.explanations import Comparison, Detail, Explanation, MapPair, Pair, WhatIf
 
 Progress = Callable[[int, int, int], object]
 """Called with (position of the classifier, class gradients done, class gradients in all)."""

@@ -18,7 +18,9 @@ from chiaroscuro.explanations.single import explain
 from chiaroscuro.gradients import Method
 from chiaroscuro.passes import compute
 from chiaroscuro.report.explanation import color_limits, shared_limits
-from chiaroscuro.results import KINDS, ColorLimits, Explanation, Gallery, GalleryEntry, ModelFacts
+from chiaroscuro.results import KINDS
+from chiaroscuro.results.explanations import ColorLimits, Explanation, Gallery, GalleryEntry
+from chiaroscuro.results.facts import ModelFacts
 from chiaroscuro.results.folders import digest, read_marker
 from chiaroscuro.results.runs import check_config
 from chiaroscuro.results.store import check_page_free, save_page

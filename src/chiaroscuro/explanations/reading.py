@@ -19,7 +19,8 @@ from chiaroscuro.classifier.reading import as_pixels, opened
 from chiaroscuro.errors import ChoiceError, ImageError, ModelError, printable
 from chiaroscuro.gradients import GradientChoices, Method
 from chiaroscuro.images import CropBox, Framing, Photo, find_photos, frame, open_photo, to_uint8
-from chiaroscuro.results import ImageFacts, MethodFacts, Prediction
+from chiaroscuro.results.explanations import MethodFacts
+from chiaroscuro.results.facts import ImageFacts, Prediction
 from chiaroscuro.results.folders import Digest, digest
 
 PHOTO_SIDE = 640

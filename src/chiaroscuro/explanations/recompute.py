@@ -18,7 +18,8 @@ from chiaroscuro.gradients import Method
 from chiaroscuro.gradients.stream import Progress
 from chiaroscuro.images import open_photo
 from chiaroscuro.models import load_classifier
-from chiaroscuro.results import Differences, Explanation, MethodFacts, facts_of
+from chiaroscuro.results import facts_of
+from chiaroscuro.results.explanations import Differences, Explanation, MethodFacts
 
 TOLERANCE = 1e-3
 """Rounding on another machine may move a few ReLUs; so much of their size logits and maps may

@@ -18,7 +18,8 @@ from chiaroscuro.explanations.reading import ReadImage, Target, prediction
 from chiaroscuro.gradients import ClassGradients, class_gradients
 from chiaroscuro.gradients.stream import Progress
 from chiaroscuro.maps import SaliencyMaps, needs_classes, saliency_maps
-from chiaroscuro.results import MOST_NAMED, Explanation, ExplanationChoices, MapFacts
+from chiaroscuro.results.explanations import MOST_NAMED, Explanation, ExplanationChoices
+from chiaroscuro.results.facts import MapFacts
 from chiaroscuro.settings import ExplainSettings, settings_from
 from chiaroscuro.stopwatch import timed
 

@@ -21,4 +21,4 @@ from chiaroscuro.images.photos import open_photo as open_photo
 from chiaroscuro.images.photos import packaged_photo as packaged_photo
 from chiaroscuro.images.photos import photo_from_image as photo_from_image
 from chiaroscuro.images.photos import read_file as read_file
-from chiaroscuro.results import CropBox as CropBox
+from chiaroscuro.results.facts import CropBox as CropBox

@@ -9,7 +9,7 @@ from PIL import Image
 from chiaroscuro.choices import MAX_PIXELS, Fit, Framing
 from chiaroscuro.errors import ImageError
 from chiaroscuro.images.photos import Photo, image_errors
-from chiaroscuro.results import CropBox
+from chiaroscuro.results.facts import CropBox
 
 PAD_VALUE = 0.5
 LUMA = (0.299, 0.587, 0.114)

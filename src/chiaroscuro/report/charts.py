@@ -5,8 +5,8 @@ from collections.abc import Callable
 from chiaroscuro.choices import EDIT_MAPS, RANDOM, parse_fill
 from chiaroscuro.render import Curve, CurvePanel, CurveSpec
 from chiaroscuro.report.runs import Chart, confidence_text, images_text
-from chiaroscuro.results import Curve as Row
-from chiaroscuro.results import Evaluation
+from chiaroscuro.results.measurements import Curve as Row
+from chiaroscuro.results.measurements import Evaluation
 
 NATURAL = {
     "black": ("original", "positive", "active"),

@@ -15,7 +15,8 @@ from chiaroscuro.report.explanation import (
     smoothing_sigma,
 )
 from chiaroscuro.report.pages import data_uri, image_rows, method_text, plain, write_page
-from chiaroscuro.results import FIGURE, Comparison, Explanation, Pair
+from chiaroscuro.results import FIGURE
+from chiaroscuro.results.explanations import Comparison, Explanation, Pair
 
 
 def write(comparison: Comparison, folder: Path) -> None:

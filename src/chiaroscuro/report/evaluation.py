@@ -17,7 +17,8 @@ from chiaroscuro.report.linearity import linearity_charts, linearity_sentences, 
 from chiaroscuro.report.pages import data_uri, write_page
 from chiaroscuro.report.runs import SURE, details, draw, images_text, interval_text
 from chiaroscuro.report.sanity import check_section
-from chiaroscuro.results import EXAMPLES, ClassRow, Curve, Difference, Evaluation, Interval
+from chiaroscuro.results.facts import Interval
+from chiaroscuro.results.measurements import EXAMPLES, ClassRow, Curve, Difference, Evaluation
 
 _CLASSES = 50
 """So many classes are shown; all are in the result."""

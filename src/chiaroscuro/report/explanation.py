@@ -31,7 +31,8 @@ from chiaroscuro.report.pages import (
     plain,
     write_page,
 )
-from chiaroscuro.results import FIGURE, MOST_NAMED, ColorLimits, Explanation, Gallery
+from chiaroscuro.results import FIGURE
+from chiaroscuro.results.explanations import MOST_NAMED, ColorLimits, Explanation, Gallery
 
 
 def write(explanation: Explanation, folder: Path) -> None:

@@ -7,7 +7,8 @@ from chiaroscuro.choices import RANDOM, WHAT_IF_TOLERANCE
 from chiaroscuro.render import Curve, CurvePanel, CurveSpec
 from chiaroscuro.report.charts import fill_title
 from chiaroscuro.report.runs import Chart, confidence_text, images_text, interval_text
-from chiaroscuro.results import Evaluation, Interval, WhatIfRow
+from chiaroscuro.results.facts import Interval
+from chiaroscuro.results.measurements import Evaluation, WhatIfRow
 
 _NEAR = f"{100 * WHAT_IF_TOLERANCE:.0f} %"
 _CHARTS = {

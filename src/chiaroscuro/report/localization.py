@@ -5,7 +5,8 @@ from pathlib import Path
 
 from chiaroscuro.report.pages import write_page
 from chiaroscuro.report.runs import SURE, details, images_text, interval_text
-from chiaroscuro.results import Interval, Localization, LocatedMap
+from chiaroscuro.results.facts import Interval
+from chiaroscuro.results.measurements import Localization, LocatedMap
 
 
 def write(result: Localization, folder: Path) -> None:

@@ -12,7 +12,9 @@ from PIL import Image
 
 from chiaroscuro.render import percent
 from chiaroscuro.render.pictures import Rgb
-from chiaroscuro.results import FIGURE, PAGE, CropBox, ImageFacts, MethodFacts, ModelFacts
+from chiaroscuro.results import FIGURE, PAGE
+from chiaroscuro.results.explanations import MethodFacts
+from chiaroscuro.results.facts import CropBox, ImageFacts, ModelFacts
 
 _LEVEL = 3
 """Of the pictures' compression: the highest takes 2 to 13 times as long to save a tenth at most."""

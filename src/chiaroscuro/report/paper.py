@@ -5,7 +5,8 @@ from pathlib import Path
 
 from chiaroscuro.report.pages import write_page
 from chiaroscuro.report.tables import csv_text, latex, markdown
-from chiaroscuro.results import PAGE, Figure, Reproduction
+from chiaroscuro.results import PAGE
+from chiaroscuro.results.measurements import Figure, Reproduction
 
 TEXT = "paper.md"
 

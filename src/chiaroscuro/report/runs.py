@@ -6,7 +6,8 @@ from pathlib import Path
 
 from chiaroscuro.render import CurveSpec, save_curves
 from chiaroscuro.report.pages import filled, model_rows, plain
-from chiaroscuro.results import Evaluation, Interval, Localization, SanityCheck
+from chiaroscuro.results.facts import Interval
+from chiaroscuro.results.measurements import Evaluation, Localization, SanityCheck
 
 SURE = 0.05
 """p-values below this count as a difference."""

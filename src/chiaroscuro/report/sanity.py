@@ -17,7 +17,7 @@ from chiaroscuro.report.runs import (
     images_text,
     interval_text,
 )
-from chiaroscuro.results import CheckedMap, Level, Limits, SanityCheck, Step
+from chiaroscuro.results.measurements import CheckedMap, Level, Limits, SanityCheck, Step
 
 _MEASURES = {"correlation": "rank correlation", "overlap": "overlap of the highest pixels"}
 _TESTS = {"cascade": "layers randomized from the output on", "alone": "each layer alone"}

@@ -5,7 +5,7 @@ import io
 import re
 from collections.abc import Sequence
 
-from chiaroscuro.results import Table
+from chiaroscuro.results.measurements import Table
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",

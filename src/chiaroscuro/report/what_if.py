@@ -25,7 +25,9 @@ from chiaroscuro.report.pages import (
     plain,
     write_page,
 )
-from chiaroscuro.results import FIGURE, Prediction, WhatIf
+from chiaroscuro.results import FIGURE
+from chiaroscuro.results.explanations import WhatIf
+from chiaroscuro.results.facts import Prediction
 
 _BECAME = {"mean": "the image's mean", "blur": "blurred"}
 

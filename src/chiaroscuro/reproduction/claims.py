@@ -7,8 +7,8 @@ from chiaroscuro.report.runs import interval_text
 from chiaroscuro.reproduction.experiments import COLUMNS
 from chiaroscuro.reproduction.tables import SPLIT_WORDS, find_pair, pair_table, tally
 from chiaroscuro.reproduction.work import SPLITS, ExperimentResult
-from chiaroscuro.results import Answer, Interval, Table
-from chiaroscuro.results.facts import pick
+from chiaroscuro.results.facts import Interval, pick
+from chiaroscuro.results.measurements import Answer, Table
 
 _FLAT = 0.01
 """A curve is flat where it stays this close to its end."""

@@ -19,7 +19,9 @@ from chiaroscuro.render import Curve, CurvePanel, CurveSpec, draw_curves
 from chiaroscuro.render.rows import GridSpec, draw_grid, hot
 from chiaroscuro.reproduction.experiments import COLUMNS
 from chiaroscuro.reproduction.work import SPLITS, TEST_SPLIT, ExperimentResult
-from chiaroscuro.results import KINDS, Evaluation, RunConfig, RunFolder, read_config
+from chiaroscuro.results import KINDS
+from chiaroscuro.results.measurements import Evaluation
+from chiaroscuro.results.runs import RunConfig, RunFolder, read_config
 
 _SPLIT = {"test": "test", "train": "training"}
 

@@ -12,7 +12,7 @@ from chiaroscuro.reproduction.experiments import EXPERIMENTS, Experiment
 from chiaroscuro.reproduction.figures import choose_examples, draw_examples, draw_experiment_curves
 from chiaroscuro.reproduction.tables import accuracy_table, area_table, matched_table
 from chiaroscuro.reproduction.work import ExperimentResult, Extent, OnImages, read, work
-from chiaroscuro.results import Figure, Reproduction, Table
+from chiaroscuro.results.measurements import Figure, Reproduction, Table
 from chiaroscuro.results.store import write
 from chiaroscuro.training.run import SILENT, Watcher
 

@@ -9,7 +9,9 @@ from chiaroscuro.metrics.intervals import share_interval
 from chiaroscuro.report.runs import SURE, interval_text
 from chiaroscuro.reproduction.experiments import COLUMNS, EPOCHS
 from chiaroscuro.reproduction.work import ExperimentResult
-from chiaroscuro.results import Evaluation, Interval, Table, TrainingRecord
+from chiaroscuro.results.facts import Interval
+from chiaroscuro.results.measurements import Evaluation, Table
+from chiaroscuro.results.models import TrainingRecord
 
 SPLIT_WORDS = {"test": "test images", "train": "training images"}
 _NONE = "-"

@@ -11,7 +11,9 @@ from chiaroscuro.errors import ResultError
 from chiaroscuro.evaluation import evaluate
 from chiaroscuro.models import load_classifier
 from chiaroscuro.reproduction.experiments import Experiment
-from chiaroscuro.results import KINDS, Evaluation, TrainingRecord, is_result, load, read_training
+from chiaroscuro.results import KINDS, is_result, load
+from chiaroscuro.results.measurements import Evaluation
+from chiaroscuro.results.models import TrainingRecord, read_training
 from chiaroscuro.settings import EvaluationSettings
 from chiaroscuro.training import train
 from chiaroscuro.training.run import SILENT, Watcher

@@ -14,7 +14,7 @@ from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import ImageSet, read_batches
 from chiaroscuro.errors import InputError
 from chiaroscuro.images import Framing, to_uint8
-from chiaroscuro.results import LeftOut
+from chiaroscuro.results.facts import LeftOut
 from chiaroscuro.results.folders import write_file
 
 _BATCH = 256

@@ -19,7 +19,9 @@ from chiaroscuro.errors import ChiaroscuroError, ChoiceError, InputError, Result
 from chiaroscuro.images import Framing
 from chiaroscuro.models.folder import MODEL, write_classifier
 from chiaroscuro.render.training import TrainingCurve, draw_training
-from chiaroscuro.results import KINDS, TrainingRecord, check_free, kind_in, open_run, staged
+from chiaroscuro.results import KINDS, check_free, kind_in, staged
+from chiaroscuro.results.models import TrainingRecord
+from chiaroscuro.results.runs import open_run
 from chiaroscuro.results.store import to_plain
 from chiaroscuro.settings import TrainingSettings, settings_from, takes
 from chiaroscuro.training.examples import PixelStore, compute_features, store_pixels

@@ -21,7 +21,8 @@ from chiaroscuro.images import decode_photo
 from chiaroscuro.images.framing import LUMA
 from chiaroscuro.render import percent, pictures
 from chiaroscuro.render.pictures import Color
-from chiaroscuro.results import CropBox, Explanation
+from chiaroscuro.results.explanations import Explanation
+from chiaroscuro.results.facts import CropBox
 
 SIDE = 1600
 """Largest side of the photo in a feed, in pixels; larger photos are scaled down."""

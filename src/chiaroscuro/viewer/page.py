@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 
-from chiaroscuro.results import Explanation
+from chiaroscuro.results.explanations import Explanation
 from chiaroscuro.viewer.feed import Feed, make_feed
 
 _MOUNT = """
