@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from chiaroscuro import explain
+from chiaroscuro.render import percent
 from chiaroscuro.render.pictures import BRIGHTER, CLASS_COLORS, DARKER
 from chiaroscuro.viewer import make_feed, script, viewer_html, viewer_page
 from chiaroscuro.viewer.feed import OTHER, SIDE, TIE, value_codes
@@ -85,10 +86,16 @@ def test_a_file_that_changed_is_not_shown(explanation, tmp_path):
 def test_several_explanations_are_targets_with_names(explanation):
     other = replace(explanation, target=explanation.predictions[1])
     feed = make_feed([explanation, other])
-    assert [target.label for target in feed.targets] == [
-        p.label for p in explanation.predictions[:2]
+    first, second = explanation.predictions[:2]
+    assert [target.label for target in feed.targets] == [first.label, second.label]
+    assert feed.targets[0].name == f"{first.label.split(',')[0]} · {percent(first.probability)}"
+    cranes = [
+        replace(explanation, target=replace(first, label=f"crane, {kind}", probability=0.5))
+        for kind in ("bird", "machine")
     ]
-    assert feed.targets[0].name.endswith("%")
+    assert [target.name for target in make_feed(cranes).targets] == [
+        "crane, bird · 50.0 %", "crane, machine · 50.0 %",
+    ]  # fmt: skip
     named = make_feed([explanation, explanation], names=("before", "after"))
     assert [target.name for target in named.targets] == ["before", "after"]
 

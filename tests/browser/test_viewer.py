@@ -498,6 +498,15 @@ def test_a_state_that_does_not_fit_is_put_right(open_page):
     canvas_pixels(page)
 
 
+def test_full_screen_and_back(open_page):
+    page = viewer_at(open_page, small_feed())
+    button = page.get_by_role("button", name="Full screen")
+    button.click()
+    page.wait_for_function("document.fullscreenElement?.className === 'cv'")
+    button.click()
+    page.wait_for_function("!document.fullscreenElement")
+
+
 def test_another_feed_keeps_what_fits(open_page):
     page = viewer_at(open_page, small_feed(), {"map": "active", "opacity": 0.5, "target": 0})
     values = np.ones((2, 2))

@@ -140,7 +140,7 @@ def make_feed(
     """
     several = [explanations] if isinstance(explanations, Explanation) else [*explanations]
     first = several[0]
-    labels = names or [_named(e) for e in several]
+    labels = names or _names(several)
     return Feed(
         PurePath(first.image.source).name,
         _photo(photo or _original(first), first.crop),
@@ -157,8 +157,14 @@ def make_feed(
     )
 
 
-def _named(explanation: Explanation) -> str:
-    return f"{explanation.target.label} · {percent(explanation.target.probability)}"
+def _names(explanations: Sequence[Explanation]) -> list[str]:
+    """Each target class by the first of its names, or by all where two have the same."""
+    targets = [explanation.target for explanation in explanations]
+    first = [target.label.split(",")[0] for target in targets]
+    return [
+        f"{name if first.count(name) == 1 else target.label} · {percent(target.probability)}"
+        for name, target in zip(first, targets, strict=True)
+    ]
 
 
 def _original(explanation: Explanation) -> Image.Image:

@@ -25,6 +25,9 @@ const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 /** @type {(value: number) => string} */
 const short = (value) => String(Number(value.toPrecision(2))).replaceAll("-", MINUS);
 
+/** The first of a class's names. @type {(label: string) => string} */
+const firstName = (label) => label.split(",")[0];
+
 /** @type {(share: number) => string} */
 function percent(share) {
   if (share > 0 && share < 0.001) return "< 0.1 %";
@@ -257,7 +260,7 @@ class Layer {
     const helps = helpsAt(this.map, value);
     const sign = this.map.kind !== "magnitude" && value > 0 ? "+" : "";
     const says = helps === "either" ? "moves" : `${helps} helps`;
-    return `${name} ${sign}${short(value)}: ${says} ${this.target.label}, in the top ${percent(rank / values.length)}`;
+    return `${name} ${sign}${short(value)}: ${says} ${firstName(this.target.label)}, in the top ${percent(rank / values.length)}`;
   }
 }
 
@@ -602,6 +605,12 @@ function slider(name, range, set) {
   };
 }
 
+/** The viewer around an element on the whole screen, or back in the page. @type {(inside: Element) => void} */
+function toggleFullscreen(inside) {
+  if (document.fullscreenElement) void document.exitFullscreen();
+  else void inside.closest(".cv")?.requestFullscreen();
+}
+
 /**
  * The controls beside the picture: `show` brings them to a state.
  * @param {string} id @param {(patch: Partial<State>) => void} change @param {() => void} save
@@ -626,6 +635,8 @@ function controls(id, change, save) {
   const smoothing = slider("Smoothing", { min: 0, max: 9, step: 0.1 }, (value) => change({ smoothing: value }));
   const gray = h("input", { type: "checkbox", change: () => change({ gray: gray.checked }) });
   const predictions = h("ol", { class: "cv-answers", "aria-label": "Predictions" });
+  const enlarge = h("button", { type: "button", click: () => toggleFullscreen(enlarge) }, "Full screen");
+  enlarge.hidden = !document.fullscreenEnabled;
   const bar = h("div", { class: "cv-bar" }, views, only, target.box, map.box, otherTarget.box, otherMap.box);
   const side = h(
     "div",
@@ -635,7 +646,7 @@ function controls(id, change, save) {
     smoothing.box,
     h("div", { class: "cv-row" }, h("span", {}, "Color limits"), limits),
     h("label", { class: "cv-row" }, h("span", {}, "Photo in gray below a map"), gray),
-    h("div", { class: "cv-row" }, h("button", { type: "button", click: save }, "Download PNG")),
+    h("div", { class: "cv-row cv-acts" }, h("button", { type: "button", click: save }, "Download PNG"), enlarge),
     predictions,
   );
   /** @type {FeedTarget | null} */
@@ -792,9 +803,9 @@ export function mount(element, feed, first = {}) {
     tags.forEach((tag, side) => {
       const layer = sides()[side];
       tag.hidden = state.view !== "split";
-      tag.textContent = layer ? `${layer.map.name}${several ? ` · ${layer.target.label}` : ""}` : "photo";
+      tag.textContent = layer ? `${layer.map.name}${several ? ` · ${firstName(layer.target.label)}` : ""}` : "photo";
     });
-    const about = maps.map((layer) => `${layer.map.name} map for ${layer.target.label}`).join(" and ");
+    const about = maps.map((layer) => `${layer.map.name} map for ${firstName(layer.target.label)}`).join(" and ");
     canvas.setAttribute("aria-label", `${feed.title}: ${about || "the photo"}`);
     const [first] = sides();
     if (!probe || !first) readout.textContent = "Point at the picture to read a pixel.";
@@ -1048,6 +1059,7 @@ export function mount(element, feed, first = {}) {
     if (mine !== turn) return; // a newer one came
     feed = next;
     scene = decoded;
+    probe = null;
     shape(feed);
     set({});
   };
