@@ -1,5 +1,6 @@
 """One image with some pixels changed: predicted and actual change of the logits."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -43,6 +44,7 @@ def what_if(
     fit: Fit | None = None,
     tolerance: float = choices.WHAT_IF_TOLERANCE,
     seed: int = 0,
+    steps: Sequence[float] = STEPS,
     progress: Progress | None = None,
 ) -> WhatIf:
     """Change the highest pixels of a map, and compare predicted and actual change of the logits.
@@ -52,7 +54,8 @@ def what_if(
     blur, +0.1, -0.1, ... With d their change and J the Jacobian of the logits, the first-order
     prediction is J d. `image`, `target`, `rivals` and `method` are as in `explain`; `tolerance` is
     the share of the predicted change by which the actual one may differ and first order still
-    counts as valid. `seed` breaks ties and draws what is random.
+    counts as valid, `steps` the shares of the change at which that is looked at. `seed` breaks ties
+    and draws what is random.
 
     Raises `ImageError`, `ChoiceError`, `InputError` or `ModelError`.
 
@@ -99,7 +102,7 @@ def what_if(
     priority = edits.tie_priority(batch, settings.seed)
     order = priority if values is None else edits.pixel_order(values, priority)
     edited = edits.top_edit(batch, changed, order, settings.fraction)
-    changes = linearity(classifier, batch, edited, STEPS)
+    changes = linearity(classifier, batch, edited, steps)
     logits, predicted = changes.logits[0], changes.predicted_change[0]
     after, expected = logits + changes.actual_change[0, -1], logits + predicted
     best, new = top_predictions(classifier, logits), top_predictions(classifier, after)

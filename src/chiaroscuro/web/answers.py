@@ -1,0 +1,239 @@
+"""What the page asks, and the answers: explanations for the viewer, and changes of the photo."""
+
+import io
+import shlex
+import threading
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+
+from chiaroscuro.choices import EDIT_MAPS, FILLS, MAPS, METHODS, RANDOM, parse_fill
+from chiaroscuro.classifier import Classifier
+from chiaroscuro.errors import unknown
+from chiaroscuro.explanations import explain, what_if
+from chiaroscuro.images import decode_photo, to_uint8
+from chiaroscuro.models import load_classifier
+from chiaroscuro.report.pages import data_uri
+from chiaroscuro.results import Explanation, WhatIf
+from chiaroscuro.viewer import Feed, make_feed
+from chiaroscuro.web.jobs import Job
+from chiaroscuro.web.visitors import Answer, Upload
+
+FIRST_RIVALS = 10
+"""The first answer compares the target with so many of its best rivals, and comes soon."""
+STEPS = (1 / 256, 1 / 128, 1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
+"""Shares of a change at which the linear prediction is checked while a slider moves."""
+PAGE_METHODS = [name for name, row in METHODS.items() if not row.background]
+"""Methods that need no files; a page names none."""
+PAGE_MAPS = [name for name, row in MAPS.items() if row.kind != "printed"]
+_MODELS_KEPT = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What an explanation is asked for; `photo` is a key, `tab` and `pane` say who asks."""
+
+    photo: str
+    model: str
+    tab: str = ""
+    pane: int = 0
+    target: int | str | None = None
+    rivals: str = "all"
+    method: str = "gradient"
+    fit: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """What is to become of the photo of an explanation: `fraction` of `map` to `fill`."""
+
+    answer: str
+    tab: str = ""
+    pane: int = 0
+    map: str = "active"
+    fraction: float = 0.05
+    fill: str = "black"
+    seed: int = 0
+
+
+class Models:
+    """The classifiers that a page may choose: those that the server was started with."""
+
+    def __init__(self, specs: Sequence[str], device: str) -> None:
+        self.specs = tuple(dict.fromkeys(specs))
+        self.device = device
+        self._loaded: dict[str, Classifier] = {}
+        self._lock = threading.Lock()
+
+    def get(self, spec: str) -> Classifier:
+        """A classifier by its name in the list; raises `ChoiceError` for any other."""
+        if spec not in self.specs:
+            raise unknown("model", spec, self.specs)
+        with self._lock:
+            if spec not in self._loaded:
+                while len(self._loaded) >= _MODELS_KEPT:
+                    del self._loaded[next(iter(self._loaded))]
+                self._loaded[spec] = load_classifier(spec).to(self.device)
+            self._loaded[spec] = self._loaded.pop(spec)  # the last used goes last
+            return self._loaded[spec]
+
+    def classes(self, spec: str) -> list[str]:
+        """The names of a classifier's classes."""
+        classifier = self.get(spec)
+        return [classifier.label(index) for index in range(classifier.num_classes)]
+
+
+def explained(
+    classifier: Classifier, question: Question, upload: Upload, job: Job, rivals: str
+) -> tuple[Answer, Feed]:
+    """The photo explained against these rivals, progress told to the job."""
+    if question.method not in PAGE_METHODS:
+        raise unknown("method", question.method, PAGE_METHODS)
+    photo = decode_photo(upload.data, upload.name)
+    explanation = explain(
+        classifier,
+        photo,
+        target=question.target,
+        maps=PAGE_MAPS,
+        rivals=rivals,
+        method=question.method,
+        fit=question.fit,  # type: ignore[arg-type]  # checked there
+        progress=job.progress,
+    )
+    return Answer(explanation, upload, question.model), make_feed(explanation, photo.image)
+
+
+def first_rivals(classifier: Classifier, question: Question) -> str | None:
+    """The rivals of the answer that comes first; None where the whole one comes as soon."""
+    few = classifier.num_classes <= FIRST_RIVALS + 1
+    return None if few or question.rivals != "all" else f"top:{FIRST_RIVALS}"
+
+
+def explanation_message(key: str, answer: Answer, feed: Feed, *, whole: bool) -> dict[str, Any]:
+    """An explanation as the page shows it."""
+    explanation = answer.explanation
+    return {
+        "state": "explained",
+        "answer": key,
+        "whole": whole,
+        "feed": feed,
+        "predictions": [asdict(one) for one in explanation.predictions],
+        "target": asdict(explanation.target),
+        "rivals": explanation.choices.rivals,
+        "compared": len(explanation.rivals),
+        "notes": [*explanation.image.notes, *explanation.notes],
+        "commands": commands(answer),
+    }
+
+
+def changed(classifier: Classifier, change: Change, answer: Answer, job: Job) -> dict[str, Any]:
+    """The photo with its highest pixels changed: edited pixels, predictions, linear range."""
+    explanation = answer.explanation
+    job.check()
+    if change.map in explanation.maps and explanation.facts[change.map].kind != "class":
+        order: Any = torch.from_numpy(explanation.maps[change.map])
+    elif change.map in (*EDIT_MAPS, RANDOM):
+        order = change.map
+    else:
+        raise unknown("map", change.map, change_maps())
+    result = what_if(
+        classifier,
+        np.ascontiguousarray(explanation.pixels.transpose(1, 2, 0)),
+        order,
+        change.fraction,
+        change.fill,
+        target=explanation.target.index,
+        seed=change.seed,
+        steps=STEPS,
+    )
+    return {
+        "state": "changed",
+        "edited": data_uri(to_uint8(result.edited)),
+        "pixels": int(result.changed.sum()),
+        "of": int(result.changed.size),
+        "target": asdict(result.target),
+        "shown": [{"before": asdict(b), "after": asdict(a)} for b, a in result.shown],
+        "predicted": result.predicted,
+        "actual": result.actual,
+        "valid_step": result.valid_step,
+        "steps": list(result.steps),
+        "path": list(result.path),
+        "flipped": result.flipped,
+        "best": asdict(result.after[0]),
+        "notes": list(result.notes),
+        "commands": change_commands(answer, change, result),
+    }
+
+
+def change_maps() -> list[str]:
+    """Every order in which the page may change pixels."""
+    return [*(name for name in PAGE_MAPS if MAPS[name].kind != "class"), *EDIT_MAPS, RANDOM]
+
+
+def choices(models: Models, samples: Mapping[str, Path]) -> dict[str, Any]:
+    """Everything that the page lets its visitor choose."""
+    return {
+        "models": list(models.specs),
+        "methods": [{"name": name, "reads": METHODS[name].reads} for name in PAGE_METHODS],
+        "maps": [{"name": name, "reads": MAPS[name].reads} for name in PAGE_MAPS],
+        "orders": change_maps(),
+        "fills": [
+            {"name": fill, "reads": FILLS[parse_fill(fill).name].reads}
+            for fill in ("black", "white", "mean", "blur", "noise", "+0.1", "-0.1")
+        ],
+        "samples": list(samples),
+    }
+
+
+def commands(answer: Answer) -> dict[str, str]:
+    """The line of a shell and the lines of Python that compute the same."""
+    chosen = answer.explanation.choices
+    source = answer.upload.path or answer.upload.name
+    words = ["chiaroscuro", "explain", source, "--model", answer.model]
+    words += ["--target", str(answer.explanation.target.index), "--rivals", chosen.rivals]
+    words += ["--method", chosen.method.name, "--fit", chosen.fit]
+    for name in chosen.maps:
+        words += ["--map", name]
+    python = (
+        "from chiaroscuro import explain, load_classifier\n\n"
+        f"explanation = explain(load_classifier({answer.model!r}), {source!r}, "
+        f"target={answer.explanation.target.index}, rivals={chosen.rivals!r}, "
+        f"method={chosen.method.name!r}, fit={chosen.fit!r}, maps={list(chosen.maps)!r})"
+    )
+    return {"shell": shlex.join(words), "python": python}
+
+
+def change_commands(answer: Answer, change: Change, result: WhatIf) -> dict[str, str]:
+    """The lines that compute a change by themselves."""
+    chosen = answer.explanation.choices
+    source = answer.upload.path or answer.upload.name
+    gradients = change.map not in (*EDIT_MAPS, RANDOM)
+    words = ["chiaroscuro", "what-if", source, "--model", answer.model]
+    words += ["--target", str(result.target.index), "--map", change.map]
+    words += ["--fraction", f"{change.fraction:g}", f"--fill={change.fill}", "--fit", chosen.fit]
+    words += ["--rivals", chosen.rivals, "--method", chosen.method.name] if gradients else []
+    asked = f", rivals={chosen.rivals!r}, method={chosen.method.name!r}" if gradients else ""
+    python = (
+        "from chiaroscuro import load_classifier, what_if\n\n"
+        f"result = what_if(load_classifier({answer.model!r}), {source!r}, {change.map!r}, "
+        f"{change.fraction:g}, {change.fill!r}, target={result.target.index}, "
+        f"fit={chosen.fit!r}{asked})"
+    )
+    return {"shell": shlex.join(words), "python": python}
+
+
+def archive(explanation: Explanation) -> bytes:
+    """The folder that `explanation.save` writes, as a ZIP file."""
+    buffer = io.BytesIO()
+    with TemporaryDirectory() as place:
+        folder = explanation.save(Path(place) / "explanation")
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as target:
+            for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+                target.write(file, file.relative_to(folder.parent))
+    return buffer.getvalue()

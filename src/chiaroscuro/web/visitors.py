@@ -1,0 +1,127 @@
+"""Who visits the page, and what of each is kept in memory: photos and explanations."""
+
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from chiaroscuro.errors import InputError
+from chiaroscuro.results import Explanation
+
+MOST_VISITORS = 200
+MOST_PHOTOS = 12
+MOST_ANSWERS = 8
+"""Of each visitor; older ones are forgotten."""
+MOST_BYTES = 1 << 29
+"""Uploads of all visitors together."""
+PATIENCE = 12 * 3600.0
+"""Seconds after which a visitor who asks nothing is forgotten."""
+
+
+class GoneError(InputError):
+    """A photo or an answer is not, or no longer, kept for this visitor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A photo as it came: encoded bytes, and a name for titles. `path` is set for the server's."""
+
+    name: str
+    data: bytes
+    path: str | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Answer:
+    """An explanation with the upload and the model that it is of."""
+
+    explanation: Explanation
+    upload: Upload
+    model: str
+
+
+@dataclass(eq=False)
+class Visitor:
+    """One browser; `photos` and `answers` by their keys, the newest last."""
+
+    key: str
+    seen: float
+    photos: "OrderedDict[str, Upload]" = field(default_factory=OrderedDict)
+    answers: "OrderedDict[str, Answer]" = field(default_factory=OrderedDict)
+
+    @property
+    def bytes(self) -> int:
+        """What the visitor's uploads take."""
+        return sum(len(upload.data) for upload in self.photos.values())
+
+
+class Visitors:
+    """Every visitor by the key in the browser's cookie; what one keeps, no other can name."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, Visitor] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def welcome(self, key: str | None) -> Visitor:
+        """The visitor of a key, or a new one."""
+        return self.find(key) or self._add()
+
+    def find(self, key: str | None) -> Visitor | None:
+        """The visitor of a key, if it is known."""
+        with self._lock:
+            visitor = self._known.get(key or "")
+            if visitor is not None:
+                visitor.seen = time.monotonic()
+                self._known.move_to_end(visitor.key)
+            return visitor
+
+    def keep_photo(self, visitor: Visitor, upload: Upload) -> str:
+        """Keep a photo; the same bytes get another key each time."""
+        key = secrets.token_urlsafe(16)
+        with self._lock:
+            visitor.photos[key] = upload
+            while len(visitor.photos) > MOST_PHOTOS:
+                visitor.photos.popitem(last=False)
+            for other in list(self._known.values()):  # the longest away first
+                if sum(one.bytes for one in self._known.values()) <= MOST_BYTES:
+                    break
+                while other.photos and (other is not visitor or len(other.photos) > 1):
+                    other.photos.popitem(last=False)
+        return key
+
+    def keep_answer(self, visitor: Visitor, answer: Answer) -> str:
+        """Keep an explanation for what is asked of it next."""
+        key = secrets.token_urlsafe(16)
+        with self._lock:
+            visitor.answers[key] = answer
+            while len(visitor.answers) > MOST_ANSWERS:
+                visitor.answers.popitem(last=False)
+        return key
+
+    def photo(self, visitor: Visitor, key: str) -> Upload:
+        """A visitor's photo; raises `GoneError`."""
+        with self._lock:
+            if key not in visitor.photos:
+                raise GoneError("this photo is not kept here (any more): give it once more")
+            visitor.photos.move_to_end(key)
+            return visitor.photos[key]
+
+    def answer(self, visitor: Visitor, key: str) -> Answer:
+        """A visitor's explanation; raises `GoneError`."""
+        with self._lock:
+            if key not in visitor.answers:
+                raise GoneError("this explanation is not kept here (any more): explain once more")
+            visitor.answers.move_to_end(key)
+            return visitor.answers[key]
+
+    def _add(self) -> Visitor:
+        now = time.monotonic()
+        visitor = Visitor(secrets.token_urlsafe(24), now)
+        with self._lock:
+            for old in [v for v in self._known.values() if now - v.seen > PATIENCE]:
+                del self._known[old.key]
+            while len(self._known) >= MOST_VISITORS:
+                self._known.popitem(last=False)
+            self._known[visitor.key] = visitor
+        return visitor
