@@ -29,6 +29,7 @@ LAYERS = [
     ["evaluation"],
     ["checks"],
     ["reproduction"],
+    ["web"],
     ["cli"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
@@ -55,6 +55,11 @@ def open_page(browser: Browser, tmp_path: Path) -> Iterator[OpenPage]:
         else:
             route.continue_()
 
+    def said(message: ConsoleMessage) -> None:
+        refused = "the server responded with a status of 4" in message.text  # that is no fault
+        if message.type == "error" and not refused:
+            wrong.append(f"console: {message.text}")
+
     def opened(shown: str | Path, width: int = 1280, height: int = 900, **options: Any) -> Page:
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
@@ -62,10 +67,7 @@ def open_page(browser: Browser, tmp_path: Path) -> Iterator[OpenPage]:
         page = context.new_page()
         page.set_default_timeout(10_000)
         page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
-        page.on(
-            "console",
-            lambda said: wrong.append(f"console: {said.text}") if said.type == "error" else None,
-        )
+        page.on("console", said)
         if isinstance(shown, Path):
             shown = shown.as_uri()
         elif not shown.startswith("http"):

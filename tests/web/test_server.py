@@ -230,12 +230,12 @@ def test_the_page_names_itself_and_nobody_else(visitor):
     assert "default-src 'self'" in policy
     assert "unsafe" not in policy
     assert "http" not in page.text.replace("http://www.w3.org", "")
-    for path in ("/page.js", "/page.css", "/viewer.js", "/viewer.css"):
+    for path in ("/web/page.js", "/web/page.css", "/viewer/viewer.js", "/viewer/viewer.css"):
         answer = visitor.get(path)
         assert answer.status_code == 200
         assert answer.headers["x-content-type-options"] == "nosniff"
     assert visitor.get("/../app.py").status_code == 404
-    assert visitor.get("/static/page.js").status_code == 404
+    assert visitor.get("/web/app.py").status_code == 404
 
 
 def test_a_token_is_asked_for_where_others_can_reach_the_server(model_folders):
@@ -362,7 +362,9 @@ def test_twenty_visitors_at_once_each_get_their_own_answer(running, model_folder
 
     def visit(n):
         with running.visitor() as client:
-            (few, whole), _ = explained(client, upload(client, photos[n])["photo"], model_folders[0])
+            (few, whole), _ = explained(
+                client, upload(client, photos[n])["photo"], model_folders[0]
+            )
             answers[n] = few["predictions"][0], whole["predictions"][0]
 
     def ask(n):

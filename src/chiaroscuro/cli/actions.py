@@ -391,3 +391,24 @@ def reproduce(run: commands.ReproduceOptions) -> None:
     _print(run, {"folder": str(folder), "missing": failed}, (), folder)
     if failed:
         raise typer.Exit(1)
+
+
+def serve(run: commands.ServeOptions) -> None:
+    """Load the first network, print the page's address, and serve until interrupted."""
+    _check_photos(run.photos or ())
+    import torch
+
+    from chiaroscuro import web
+
+    tune_allocator()
+    if run.threads is not None:
+        torch.set_num_threads(run.threads)
+    settings = web.ServerSettings(
+        models=run.models,
+        host=run.host,
+        port=run.port,
+        device=_device(run.device),
+        photos=run.photos or (),
+        seconds=run.time_limit,
+    )
+    web.serve(settings, browse=run.browse, say=lambda address: say(f"{address} (Ctrl+C ends)"))

@@ -130,6 +130,31 @@ class ReproduceOptions(OutputOptions, Seeded, panel=MEASURE):
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ServeOptions(Settings):
+    """What `serve` takes."""
+
+    photos: tuple[Path, ...] | None = option(
+        "Photos that the page offers besides the packaged ones.", None, flag=""
+    )
+    models: tuple[str, ...] = option(
+        "What the page lets its visitors choose; the first is the default.",
+        (DEFAULT_MODEL, "cifar10-cnn"),
+        read=check_spec,
+        panel="Network",
+        flag="model",
+    )
+    device: str = like(OutputOptions, "device")
+    threads: int | None = like(ExplainOptions, "threads")
+    host: str = option(
+        "Where to listen. Other than this machine alone: the address holds a token.", "127.0.0.1"
+    )
+    port: int = option("The port; 0: a free one.", 8347, within="[0, 65535]")
+    time_limit: float = option("Seconds that one answer may take.", 600.0, within="(0, inf)")
+    browse: bool = option("Open the page in a browser.", False)
+    quiet: bool = like(OutputOptions, "quiet")
+
+
 def models(run: ListOptions) -> None:
     """Print every kind of model."""
     width = max(map(len, SOURCES))
@@ -198,6 +223,12 @@ COMMANDS = (
         "Recompute the paper's tables and figures, each number with the published one.",
         ("--quick",),
         "resume with the same command",
+    ),
+    Command(
+        "serve", "actions:serve", (ServeOptions,),
+        "Serve the live page: drop a photo, see its maps, and change it while a slider moves.",
+        ("", "cat.jpg dog.jpg --model torchvision:resnet50 --browse"),
+        "the page is closed",
     ),
     Command(
         "models", "commands:models", (ListOptions,),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from chiaroscuro.errors import ChoiceError, missing_extra
-from chiaroscuro.web.settings import ServerSettings
+from chiaroscuro.web.settings import ServerSettings as ServerSettings
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -36,8 +36,10 @@ def serve(settings: ServerSettings, *, browse: bool = False, say: Callable[[str]
             "choose another --port or --host"
         ) from error
     settings = replace(settings, port=bound.getsockname()[1])
+    server = Server(settings)
+    server.models.get(settings.models[0])
     config = uvicorn.Config(
-        Server(settings).app(),
+        server.app(),
         log_level="warning",
         access_log=False,
         server_header=False,

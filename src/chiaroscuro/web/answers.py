@@ -86,7 +86,7 @@ class Models:
     def classes(self, spec: str) -> list[str]:
         """The names of a classifier's classes."""
         classifier = self.get(spec)
-        return [classifier.label(index) for index in range(classifier.num_classes)]
+        return [classifier.label(index) for index in range(classifier.num_classes or 0)]
 
 
 def explained(
@@ -111,7 +111,7 @@ def explained(
 
 def first_rivals(classifier: Classifier, question: Question) -> str | None:
     """The rivals of the answer that comes first; None where the whole one comes as soon."""
-    few = classifier.num_classes <= FIRST_RIVALS + 1
+    few = (classifier.num_classes or FIRST_RIVALS + 2) <= FIRST_RIVALS + 1
     return None if few or question.rivals != "all" else f"top:{FIRST_RIVALS}"
 
 

@@ -51,10 +51,10 @@ _HEADERS = {
     "cache-control": "no-store",
 }
 _FILES = {
-    "/page.js": ("chiaroscuro.web", "static/page.js", "text/javascript"),
-    "/page.css": ("chiaroscuro.web", "static/page.css", "text/css"),
-    "/viewer.js": ("chiaroscuro.viewer", "viewer.js", "text/javascript"),
-    "/viewer.css": ("chiaroscuro.viewer", "viewer.css", "text/css"),
+    "/web/page.js": "text/javascript",
+    "/web/page.css": "text/css",
+    "/viewer/viewer.js": "text/javascript",
+    "/viewer/viewer.css": "text/css",
 }
 """Everything that is served as a file: no name from a browser reaches the disk."""
 
@@ -88,7 +88,7 @@ class Server:
             Route("/api/change", self.change, methods=["POST"]),
             Route("/api/stop", self.stop, methods=["POST"]),
             Route("/api/result.zip", self.result),
-            *(Route(path, partial(_file, *place)) for path, place in _FILES.items()),
+            *(Route(path, partial(_file, path, kind)) for path, kind in _FILES.items()),
         ]
         errors: dict[Any, Any] = {ChiaroscuroError: _refuse, ClientDisconnect: _refuse}
         app = Starlette(routes=routes, exception_handlers=errors, lifespan=self._lifespan)
@@ -114,7 +114,7 @@ class Server:
         if given is not None:  # the token leaves the address line
             response = RedirectResponse("/", 303)
         else:
-            response = _file("chiaroscuro.web", "static/page.html", "text/html", request)
+            response = _file("/web/page.html", "text/html", request)
         response.set_cookie(self.cookie, visitor.key, httponly=True, samesite="strict", path="/")
         return response
 
@@ -307,8 +307,9 @@ class Gate:
         return True
 
 
-def _file(package: str, name: str, kind: str, _: Request) -> Response:
-    data = resources.files(package).joinpath(name).read_bytes()
+def _file(path: str, kind: str, _: Request) -> Response:
+    """A file of this package by its path there."""
+    data = resources.files("chiaroscuro").joinpath(*path.split("/")[1:]).read_bytes()
     return Response(data, media_type=kind)
 
 

@@ -1,7 +1,7 @@
 // @ts-check
 /** The live page: photos in, questions to the server, answers into viewers. */
 
-import { mount } from "/viewer.js";
+import { mount } from "../viewer/viewer.js";
 
 /** @typedef {{index: number, label: string, logit: number, probability: number}} Prediction */
 /** @typedef {{name: string, reads: string}} Named */
@@ -57,12 +57,13 @@ async function ask(path, init) {
 /** The messages of a computation, one a line. @param {string} path @param {object} question @param {AbortSignal} signal */
 async function* messages(path, question, signal) {
   const response = await ask(path, { method: "POST", body: JSON.stringify(question), signal });
-  const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).pipeThrough(new TextDecoderStream()).getReader();
+  const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
+  const decoder = new TextDecoder();
   let rest = "";
   for (;;) {
     const { value, done } = await reader.read();
     if (done) return;
-    const lines = (rest + value).split("\n");
+    const lines = (rest + decoder.decode(value, { stream: true })).split("\n");
     rest = /** @type {string} */ (lines.pop());
     for (const line of lines) yield JSON.parse(line);
   }

@@ -1,0 +1,215 @@
+"""The live page in a browser: everything that a visitor can do, by pointer and by keyboard."""
+
+import json
+import re
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from chiaroscuro.web.settings import ServerSettings
+from tests.web.conftest import Running, model_folders  # noqa: F401  # a fixture
+
+CHOSEN = "document.querySelector('.classes [aria-pressed=true]')"
+
+
+@pytest.fixture(scope="module")
+def server(model_folders):  # noqa: F811
+    running = Running(ServerSettings(models=model_folders))
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """A photo of the visitor's own."""
+    pixels = np.random.default_rng(3).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "mine.png")
+    return tmp_path / "mine.png"
+
+
+def until(page, script, arg=None):
+    """Wait until a script is true; the page's policy forbids that Playwright's own wait is used."""
+    for _ in range(200):
+        if page.evaluate(script, arg):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"never true: {script}")
+
+
+def wait_until_whole(page):
+    """Until all classes are compared and the what-if has come."""
+    page.wait_for_selector(".pane .running", state="hidden")
+    until(page, "document.querySelector('.verdict').textContent !== ''")
+
+
+@pytest.fixture
+def page(server, open_page, photo):
+    page = open_page(server.address)
+    page.set_input_files("#file", photo)
+    page.wait_for_selector(".chiaroscuro-viewer canvas, .viewer canvas")
+    wait_until_whole(page)
+    return page
+
+
+def test_a_photo_is_explained(page, photo):
+    assert "mine.png, 120 x 90 px" in page.inner_text("#said")
+    assert page.locator(".classes button").count() == 5
+    assert page.locator(".classes [aria-pressed=true]").count() == 1
+    assert "The prediction" in page.inner_text(".verdict")
+    assert page.locator(".classes b").count() == 0  # names are text, not HTML
+
+
+def test_a_class_is_chosen_from_the_list_and_by_name(page):
+    second = page.locator(".classes button").nth(1)
+    label = second.inner_text().rsplit(" ", 2)[0]
+    second.click()
+    until(
+        page,
+        f"label => {CHOSEN}.innerText.startsWith(label)",
+        label,
+    )
+    page.fill("[name=target]", "class 7, of <b>0</b>")
+    page.keyboard.press("Enter")
+    until(page, f"{CHOSEN}.innerText.startsWith('class 7,')")
+
+
+def test_an_unknown_class_is_said_and_the_page_goes_on(page):
+    page.fill("[name=target]", "no such class")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".error:not([hidden])")
+    assert "no such class" in page.inner_text(".error")
+    page.fill("[name=target]", "")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".error", state="hidden")
+
+
+def test_the_slider_changes_the_photo(page):
+    before = page.get_attribute(".edited", "src")
+    count = page.inner_text(".count")
+    page.focus("[name=share]")
+    for _ in range(20):
+        page.keyboard.press("ArrowRight")
+    until(page, "before => document.querySelector('.edited').src !== before", before)
+    until(page, "before => document.querySelector('.count').innerText !== before", count)
+    shown = float(page.inner_text(".share").split()[0])
+    page.wait_for_timeout(500)
+    numbers = re.findall(r"[\d,]+", page.inner_text(".count"))
+    changed, of = (int(n.replace(",", "")) for n in numbers)
+    assert of == 32 * 32
+    assert changed == pytest.approx(shown / 100 * of, abs=1)
+    page.select_option("[name=fill]", "white")
+    until(page, "document.querySelector('.shell').innerText.includes('--fill=white')")
+
+
+def test_two_panes_stand_side_by_side(page):
+    page.click("#aside")
+    second = page.locator(".pane").nth(1)
+    second.locator("[name=model]").select_option(index=1)
+    until(
+        page,
+        "document.querySelector('.pane + .pane .classes button')?.innerText.includes('<b>1</b>')",
+    )
+    assert "<b>0</b>" in page.locator(".classes button").first.inner_text()
+    second.locator(".close").click()
+    assert page.locator(".pane").count() == 1
+
+
+def test_the_link_restores_every_setting(page, server, open_page, photo):
+    page.fill("[name=target]", "3")
+    page.fill("[name=rivals]", "top:2")
+    page.keyboard.press("Enter")
+    page.select_option("[name=fill]", "mean")
+    until(page, "document.querySelector('.shell').innerText.includes('--fill=mean')")
+    wait_until_whole(page)
+    page.click("#link")
+    link = page.url
+    state = json.loads(unquote(link.partition("#")[2]))
+    assert (state["panes"][0]["target"], state["panes"][0]["rivals"]) == ("3", "top:2")
+    other = open_page(link)
+    until(other, "document.querySelector('#said').innerText.includes('mine.png')")
+    assert other.input_value("[name=rivals]") == "top:2"
+    assert other.input_value("[name=fill]") == "mean"
+    other.set_input_files("#file", photo)
+    wait_until_whole(other)
+    assert other.inner_text(".verdict") == page.inner_text(".verdict")
+    other.close()
+
+
+def test_a_photo_can_be_dropped_and_pasted(page, photo):
+    data = photo.read_bytes()
+    script = """([kind, bytes]) => {
+      const given = new DataTransfer();
+      given.items.add(new File([new Uint8Array(bytes)], `${kind}.png`, {type: "image/png"}));
+      const init = {bubbles: true, dataTransfer: given, clipboardData: given};
+      const kinds = {drop: DragEvent, paste: ClipboardEvent};
+      document.dispatchEvent(new kinds[kind](kind, init));
+    }"""
+    for kind in ("drop", "paste"):
+        page.evaluate(script, [kind, list(data)])
+        until(page, "kind => document.querySelector('#said').innerText.startsWith(kind)", kind)
+
+
+def test_a_bad_file_is_said_and_a_good_one_still_works(page, photo, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    page.set_input_files("#file", tmp_path / "bad.png")
+    page.wait_for_selector("#said.wrong")
+    assert "not a picture" in page.inner_text("#said")
+    page.set_input_files("#file", photo)
+    until(page, "document.querySelector('#said').innerText.startsWith('mine.png')")
+
+
+def test_two_tabs_do_not_stop_each_other(page, server, photo):
+    tab = page.context.new_page()
+    tab.goto(server.address)
+    tab.set_input_files("#file", photo)
+    page.fill("[name=target]", "5")
+    page.keyboard.press("Enter")
+    wait_until_whole(tab)
+    wait_until_whole(page)
+    assert tab.locator(".error").is_hidden()
+    assert page.locator(".error").is_hidden()
+    tab.close()
+
+
+def test_a_computation_is_stopped_by_its_button(page, server, monkeypatch):
+    from chiaroscuro.web import app
+
+    stopped = []
+
+    def endless(classifier, question, upload, job, rivals):
+        try:
+            while True:
+                job.progress(1, 4)
+                job.stopped.wait(0.02)
+        finally:
+            stopped.append(question.target)
+
+    monkeypatch.setattr(app.answers, "explained", endless)
+    page.fill("[name=target]", "2")
+    page.keyboard.press("Enter")
+    until(page, "document.querySelector('.where').innerText === 'class 1 of 4'")
+    page.click(".stop")
+    page.wait_for_selector(".running", state="hidden")
+    for _ in range(100):
+        if stopped:
+            break
+        page.wait_for_timeout(50)
+    assert stopped == [2]
+
+
+def test_the_page_is_accessible_and_fits_a_phone(page, check_accessible):
+    check_accessible(page)
+    page.emulate_media(color_scheme="dark")
+    check_accessible(page)
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.wait_for_timeout(100)
+    wide = page.evaluate("document.documentElement.scrollWidth")
+    assert wide <= 390
+
+
+def test_the_result_is_downloaded(page):
+    with page.expect_download() as download:
+        page.click(".zip")
+    assert download.value.suggested_filename == "chiaroscuro-explanation.zip"
