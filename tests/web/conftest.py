@@ -12,7 +12,7 @@ import uvicorn
 from PIL import Image
 
 from chiaroscuro import Classifier, save_classifier
-from chiaroscuro.models.architectures import basic_cnn
+from chiaroscuro.models.folder import basic_cnn
 from chiaroscuro.web.app import Server
 from chiaroscuro.web.settings import ServerSettings
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from chiaroscuro import Classifier, save_classifier
-from chiaroscuro.models.architectures import basic_cnn
+from chiaroscuro.models.folder import basic_cnn
 from chiaroscuro.web.settings import ServerSettings
 from tests.web.conftest import CLASSES, Running, encoded
 

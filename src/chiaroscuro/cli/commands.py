@@ -149,8 +149,8 @@ class ServeOptions(Settings):
     host: str = option(
         "Where to listen. Other than this machine alone: the address holds a token.", "127.0.0.1"
     )
-    port: int = option("The port; 0: a free one.", 8347, within="[0, 65535]")
-    time_limit: float = option("Seconds that one answer may take.", 600.0, within="(0, inf)")
+    port: int = option("The port; 0: a free one.", 8347, "[0, 65535]")
+    time_limit: float = option("Seconds that one answer may take.", 600.0, "(0, inf)")
     browse: bool = option("Open the page in a browser.", False)
     quiet: bool = like(OutputOptions, "quiet")
 
