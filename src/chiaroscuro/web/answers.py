@@ -20,7 +20,7 @@ from chiaroscuro.explanations import explain, what_if
 from chiaroscuro.images import decode_photo, to_uint8
 from chiaroscuro.models import load_classifier
 from chiaroscuro.report.pages import data_uri
-from chiaroscuro.results import Explanation, WhatIf
+from chiaroscuro.results.explanations import Explanation, WhatIf
 from chiaroscuro.viewer import Feed, make_feed
 from chiaroscuro.web.jobs import Job
 from chiaroscuro.web.visitors import Answer, Upload

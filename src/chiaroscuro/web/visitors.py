@@ -7,7 +7,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from chiaroscuro.errors import InputError
-from chiaroscuro.results import Explanation
+from chiaroscuro.results.explanations import Explanation
 
 MOST_VISITORS = 200
 MOST_PHOTOS = 12
