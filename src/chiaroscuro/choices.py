@@ -24,12 +24,8 @@ Protocol = Literal["paper", "matched"]
 Weighting = Literal["none", "mean", "softmax"]
 Class = int | str
 """A class by its index, or by one of its names."""
-NORMALIZATIONS: tuple[str, ...] = get_args(Normalize)
-REDUCTIONS: tuple[str, ...] = get_args(Reduce)
-SCORES: tuple[str, ...] = get_args(Score)
-FITS: tuple[str, ...] = get_args(Fit)
-SCALES: tuple[str, ...] = get_args(Scale)
-PROTOCOLS: tuple[str, ...] = get_args(Protocol)
+NORMALIZATIONS, REDUCTIONS, SCORES = map(get_args, (Normalize, Reduce, Score))
+FITS, SCALES, PROTOCOLS = map(get_args, (Fit, Scale, Protocol))
 BASELINES = ("black", "white", "mean", "blur")
 TARGETS = ("predicted", "label", "index")
 """The class that a localization explains."""
@@ -150,27 +146,15 @@ MAPS = _by_name(
     MapChoice("inactive", _INACTIVE, helps="darker"),
     MapChoice("signed", "active minus inactive: > 0 brighter helps, < 0 darker helps", "signed"),
     MapChoice("margin", "the lead over the best rival, signed like 'signed'", "signed"),
-    MapChoice(
-        "competition",
-        "the class's own value where it is > 0 and above every rival, or < 0 and below",
-        "signed",
-    ),
+    MapChoice("competition", "its value if > 0 and above every rival, or < 0 and below", "signed"),
     MapChoice("winner", "the class that gains most from brightening; -1 on a tie", "class"),
     MapChoice("active-printed", f"{_ACTIVE}; ties stay, no absolute value", "printed"),
     MapChoice("inactive-printed", f"{_INACTIVE}; as printed, degenerate", "printed"),
 )
 """Every saliency map by name; the functions are in `chiaroscuro.maps.MAPS`."""
 EDIT_MAPS = _by_name(
-    MapChoice(
-        "expected-effect",
-        "what the class loses, to first order, when this pixel alone is changed",
-        "signed",
-    ),
-    MapChoice(
-        "partial-edit",
-        "what the class loses when this pixel is changed along with others",
-        "signed",
-    ),
+    MapChoice("expected-effect", "the class's first-order loss by this pixel alone", "signed"),
+    MapChoice("partial-edit", "the class's loss by this pixel along with others", "signed"),
 )
 """Every map computed for one edit of pixels; functions are in `chiaroscuro.maps.EDIT_MAPS`."""
 
@@ -209,21 +193,15 @@ METHODS = _by_name(
     MethodChoice("input-x-gradient", "the gradient at the image, times the pixel"),
     MethodChoice("smoothgrad", "its mean over noisy copies of the image", 32, 0.15),
     MethodChoice(
-        "integrated-gradients",
-        "its mean on the line from a baseline, times the way from there",
-        32,
-        baseline="black",
+        "integrated-gradients", "its mean from a baseline on, times the way", 32, baseline="black"
     ),
-    MethodChoice("expected-gradients", "the same from many background images", 64, background=True),
+    MethodChoice("expected-gradients", "the same from many backgrounds", 64, background=True),
     MethodChoice("guided-backprop", "no negative gradient passes a ReLU", captum=True),
     MethodChoice("deeplift", "differences from black in place of slopes", captum=True),
     MethodChoice("lrp", "relevance handed down layer by layer (epsilon rule)", captum=True),
 )
 """Every gradient method by name; their sample points are in `chiaroscuro.gradients.METHODS`."""
-_UNSIGNED = {
-    "smoothgrad-squared": "the mean of squared gradients",
-    "vargrad": "the variance of gradients",
-}
+_UNSIGNED = {"smoothgrad-squared": "mean of squared gradients", "vargrad": "variance of gradients"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +223,7 @@ def check_method(method: Any) -> Any:
     """The method; raises `ChoiceError` for an unknown name, or a form that has no sign."""
     if isinstance(method, str) and method in _UNSIGNED:
         raise ChoiceError(
-            f"method {method!r} is refused: {_UNSIGNED[method]} has no sign, and every map here "
+            f"method {method!r} is refused: the {_UNSIGNED[method]} has no sign, and every map here "
             "reads the sign; smoothgrad keeps it"
         )
     if isinstance(method, str):
@@ -305,9 +283,7 @@ FILLS: dict[str, FillChoice] = {
     "black": FillChoice("0 in every channel"),
     "white": FillChoice("1 in every channel"),
     "mean": FillChoice("the image's mean of each channel"),
-    "blur": FillChoice(
-        "the image under a Gaussian", "its width as a share of the shorter side", 0.05
-    ),
+    "blur": FillChoice("the image under a Gaussian", "its width in shorter sides", 0.05),
     "noise": FillChoice("uniform noise in [0, 1], seeded"),
     "brighter": FillChoice("the pixel plus the amount, at most 1", "a number in (0, 1]"),
     "darker": FillChoice("the pixel minus the amount, at least 0", "a number in (0, 1]"),
@@ -416,18 +392,12 @@ _GRAMMAR = f"give {RIVAL_WORDS}, classes such as 3,cat, or weights such as 3=0.7
 
 @dataclass(frozen=True, slots=True)
 class RivalRule:
-    """Which classes the target class competes with, and how.
+    """Which classes the target class competes with; its `str` is what `parse_rivals` reads back.
 
-    `count` is None for all classes; N for the N highest logits other than the target, per image, on
-    the untouched image; `classes`, by index or name, are a list instead. A *rival* is any class but
-    the target; indices are sorted, and come before names.
-
-    `weighting` "none": the class must beat every rival. "mean" and "softmax" (of the rivals' own
-    logits on the untouched image): it must beat that one mean of their gradients. `weights` gives
-    the weights of `classes` themselves; they count relative to their sum, and 0 leaves a class out.
-
-    `str` gives the text that `parse_rivals` reads back as an equal rule. Raises `ChoiceError` for
-    N < 1, no class, and weights that are negative, infinite or all 0.
+    A *rival* is any class but the target: all without a `count`, or the `count` highest logits of
+    the untouched image, or the listed `classes`, indices before names. The class must beat every
+    rival, or by `weighting` and `weights` (relative to their sum) the one mean of their gradients;
+    "softmax" weighs by the rivals' own logits on the untouched image.
     """
 
     count: int | None = None
@@ -486,9 +456,8 @@ class RivalRule:
         """The most gradients taken for an image of `classes`: the target's and its rivals'."""
         if self.is_weighted:
             return 2
-        if self.classes is not None:
-            return len(self.classes) + 1
-        return classes if self.count is None else min(self.count + 1, classes)
+        rivals = self.count if self.classes is None else len(self.classes)
+        return classes if rivals is None else min(rivals + 1, classes)
 
     def __str__(self) -> str:
         if self.classes is not None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args
 
 from chiaroscuro import choices as known
 from chiaroscuro.catalog import ARCHITECTURES
@@ -27,12 +27,12 @@ _TUNING = ("points", "sigma", "baseline", "background")
 _UNCHECKED: ContextVar[bool] = ContextVar("unchecked", default=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Option:
     """What a field means and may be.
 
     `names`: the table that its names are from. `within`: an interval of numbers, such as "[0, 1)".
-    `panel`: the heading that it stands under, "" for its class's own. `read`: what checks a value
+    `panel`: the heading that it stands under, by default its class's. `read`: what checks a value
     (of a tuple, each) and brings it to one form, in place of what the field's type asks. `flag`:
     the name in a shell where that is not the field's own, "" for a place without a name; a tuple's
     is the singular.
@@ -59,20 +59,13 @@ def option(help: str, default: Any = MISSING, allowed: Collection[str] = (), **m
 def like(cls: "type[Settings]", name: str, *default: Any) -> Any:
     """A field of another class, with another default where one is given."""
     declared = cls.__dataclass_fields__[name]
-    about = replace(option_of(declared), panel=panel_of(cls, name))
-    return field(default=[*default, declared.default][0], metadata={"option": about})
+    return field(default=[*default, declared.default][0], metadata=declared.metadata)
 
 
 def option_of(described: "Field[Any]") -> Option:
     """The `Option` of a field."""
     about: Option = described.metadata["option"]
     return about
-
-
-def panel_of(cls: "type[Settings]", name: str) -> str:
-    """The heading of a field: its own, or that of the class that declares it."""
-    home = next(base for base in cls.__mro__ if name in inspect.get_annotations(base))
-    return option_of(cls.__dataclass_fields__[name]).panel or str(vars(home)["panel"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,19 +76,19 @@ class Settings:
     lists become int, float, str and tuples. `panel` is the heading of the fields of a class.
     """
 
-    panel = "Output"
-
     def __init_subclass__(cls, panel: str = "Output") -> None:
-        cls.panel = panel
+        for described in vars(cls).values():
+            if isinstance(described, Field):
+                option_of(described).panel = option_of(described).panel or panel
 
     def __post_init__(self) -> None:
         if _UNCHECKED.get():
             return
         wrong = []
-        for name, kind in get_type_hints(type(self)).items():
+        for f in fields(self):
             try:
-                about = option_of(self.__dataclass_fields__[name])
-                object.__setattr__(self, name, _read(name, getattr(self, name), kind, about))
+                value = _read(f.name, getattr(self, f.name), f.type, option_of(f))
+                object.__setattr__(self, f.name, value)
             except ChoiceError as error:
                 wrong.append(str(error))
         raise_together(wrong or self._contradictions())
@@ -135,12 +128,9 @@ def settings_from(cls: type[S], settings: S | None, options: Mapping[str, Any]) 
     Raises `ChoiceError` for an unknown name, with near ones, a missing field, or an object of
     another class.
     """
-    declared = {f.name: f for f in fields(cls)}
-    known.check_names("option", options, declared)
+    known.check_names("option", options, [f.name for f in fields(cls)])
     if settings is None:
-        missing = [
-            name for name in declared if declared[name].default is MISSING and name not in options
-        ]
+        missing = [f.name for f in fields(cls) if f.default is MISSING and f.name not in options]
         if missing:
             raise ChoiceError(f"{', '.join(missing)}: give a value, as {missing[0]}=...")
         return cls(**options)
@@ -184,18 +174,19 @@ def _read(name: str, value: Any, kind: Any, about: Option) -> Any:
         if value is None:
             return None
         kind = get_args(kind)[0]
-    if get_origin(kind) is not tuple or Ellipsis not in get_args(kind):
-        return about.read(value) if about.read else _read_one(name, value, kind, about)
+    if Ellipsis not in get_args(kind):
+        return _read_one(name, value, kind, about)
     kind = get_args(kind)[0]
-    single = isinstance(value, str) or not isinstance(value, Iterable)
-    read = about.read or (lambda each: _read_one(name, each, kind, about))
-    values = tuple(map(read, [value] if single else value))
+    values = [value] if isinstance(value, str) or not isinstance(value, Iterable) else value
+    values = tuple(_read_one(name, each, kind, about) for each in values)
     if not values:
         raise ChoiceError(f"no {name} are given: give at least one")
     return tuple(dict.fromkeys(values)) if kind is str else values
 
 
 def _read_one(name: str, value: Any, kind: Any, about: Option) -> Any:
+    if about.read:
+        return about.read(value)
     if kind in (int, float):
         value = known.as_int(name, value) if kind is int else known.as_float(name, value)
         _check_within(name, value, about.within or "(-inf, inf)")
@@ -218,13 +209,8 @@ def _check_within(name: str, value: float, within: str) -> None:
     if above and (value <= float(high) if within[-1] == "]" else value < float(high)):
         return
     least = f"at least {low}" if within[0] == "[" else f"a number above {low}"
-    raise ChoiceError(
-        f"{name} is {value}: expected {least if high == 'inf' else f'a number in {within}'}"
-    )
-
-
-def _rivals(value: Any) -> str:
-    return str(known.parse_rivals(value))
+    expected = least if high == "inf" else f"a number in {within}"
+    raise ChoiceError(f"{name} is {value}: expected {expected}")
 
 
 def _target(value: Any) -> int | str | None:
@@ -289,16 +275,13 @@ class RunSettings(ImageSetSettings, panel=MACHINE):
 
 @dataclass(frozen=True, kw_only=True)
 class QuestionSettings(Seeded, panel=METHOD):
-    """What the target competes with, what is differentiated, and what methods are tuned with.
-
-    What a method is tuned with is None for its own default.
-    """
+    """The competing classes, what is differentiated, and what tunes a method (None: its own)."""
 
     rivals: str = option(
         f"Competing classes: {known.RIVAL_WORDS}; or classes by index or name (3,cat), or "
         "weights (3=0.7,cat=0.3). Separate with ; where names have commas.",
         "all",
-        read=_rivals,
+        read=lambda rivals: str(known.parse_rivals(rivals)),
         panel=QUESTION,
     )
     score: Score = option("What is differentiated:", "logit", known.SCORES, panel=QUESTION)
@@ -308,11 +291,6 @@ class QuestionSettings(Seeded, panel=METHOD):
     background: str | None = option(
         "Photos that expected-gradients begins from: a folder, a photo or a glob.", None
     )
-
-    @property
-    def rival_rule(self) -> RivalRule:
-        """The rivals as a rule, classes by index or name."""
-        return known.parse_rivals(self.rivals)
 
     def _tuned(self, method: Any, names: Iterable[str] = _TUNING) -> MethodOptions | Any:
         """A method by name with its settings, noise drawn from the seed; objects as they are."""

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import typer
-from huggingface_hub.utils.tqdm import disable_progress_bars
 
 import chiaroscuro
 from chiaroscuro import results
@@ -30,7 +29,6 @@ from chiaroscuro.results.runs import check_startable
 from chiaroscuro.stopwatch import Stopwatch, timed
 
 if TYPE_CHECKING:
-    from chiaroscuro.classifier import Classifier
     from chiaroscuro.explanations import Outcome
     from chiaroscuro.training.log import EpochRow
     from chiaroscuro.training.run import Watcher
@@ -44,6 +42,8 @@ def _working(run: commands.OutputOptions, threads: int | None) -> Iterator[Bars]
             import torch
         tune_allocator()
         if run.quiet:
+            from huggingface_hub.utils.tqdm import disable_progress_bars
+
             disable_progress_bars()
             os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
         if threads is not None:
@@ -69,13 +69,10 @@ def _device(name: str) -> str:
     return name
 
 
-def _on_device(classifier: "Classifier", device: str) -> "Classifier":
+def _load(model: str, device: str, load: Any = None) -> "chiaroscuro.Classifier":
     device = _device(device)
+    classifier: chiaroscuro.Classifier = (load or chiaroscuro.load_classifier)(model)
     return classifier if device == "cpu" else classifier.to(device)
-
-
-def _load(model: str, device: str) -> "Classifier":
-    return _on_device(chiaroscuro.load_classifier(model), device)
 
 
 def _print(
@@ -91,9 +88,9 @@ def _print(
             say(f"page: {(folder / results.PAGE).resolve()}")
 
 
-def _question(settings: known.PhotoSettings) -> dict[str, Any]:
-    """What every verb about one photo takes."""
-    names = ("target", "rivals", "fit")
+def _question(settings: known.PhotoSettings, *more: str) -> dict[str, Any]:
+    """What every verb about one photo takes, and what more this one does."""
+    names = ("target", "rivals", "fit", *more)
     return {n: getattr(settings, n) for n in names} | {"method": settings.method_options}
 
 
@@ -102,7 +99,7 @@ def explain(settings: known.ExplainSettings, run: commands.ExplainOptions) -> No
     if run.replay is not None:
         _replay(run.replay, settings, run)
         return
-    options = {**_question(settings), "maps": settings.maps, "score": settings.score}
+    options = _question(settings, "maps", "score")
     if run.images:
         folders = photo_folders(run.images)
         _check_photos(folders)
@@ -170,12 +167,9 @@ def _report(outcome: "Outcome", run: commands.ExplainOptions) -> None:
         if MAPS[name].helps != "either"
     )
     notes = "; ".join((*explanation.image.notes, *explanation.notes))
-    line = (
-        f"{outcome.source.name}: {_chance(explanation.target)}"
-        + (f" | pixels in {support}" if support else "")
-        + (f" | {notes}" if notes else "")
-        + f" -> {outcome.folder}"
-    )
+    target = f"{outcome.source.name}: {_chance(explanation.target)}"
+    parts = filter(None, (target, f"pixels in {support}" if support else "", notes))
+    line = f"{' | '.join(parts)} -> {outcome.folder}"
     _print(run, results.facts_of(explanation) | {"folder": str(outcome.folder)}, [line])
 
 
@@ -190,11 +184,11 @@ def _replay(folder: Path, settings: known.ExplainSettings, run: commands.Explain
         from chiaroscuro.explanations import replay
         from chiaroscuro.explanations.recompute import load_named
 
-        named, load = run.model == DEFAULT_MODEL, chiaroscuro.load_classifier
-        classifier = load_named(saved.model.name) if named else load(run.model)
+        named = run.model == DEFAULT_MODEL
+        model, load = (saved.model.name, load_named) if named else (run.model, None)
         _, differences = replay(
             folder,
-            _on_device(classifier, run.device),
+            _load(model, run.device, load),
             background=settings.background,
             progress=partial(bars.show, "class gradients"),
         )
@@ -214,23 +208,18 @@ def what_if(settings: known.WhatIfSettings, run: commands.WhatIfOptions) -> None
     results.check_free(folder, results.KINDS["what-if"], overwrite=run.force)
     _check_photos([run.image])
     with _working(run, run.threads) as bars:
+        from chiaroscuro.report.what_if import sentences
+
         result = chiaroscuro.what_if(
             _load(run.model, run.device),
             run.image,
-            settings.map,
-            settings.fraction,
-            settings.fill,
-            **_question(settings),
-            tolerance=settings.tolerance,
-            seed=settings.seed,
+            **_question(settings, "map", "fraction", "fill", "tolerance", "seed"),
             progress=partial(bars.show, "class gradients"),
         )
         result.save(folder, overwrite=run.force)
     changed = int(result.changed.sum())
     more = {"predicted": result.predicted, "actual": result.actual, "changed_pixels": changed}
     facts = results.facts_of(result) | more | {"folder": str(folder)}
-    from chiaroscuro.report.what_if import sentences
-
     lines = [
         f"{run.image.name}: {changed:,} of {result.changed.size:,} pixels changed",
         *sentences(result),
@@ -247,8 +236,8 @@ def what_if_name(settings: known.WhatIfSettings, image: Path, model: str) -> str
     target = "" if settings.target is None else str(settings.target)[:40]
     change = (settings.map, f"{settings.fraction:g}", settings.fill)
     parts = [part for part in (Path(model).name, target, method, *change) if part]
-    words = ["-", *(re.sub(r"[^\w.+]+", "-", part).strip("-") for part in parts)]
-    return safe_name(image.stem, "-".join(words)[1:])
+    words = (re.sub(r"[^\w.+]+", "-", part).strip("-") for part in parts)
+    return safe_name(image.stem, "".join(f"-{word}" for word in words))
 
 
 def compare(settings: known.CompareSettings, run: commands.CompareOptions) -> None:
@@ -264,9 +253,7 @@ def compare(settings: known.CompareSettings, run: commands.CompareOptions) -> No
         comparison = chiaroscuro.compare(
             [_load(model, run.device) for model in run.models],
             run.image,
-            **_question(settings),
-            maps=settings.maps,
-            score=settings.score,
+            **_question(settings, "maps", "score"),
             details=details,
             progress=lambda place, *counts: bars.show(f"classes of model {place + 1}", *counts),
         )
@@ -301,19 +288,14 @@ def measure(settings: known.RunSettings, run: commands.RunOptions) -> None:
     kind = results.KINDS[name]
     locate(settings.data, run.data_root)
     check_startable(run.out, kind, resume=run.resume, overwrite=run.force)
-    options = {f.name: getattr(settings, f.name) for f in fields(settings)}
-    if isinstance(run, commands.EvaluateOptions):
-        options["check"] = run.check
+    own = ("out", "resume", "workers", "data_root", "check")
+    options = vars(settings) | {n: value for n, value in vars(run).items() if n in own}
     with _working(run, settings.threads) as bars:
         result = getattr(chiaroscuro, verb)(
             _load(run.model, run.device),
-            out=run.out,
-            resume=run.resume,
-            overwrite=run.force,
-            workers=run.workers,
-            data_root=run.data_root,
-            progress=partial(bars.show, "images"),
             **options,
+            overwrite=run.force,
+            progress=partial(bars.show, "images"),
         )
     lines = import_module(kind.view.partition(":")[0]).lines(result)
     _print(run, results.facts_of(result), lines, run.out)
@@ -338,8 +320,7 @@ def train(settings: known.TrainingSettings, run: commands.TrainOptions) -> None:
             watcher=training_watcher(bars, quiet=run.quiet),
         )
     last = read_log(run.out / LOG)[-1]
-    facts = asdict(last) | {"folder": str(run.out)}
-    _print(run, facts, [f"{_epoch_line(last)} -> {run.out}"])
+    _print(run, {**asdict(last), "folder": str(run.out)}, [f"{_epoch_line(last)} -> {run.out}"])
 
 
 def training_watcher(bars: Bars, *, quiet: bool) -> "Watcher":
@@ -349,11 +330,8 @@ def training_watcher(bars: Bars, *, quiet: bool) -> "Watcher":
     def on_batch(epoch: int, epochs: int, batch: int, batches: int) -> None:
         bars.show(f"steps of {epochs} epochs", (epoch - 1) * batches + batch, epochs * batches)
 
-    def on_epoch(row: "EpochRow") -> None:
-        if not quiet:
-            bars.progress.console.print(_epoch_line(row), highlight=False)
-
-    return Watcher(bars.show, on_batch, on_epoch)
+    say_epoch = partial(bars.progress.console.print, highlight=False)
+    return Watcher(bars.show, on_batch, lambda row: quiet or say_epoch(_epoch_line(row)))
 
 
 def _epoch_line(row: "EpochRow") -> str:

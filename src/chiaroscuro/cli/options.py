@@ -4,13 +4,13 @@ import inspect
 from dataclasses import MISSING, Field, dataclass, fields
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, get_args
 
 import typer
 
 from chiaroscuro.cli.terminal import INTERRUPTED, PIPE_CLOSED, say
 from chiaroscuro.errors import ChoiceError
-from chiaroscuro.settings import Settings, option_of, panel_of, raise_together
+from chiaroscuro.settings import Settings, option_of, raise_together
 
 PANELS = (
     "Network", "Images", "Question", "Gradient method", "Measure", "Training", "Statistics",
@@ -40,7 +40,7 @@ class Command:
         def run(**typed: Any) -> None:
             self.run({name: value for name, value in typed.items() if value not in (None, [])})
 
-        options = [_parameter(cls, f) for cls in self.groups for f in fields(cls)]
+        options = [_parameter(f) for cls in self.groups for f in fields(cls)]
         options.sort(key=lambda option: ("", *PANELS).index(option[0]))
         run.__annotations__ = {}
         run.__signature__ = inspect.Signature([p for _, p in options])  # type: ignore[attr-defined]
@@ -67,19 +67,16 @@ class Command:
             raise typer.Exit(PIPE_CLOSED) from None
 
 
-def _parameter(cls: type[Settings], described: "Field[Any]") -> tuple[str, inspect.Parameter]:
+def _parameter(described: "Field[Any]") -> tuple[str, inspect.Parameter]:
     """A field's heading ("" for a place on the line), and what a shell gives it."""
     about, required = option_of(described), described.default is MISSING
-    kind = _shell_type(get_type_hints(cls)[described.name])
+    kind = _shell_type(described.type)
     words = about.help + (" Repeatable." if "list" in str(kind) else "") + _default(described)
-    panel = "" if about.flag == "" else panel_of(cls, described.name)
-    info: Any
-    if about.flag == "":
-        info = typer.Argument(help=words, metavar=described.name.upper().rstrip("S"))
-    else:
-        info = typer.Option(
-            *flags(described), help=words, rich_help_panel=panel, show_default=False
-        )
+    panel = "" if about.flag == "" else about.panel
+    info: Any = typer.Argument(help=words, metavar=described.name.upper().rstrip("S"))
+    if panel:
+        names = flags(described)
+        info = typer.Option(*names, help=words, rich_help_panel=panel, show_default=False)
     return panel, inspect.Parameter(
         described.name,
         inspect.Parameter.KEYWORD_ONLY,

@@ -19,8 +19,7 @@ HEAD = """# Command line
 def reference() -> str:
     """The page, in Markdown."""
     commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    lines = (line for row in COMMANDS for line in _section(row, commands[row.name].params))
-    return "\n".join([HEAD, *lines])
+    return "\n".join([HEAD, *(s for c in COMMANDS for s in _section(c, commands[c.name].params))])
 
 
 def _section(command: Command, parameters: list[Any]) -> Iterator[str]:

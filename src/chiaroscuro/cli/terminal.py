@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 import typer
@@ -20,8 +20,9 @@ INTERRUPTED, PIPE_CLOSED = 130, 141
 
 
 def say(text: object, *, err: bool = False) -> None:
-    """Print one line; what would steer a terminal is escaped."""
-    typer.echo(printable(text), err=err)
+    """Print one line; what would steer a terminal is escaped. Standard error may be closed."""
+    with suppress(OSError) if err else nullcontext():
+        typer.echo(printable(text), err=err)
 
 
 def guarded(run: Callable[[], object]) -> None:
@@ -45,12 +46,12 @@ def _status(run: Callable[[], object]) -> int:
     except SystemExit as left:
         return left.code if isinstance(left.code, int) else int(left.code is not None)
     except KeyboardInterrupt:
-        _complain("interrupted")
+        say("interrupted", err=True)
         return INTERRUPTED
     except BrokenPipeError:
         return PIPE_CLOSED
     except (ChiaroscuroError, OSError) as error:
-        _complain(f"chiaroscuro: {error}")
+        say(f"chiaroscuro: {error}", err=True)
         return 1
     return 0
 
@@ -66,14 +67,9 @@ def _flushed(code: int) -> int:
         if isinstance(error, BrokenPipeError):
             return PIPE_CLOSED
         if code == 0:
-            _complain(f"chiaroscuro: standard output: {error.strerror or error}")
+            say(f"chiaroscuro: standard output: {error.strerror or error}", err=True)
         return code or 1
     return code
-
-
-def _complain(line: str) -> None:
-    with suppress(OSError):
-        say(line, err=True)
 
 
 def _interrupt(*_: object) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from chiaroscuro import choices, edits
 from chiaroscuro.catalog import versions
-from chiaroscuro.choices import Fit, MethodOptions, Rivals, method_name
+from chiaroscuro.choices import Fit, MethodOptions, Rivals, method_name, parse_rivals
 from chiaroscuro.classifier import Classifier, Picture
 from chiaroscuro.classifier.reading import to_numpy
 from chiaroscuro.errors import ChoiceError, InputError
@@ -76,7 +76,7 @@ def what_if(
             "fit": fit, "tolerance": tolerance, "seed": seed,
         },
     )  # fmt: skip
-    rule = settings.rival_rule.resolve(classifier.class_index)
+    rule = parse_rivals(settings.rivals).resolve(classifier.class_index)
     wanted = reading.class_index(classifier, target)
     by_gradients = named not in (*choices.EDIT_MAPS, choices.RANDOM)
     if not by_gradients and method_name(method) != "gradient":

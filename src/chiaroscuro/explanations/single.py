@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from chiaroscuro import choices
 from chiaroscuro.catalog import versions
-from chiaroscuro.choices import MAPS, Fit, RivalRule, Rivals, Score
+from chiaroscuro.choices import MAPS, Fit, RivalRule, Rivals, Score, parse_rivals
 from chiaroscuro.classifier import Classifier, Picture
 from chiaroscuro.classifier.reading import to_numpy
 from chiaroscuro.explanations import reading
@@ -91,7 +91,7 @@ def explain(
         None,
         {"maps": maps, "rivals": rivals, "score": score, "method": method, "fit": fit},
     )
-    rule = settings.rival_rule.resolve(classifier.class_index)
+    rule = parse_rivals(settings.rivals).resolve(classifier.class_index)
     targets = reading.targets_of(target, len(images))
     indices = [reading.class_index(classifier, one) for one in targets]
     made = reading.make_method(method, classifier)
