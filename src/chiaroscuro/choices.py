@@ -223,8 +223,8 @@ def check_method(method: Any) -> Any:
     """The method; raises `ChoiceError` for an unknown name, or a form that has no sign."""
     if isinstance(method, str) and method in _UNSIGNED:
         raise ChoiceError(
-            f"method {method!r} is refused: the {_UNSIGNED[method]} has no sign, and every map here "
-            "reads the sign; smoothgrad keeps it"
+            f"method {method!r} is refused: the {_UNSIGNED[method]} has no sign, and every map "
+            "here reads the sign; smoothgrad keeps it"
         )
     if isinstance(method, str):
         check_names("method", method, METHODS)

@@ -150,7 +150,7 @@ def explain(settings: known.ExplainSettings, run: commands.ExplainOptions) -> No
 
 def _check_photos(paths: Collection[Path]) -> None:
     """Raise where no photo exists at all, before torch is loaded."""
-    if not any(path.exists() for path in paths):
+    if paths and not any(path.exists() for path in paths):
         raise MissingImageError("; ".join(f"{path}: no such file" for path in paths))
 
 

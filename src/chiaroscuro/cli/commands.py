@@ -132,8 +132,6 @@ class ReproduceOptions(OutputOptions, Seeded, panel=MEASURE):
 
 @dataclass(frozen=True, kw_only=True)
 class ServeOptions(Settings):
-    """What `serve` takes."""
-
     photos: tuple[Path, ...] | None = option(
         "Photos that the page offers besides the packaged ones.", None, flag=""
     )
@@ -142,7 +140,6 @@ class ServeOptions(Settings):
         (DEFAULT_MODEL, "cifar10-cnn"),
         read=check_spec,
         panel="Network",
-        flag="model",
     )
     device: str = like(OutputOptions, "device")
     threads: int | None = like(ExplainOptions, "threads")
