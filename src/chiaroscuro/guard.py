@@ -1,7 +1,6 @@
 """The one place that prepares a network for a pass, and leaves it as it was found.
 
-Threads may overlap on one network: what is changed is counted, so that the first holder saves and
-changes it and the last one restores it.
+Threads may overlap on one network: the first holder of a change makes it, the last one undoes it.
 """
 
 import random
@@ -117,23 +116,21 @@ def _release(key: Hashable, mine: _Holder) -> None:
 
 def _to_eval(part: nn.Module) -> Callable[[], object]:
     training = getattr(part, "training", None)  # a frozen TorchScript module has none
-    buffers = [
-        (name, tensor, None if tensor is None else (tensor._version, tensor.detach().clone()))
-        for name, tensor in part._buffers.items()
-    ]
+    buffers = dict(part._buffers)
+    saved = [(t, t._version, t.detach().clone()) for t in buffers.values() if t is not None]
     if training:
         mark_eval(part)
 
     def restore() -> None:
         if training is not None and part.training != training:  # setting it is slow
             part.training = training
-        for name, tensor, found in buffers:
-            if part._buffers[name] is not tensor:
-                part._buffers[name] = tensor
-                _WRITERS.add(part)
-            if tensor is not None and found is not None and tensor._version != found[0]:
+        if any(part._buffers[name] is not tensor for name, tensor in buffers.items()):
+            part._buffers.update(buffers)
+            _WRITERS.add(part)
+        for tensor, version, values in saved:
+            if tensor._version != version:
                 with torch.no_grad():
-                    tensor.copy_(found[1])
+                    tensor.copy_(values)
                 _WRITERS.add(part)
 
     return restore
@@ -152,11 +149,8 @@ def _freeze(parameter: nn.Parameter) -> Callable[[], object]:
 
 @contextmanager
 def attributes_as_found(module: nn.Module) -> Iterator[None]:
-    """For libraries that attach things to a network: all of it is removed after, also on an error.
-
-    Restored for every submodule: its attributes, hooks among them, and the tensor behind each
-    parameter. Values that are written into a parameter in place are not. No other thread asks the
-    network meanwhile.
+    """For libraries that attach things to a network: every submodule's attributes, hooks among
+    them, and the tensor behind each parameter are as before after. No other thread is inside.
     """
     with as_found(module, alone=True):
         own = [part.__dict__ for part in module.modules()]
@@ -172,13 +166,6 @@ def attributes_as_found(module: nn.Module) -> Iterator[None]:
                 held.update(content)
             for parameter, values in data:
                 parameter.data = values
-
-
-@contextmanager
-def gradients_on() -> Iterator[None]:
-    """Autograd works inside, whatever the caller's `no_grad` or `inference_mode`."""
-    with torch.inference_mode(False), torch.enable_grad():
-        yield
 
 
 def check_tensors(module: nn.Module) -> None:

@@ -8,7 +8,7 @@ from chiaroscuro import Classifier, class_gradients, logit_change
 from chiaroscuro.device import DeviceProfile, profile_in_use
 from chiaroscuro.gradients import Points, target_gradients
 from chiaroscuro.gradients.backward import kernels, program, steps, tape
-from chiaroscuro.gradients.graph import Graph
+from chiaroscuro.gradients.stream import Graph
 from tests.gradients.oracle import Net, close, norm, plain_gradients
 from tests.toys import Linear, random_pixels, small_cnn
 

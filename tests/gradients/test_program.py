@@ -192,7 +192,7 @@ def test_other_errors_pass_and_the_network_is_left_as_found(monkeypatch, error):
     def broken(*_):
         raise error
 
-    monkeypatch.setattr(stream, "make_plan", broken)
+    monkeypatch.setattr(probe, "make_plan", broken)
     with pytest.raises(type(error), match="broken"):
         class_gradients(Classifier(net), random_pixels(2, 3, 12, 12), 0)
     assert flags == [(p.training, [q.requires_grad for q in p.parameters()]) for p in net.modules()]

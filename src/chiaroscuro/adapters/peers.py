@@ -51,15 +51,10 @@ def captum_attribution(
     """One of our maps as a Captum `GradientAttribution`.
 
     Its `attribute(inputs, target=None)` takes pixels (B, C, H, W), or a tuple of one such tensor,
-    and gives the map per channel in the same form, (B, C, H, W), sign kept: the maximum over
-    channels (for signed maps the value of largest magnitude) is the map of `saliency_maps`.
-    `target` is None for the predicted class, an index, a list, or a 1-D tensor. `forward_func`, a
-    `PixelNetwork`, is the function for Captum's metrics.
-
-    Inside `NoiseTunnel` a target must be named, and rivals cannot be top:N, since it never shows
-    the clean image. Its "smoothgrad" is the mean of *maps* at noisy images; ours takes signs and
-    rivals on the mean *gradient*. The two differ, and its squares and variances lose the sign.
-
+    and gives the map per channel in the same form, sign kept. `target` is None for the predicted
+    class, an index, a list, or a 1-D tensor. `forward_func`, a `PixelNetwork`, is the function for
+    Captum's metrics. Inside `NoiseTunnel` a target must be named, and rivals cannot be top:N, since
+    it never shows the clean image; its "smoothgrad" is the mean of *maps*, not of gradients.
     Raises `MissingExtraError` without Captum; `ChoiceError` for a map that holds classes.
 
     >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 5))
@@ -121,10 +116,8 @@ def captum_picture(values: Tensor) -> NDArray[np.float64]:
     """One map (H, W) as Captum's `visualize_image_attr` takes it: (H, W, 1), largest size 1.
 
     Captum adds up the channels before it splits the sign, so it gets one channel. Draw maps that
-    are never negative with `sign="positive"`, signed ones with `sign="all"`.
-
-    Raises `InputError` for another shape, and for a map that is zero everywhere or not finite,
-    which Captum cannot scale.
+    are never negative with `sign="positive"`, signed ones with `sign="all"`. Raises `InputError`
+    for another shape, and for a map that is zero everywhere or not finite.
 
     >>> captum_picture(torch.tensor([[0.0, 2.0], [4.0, 1.0]]))[..., 0].tolist()
     [[0.0, 0.5], [1.0, 0.25]]
@@ -134,10 +127,7 @@ def captum_picture(values: Tensor) -> NDArray[np.float64]:
     picture: NDArray[np.float64] = values.detach().cpu().double().numpy()
     top = float(np.abs(picture).max())
     if not 0 < top < np.inf:
-        raise InputError(
-            f"the map's largest size is {top}: there is nothing to draw; "
-            "try another map, or fewer rivals"
-        )
+        raise InputError(f"the map's largest size is {top}: there is nothing to draw")
     return (picture / top)[:, :, None]
 
 
@@ -151,14 +141,10 @@ def quantus_explain(
 ) -> Callable[..., NDArray[Any]]:
     """One of our maps as Quantus's `explain_func`: NumPy in, NumPy (B, 1, H, W) out, sign kept.
 
-    Quantus passes the current network, which may be a copy with random weights. Give
-    Quantus `PixelNetwork(classifier)`, so that its pixels are in [0, 1] and normalized inside; any
-    other module gets its input as it is. Quantus's own keywords (`device`, `method`) are accepted
-    and change nothing. A map that is zero everywhere is named in a `UserWarning`, since most
-    metrics score it without a word.
-
-    Raises `MissingExtraError` without Quantus; `ChoiceError` for a map that holds classes, and,
-    when called, for choices of ours among Quantus's keywords.
+    It explains the network that Quantus passes: give `PixelNetwork(classifier)`, which normalizes
+    inside; any other module gets its input as it is. Quantus's own keywords change nothing. A map
+    that is zero everywhere is named in a `UserWarning`. Raises `MissingExtraError` without Quantus;
+    `ChoiceError` for a map that holds classes, and for choices of ours among Quantus's keywords.
 
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(12, 5))
     >>> explain = quantus_explain("positive")
@@ -212,10 +198,8 @@ def grad_cam_maps(
 
     Scaled per image as `saliency_maps(..., normalize="minmax")` does: to [0, 1], or for signed maps
     to [-1, 1], which `show_cam_on_image` cannot draw. `targets`: its callables, as
-    `grad_cam_targets` reads them, or any target of `class_gradients`.
-
-    Raises `MissingExtraError` without pytorch-grad-cam, `ChoiceError` for a map that holds classes
-    and for callables that pick no class.
+    `grad_cam_targets` reads them, or any target of `class_gradients`. Raises as these two do, and
+    `MissingExtraError` without pytorch-grad-cam.
 
     >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 5))
     >>> grad_cam_maps(Classifier(net), torch.rand(2, 3, 2, 2), [lambda row: row[4]] * 2).shape
@@ -241,12 +225,9 @@ def road_scores(
 
     Half the difference between the class's logit after the least and after the most relevant pixels
     are replaced by a noisy blend of their neighbors, averaged over the percentiles. It gets the
-    maps' *ranks*, ties in a random order drawn from `seed`: of a sparse map itself, a percentile
-    among its zeros would remove every pixel. Its own noise is drawn from `seed` too, and the global
-    random state is restored.
-
-    Raises `MissingExtraError` without pytorch-grad-cam; `InputError` for maps that do not fit the
-    pixels; `ChoiceError` for callables that pick no class.
+    maps' *ranks*, ties in a random order drawn from `seed`, as is its noise: a percentile among a
+    sparse map's zeros would remove every pixel. Raises as `grad_cam_maps` does, and `InputError`
+    for maps that do not fit the pixels.
     """
     _need("road_scores", "pytorch_grad_cam", "grad-cam")
     from pytorch_grad_cam.metrics.road import ROADCombined
@@ -282,14 +263,10 @@ def grad_cam_targets(
 ) -> Tensor:
     """The class index (B,) that each of pytorch-grad-cam's targets picks out of an image's outputs.
 
-    A target counts as class k when it returns output k of any row, whatever its type:
-    `ClassifierOutputTarget(k)`, or `lambda row: row[k]`. For a network of one column s, read here
-    as two classes with logits (-s/2, +s/2), one that returns s, such as
-    `BinaryClassifierOutputTarget(1)`, is class 1, and one that returns -s is class 0.
-
-    Our maps compare *a class* with its rivals, so every other callable is refused: softmax, sums,
-    differences, masks. Raises `ChoiceError` for those, and for another number of targets than
-    images.
+    A target counts as class k when it returns output k of any row, whatever its type. For a network
+    of one column s, read here as two classes with logits (-s/2, +s/2), one that returns s is class
+    1, and one that returns -s is class 0. Our maps compare *a class* with its rivals: raises
+    `ChoiceError` for every other callable, and for another number of targets than images.
 
     >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 5))
     >>> grad_cam_targets(Classifier(net), torch.rand(2, 3, 2, 2), [lambda row: row[4]] * 2)

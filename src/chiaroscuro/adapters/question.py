@@ -23,9 +23,8 @@ _FAR = 25.0
 class PixelNetwork(nn.Module):
     """A classifier as an `nn.Module`: pixels (B, C, H, W) to logits (B, K), normalized inside.
 
-    Give it to whatever calls a network itself. It runs in eval mode and leaves the classifier's
-    module unchanged, also when `train()` or `eval()` is called. Pixels may lie outside [0, 1],
-    since these libraries add noise and fill in values. Gradients pass through.
+    It runs in eval mode and leaves the classifier's module unchanged, also when `train()` or
+    `eval()` is called. Pixels may lie outside [0, 1]. Gradients pass through.
 
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
     >>> PixelNetwork(Classifier(net, mean=0.5, std=0.25))(torch.zeros(5, 3, 2, 2)).shape
@@ -71,8 +70,7 @@ class Question:
         """The map at pixels (B, C, H, W): (B, H, W), or (B, C, H, W) for `reduce="none"`.
 
         Pixels may lie outside [0, 1]: the predicted class and the top rivals are then those of the
-        pixels as they are. Raises `ChoiceError` for a method other than the gradient there, and
-        `ImageError` for pixels so far outside that they must be of another scale.
+        pixels as they are, and the method is the plain gradient.
         """
 
         def ask(pixels: Tensor, target: Any, rivals: RivalRule, method: Any) -> Tensor:
@@ -103,21 +101,14 @@ class Question:
         low, high = (float(value) for value in torch.aminmax(pixels))
         came = f"pixels have values from {low:.4g} to {high:.4g}"
         if not -_FAR <= low <= high <= _FAR:
-            raise ImageError(
-                f"{came}: expected floats in [0, 1], with some noise at most; divide 8-bit values "
-                "by 255"
-            )
+            raise ImageError(f"{came}: expected floats in [0, 1]; divide 8-bit values by 255")
         if self.rivals.is_weighted:
             raise ChoiceError(
-                f"{came}: outside [0, 1] rivals compete one by one, not as a mean ({self.rivals}); "
-                "clamp them, or give other rivals"
+                f"{came}: outside [0, 1] rivals compete one by one, not as a mean ({self.rivals})"
             )
         name = self.method.name if isinstance(self.method, Method) else self.method
         if name != "gradient":
-            raise ChoiceError(
-                f"{came}: outside [0, 1] the only method is gradient, not {name}; clamp them, or "
-                "give method='gradient'"
-            )
+            raise ChoiceError(f"{came}: outside [0, 1] the only method is gradient, not {name}")
 
 
 def make_question(

@@ -124,10 +124,8 @@ def read_method(method: Any, score: str = "logit") -> Method | Points | CaptumMe
     elif hasattr(method, "attribute") and hasattr(method, "forward_func"):
         method = CaptumMethod(f"captum:{type(method).__name__}", method)
     if not isinstance(method, Method | Points | CaptumMethod):
-        raise ChoiceError(
-            f"method is a {type(method).__name__}: expected a name, a Method, Points, or a Captum "
-            "attribution"
-        )
+        wanted = "a name, a Method, Points, or a Captum attribution"
+        raise ChoiceError(f"method is a {type(method).__name__}: expected {wanted}")
     if isinstance(method, CaptumMethod) and score != "logit":
         raise ChoiceError(f"method {method.name!r} explains logits: score {score!r} is not for it")
     return method
@@ -181,29 +179,18 @@ def _attribute(
             attribution = method.attribution or CAPTUM[method.name](_captum().attr, model)
             attributions = attribution.attribute(inputs, target=classes)
         except Exception as error:
-            reason = _reason(error)
+            reason = first_line(error)
             raise ModelError(f"{failed}{trace.blamed(reason)}: {reason}") from error
     if not isinstance(attributions, Tensor) or attributions.shape != pixels.shape:
-        shape = tuple(getattr(attributions, "shape", ()))
-        raise ModelError(
-            f"{method.name} gave {type(attributions).__name__} {shape}: expected "
-            f"{tuple(pixels.shape)}"
-        )
+        came = f"{type(attributions).__name__} {tuple(getattr(attributions, 'shape', ()))}"
+        raise ModelError(f"{method.name} gave {came}: expected {tuple(pixels.shape)}")
     attributions = attributions.detach().to(pixels.dtype)
-    if checked and method.name in _CHECKS:
-        wrong = _CHECKS[method.name](model, trace, pixels, classes, attributions)
-        if wrong:
-            raise ModelError(f"{failed} at {wrong}")
+    check = _CHECKS.get(method.name) if checked else None
+    if wrong := check and check(model, trace, pixels, classes, attributions):
+        raise ModelError(f"{failed} at {wrong}")
     if not bool(attributions.isfinite().all()):
         raise ModelError(f"{method.name} gave NaN or infinite values on {model.classifier.name}")
     return attributions
-
-
-def _reason(error: BaseException) -> str:
-    """The innermost reason: `Classifier.logits` wraps what is raised inside a network."""
-    while isinstance(error, ModelError) and error.__cause__ is not None:
-        error = error.__cause__
-    return first_line(error)
 
 
 def _check_same_logits(model: PixelModule, pixels: Tensor, method: CaptumMethod) -> None:

@@ -15,17 +15,11 @@ from chiaroscuro.choices import OwnScore, check_names
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.device import device_profile
 from chiaroscuro.errors import ChoiceError, ImageError, InputError, ModelError, first_line
+from chiaroscuro.gradients import probe
 from chiaroscuro.gradients.classes import Target, one_hot, resolve_target, target_indices
-from chiaroscuro.gradients.graph import ForwardWatch
 from chiaroscuro.gradients.methods import Points
-from chiaroscuro.gradients.probe import (
-    check_repeats,
-    prepared,
-    saved_bytes,
-    steady_logits,
-    without_gradient,
-)
 from chiaroscuro.gradients.reducers import not_finite
+from chiaroscuro.gradients.stream import ForwardWatch
 from chiaroscuro.guard import held
 
 _BACKWARD_SHARE = 1.6
@@ -56,7 +50,7 @@ def logit_change(classifier: Classifier, pixels: Tensor, change: Tensor) -> Tens
             f"{tuple(pixels.shape)}"
         )
     rows = max(1, device_profile().tangent_bytes // (pixels[0].numel() * pixels.element_size()))
-    with prepared(classifier), held({"attention": _plain_attention}):
+    with probe.prepared(classifier), held({"attention": _plain_attention}):
         parts = (torch.split(each.detach().clone().to(pixels), rows) for each in (pixels, change))
         return torch.cat([_along(classifier, x, d) for x, d in zip(*parts, strict=True)])
 
@@ -79,7 +73,7 @@ def _forward_mode(classifier: Classifier, pixels: Tensor, change: Tensor) -> Ten
         unpacked = forward_ad.unpack_dual(classifier.logits(dual))  # type: ignore[no-untyped-call]
         tangent: Tensor | None = unpacked.tangent
         if tangent is None:
-            raise without_gradient(classifier)
+            raise probe.without_gradient(classifier)
         return tangent.detach().clone()
 
 
@@ -149,13 +143,13 @@ def target_gradients(
             "floats and at least one point of one image"
         )
     indices, images = target_indices(target, classifier), points.pixels.shape[1]
-    with prepared(classifier):
+    with probe.prepared(classifier):
         rows = points.pixels.detach().clone().flatten(0, 1)
         weights = points.weights.detach().to(rows.dtype).flatten()
         image = torch.arange(images, device=rows.device).repeat(len(points))
         total = torch.zeros_like(points.pixels[0])
-        # One row alone tells the bytes that a row costs; where it is all there is, it is the end.
-        with saved_bytes(classifier) as sizes:
+        # One row alone tells the bytes that a row costs; where it is the only one, it is enough.
+        with probe.saved_bytes(classifier) as sizes:
             leaf, logits = _forward(classifier, rows[:1])
         alone, multi_label = logits.detach(), classifier.multi_label
         classes = resolve_target(indices, alone.expand(images, -1), multi_label=multi_label)
@@ -168,7 +162,7 @@ def target_gradients(
                 del leaf, logits  # before the next graph is there
                 leaf, logits = _forward(classifier, rows[span])
             if start == 0:
-                check_repeats(alone[0], logits[0], classifier)
+                probe.check_repeats(alone[0], logits[0], classifier)
             gradients = _gradients(classifier, leaf, logits, classes[image[span]], score)
             total.index_add_(0, image[span], gradients * weights[span, None, None, None])
         return total if points.factor is None else total * points.factor
@@ -178,9 +172,9 @@ def _forward(classifier: Classifier, rows: Tensor) -> tuple[Tensor, Tensor]:
     """Rows that carry gradients, and their logits."""
     leaf = rows.contiguous().requires_grad_(True)
     with ForwardWatch(classifier.module):
-        logits = steady_logits(classifier, leaf)
+        logits = probe.steady_logits(classifier, leaf)
     if not logits.requires_grad:
-        raise without_gradient(classifier)
+        raise probe.without_gradient(classifier)
     return leaf, logits
 
 
@@ -188,8 +182,14 @@ def _gradients(
     classifier: Classifier, leaf: Tensor, logits: Tensor, classes: Tensor, score: str
 ) -> Tensor:
     """dS_c/dx of every row: (R, C, H, W)."""
-    name = classifier.name
-    cotangent = _cotangent(logits.detach(), classes, score, classifier.multi_label)
+    found, name = logits.detach(), classifier.name
+    cotangent = own = one_hot(found, classes)  # d(score)/d(logits)
+    if classifier.multi_label:
+        cotangent = own * (1 - found.sigmoid()) if score == "log-probability" else own
+    elif score == "log-probability":
+        cotangent = own - found.softmax(dim=1)
+    elif score == "log-odds":
+        cotangent = own - found.masked_fill(own > 0, -torch.inf).softmax(dim=1)
     try:
         (gradients,) = torch.autograd.grad(logits, leaf, cotangent)
     except RuntimeError as error:
@@ -197,13 +197,3 @@ def _gradients(
     if not bool(gradients.isfinite().all()):
         raise not_finite(name)
     return gradients
-
-
-def _cotangent(logits: Tensor, classes: Tensor, score: str, multi_label: bool) -> Tensor:
-    """d(score)/d(logits) of every row's class (R,): (R, K)."""
-    own = one_hot(logits, classes)
-    if multi_label:
-        return own * (1 - logits.sigmoid()) if score == "log-probability" else own
-    if score == "log-odds":
-        logits = logits.masked_fill(own > 0, -torch.inf)
-    return own if score == "logit" else own - logits.softmax(dim=1)

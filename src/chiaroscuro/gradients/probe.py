@@ -17,7 +17,7 @@ from torch.nn.modules import module as modules
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.device import device_profile
 from chiaroscuro.errors import ChoiceError, ModelError, first_line
-from chiaroscuro.guard import Change, as_found, gradients_on, held
+from chiaroscuro.guard import Change, as_found, held
 
 _TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 _COARSE_TOLERANCE = 5e-2
@@ -37,13 +37,13 @@ def prepared(classifier: Classifier, *, alone: bool = False) -> Iterator[list[st
 
     `alone` as in `as_found`. Gives notes for the result.
     """
-    switches: dict[Hashable, Change] = {}
+    net, stance = classifier.module, dict[Hashable, Change]()
     if "torch._dynamo" in sys.modules:
-        switches["stance"] = _as_written
-    with gradients_on(), as_found(classifier.module, alone=alone), held(switches):
+        stance["stance"] = _as_written
+    with torch.inference_mode(False), torch.enable_grad(), as_found(net, alone=alone), held(stance):
         notes = [*classifier.notes]
         known = any("before it was compiled" in note for note in notes)
-        if switches and not known and any(map(_is_compiled, classifier.module.modules())):
+        if stance and not known and any(map(_is_compiled, net.modules())):
             notes.append(COMPILED)
         yield notes
 

@@ -2,31 +2,133 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules import module as modules
+from torch.overrides import TorchFunctionMode
 
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.errors import first_line
+from chiaroscuro.errors import ModelError, first_line
+from chiaroscuro.gradients import probe as probes
+from chiaroscuro.gradients.backward import program
 from chiaroscuro.gradients.backward.program import Chunk, flattened
-from chiaroscuro.gradients.graph import BackwardError, Graph
+from chiaroscuro.gradients.backward.tape import Tape, UnknownNodeError
 from chiaroscuro.gradients.methods import Method, Points, points_of
-from chiaroscuro.gradients.probe import (
-    check_repeats,
-    make_plan,
-    probe,
-    ran_out_of_memory,
-    values_alone,
-)
 from chiaroscuro.gradients.reducers import Extremes, WholeImages
 from chiaroscuro.stopwatch import timed
 
+_HOOKING = (
+    Tensor.register_hook,
+    Tensor.register_post_accumulate_grad_hook,
+    Tensor.grad_fn.__get__,  # type: ignore[union-attr]
+)
+"""Functions through which a forward pass may hang hooks on tensors and on nodes of its graph."""
 _ROOM = 1.5
 """What reading the backward pass of one row takes, over the bytes that autograd keeps for it."""
 
 Progress = Callable[[int, int], object]
 """Called with (class gradients done, class gradients in all)."""
 Accumulators = Sequence[Extremes | WholeImages]
+
+
+class BackwardError(ModelError):
+    """A backward pass failed."""
+
+
+def _failed(classifier: Classifier, error: Exception) -> BackwardError:
+    return BackwardError(f"the backward pass of {classifier.name} failed: {first_line(error)}")
+
+
+class ForwardWatch(TorchFunctionMode):
+    """Watches a forward pass for what would make its backward pass wrong.
+
+    `hooked`: somebody may change gradients on their way back: by hooks of modules, of tensors, or
+    of nodes (a pass that reads `grad_fn` may hang some there). Hooks see one class's gradient at a
+    time, so such a network is differentiated that way.
+
+    Batch normalization in eval mode has a wrong backward pass in PyTorch (2.14) where an axis of
+    size 1 has an unusual stride; inside, it only meets gradients and values with usual strides.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        own = any(part._backward_hooks or part._backward_pre_hooks for part in module.modules())
+        of_all = modules._global_backward_hooks or modules._global_backward_pre_hooks
+        self.hooked = bool(own or of_all)
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.hooked = self.hooked or func in _HOOKING
+        if func in (F.batch_norm, torch.batch_norm) and args and 1 in args[0].shape:
+            output = func(_usual(args[0]), *args[1:], **(kwargs or {}))
+            if output.requires_grad:
+                output.register_hook(_usual)
+            return output
+        return func(*args, **(kwargs or {}))
+
+
+def _usual(values: Tensor) -> Tensor:
+    """The same values with the strides that a new tensor of one of the two layouts has."""
+    layouts = (torch.contiguous_format, torch.channels_last)[: 1 + (values.ndim == 4)]
+    like = [torch.empty(values.shape, device="meta", memory_format=each) for each in layouts]
+    if values.stride() in [each.stride() for each in like]:
+        return values
+    return values.clone(memory_format=torch.contiguous_format)
+
+
+@dataclass(eq=False)
+class Graph:
+    """One forward pass of P points x G images, kept for the gradients of any classes."""
+
+    classifier: Classifier
+    points: Points
+    score: str
+    logits: Tensor
+    way: program.BackwardPlan
+
+    def gradients(self, classes: Tensor, *, by_class: bool = False) -> Iterator[Chunk]:
+        """The weighted sum over points of dS_k/dx, for classes (G, V): in chunks (v, G, n).
+
+        `classes` are indices; in floats (G, V, K) each row is a weighted sum of scores. `by_class`:
+        every chunk holds whole images.
+        """
+        weights, factor = self.points.weights, self.points.point_factor
+        weighted, each = not bool((weights == 1).all()), len(self.points) > 1
+
+        def cotangents(first: int, last: int) -> Tensor:
+            return self._cotangents(classes[:, first:last])
+
+        try:
+            with torch.no_grad():
+                for chunk in self.way.run(classes.shape[1], cotangents, by_class=by_class):
+                    by_point = torch.unflatten(chunk.gradients, 1, weights.shape)
+                    if weighted:
+                        by_point = by_point * weights[..., None]
+                    if factor is not None:
+                        by_point = by_point * flattened(factor)[..., chunk.values]
+                    summed = by_point.sum(dim=1) if each else by_point[:, 0]
+                    yield chunk._replace(gradients=summed)
+        except Exception as error:
+            raise _failed(self.classifier, error) from error
+
+    def _cotangents(self, classes: Tensor) -> Tensor:
+        """d(score)/d(logits) of every class: (V, P G, K) for classes (G, V)."""
+        shape = self.points.weights.shape
+        if classes.is_floating_point():
+            rows = classes.transpose(0, 1)[:, None].expand(-1, *shape, -1).flatten(1, 2)
+        else:
+            index = classes.T[:, None].expand(-1, *shape).flatten(1)[..., None]
+            rows = self.logits.new_zeros(len(index), *self.logits.shape).scatter_(2, index, 1)
+        if self.score == "logit":
+            return rows
+        chance = self.classifier.probabilities(self.logits)
+        if self.classifier.multi_label:
+            return rows * (1 - chance)
+        return rows - chance * rows.sum(dim=2, keepdim=True)
 
 
 @dataclass
@@ -63,7 +165,7 @@ class Stream:
         points = self.method.points if isinstance(self.method, Method) else len(self.method)
         self.points = points or 1
         with timed("forward"):
-            self.probe = probe(self.classifier, self.pixels[:1], self.memory_budget)
+            self.probe = probes.probe(self.classifier, self.pixels[:1], self.memory_budget)
         self.compiled = self.memory_budget is None or self.memory_budget >= self._least_room()
         if not self.compiled:
             self._note("memory_budget has room for PyTorch's engine alone, class by class")
@@ -71,20 +173,25 @@ class Stream:
     def begin(self, most: int, *, together: bool) -> Tensor:
         """The logits (B, K), before `most` classes an image; `together`: of all images' graph."""
         images, classes = len(self.pixels), min(most, self.probe.classes)
-        self.plan = make_plan(images, classes, self.points, self.probe, self.memory_budget)
+        self.plan = probes.make_plan(images, classes, self.points, self.probe, self.memory_budget)
         self._graph: Graph | None = None
-        logits = None
+        logits, layout = None, self.probe.memory_format
         while logits is None:
             try:
                 if together and self.plan.images == images:
                     points = points_of(self.method, self.pixels, 0, images)
                     self._graph = self._pass(points, classes)
-                    logits = self._graph.clean_logits()
-                else:
-                    logits = self._clean_logits()
+                    logits = self._graph.logits.view(self.points, images, -1)[0].clone()
+                    continue
+                with timed("forward"):
+                    parts = [
+                        probes.values_alone(self.classifier, part.contiguous(memory_format=layout))
+                        for part in torch.split(self.pixels, self.plan.images)
+                    ]
+                    logits = torch.cat(parts)
             except Exception as error:
                 self._retry(error)
-        check_repeats(logits[0], self.probe.logits, self.classifier)
+        probes.check_repeats(logits[0], self.probe.logits, self.classifier)
         return logits
 
     def groups(
@@ -116,7 +223,7 @@ class Stream:
         Raises the error again where neither helps.
         """
         self._graph = None  # so that its memory is free
-        smaller, no_room = self.plan.halved(), ran_out_of_memory(error)
+        smaller, no_room = self.plan.halved(), probes.ran_out_of_memory(error)
         if no_room and smaller is not None:
             self.plan = smaller
         elif isinstance(error, BackwardError) and self.compiled and not no_room:
@@ -135,21 +242,28 @@ class Stream:
         if note not in self.notes:
             self.notes.append(note)
 
-    def _clean_logits(self) -> Tensor:
-        layout = self.probe.memory_format
-        with timed("forward"):
-            parts = [
-                values_alone(self.classifier, part.contiguous(memory_format=layout))
-                for part in torch.split(self.pixels, self.plan.images)
-            ]
-        return torch.cat(parts)
-
     def _pass(self, points: Points, classes: int) -> Graph:
-        room = (self.probe.memory_format, self.plan, classes)
-        graph = Graph(self.classifier, points, self.score, *room, compiled=self.compiled)
-        for note in graph.notes:
+        """A graph for so many classes; its way back is PyTorch's engine where rules do not do."""
+        classifier, rows = self.classifier, points.pixels.flatten(0, 1).detach()
+        leaf = rows.contiguous(memory_format=self.probe.memory_format).requires_grad_(True)
+        with ForwardWatch(classifier.module) as watch, timed("forward"):
+            logits = probes.steady_logits(classifier, leaf)
+        way: program.BackwardPlan = program.AutogradFallback(logits, leaf)
+        with timed("backward"):
+            try:
+                if self.compiled and watch.hooked:
+                    raise UnknownNodeError("the network has backward hooks")
+                tape = Tape.of(logits, leaf) if self.compiled else None
+                if tape is not None:
+                    room = self.plan
+                    way = program.Program(tape, room.chunk_bytes, classes, room.basis_bytes)
+            except UnknownNodeError as error:
+                self._note(f"PyTorch's engine runs class by class: {error}")
+            except Exception as error:
+                raise _failed(classifier, error) from error
+        for note in way.notes:
             self._note(note)
-        return graph
+        return Graph(classifier, points, self.score, logits.detach(), way)
 
     def _fill(self, filled: Accumulators, points: Points, rows: Tensor, counter: Counter) -> None:
         """Stream the gradients of a few images into accumulators."""

@@ -2,29 +2,41 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from chiaroscuro import choices
+from chiaroscuro import choices, edits
 from chiaroscuro.choices import PAPER_FRACTIONS, PROTOCOLS, Fill, Protocol, check_names
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.edits import (
-    check_map,
-    filled,
-    matched_counts,
-    pixel_order,
-    rising_numbers,
-    tie_priority,
-)
-from chiaroscuro.errors import ChoiceError, InputError
+from chiaroscuro.device import device_profile
+from chiaroscuro.errors import ChoiceError, InputError, brief
 from chiaroscuro.gradients.classes import Indices, resolve_target
+from chiaroscuro.guard import as_found
 from chiaroscuro.maps import scale
-from chiaroscuro.metrics.edited import Edit, predict_edits
+from chiaroscuro.shortcuts import shortcuts
 
+_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Whole numbers as wide as a pixel's value."""
 INVERTED = "inverted:"
 """Before a map's name: the control that takes its lowest pixels first."""
+
+
+class Edit(NamedTuple):
+    """Edits of B images: an order of their pixels (B, N), and how many are filled (B, F)."""
+
+    order: Tensor
+    counts: Tensor
+
+
+class EditedLogits(NamedTuple):
+    """Logits (B, F, K) after an edit, and the number of pixels (B, F) whose value changes."""
+
+    logits: Tensor
+    changed: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,18 +55,12 @@ class DeletionCurve:
     changed: Tensor
     removed: Tensor
 
-    def __repr__(self) -> str:
-        first, last = self.fractions[0], self.fractions[-1]
-        return (
-            f"DeletionCurve({len(self.allegiance)} images, {len(self.fractions)} fractions from "
-            f"{first:g} to {last:g}, area {self.area():.3f})"
-        )
+    __repr__ = brief
 
     def areas(self, *, by_range: bool = False) -> Tensor:
         """The area under each image's allegiance (B,): trapezoids over the fractions.
 
         As published it is not divided by the range of the fractions; `by_range` divides.
-        Raises `InputError` for one fraction, which has no range to divide by.
         """
         span = self.fractions[-1] - self.fractions[0]
         if by_range and not span:
@@ -123,15 +129,15 @@ def curves_by_fill(
     Orders and counts serve every fill, and each distinct edited image is predicted once.
     `controls`: the matched protocol adds its random and inverted orders.
     """
-    fractions = rising_numbers("fractions", fractions, "[0, 1)")
+    fractions = edits.rising_numbers("fractions", fractions, "[0, 1)")
     chosen = check_names("protocol", protocols, PROTOCOLS)
     classifier.check_pixels(pixels)
     check_maps(maps, pixels)
-    edits = _edits(pixels, maps, fractions, chosen, seed, controls=controls)
+    every = _edits(pixels, maps, fractions, chosen, seed, controls=controls)
     curves: dict[str, dict[tuple[str, str], DeletionCurve]] = {}
     for fill in fills:
-        changed = filled(pixels, fill, seed)
-        clean, results = predict_edits(classifier, pixels, changed, list(edits.values()))
+        filled = edits.filled(pixels, fill, seed)
+        clean, results = predict_edits(classifier, pixels, filled, list(every.values()))
         best = index = clean.argmax(dim=1)
         if target is not None:
             index = resolve_target(target, clean, multi_label=classifier.multi_label)
@@ -142,10 +148,10 @@ def curves_by_fill(
                 allegiance=logits.argmax(dim=2) == best[:, None],
                 probability=classifier.probabilities(logits).gather(2, column)[..., 0],
                 logit=logits.gather(2, column)[..., 0],
-                changed=differing,
+                changed=changed,
                 removed=edit.counts,
             )
-            for (key, edit), (logits, differing) in zip(edits.items(), results, strict=True)
+            for (key, edit), (logits, changed) in zip(every.items(), results, strict=True)
         }
     return curves
 
@@ -161,12 +167,10 @@ def check_maps(maps: Mapping[str, Tensor], pixels: Tensor) -> None:
                 f"map {name!r} orders no pixels ({choices.MAPS[name].kind}): "
                 f"delete by one of {', '.join(choices.RANKING_MAPS)}"
             )
-        check_map(values, f"map {name!r}")
+        edits.check_map(values, f"map {name!r}")
         if values.shape != expected:
-            raise InputError(
-                f"map {name!r} has shape {tuple(values.shape)}: expected the pixels' (B, H, W) = "
-                f"{expected}"
-            )
+            came = f"map {name!r} has shape {tuple(values.shape)}"
+            raise InputError(f"{came}: expected the pixels' (B, H, W) = {expected}")
 
 
 def _edits(
@@ -179,21 +183,21 @@ def _edits(
     controls: bool,
 ) -> dict[tuple[str, str], Edit]:
     """Every order with its counts, by (protocol, name)."""
-    priority = tie_priority(pixels, seed)
-    orders = {name: pixel_order(values.detach(), priority) for name, values in maps.items()}
-    edits: dict[tuple[str, str], Edit] = {}
+    priority = edits.tie_priority(pixels, seed)
+    orders = {name: edits.pixel_order(values.detach(), priority) for name, values in maps.items()}
+    every: dict[tuple[str, str], Edit] = {}
     for protocol in protocols:
         if protocol == "paper":
             for name, order in orders.items():
                 counts = paper_counts(maps[name].detach(), fractions, order)
-                edits[protocol, name] = Edit(order, counts)
+                every[protocol, name] = Edit(order, counts)
         else:
-            counts = matched_counts(pixels[:, 0], fractions)
+            counts = edits.matched_counts(pixels[:, 0], fractions)
             inverted = {f"{INVERTED}{name}": order.flip(1) for name, order in orders.items()}
             others = {choices.RANDOM: priority, **inverted} if controls else {}
             for name, order in (orders | others).items():
-                edits[protocol, name] = Edit(order, counts)
-    return edits
+                every[protocol, name] = Edit(order, counts)
+    return every
 
 
 def paper_counts(values: Tensor, fractions: Sequence[float], order: Tensor) -> Tensor:
@@ -204,19 +208,110 @@ def paper_counts(values: Tensor, fractions: Sequence[float], order: Tensor) -> T
     ones of the map's `pixel_order`, never zeros, and at most round(p H W).
 
     >>> values = torch.tensor([[[0.0, 3.0], [3.0, 2.0]]])
-    >>> paper_counts(values, [0, 0.25, 0.5, 0.75], pixel_order(values))
+    >>> paper_counts(values, [0, 0.25, 0.5, 0.75], edits.pixel_order(values))
     tensor([[0, 0, 2, 3]])
     """
     scaled = scale(values, "magnitude").flatten(1)
     count = scaled.shape[1]
-    shares = rising_numbers("fractions", fractions, "[0, 1)")
-    positions = [round(fraction * count) for fraction in shares]
+    positions = [round(fraction * count) for fraction in fractions]
     if positions[-1] >= count:
-        raise InputError(
-            f"images of {count} pixels are too small for the published protocol at fraction "
-            f"{fractions[-1]}: use the matched one"
-        )
+        what = f"images of {count} pixels are too small for the published protocol at fraction"
+        raise InputError(f"{what} {fractions[-1]}: use the matched one")
     falling = scaled.gather(1, order)
     # Falling values are negated, so that the search counts those strictly above each threshold.
     thresholds = -falling[:, positions]
     return torch.searchsorted((-falling).contiguous(), thresholds.contiguous())
+
+
+def predict_edits(
+    classifier: Classifier, pixels: Tensor, filled: Tensor, many: Sequence[Edit]
+) -> tuple[Tensor, list[EditedLogits]]:
+    """Logits (B, K) of the untouched images, and those of every edit.
+
+    `filled` are the images (B, C, H, W) with every pixel filled. An edited image is identified by
+    the set of pixels whose value changes: the set's key is the sum of one random 64-bit number per
+    pixel, so two sets share a key with probability 2^-64. Edits of an image that give the same set,
+    by whatever order, are predicted once; the empty set is the untouched image.
+    """
+    differs = (filled != pixels).any(dim=1).flatten(1)
+    keyed = [_keys(edit, differs) for edit in many]
+    untouched = torch.zeros(len(pixels), 1, dtype=torch.int64, device=pixels.device)
+    keys = torch.cat([untouched, *(key for key, _ in keyed)], dim=1)
+    *distinct, row = _distinct(keys, many)
+    edited = _EditedImages(pixels, filled, many)
+    # All chunks but the last have one size: kernels are compiled for each number of images.
+    size = max(1, device_profile().forward_bytes // (pixels[0].numel() * pixels.element_size()))
+    chunks = zip(*(torch.split(values, size) for values in distinct), strict=True)
+    with torch.no_grad(), as_found(classifier.module), shortcuts(classifier.module):
+        parts = [classifier.logits(edited.rows(*chunk), spare=True) for chunk in chunks]
+    logits = torch.cat(parts)[row]
+    by_edit = torch.split(logits[:, 1:], [edit.counts.shape[1] for edit in many], dim=1)
+    return logits[:, 0], list(map(EditedLogits, by_edit, (changed for _, changed in keyed)))
+
+
+def _keys(edit: Edit, differs: Tensor) -> tuple[Tensor, Tensor]:
+    """The key of each edited image (B, F), and how many of its pixels change."""
+    along = differs.gather(1, edit.order)
+    numbers = _numbers("pixels", differs.shape[1]).to(edit.order.device)[edit.order] * along
+    last = (edit.counts - 1).clamp(min=0)
+    keys, changed = (
+        torch.where(edit.counts > 0, sums.gather(1, last), 0)
+        for sums in (numbers.cumsum(dim=1), along.long().cumsum(dim=1))
+    )
+    return keys, changed
+
+
+@lru_cache(maxsize=8)  # photos of many sizes have many counts
+def _numbers(what: str, count: int) -> Tensor:
+    """Random 64-bit numbers, drawn apart for "pixels" and "images"; their sums wrap around."""
+    generator = np.random.default_rng(list(what.encode()))
+    return torch.from_numpy(generator.integers(-(2**63), 2**63, count, dtype=np.int64))
+
+
+class _EditedImages:
+    """Edited images, computed a few at a time with channels last, the layout of fast networks.
+
+    Everything lies flat in that layout, each pixel's rank once per channel, so that an edit is a
+    few passes over memory without strides. Pixels are exchanged as bits, p ^ ((p ^ f) & mask):
+    exact, and vectorized, which PyTorch's choice by booleans is not.
+    """
+
+    def __init__(self, pixels: Tensor, filled: Tensor, many: Sequence[Edit]) -> None:
+        self.images, channels, *self.size = pixels.shape
+        self.type = pixels.dtype
+        self.pixels, fill = (
+            values.permute(0, 2, 3, 1).reshape(len(values), -1).view(_BITS[pixels.element_size()])
+            for values in (pixels, filled.to(pixels.dtype))
+        )
+        self.differing = self.pixels ^ fill
+        ranks = torch.cat([edits.pixel_rank(edit.order).to(torch.int32) for edit in many])
+        self.ranks = ranks.repeat_interleave(channels, dim=1)
+
+    def rows(self, image: Tensor, edit: Tensor, count: Tensor) -> Tensor:
+        """The images (D, C, H, W), each with the first `count` pixels of its edit filled."""
+        rank = self.ranks.index_select(0, edit * self.images + image)
+        # The sign of a difference below zero, shifted along, is a mask of all bits.
+        mask = rank.sub_(count[:, None].to(rank.dtype)).bitwise_right_shift_(31)
+        flat = mask.to(self.pixels.dtype).bitwise_and_(self.differing.index_select(0, image))
+        flat = flat.bitwise_xor_(self.pixels.index_select(0, image)).view(self.type)
+        return flat.view(len(flat), *self.size, -1).permute(0, 3, 1, 2)
+
+
+def _distinct(keys: Tensor, many: Sequence[Edit]) -> list[Tensor]:
+    """The image, edit and count of each distinct edited image (D,), and which one each key has.
+
+    The keys (B, 1 + E F) have the untouched image first.
+    """
+    own = _numbers("images", len(keys))[:, None].to(keys.device)  # equal sets of two images differ
+    _, first, row = np.unique((keys + own).cpu().numpy(), return_index=True, return_inverse=True)
+    # In the order of the images, so that neighbors read the same memory.
+    order = np.argsort(first)
+    images, columns = np.divmod(first[order], keys.shape[1])
+    owner = np.repeat(np.arange(len(many)), [edit.counts.shape[1] for edit in many])
+    of = np.concatenate([[0], owner])[columns]
+    row = np.argsort(order)[row].reshape(keys.shape)
+    counts = torch.cat([torch.zeros_like(keys[:, :1]), *(edit.counts for edit in many)], dim=1)
+    image, edit, column, place = (
+        torch.from_numpy(numbers).to(keys.device) for numbers in (images, of, columns, row)
+    )
+    return [image, edit, counts[image, column], place]

@@ -1,8 +1,4 @@
-"""Uncertainty of means over images: bootstrap intervals, sign-flip tests, Holm's correction.
-
-Images are added batch by batch: memory depends on the number of values, not of images, and the
-result does not depend on how images are split into batches.
-"""
+"""Uncertainty of means over images, added batch by batch: intervals, sign flips, Holm."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,18 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chiaroscuro.errors import ChoiceError, InputError, brief
+from chiaroscuro.errors import InputError, brief
 
 Floats = NDArray[np.floating[Any]]
+Doubles = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Interval:
     """Means (V,) with the lower and upper ends of their confidence intervals."""
 
-    value: NDArray[np.float64]
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
+    value: Doubles
+    low: Doubles
+    high: Doubles
     __repr__ = brief
 
 
@@ -58,14 +55,13 @@ class BootstrapMeans:
         self._weights += weights.sum(axis=0)
 
     @property
-    def resampled(self) -> NDArray[np.float64]:
+    def resampled(self) -> Doubles:
         """The mean of every resampled set (R, V), without empty sets."""
         filled = self._weights > 0
-        means: NDArray[np.float64] = self._sums[filled] / self._weights[filled, None]
-        return means
+        return np.divide(self._sums[filled], self._weights[filled, None])
 
     @property
-    def mean(self) -> NDArray[np.float64]:
+    def mean(self) -> Doubles:
         """The means themselves (V,); raises `InputError` before an image is added."""
         if not self.images:
             raise InputError("no image is added: a mean needs at least one")
@@ -76,11 +72,9 @@ class BootstrapMeans:
         return interval(self.mean, self.resampled, confidence)
 
 
-def interval(
-    mean: NDArray[np.float64], resampled: NDArray[np.float64], confidence: float
-) -> Interval:
+def interval(mean: Doubles, resampled: Doubles, confidence: float) -> Interval:
     """Means (V,) with the percentiles (1 -+ confidence) / 2 of resampled ones (R, V), if any."""
-    outside = (1 - _coverage(confidence)) / 2
+    outside = (1 - confidence) / 2
     if not len(resampled):
         return Interval(mean, mean, mean)
     low, high = np.quantile(resampled, [outside, 1 - outside], axis=0)
@@ -110,16 +104,15 @@ class SignFlips:
         self._total += total
         self._sums += 2 * (signs @ rows) - total
 
-    def p_values(self) -> NDArray[np.float64]:
+    def p_values(self) -> Doubles:
         """One p for every difference (V,), at least 1 / (flips + 1)."""
         # Sums of the same numbers in another order differ by rounding; they are ties.
         limit = np.abs(self._total) - 1e-9 * (1 + np.abs(self._total))
         far = (np.abs(self._sums) >= limit).sum(axis=0)
-        p: NDArray[np.float64] = (1 + far) / (1 + self.flips)
-        return p
+        return np.asarray((1 + far) / (1 + self.flips))
 
 
-def holm(p_values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
+def holm(p_values: Sequence[float] | Doubles) -> Doubles:
     """p-values corrected for their number by Holm's step-down method (1979).
 
     The i-th smallest of m is multiplied by m - i + 1; the cumulative maximum is cut at 1.
@@ -134,17 +127,9 @@ def holm(p_values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]
 
 def share_interval(right: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's interval of a share, `right` of `count`; its width is above 0 at 0 and 1 too."""
-    if count < 1:
-        raise InputError(f"count is {count}: a share needs at least one image")
-    z = NormalDist().inv_cdf((1 + _coverage(confidence)) / 2)
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
     share = right / count
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * (share * (1 - share) / count + z * z / (4 * count**2)) ** 0.5
     # The ends are exact, which rounding is not.
     return middle - half if right else 0.0, middle + half if right < count else 1.0
-
-
-def _coverage(confidence: float) -> float:
-    if not 0 < confidence < 1:
-        raise ChoiceError(f"confidence is {confidence}: expected a number in (0, 1)")
-    return confidence
