@@ -260,7 +260,8 @@ class Layer {
     const helps = helpsAt(this.map, value);
     const sign = this.map.kind !== "magnitude" && value > 0 ? "+" : "";
     const says = helps === "either" ? "moves" : `${helps} helps`;
-    return `${name} ${sign}${short(value)}: ${says} ${firstName(this.target.label)}, in the top ${percent(rank / values.length)}`;
+    const strength = `in the top ${percent(rank / values.length)}`;
+    return `${name} ${sign}${short(value)}: ${says} ${firstName(this.target.label)}, ${strength}`;
   }
 }
 
@@ -749,7 +750,7 @@ export function mount(element, feed, first = {}) {
       `By keyboard: arrows (with Shift by ten pixels), +, ${MINUS}, 0.`,
   );
   const legends = h("div", { class: "cv-legends" });
-  const body = h("div", { class: "cv-body" }, panel.bar, h("div", {}, stage, readout, keys, legends), panel.side);
+  const body = h("div", { class: "cv-body" }, panel.bar, h("div", {}, stage, readout, legends, keys), panel.side);
   const root = h("div", { class: "cv", role: "group" }, body);
 
   /** Bring the page to the state, and draw in the next frame. */
