@@ -518,6 +518,14 @@ def test_another_feed_keeps_what_fits(open_page):
     assert page.locator(".cv").count() == 0
 
 
+def test_a_broken_photo_is_told(open_page):
+    page = viewer_at(open_page, small_feed())
+    feed = small_feed(photo=replace(small_feed().photo, uri="data:image/png;base64,AAAA"))
+    failed = page.evaluate(f"viewer.update({feed.json()}).then(() => false, () => true)")
+    assert failed
+    expect(page.locator(".cv-readout")).to_contain_text("The picture cannot be made: ")
+
+
 def test_the_newest_of_several_feeds_stays(open_page):
     page = viewer_at(open_page, small_feed())
     feeds = [small_feed(title=f"{n}.png").json() for n in range(3)]

@@ -692,12 +692,12 @@ let mounted = 0;
 
 /**
  * Build the viewer inside an element.
- * @param {HTMLElement} element @param {Feed} feed @param {Partial<State>} [first]
+ * @param {HTMLElement} element @param {Feed} feed @param {Partial<State> | null} [first]
  * @returns {Viewer}
  */
-export function mount(element, feed, first = {}) {
+export function mount(element, feed, first) {
   const id = `cv-${++mounted}`;
-  let state = fitting(feed, first);
+  let state = fitting(feed, first ?? {});
   /** @type {Scene | null} */
   let scene = null;
   let turn = 0;
@@ -721,7 +721,7 @@ export function mount(element, feed, first = {}) {
 
   /** @type {(text: string, name: string, act: () => void) => HTMLButtonElement} */
   const button = (text, name, click) => h("button", { type: "button", "aria-label": name, title: name, click }, text);
-  const panel = controls(id, change, () => void save());
+  const panel = controls(id, change, () => void save().catch(tell));
   const canvas = h("canvas", { tabindex: 0, role: "application", "aria-describedby": `${id}-keys` });
   const divider = h("div", {
     class: "cv-divider",
@@ -1017,6 +1017,11 @@ export function mount(element, feed, first = {}) {
 
   // Files and feeds
 
+  /** @param {Error} error */
+  const tell = (error) => {
+    readout.textContent = `The picture cannot be made: ${error.message}`;
+  };
+
   const picture = async () => {
     await ready;
     if (!scene) throw new Error("there is no picture");
@@ -1054,7 +1059,7 @@ export function mount(element, feed, first = {}) {
   const update = async (next) => {
     const mine = ++turn;
     const decoded = await Scene.from(next).catch((error) => {
-      readout.textContent = `The picture cannot be shown: ${error.message}`;
+      tell(error);
       throw error;
     });
     if (mine !== turn) return; // a newer one came
