@@ -12,7 +12,7 @@ from torch import nn
 from chiaroscuro import Classifier, class_gradients, saliency_maps
 from chiaroscuro.checks import CheckSettings, check
 from chiaroscuro.checks.layers import POSITIVE_INSIDE, find_layers, positive_inside, randomized
-from chiaroscuro.checks.verdicts import verdict
+from chiaroscuro.checks.sanity import verdict
 from chiaroscuro.data import load_images, read_batches
 from chiaroscuro.errors import ChoiceError, ModelError, ResultError
 from chiaroscuro.evaluation import evaluate

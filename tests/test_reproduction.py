@@ -15,11 +15,10 @@ import chiaroscuro.report.evaluation as report
 from chiaroscuro.cli import app
 from chiaroscuro.data import DATASETS
 from chiaroscuro.errors import ChoiceError, InputError
-from chiaroscuro.evaluation.sharpness import gini, neighbor_correlation
+from chiaroscuro.evaluation.metrics import gini, neighbor_correlation
 from chiaroscuro.reproduction import EXPERIMENTS, ReproductionSettings, reproduce
-from chiaroscuro.reproduction.claims import answer_claims
-from chiaroscuro.reproduction.experiments import COLUMNS
-from chiaroscuro.reproduction.work import ExperimentResult
+from chiaroscuro.reproduction.experiments import COLUMNS, ExperimentResult
+from chiaroscuro.reproduction.tables import answer_claims
 from chiaroscuro.results import KINDS, load, verify
 from chiaroscuro.results.facts import Interval
 from chiaroscuro.results.folders import read_marker, write_marker
@@ -66,7 +65,7 @@ def without_run_pages(monkeypatch):
 def small(monkeypatch):
     """Imagenette's experiments at 32 px, so that a test can train and evaluate them."""
     for name, experiment in EXPERIMENTS.items():
-        if experiment.data == "imagenette":
+        if experiment.training.data == "imagenette":
             training = replace(experiment.training, size=(32, 32))
             monkeypatch.setitem(EXPERIMENTS, name, replace(experiment, training=training))
 
@@ -182,15 +181,15 @@ def test_unknown_experiments_and_none_at_all(tmp_path):
 
 
 def test_the_published_numbers_are_the_papers():
-    cnn, resnet = EXPERIMENTS["cifar10-cnn"].published, EXPERIMENTS["imagenette-resnet18"].published
+    cnn, resnet = EXPERIMENTS["cifar10-cnn"], EXPERIMENTS["imagenette-resnet18"]
     assert (cnn.accuracy, cnn.areas["active", "black"], cnn.areas["inactive", "white"]) == (
         0.6307, 0.15, 0.15,
     )  # fmt: skip
     assert (resnet.areas["negative", "white"], resnet.areas["inactive", "white"]) == (0.18, 0.16)
     lower = [
-        one.published.areas[name, fill] < one.published.areas["original", fill]
+        one.areas[name, fill] < one.areas["original", fill]
         for one in EXPERIMENTS.values()
-        if one.published
+        if one.areas
         for fill, maps in COLUMNS.items()
         for name in maps[1:]
     ]
@@ -237,7 +236,8 @@ def result_of(evaluation, experiment, difference, p):
         ),
         metrics=tuple(replace(m, mean=Interval(0.5, 0.4, 0.6)) for m in evaluation.metrics),
     )
-    return ExperimentResult(experiment, None, None, {"test": chosen, "train": chosen}, chosen)
+    names = ("test", "train", "sharpness", "test-smoothgrad", "test-integrated-gradients")
+    return ExperimentResult(experiment, None, None, dict.fromkeys(names, chosen))
 
 
 def test_claims_follow_the_numbers(evaluation):
@@ -259,19 +259,14 @@ def test_claims_follow_the_numbers(evaluation):
     assert "more concentrated than original in 0" in unsure[3].sentences[0]
 
 
-def test_the_last_claim_needs_other_methods(evaluation):
+def test_the_last_claim_is_about_other_methods(evaluation):
     experiment = EXPERIMENTS["cifar10-cnn"]
-    alone = result_of(evaluation, experiment, 0.05, 0.001)
-    assert answer_claims([alone])[-1].table is None
     # Original lies above the split in one method, below it in the other.
-    by_method = {
-        "smoothgrad": alone.evaluations["test"],
-        "integrated-gradients": result_of(evaluation, experiment, -0.05, 0.001).evaluations["test"],
-    }
-    answer = answer_claims([replace(alone, by_method=by_method)])[-1]
-    assert answer.sentences[0].startswith("smoothgrad, the split")
-    assert "lower in 4 of 4" in answer.sentences[0]
-    assert "lower in 0 of 4 comparisons, higher in 4" in answer.sentences[1]
-    assert [row[0] for row in answer.table.rows[::4]] == [
-        "CIFAR-10, basic CNN, smoothgrad", "CIFAR-10, basic CNN, integrated-gradients",
+    above, below = (result_of(evaluation, experiment, d, 0.001).runs for d in (0.05, -0.05))
+    runs = {**above, "test-integrated-gradients": below["test-integrated-gradients"]}
+    answer = answer_claims([ExperimentResult(experiment, None, None, runs)])[-1]
+    assert answer.sentences[0].startswith("test images, smoothgrad, matched: lower in 4 of 4")
+    assert answer.sentences[1].startswith("test images, integrated-gradients, matched: lower in 0")
+    assert [row[1] for row in answer.table.rows[::4]] == [
+        "test images, smoothgrad", "test images, integrated-gradients",
     ]  # fmt: skip

@@ -22,9 +22,8 @@ from chiaroscuro.models.folder import basic_cnn, with_head
 from chiaroscuro.results.models import read_training
 from chiaroscuro.training import TrainingSettings, run
 from chiaroscuro.training import train as train_network
-from chiaroscuro.training.log import read_log
-from chiaroscuro.training.network import build_network
-from chiaroscuro.training.run import Watcher
+from chiaroscuro.training.files import Watcher, read_log
+from chiaroscuro.training.run import build_network
 from tests.trainings import CLASSES, SIDE, entries, picture, stopped, write_photos
 
 
@@ -355,7 +354,7 @@ def test_a_training_whose_folder_could_not_be_written_is_not_lost(settings, tmp_
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(run, "write_classifier", full)
+        patch.setattr(run.folder, "write_classifier", full)
         with pytest.raises(ResultError, match="net: cannot be written \\(No space left"):
             train(settings, tmp_path / "net")
     seen = []

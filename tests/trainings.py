@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from chiaroscuro.training.run import Watcher
+from chiaroscuro.training.files import Watcher
 
 CLASSES = ("ant", "bee", "cat")
 TINTS = ((200, 60, 60), (60, 200, 60), (60, 60, 200))

@@ -59,7 +59,7 @@ for words in (["check", "."], ["localize", ".", "--regions", "y"]):
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.stdout.split() == ["1", "1"]
-    said = "chiaroscuro: checking maps over an image set needs pyarrow, which is not installed: "
+    said = "chiaroscuro: evaluating needs pyarrow, which is not installed: "
     assert done.stderr.splitlines() == [f"{said}run pip install 'chiaroscuro[data]'"] * 2
 
 

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from chiaroscuro.catalog import ARCHITECTURES
 from chiaroscuro.cli import app, main
-from chiaroscuro.training.log import read_log
-from chiaroscuro.training.network import BODIES
+from chiaroscuro.training.files import read_log
+from chiaroscuro.training.run import BODIES
 from tests.trainings import entries, stopped, write_photos
 
 

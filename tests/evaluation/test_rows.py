@@ -10,7 +10,7 @@ from chiaroscuro.choices import PAPER_MAPS
 from chiaroscuro.data import load_images, read_batches
 from chiaroscuro.edits import filled
 from chiaroscuro.errors import ChoiceError, InputError, ResultError
-from chiaroscuro.evaluation.classes import match_classes
+from chiaroscuro.evaluation.deletion import match_classes
 from chiaroscuro.gradients import Method
 from chiaroscuro.metrics import curves_by_fill
 from chiaroscuro.settings import EvaluationSettings

@@ -10,7 +10,7 @@ from chiaroscuro.choices import PAPER_MAPS, WHAT_IF_STEPS
 from chiaroscuro.data import load_images, read_batches
 from chiaroscuro.edits import filled, tie_priority
 from chiaroscuro.errors import ChoiceError
-from chiaroscuro.evaluation.classes import ClassNames
+from chiaroscuro.evaluation.deletion import ClassNames
 from chiaroscuro.evaluation.what_if import WHAT_IF_SCHEMA, WhatIfSums
 from chiaroscuro.settings import EvaluationSettings
 from tests.evaluation.toy import bytes_of, rows_of, run, toy_classifier

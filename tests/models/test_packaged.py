@@ -11,7 +11,7 @@ from chiaroscuro import class_gradients, load_classifier
 from chiaroscuro.data import DATASETS
 from chiaroscuro.images import Framing, frame, open_photo, packaged_photo
 from chiaroscuro.models import loading
-from chiaroscuro.training.log import read_log
+from chiaroscuro.training.files import read_log
 from tests.models.libraries import asked, floats, normalized
 
 # efficientnet-lite0

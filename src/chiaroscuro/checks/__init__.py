@@ -1,12 +1,6 @@
 """Whether maps can be believed: sanity checks of a classifier's maps, and localization."""
 
-from importlib.util import find_spec
-
-from chiaroscuro.errors import missing_extra
-
-if find_spec("pyarrow") is None:
-    raise missing_extra("checking maps over an image set", "pyarrow", "data")
-
+import chiaroscuro.evaluation  # noqa: F401  # its error names the extra
 from chiaroscuro.checks.localization import localize
 from chiaroscuro.checks.sanity import check
 from chiaroscuro.settings import CheckSettings, LocalizationSettings

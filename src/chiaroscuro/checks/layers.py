@@ -2,7 +2,8 @@
 
 import copy
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,27 +21,38 @@ POSITIVE_INSIDE = "positive-inside"
 def find_layers(
     classifier: Classifier, pixels: Tensor, most: int | None = None
 ) -> tuple[Layer, ...]:
-    """The layers of a network, the last one first.
+    """The modules with weights in the order of a forward pass, the last first, at most so many.
 
-    A layer is a module with weights of its own, in the order of one forward pass of `pixels`
-    (B, C, H, W), which runs on a copy; a module that the pass does not call has its place after its
-    registered neighbor. Modules with no weight but vectors (normalization, scales) go with the
-    layer before them. `most`: neighboring layers are put together until no more than so many.
-    Raises `ModelError` for a network without weights, or one that cannot be copied.
+    Modules with no weight but vectors (normalization) go with the layer before them, those that the
+    pass does not call after their registered neighbor.
     """
     twin = duplicate(classifier)
     parts = {name: part for name, part in twin.module.named_modules() if _own(part)}
     if not parts:
         raise ModelError(f"{classifier.name} has no weights: there is nothing to randomize")
+    called: dict[str, int] = {}
+
+    def tell(name: str, *_: object) -> None:
+        called.setdefault(name, len(called))
+
+    for name, part in parts.items():
+        part.register_forward_pre_hook(partial(tell, name))
+    twin(pixels)
+    before = -1
+    for name in parts:
+        before = called.setdefault(name, before)
     units: list[list[str]] = []
-    for name in _execution_order(twin, pixels, list(parts)):
+    for name in sorted(parts, key=called.__getitem__):  # stable: after the registered neighbor
         if units and all(p.ndim < 2 for p in _own(parts[name])):
             units[-1].append(name)
         else:
             units.append([name])
     units.reverse()
-    groups = np.array_split(np.arange(len(units)), min(most or len(units), len(units)))
-    return tuple(_layer([units[i] for i in group]) for group in groups)
+    layers = []
+    for group in np.array_split(np.arange(len(units)), min(most or len(units), len(units))):
+        ends = dict.fromkeys(units[i][0] or "(the module itself)" for i in (group[0], group[-1]))
+        layers.append(Layer(" to ".join(ends), tuple(name for i in group for name in units[i])))
+    return tuple(layers)
 
 
 def duplicate(classifier: Classifier) -> Classifier:
@@ -59,52 +71,21 @@ def duplicate(classifier: Classifier) -> Classifier:
 def randomized(
     classifier: Classifier, layers: Sequence[Layer], seed: int, draw: int = 0
 ) -> Classifier:
-    """A copy of the classifier whose layers have new random weights; the classifier stays.
+    """A copy with new random weights in some layers; those of a module depend on its name alone.
 
-    Each module is reset by its own `reset_parameters` where it has one: so convolutions and linear
-    layers come as freshly built, and a BatchNorm forgets its statistics too (mean 0, variance 1,
-    weight 1, bias 0: in eval mode it then changes nothing). Weights that this leaves as they were,
-    and those of modules without the method, are drawn from a normal distribution with the mean and
-    standard deviation of the tensor's values. A module's draw depends on (seed, draw, its name)
-    alone: the same in any company.
+    Each module is reset by its own `reset_parameters`: a BatchNorm forgets its statistics too.
+    Weights that this leaves as they were are drawn by their tensor's mean and standard deviation.
     """
     twin = duplicate(classifier)
     parts = dict(twin.module.named_modules())
-    for layer in layers:
-        for name in layer.modules:
-            _renew(parts[name], name, _seed_of(seed, draw, name))
+    for name in (name for layer in layers for name in layer.modules):
+        digest = hashlib.sha256(f"{seed} {draw} {name}".encode()).digest()
+        _renew(parts[name], name, int.from_bytes(digest[:7], "big"))
     return twin
 
 
 def _own(part: nn.Module) -> list[nn.Parameter]:
     return [p for p in part.parameters(recurse=False) if p.is_floating_point()]
-
-
-def _execution_order(twin: Classifier, pixels: Tensor, names: Sequence[str]) -> list[str]:
-    """The names in the order in which a forward pass first comes to them."""
-    called: list[str] = []
-    parts = dict(twin.module.named_modules())
-
-    def tell(name: str) -> None:
-        if name not in called:
-            called.append(name)
-
-    for name in names:
-        parts[name].register_forward_pre_hook(lambda *_, name=name: tell(name))
-    twin(pixels)
-    place = {name: float(i) for i, name in enumerate(called)}
-    before = -1.0
-    for name in names:
-        # Sorting is stable, so those that are not called keep their order behind the neighbor.
-        before = place.setdefault(name, before)
-    return sorted(names, key=lambda name: (place[name], name not in called))
-
-
-def _layer(units: Sequence[Sequence[str]]) -> Layer:
-    """One layer of the given units, named by its first and last module with weights."""
-    ends = [unit[0] or "(the module itself)" for unit in units]
-    name = ends[0] if len(ends) == 1 else f"{ends[0]} to {ends[-1]}"
-    return Layer(name, tuple(module for unit in units for module in unit))
 
 
 def _renew(part: nn.Module, name: str, seed: int) -> None:
@@ -113,36 +94,17 @@ def _renew(part: nn.Module, name: str, seed: int) -> None:
     devices = sorted({w.device.index or 0 for w in weights if w.device.type == "cuda"})
     with torch.random.fork_rng(devices=devices), torch.no_grad():
         torch.manual_seed(seed)
-        _reset(part, name)
-        for weight, old in _untouched(weights, before):
-            spread = old.std(correction=0) if old.numel() > 1 else old.abs().mean()
-            weight.copy_(old.mean() + spread * torch.randn_like(old))
-
-
-def _reset(part: nn.Module, name: str) -> None:
-    reset = getattr(part, "reset_parameters", None)
-    if not callable(reset):
-        return
-    try:
-        reset()
-    except Exception as error:
-        raise ModelError(
-            f"module {name!r} ({type(part).__name__}): its reset_parameters failed "
-            f"({first_line(error)})"
-        ) from error
-
-
-def _untouched(
-    weights: Sequence[nn.Parameter], before: Sequence[Tensor]
-) -> Iterator[tuple[nn.Parameter, Tensor]]:
-    for weight, old in zip(weights, before, strict=True):
-        if torch.equal(weight, old):
-            yield weight, old
-
-
-def _seed_of(seed: int, draw: int, name: str) -> int:
-    digest = hashlib.sha256(f"{seed} {draw} {name}".encode()).digest()
-    return int.from_bytes(digest[:7], "big")
+        try:
+            getattr(part, "reset_parameters", lambda: None)()
+        except Exception as error:
+            kind = type(part).__name__
+            raise ModelError(
+                f"module {name!r} ({kind}): its reset_parameters failed ({first_line(error)})"
+            ) from error
+        for weight, old in zip(weights, before, strict=True):
+            if torch.equal(weight, old):
+                spread = old.std(correction=0) if old.numel() > 1 else old.abs().mean()
+                weight.copy_(old.mean() + spread * torch.randn_like(old))
 
 
 class _PositiveBack(torch.autograd.Function):
@@ -159,33 +121,19 @@ class _PositiveBack(torch.autograd.Function):
         return torch.where(inside, gradients[0].relu(), 0), None
 
 
-class PositiveReLU(nn.Module):
-    """A ReLU that lets only positive gradients back."""
-
-    def __init__(self, top: float = torch.inf) -> None:
-        super().__init__()
-        self.top = top
-
-    def forward(self, values: Tensor) -> Tensor:
-        """The values cut to [0, top], not in place."""
-        output: Tensor = _PositiveBack.apply(values, self.top)
-        return output
-
-
 def positive_inside(classifier: Classifier) -> Classifier | None:
-    """A copy in which every `ReLU` and `ReLU6` module is a `PositiveReLU`; None without any.
+    """A copy whose `ReLU` and `ReLU6` modules let only positive gradients back; None without any.
 
-    Its input gradients are guided backpropagation, which is nearly blind to weights and class
-    (Adebayo et al. 2018, arXiv:1810.03292; the concern of arXiv:2012.00362). ReLUs that are called
-    as functions stay as they are.
+    That is guided backpropagation, nearly blind to weights and class (arXiv:1810.03292).
     """
     twin = duplicate(classifier)
-    places = [
-        (part, name, child)
-        for part in twin.module.modules()
-        for name, child in part._modules.items()
-        if type(child) in (nn.ReLU, nn.ReLU6)
-    ]
-    for part, name, child in places:
-        setattr(part, name, PositiveReLU(6.0 if type(child) is nn.ReLU6 else torch.inf))
+    tops: dict[type, float] = {nn.ReLU: torch.inf, nn.ReLU6: 6.0}
+    places = [part for part in twin.module.modules() if type(part) in tops]
+    for part in places:
+        part.forward = partial(_positive_relu, tops[type(part)])
     return twin if places else None
+
+
+def _positive_relu(top: float, values: Tensor) -> Tensor:
+    output: Tensor = _PositiveBack.apply(values, top)
+    return output

@@ -1,15 +1,16 @@
 """Where the objects of photos are: boxes from a file, or a folder of masks."""
 
-import csv
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
+from pyarrow import csv, parquet
 
 from chiaroscuro.errors import ImageError, InputError, MissingFileError, first_line, printable
 from chiaroscuro.images import CropBox, image_errors, open_image, read_file
@@ -18,70 +19,34 @@ Mask = NDArray[np.bool_]
 SIDES = ("left", "top", "right", "bottom")
 
 
-class Regions(Protocol):
-    """What knows the regions of images by id."""
+@dataclass(frozen=True)
+class Regions:
+    """Boxes (n, 4) by image id, or a folder of masks as PNG files named by image id.
+
+    Boxes are left, top, right, bottom in pixels of the upright photo. Masks are as large as it;
+    what is not 0 is inside.
+    """
+
+    places: Mapping[str, NDArray[np.float64]] | Path
 
     def region(self, id_: str, crop: CropBox, shape: tuple[int, int]) -> Mask | None:
         """Which of the network's pixels (H, W) have their middle in the region; None: no region."""
-
-
-@dataclass(frozen=True)
-class Boxes:
-    """Boxes (n, 4) by image id: left, top, right, bottom in pixels of the upright photo."""
-
-    rows: Mapping[str, NDArray[np.float64]]
-
-    def region(self, id_: str, crop: CropBox, shape: tuple[int, int]) -> Mask | None:
-        """The pixels whose middle lies in one of the boxes."""
-        if id_ not in self.rows:
+        y = _middles(crop.top, crop.bottom, shape[0])
+        x = _middles(crop.left, crop.right, shape[1])
+        if isinstance(self.places, Path):
+            names = (f"{id_}.png", str(Path(id_).with_suffix(".png")))
+            file = next((f for name in names if (f := self.places / name).is_file()), None)
+            return None if file is None else _mask_at(file, crop, y, x)
+        if id_ not in self.places:
             return None
-        y, x = pixel_middles(crop, shape)
         region = np.zeros(shape, bool)
-        for left, top, right, bottom in self.rows[id_]:
+        for left, top, right, bottom in self.places[id_]:
             region |= ((y >= top) & (y < bottom))[:, None] & ((x >= left) & (x < right))
         return region
 
 
-@dataclass(frozen=True)
-class Masks:
-    """A folder of PNG files named by image id, as large as the upright photo; inside is not 0."""
-
-    folder: Path
-
-    def region(self, id_: str, crop: CropBox, shape: tuple[int, int]) -> Mask | None:
-        """The pixels whose middle lies on a mask pixel that is not 0."""
-        file = self._file(id_)
-        if file is None:
-            return None
-        mask = _read_mask(file)
-        if mask.shape != (crop.photo_height, crop.photo_width):
-            raise InputError(
-                f"{file}: {mask.shape[1]} x {mask.shape[0]} px, its photo has "
-                f"{crop.photo_width} x {crop.photo_height}: give masks of the photos' size"
-            )
-        y, x = (np.floor(middles).astype(int) for middles in pixel_middles(crop, shape))
-        rows, columns = ((i >= 0) & (i < n) for i, n in zip((y, x), mask.shape, strict=True))
-        inside = mask[np.clip(y, 0, len(mask) - 1)][:, np.clip(x, 0, mask.shape[1] - 1)]
-        region: Mask = inside & rows[:, None] & columns
-        return region
-
-    def _file(self, id_: str) -> Path | None:
-        names = (f"{id_}.png", str(Path(id_).with_suffix(".png")))
-        return next((f for name in names if (f := self.folder / name).is_file()), None)
-
-
-def pixel_middles(
-    crop: CropBox, shape: tuple[int, int]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Where on the upright photo the middles of the network's pixels lie: rows (H,), columns (W,).
-
-    >>> pixel_middles(CropBox(10, 0, 30, 20, 40, 20), (2, 4))[1].tolist()
-    [12.5, 17.5, 22.5, 27.5]
-    """
-    return _middles(crop.top, crop.bottom, shape[0]), _middles(crop.left, crop.right, shape[1])
-
-
 def _middles(first: float, last: float, count: int) -> NDArray[np.float64]:
+    """Where on the upright photo the middles of a row or column of the network's pixels lie."""
     step = (last - first) / count
     return np.array([first + (i + 0.5) * step for i in range(count)])
 
@@ -95,69 +60,61 @@ def load_regions(place: str | Path, split: str = "") -> Regions:
     """
     path = Path(place)
     if path.is_dir():
-        return Masks(path)
-    readers = {".csv": _csv_rows, ".json": _json_rows, ".parquet": _parquet_rows}
-    if path.suffix.lower() not in readers:
+        return Regions(path)
+    if path.suffix.lower() not in (".csv", ".json", ".parquet"):
         raise InputError(f"{path}: give a .csv, .json or .parquet file of boxes, or a mask folder")
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file or folder of regions")
     try:
         by_id: dict[str, list[list[float]]] = {}
-        for id_, box in readers[path.suffix.lower()](path, split):
+        for id_, box in _boxes(path, split):
             by_id.setdefault(id_, []).append(_checked(id_, box))
     except InputError:
         raise
     except Exception as error:  # the readers' errors have no common root
         raise InputError(f"{path}: cannot be read as boxes ({first_line(error)})") from error
-    return Boxes({id_: np.array(boxes, np.float64) for id_, boxes in by_id.items()})
+    return Regions({id_: np.array(boxes, np.float64) for id_, boxes in by_id.items()})
+
+
+def _boxes(path: Path, split: str) -> Iterable[tuple[str, Iterable[Any]]]:
+    """Every box of a file with its image's id."""
+    if path.suffix.lower() == ".json":
+        listed = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(listed, dict):
+            raise InputError(f"{path}: expected an object of lists of boxes by image id")
+        return [(id_, box) for id_, boxes in listed.items() for box in boxes]
+    if path.suffix.lower() == ".csv":
+        text = dict.fromkeys(("id", *SIDES), pa.string())
+        table = csv.read_csv(path, convert_options=csv.ConvertOptions(column_types=text))
+        wanted = {"id", *SIDES}
+    else:
+        names = parquet.read_schema(path).names
+        wanted = {"boxes"} if "boxes" in names else {*SIDES}
+        table = parquet.read_table(path, columns=[n for n in names if n in {"id", *wanted}])
+    if missing := sorted(wanted - {*table.column_names}):
+        raise InputError(f"{path}: no column {', '.join(missing)}")
+    return [
+        (row.get("id", f"{split}#{number}"), box)
+        for number, row in enumerate(table.to_pylist())
+        for box in (row["boxes"] or () if "boxes" in row else [[row[side] for side in SIDES]])
+    ]
 
 
 def _checked(id_: str, box: Iterable[Any]) -> list[float]:
     try:
-        sides = [float(side) for side in box]
+        left, top, right, bottom = sides = [float(side) for side in box]
+        if left < right and top < bottom and all(map(isfinite, sides)):
+            return sides
     except (TypeError, ValueError):
-        sides = []
-    ordered = len(sides) == 4 and sides[0] < sides[2] and sides[1] < sides[3]
-    if not ordered or not all(map(isfinite, sides)):
-        raise InputError(
-            f"box {box} of {printable(id_)}: expected left < right and top < bottom, in this "
-            f"order: {', '.join(SIDES)}"
-        )
-    return sides
+        pass
+    raise InputError(
+        f"box {box} of {printable(id_)}: expected left < right and top < bottom, in this order: "
+        f"{', '.join(SIDES)}"
+    )
 
 
-def _csv_rows(path: Path, _: str) -> Iterable[tuple[str, Iterable[Any]]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
-        missing = {"id", *SIDES} - set(rows.fieldnames or ())
-        if missing:
-            raise InputError(f"{path}: no column {', '.join(sorted(missing))} in its first line")
-        yield from ((row["id"], [row[side] for side in SIDES]) for row in rows)
-
-
-def _json_rows(path: Path, _: str) -> Iterable[tuple[str, Iterable[Any]]]:
-    listed = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(listed, dict):
-        raise InputError(f"{path}: expected an object of lists of boxes by image id")
-    yield from ((id_, box) for id_, boxes in listed.items() for box in boxes)
-
-
-def _parquet_rows(path: Path, split: str) -> Iterable[tuple[str, Iterable[Any]]]:
-    from pyarrow import parquet
-
-    names = parquet.read_schema(path).names
-    wanted = ["boxes"] if "boxes" in names else list(SIDES)
-    missing = [side for side in wanted if side not in names]
-    if missing:
-        raise InputError(f"{path}: no column boxes, and none {', '.join(missing)}")
-    columns = [name for name in ("id", *wanted) if name in names]
-    for number, row in enumerate(parquet.read_table(path, columns=columns).to_pylist()):
-        id_ = row.get("id", f"{split}#{number}")
-        boxes = (row["boxes"] or ()) if "boxes" in row else [[row[side] for side in SIDES]]
-        yield from ((id_, box) for box in boxes)
-
-
-def _read_mask(file: Path) -> Mask:
+def _mask_at(file: Path, crop: CropBox, y: NDArray[np.float64], x: NDArray[np.float64]) -> Mask:
+    """The mask's pixels at the middles; what lies outside of the photo is no region."""
     try:
         with image_errors(str(file)):
             image = open_image(read_file(file, str(file)), str(file))
@@ -165,6 +122,16 @@ def _read_mask(file: Path) -> Mask:
             opaque = [c for c, band in enumerate(image.getbands()) if band != "A"]
     except ImageError as error:
         raise InputError(f"{error}: expected a mask") from error
-    colors = values.reshape(*values.shape[:2], -1)[..., opaque]
-    inside: Mask = np.not_equal(colors.max(axis=2), 0)
+    mask = values.reshape(*values.shape[:2], -1)[..., opaque].max(axis=2)
+    if mask.shape != (crop.photo_height, crop.photo_width):
+        raise InputError(
+            f"{file}: {mask.shape[1]} x {mask.shape[0]} px, its photo has "
+            f"{crop.photo_width} x {crop.photo_height}: give masks of the photos' size"
+        )
+    padded = np.pad(mask, 1) != 0
+    rows, columns = (
+        np.clip(np.floor(middles).astype(int) + 1, 0, side + 1)
+        for middles, side in zip((y, x), mask.shape, strict=True)
+    )
+    inside: Mask = padded[rows][:, columns]
     return inside

@@ -30,8 +30,7 @@ from chiaroscuro.stopwatch import Stopwatch, timed
 
 if TYPE_CHECKING:
     from chiaroscuro.explanations import Outcome
-    from chiaroscuro.training.log import EpochRow
-    from chiaroscuro.training.run import Watcher
+    from chiaroscuro.training.files import EpochRow, Watcher
 
 
 @contextmanager
@@ -307,7 +306,7 @@ def train(settings: known.TrainingSettings, run: commands.TrainOptions) -> None:
     results.check_free(run.out, results.KINDS["model"], overwrite=run.force)
     with _working(run, run.threads) as bars:
         from chiaroscuro.training import train as train_network
-        from chiaroscuro.training.log import LOG, read_log
+        from chiaroscuro.training.files import LOG, read_log
 
         train_network(
             settings.data,
@@ -325,7 +324,7 @@ def train(settings: known.TrainingSettings, run: commands.TrainOptions) -> None:
 
 def training_watcher(bars: Bars, *, quiet: bool) -> "Watcher":
     """Bars for images read and steps learned, and a line for every epoch."""
-    from chiaroscuro.training.run import Watcher
+    from chiaroscuro.training.files import Watcher
 
     def on_batch(epoch: int, epochs: int, batch: int, batches: int) -> None:
         bars.show(f"steps of {epochs} epochs", (epoch - 1) * batches + batch, epochs * batches)

@@ -1,39 +1,32 @@
 """Deletion as a metric: curves of every image, their means, paired differences and classes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 
 from chiaroscuro.choices import RANDOM
-from chiaroscuro.evaluation.classes import ClassNames
-from chiaroscuro.evaluation.columns import WORD, image_rows, read_keys, read_values
-from chiaroscuro.evaluation.figures import all_rounded, interval_at, reshaped, rounded
-from chiaroscuro.evaluation.stacks import Key, Stack
+from chiaroscuro.classifier import Classifier
+from chiaroscuro.errors import ChoiceError
+from chiaroscuro.evaluation import rows
+from chiaroscuro.evaluation.stacks import Stack
 from chiaroscuro.metrics.deletion import INVERTED
-from chiaroscuro.metrics.intervals import BootstrapMeans, SignFlips, holm, interval, share_interval
-from chiaroscuro.metrics.intervals import Interval as Ends
+from chiaroscuro.metrics.intervals import SignFlips, holm, interval, share_interval
 from chiaroscuro.results.facts import Interval
 from chiaroscuro.results.measurements import ClassRow, Curve, Difference, Figures, Line
 from chiaroscuro.settings import EvaluationSettings
 
-DELETION_SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("label", pa.int32()),
-        ("predicted", pa.int32()),
-        ("target", pa.int32()),
-        ("protocol", WORD),
-        ("map", WORD),
-        ("fill", WORD),
-        ("allegiance", pa.list_(pa.bool_())),
-        ("probability", pa.list_(pa.float32())),
-        ("logit", pa.list_(pa.float32())),
-        ("changed", pa.list_(pa.int32())),
-        ("pixels", pa.int32()),
-    ]
+DELETION_SCHEMA = rows.row_schema(
+    (pa.string(), "id"),
+    (pa.int32(), "label predicted target pixels"),
+    (rows.WORD, "protocol map fill"),
+    (pa.list_(pa.bool_()), "allegiance"),
+    (pa.list_(pa.float32()), "probability logit"),
+    (pa.list_(pa.int32()), "changed"),
 )
 """One row per image, protocol, map and fill; the lists have one entry per fraction.
 
@@ -42,11 +35,44 @@ pixels whose value differs, of `pixels` in all.
 """
 
 
+@dataclass(frozen=True, eq=False)
+class ClassNames:
+    """The classes that results are listed by, the data's or the predicted ones.
+
+    `target`: the model's class for each of the data's, None where the `note` says why.
+    """
+
+    names: Sequence[str]
+    by_label: bool
+    target: NDArray[np.int64] | None
+    note: str
+
+
+def match_classes(classifier: Classifier, labels: Sequence[str] | None) -> ClassNames:
+    """Find each class of the data among the model's by name; accuracy needs all of them."""
+    known = classifier.labels
+    if labels is None:
+        return ClassNames(known or (), False, None, "the images have no classes")
+    if known is None:
+        return ClassNames(labels, True, None, f"{classifier.name} has no class names")
+    if tuple(labels) == known:
+        return ClassNames(labels, True, np.arange(len(labels)), "")
+    try:
+        for label in labels:
+            if label.lstrip("-").isdigit() and label not in known:  # a number is no index here
+                raise ChoiceError(f"class {label!r} is none of {classifier.name}")
+        target = np.array([classifier.class_index(label) for label in labels])
+    except ChoiceError as error:
+        return ClassNames(labels, True, None, f"class names do not map: {error}")
+    if len(set(target)) < len(target):
+        return ClassNames(labels, True, None, "class names do not map: two are one of the model's")
+    return ClassNames(labels, True, target, "")
+
+
 def deletion_rows(stack: Stack) -> pa.Table:
     """The curves of a stack's images."""
-    curves = stack.curves
-    protocols, names, fills = zip(*curves, strict=True)
-    return image_rows(
+    protocols, names, fills = zip(*stack.curves, strict=True)
+    return rows.image_rows(
         DELETION_SCHEMA,
         {
             "id": stack.ids,
@@ -57,53 +83,52 @@ def deletion_rows(stack: Stack) -> pa.Table:
         },
         {"protocol": protocols, "map": names, "fill": fills},
         {
-            name: torch.stack([getattr(c, name) for c in curves.values()], 1).cpu().numpy()
+            name: torch.stack([getattr(c, name) for c in stack.curves.values()], 1).cpu().numpy()
             for name in ("allegiance", "probability", "logit", "changed")
         },
     )
 
 
-class DeletionSums:
-    """Means over images with intervals of a Poisson bootstrap, and sign flips of pairs of maps.
+class DeletionSums(rows.Sums):
+    """Also sign flips of pairs of maps, corrected over all of the run, and counts by class."""
 
-    Accuracies have Wilson's intervals; p-values are corrected over all pairs of the run.
-    """
+    columns = ("protocol", "map", "fill")
 
-    def __init__(self, table: pa.Table, settings: EvaluationSettings, names: ClassNames) -> None:
-        self.keys: tuple[Key, ...] = read_keys(table, ("protocol", "map", "fill"))
-        self.settings, self.names = settings, names
-        self.fractions = np.array(settings.fractions)
-        values = len(self.keys) * (2 * len(self.fractions) + 1)
-        self.means = BootstrapMeans(values, settings.resamples, settings.seed)
-        self.changed = np.zeros((len(self.keys), len(self.fractions)))
-        self.pairs = _pairs(self.keys)
+    def __init__(self, table: pa.Table, settings: EvaluationSettings, classes: ClassNames) -> None:
+        super().__init__(table, settings, classes)
+        # Maps are compared with each other, and with a random order.
+        compared = [j for j, key in enumerate(self.keys) if not key[1].startswith(INVERTED)]
+        pairs = combinations(compared, 2)
+        self.pairs = [(a, b) for a, b in pairs if self.keys[a][::2] == self.keys[b][::2]]
         self.flips = SignFlips(len(self.pairs), settings.flips, settings.seed)
-        count = len(names.classes)
-        self.class_images = np.zeros(count, np.int64)
-        self.class_right = np.zeros(count, np.int64)
-        self.class_areas = np.zeros((count, len(self.keys)))
+        # Of each class: images, those that are right, and the sum of each curve's areas.
+        self.by_class = np.zeros((len(classes.names), 2 + len(self.keys)))
 
-    def add(self, table: pa.Table) -> None:
-        """Count a batch in: arrays over images B, curves J and fractions F."""
-        allegiance, probability, changed, pixels, labels, predicted = (
-            read_values(table, name, len(self.keys))
-            for name in ("allegiance", "probability", "changed", "pixels", "label", "predicted")
+    def values(self, table: pa.Table) -> rows.Floats:
+        """Of every curve: allegiance, probability and changed share by fraction, and the area."""
+        kept, probable, changed, pixels = self.read(
+            table, "allegiance", "probability", "changed", "pixels"
         )
-        areas = np.trapezoid(allegiance, self.fractions, axis=2)
-        flat = [values.reshape(len(values), -1) for values in (allegiance, probability)]
-        self.means.add(np.concatenate([*flat, areas], axis=1))
-        self.changed += (changed / pixels[..., None]).sum(axis=0)
+        areas = np.trapezoid(kept, np.array(self.settings.fractions), axis=2)[..., None]
+        return np.concatenate([kept, probable, changed / pixels[..., None], areas], axis=2)
+
+    def add_others(self, values: rows.Floats, table: pa.Table) -> None:
+        """Count differences and classes in."""
+        areas = values[..., -1]
         if self.pairs:
             first, second = np.array(self.pairs).T
             self.flips.add(areas[:, first] - areas[:, second])
-        label, best = (values[:, 0].astype(np.int64) for values in (labels, predicted))
-        of = label if self.names.by_label else best
-        known = (of >= 0) & (of < len(self.class_images))
-        np.add.at(self.class_images, of[known], 1)
-        np.add.at(self.class_areas, of[known], areas[known])
-        if self.names.target is not None:
-            right = known & (self.names.target[label] == best)
-            np.add.at(self.class_right, of[right], 1)
+        label, best = (
+            np.nan_to_num(values[:, 0], nan=-1).astype(np.int64)
+            for values in self.read(table, "label", "predicted")
+        )
+        right = np.zeros(len(best))
+        if self.classes.target is not None:
+            right = (self.classes.target[label] == best).astype(float)
+        of = label if self.classes.by_label else best
+        known = (of >= 0) & (of < len(self.by_class))
+        counted = np.column_stack([np.ones(len(of)), right, areas])
+        np.add.at(self.by_class, of[known], counted[known])
 
     def figures(self) -> Figures:
         """Accuracy, curves, differences and classes."""
@@ -115,88 +140,52 @@ class DeletionSums:
         )
 
     def _accuracy(self) -> Interval | None:
-        count, right = int(self.class_images.sum()), int(self.class_right.sum())
-        if self.names.target is None or not count:
+        count, right = (int(total) for total in self.by_class[:, :2].sum(axis=0))
+        if self.classes.target is None or not count:
             return None
-        low, high = share_interval(right, count, self.settings.confidence)
-        return Interval(rounded(right / count), rounded(low), rounded(high))
+        ends = share_interval(right, count, self.settings.confidence)
+        return Interval(*rows.rounded([right / count, *ends]))
 
-    def _curves(self) -> list[Curve]:
-        ends = self.means.interval(self.settings.confidence)
-        shape = (len(self.keys), len(self.fractions))
-        size = shape[0] * shape[1]
-        kept, probable = (
-            reshaped(_slice(ends, start, start + size), *shape) for start in (0, size)
-        )
-        areas = _slice(ends, 2 * size, None)
-        span = self.fractions[-1] - self.fractions[0] or 1.0
-        by_range = Ends(areas.value / span, areas.low / span, areas.high / span)
-        changed = self.changed / self.means.images
-        return [
-            Curve(
-                *key,
-                control=key[1] == RANDOM or key[1].startswith(INVERTED),
-                allegiance=_line(kept, j),
-                probability=_line(probable, j),
-                changed=all_rounded(changed[j]),
-                area=interval_at(areas, j),
-                area_by_range=interval_at(by_range, j),
+    def _curves(self) -> Iterator[Curve]:
+        fractions = self.settings.fractions
+        count, span = len(fractions), fractions[-1] - fractions[0] or 1.0
+        ends = self.ends(len(self.keys), -1)
+        for j, (protocol, name, fill) in enumerate(self.keys):
+            lines = (rows.rounded(ends[:, j, start : start + count]) for start in (0, count))
+            allegiance, probability = (Line(*map(tuple, line)) for line in lines)
+            yield Curve(
+                protocol,
+                name,
+                fill,
+                control=name == RANDOM or name.startswith(INVERTED),
+                allegiance=allegiance,
+                probability=probability,
+                changed=tuple(rows.rounded(ends[0, j, 2 * count : -1])),
+                area=rows.interval_at(ends, j, -1),
+                area_by_range=rows.interval_at(ends / span, j, -1),
             )
-            for j, key in enumerate(self.keys)
-        ]
 
-    def _differences(self) -> list[Difference]:
+    def _differences(self) -> Iterator[Difference]:
         """Every pair of maps under one protocol and fill: area of the first minus the second's."""
         if not self.pairs:
-            return []
+            return
         first, second = np.array(self.pairs).T
-        at = 2 * len(self.keys) * len(self.fractions)
-        mean, resampled = self.means.mean[at:], self.means.resampled[:, at:]
-        ends = interval(
-            mean[first] - mean[second],
-            resampled[:, first] - resampled[:, second],
-            self.settings.confidence,
+        size = 3 * len(self.settings.fractions) + 1
+        mean, resampled = (
+            values[..., size - 1 :: size] for values in (self.means.mean, self.means.resampled)
         )
+        differences = mean[first] - mean[second], resampled[:, first] - resampled[:, second]
+        ends = rows.stacked(interval(*differences, self.settings.confidence), len(self.pairs))
         p_values = self.flips.p_values()
-        corrected = holm(p_values)
-        return [
-            Difference(
-                protocol=self.keys[a][0],
-                fill=self.keys[a][2],
-                map=self.keys[a][1],
-                against=self.keys[b][1],
-                difference=interval_at(ends, i),
-                p=rounded(p_values[i]),
-                p_holm=rounded(corrected[i]),
-            )
-            for i, (a, b) in enumerate(self.pairs)
-        ]
+        corrected = rows.rounded(holm(p_values))
+        for i, (a, b) in enumerate(self.pairs):
+            protocol, name, fill = self.keys[a]
+            p = rows.rounded(p_values[i]), corrected[i]
+            yield Difference(protocol, fill, name, self.keys[b][1], rows.interval_at(ends, i), *p)
 
-    def _classes(self) -> list[ClassRow]:
+    def _classes(self) -> Iterator[ClassRow]:
         """Every class that has images."""
-        rows = []
-        for k in np.flatnonzero(self.class_images).tolist():
-            count = int(self.class_images[k])
-            has_accuracy = self.names.target is not None
-            accuracy = rounded(self.class_right[k] / count) if has_accuracy else None
-            areas = all_rounded(self.class_areas[k] / count)
-            rows.append(ClassRow(self.names.classes[k], count, accuracy, areas))
-        return rows
-
-
-def _slice(ends: Ends, start: int, stop: int | None) -> Ends:
-    return Ends(*(end[start:stop] for end in (ends.value, ends.low, ends.high)))
-
-
-def _line(ends: Ends, j: int) -> Line:
-    return Line(*(all_rounded(end[j]) for end in (ends.value, ends.low, ends.high)))
-
-
-def _pairs(keys: Sequence[Key]) -> list[tuple[int, int]]:
-    """Places of the curves that are compared: maps with each other, and with a random order."""
-    compared = [j for j, (_, name, _) in enumerate(keys) if not name.startswith(INVERTED)]
-    return [
-        (a, b)
-        for a, b in combinations(compared, 2)
-        if (keys[a][0], keys[a][2]) == (keys[b][0], keys[b][2])
-    ]
+        for k in np.flatnonzero(self.by_class[:, 0]).tolist():
+            right, *areas = rows.rounded(self.by_class[k, 1:] / self.by_class[k, 0])
+            accuracy = None if self.classes.target is None else right
+            yield ClassRow(self.classes.names[k], int(self.by_class[k, 0]), accuracy, tuple(areas))

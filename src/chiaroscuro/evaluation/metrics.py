@@ -3,36 +3,25 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
 import torch
 from torch import Tensor
 
 from chiaroscuro.errors import InputError
-from chiaroscuro.evaluation.classes import ClassNames
-from chiaroscuro.evaluation.columns import WORD, image_rows, read_keys, read_values
-from chiaroscuro.evaluation.deletion import DELETION_SCHEMA, DeletionSums, deletion_rows
-from chiaroscuro.evaluation.figures import interval_at
-from chiaroscuro.evaluation.sharpness import gini, neighbor_correlation
+from chiaroscuro.evaluation import deletion, rows
+from chiaroscuro.evaluation.deletion import ClassNames
+from chiaroscuro.evaluation.rows import Sums
 from chiaroscuro.evaluation.stacks import Stack
 from chiaroscuro.evaluation.what_if import WHAT_IF_SCHEMA, WhatIfSums, what_if_rows
-from chiaroscuro.metrics.intervals import BootstrapMeans
+from chiaroscuro.metrics.agreement import ranks_correlation
 from chiaroscuro.results.measurements import Figures, MetricRow
 from chiaroscuro.settings import EvaluationSettings
 
 Place = tuple[str, str, str]
 """Measure, map, and fill ("" where none matters)."""
-
-
-class Sums(Protocol):
-    """What is added up over images; memory does not grow with them."""
-
-    def add(self, table: pa.Table) -> None:
-        """Count a batch's rows in."""
-
-    def figures(self) -> Figures:
-        """Means with intervals of all that was added."""
+Measure = Callable[[Stack], Mapping[Place, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -49,62 +38,70 @@ class Metric:
     sums: Callable[[pa.Table, EvaluationSettings, ClassNames], Sums]
 
 
-VALUE_SCHEMA = pa.schema(
-    [("id", pa.string()), ("measure", WORD), ("map", WORD), ("fill", WORD), ("value", pa.float64())]
+VALUE_SCHEMA = rows.row_schema(
+    (pa.string(), "id"), (rows.WORD, "measure map fill"), (pa.float64(), "value")
 )
 """Rows of a metric that gives numbers: one per image, measure, map and fill."""
 
 
-def number_metric(name: str, measure: Callable[[Stack], Mapping[Place, Tensor]]) -> Metric:
+def number_metric(name: str, measure: Measure) -> Metric:
     """A metric of one number per image, measure, map and fill: (B,) for each (measure, map, fill).
 
     Its means over images have bootstrap intervals, and stand in `Evaluation.metrics`.
     """
-    return Metric(name, VALUE_SCHEMA, _NumberRows(name, measure), partial(_NumberSums, name))
+    make_rows = partial(_number_rows, name, measure)
+    return Metric(name, VALUE_SCHEMA, make_rows, partial(_NumberSums, name))
 
 
-@dataclass(frozen=True)
-class _NumberRows:
-    name: str
-    measure: Callable[[Stack], Mapping[Place, Tensor]]
-
-    def __call__(self, stack: Stack) -> pa.Table:
-        values = self.measure(stack)
-        for place, numbers in values.items():
-            if numbers.shape != (len(stack.ids),) or not bool(numbers.isfinite().all()):
-                raise InputError(
-                    f"metric {self.name}, {place}: shape {tuple(numbers.shape)}, expected one "
-                    f"finite number for each of {len(stack.ids)} images"
-                )
-        measures, maps, fills = zip(*values, strict=True)
-        return image_rows(
-            VALUE_SCHEMA,
-            {"id": stack.ids},
-            {"measure": measures, "map": maps, "fill": fills},
-            {"value": torch.stack([*values.values()], dim=1).double().cpu().numpy()},
-        )
+def _number_rows(name: str, measure: Measure, stack: Stack) -> pa.Table:
+    values = measure(stack)
+    for place, numbers in values.items():
+        if numbers.shape != (len(stack.ids),) or not bool(numbers.isfinite().all()):
+            raise InputError(
+                f"metric {name}, {place}: shape {tuple(numbers.shape)}, expected one finite number "
+                f"for each of {len(stack.ids)} images"
+            )
+    measures, maps, fills = zip(*values, strict=True)
+    return rows.image_rows(
+        VALUE_SCHEMA,
+        {"id": stack.ids},
+        {"measure": measures, "map": maps, "fill": fills},
+        {"value": torch.stack([*values.values()], dim=1).double().cpu().numpy()},
+    )
 
 
-class _NumberSums:
-    def __init__(
-        self, name: str, table: pa.Table, settings: EvaluationSettings, _: ClassNames
-    ) -> None:
-        self.name, self.confidence = name, settings.confidence
-        self.keys = read_keys(table, ("measure", "map", "fill"))
-        self.means = BootstrapMeans(len(self.keys), settings.resamples, settings.seed)
+class _NumberSums(Sums):
+    columns, measures = ("measure", "map", "fill"), ("value",)
 
-    def add(self, table: pa.Table) -> None:
-        """See `Sums`."""
-        self.means.add(read_values(table, "value", len(self.keys)))
+    def __init__(self, name: str, *about: Any) -> None:
+        self.name = name
+        super().__init__(*about)
 
     def figures(self) -> Figures:
-        """See `Sums`."""
-        ends = self.means.interval(self.confidence)
-        rows = [
-            MetricRow(self.name, measure, name, fill, interval_at(ends, i))
+        ends = self.ends(len(self.keys))
+        found = (
+            MetricRow(self.name, measure, name, fill, rows.interval_at(ends, i))
             for i, (measure, name, fill) in enumerate(self.keys)
-        ]
-        return Figures(metrics=tuple(rows))
+        )
+        return Figures(metrics=tuple(found))
+
+
+def gini(values: Tensor) -> Tensor:
+    """How unequally each map's mass lies on its pixels (B,): 0 evenly on all, near 1 on one."""
+    rising = values.double().flatten(1).sort(dim=1).values
+    count = rising.shape[1]
+    ranks = torch.arange(1, count + 1, device=values.device)
+    mean_rank = (rising * ranks).sum(dim=1) / rising.sum(dim=1)
+    return ((2 * mean_rank - count - 1) / count).nan_to_num(0.0)
+
+
+def neighbor_correlation(values: Tensor) -> Tensor:
+    """Correlation of each map with itself one pixel to the right and one below (B,): 0 is noise."""
+    wide = values.double()
+    return ranks_correlation(
+        torch.cat([wide[:, :, :-1].flatten(1), wide[:, :-1].flatten(1)], dim=1),
+        torch.cat([wide[:, :, 1:].flatten(1), wide[:, 1:].flatten(1)], dim=1),
+    )
 
 
 def sharpness(stack: Stack) -> dict[Place, Tensor]:
@@ -120,7 +117,7 @@ def sharpness(stack: Stack) -> dict[Place, Tensor]:
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("deletion", DELETION_SCHEMA, deletion_rows, DeletionSums),
+        Metric("deletion", deletion.DELETION_SCHEMA, deletion.deletion_rows, deletion.DeletionSums),
         number_metric("sharpness", sharpness),
     )
 }
@@ -128,9 +125,3 @@ METRICS: dict[str, Metric] = {
 
 WHAT_IF = Metric("what-if", WHAT_IF_SCHEMA, what_if_rows, WhatIfSums)
 """Measured where the settings give `what_if`, the share of pixels that change."""
-
-
-def chosen_metrics(settings: EvaluationSettings) -> tuple[Metric, ...]:
-    """The metrics of an evaluation."""
-    named: list[Any] = [METRICS.get(m, m) if isinstance(m, str) else m for m in settings.metrics]
-    return (*named, *([WHAT_IF] if settings.what_if is not None else []))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from chiaroscuro.choices import EDIT_MAPS, RivalRule, parse_rivals
+from chiaroscuro.choices import EDIT_MAPS, parse_rivals
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import Batch
 from chiaroscuro.edits import filled
@@ -44,11 +44,9 @@ class Stack:
     def curves(self) -> dict[Key, DeletionCurve]:
         """Every deletion curve; maps that are the same for every fill are sorted once."""
         chosen = self.settings
-        together = [[fill] for fill in chosen.fills] if chosen.edit_maps else [chosen.fills]
-        return {
-            (protocol, name, fill): curve
-            for fills in together
-            for fill, curves in curves_by_fill(
+        curves: dict[Key, DeletionCurve] = {}
+        for fills in [[fill] for fill in chosen.fills] if chosen.edit_maps else [chosen.fills]:
+            by_fill = curves_by_fill(
                 self.classifier,
                 self.pixels,
                 self.maps[fills[0]],
@@ -57,9 +55,10 @@ class Stack:
                 chosen.protocols,
                 target=self.target,
                 seed=chosen.seed,
-            ).items()
-            for (protocol, name), curve in curves.items()
-        }
+            )
+            for fill, found in by_fill.items():
+                curves |= {(protocol, name, fill): c for (protocol, name), c in found.items()}
+        return curves
 
     def saliency(self) -> dict[str, Tensor]:
         """The maps that are the same for every fill."""
@@ -74,71 +73,44 @@ def measure(
 
     The target is the predicted class, of a multi-label classifier the one with the highest logit.
     """
-    rule = rival_rule(classifier, settings.rivals)
+    rule = parse_rivals(settings.rivals).resolve(classifier.class_index)
     for places, pixels in image_stacks(classifier, batch):
-        logits, target, saliency = _explained(classifier, pixels, rule, method, settings)
-        maps = {
-            fill: _maps_of(fill, classifier, pixels, target, saliency, settings)
-            for fill in settings.fills
-        }
+        target, saliency = None, {}
+        if classifier.multi_label or not settings.saliency_maps:
+            with torch.no_grad():
+                logits = classifier(pixels)
+            target = logits.argmax(dim=1)
+        if settings.saliency_maps:  # else no class has to compete, so one forward pass is enough
+            gradients = class_gradients(
+                classifier, pixels, target, rivals=rule, method=method, score=settings.score
+            )
+            logits, target = gradients.logits, gradients.target
+            saliency = dict(saliency_maps(gradients, settings.saliency_maps))
+        assert target is not None
+        maps: dict[str, dict[str, Tensor]] = {}
+        for fill in settings.fills:
+            found = dict(saliency)
+            for name in settings.edit_maps:
+                changed = filled(pixels, fill, settings.seed)
+                source = torch.Generator().manual_seed(settings.seed)
+                found[name] = edit_map(
+                    classifier, pixels, changed, name, target=target, generator=source
+                )
+            maps[fill] = {name: found[name] for name in settings.maps}
         ids = [batch.ids[place] for place in places]
         labels = [batch.labels[place] for place in places]
         yield Stack(classifier, settings, places, ids, labels, pixels, logits, target, maps)
 
 
-def _explained(
-    classifier: Classifier,
-    pixels: Tensor,
-    rule: RivalRule,
-    method: Any,
-    settings: EvaluationSettings,
-) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """Logits, target classes, and the maps that are the same for every fill."""
-    target = None
-    if classifier.multi_label or not settings.saliency_maps:
-        with torch.no_grad():
-            logits = classifier(pixels)
-        target = logits.argmax(dim=1)
-        if not settings.saliency_maps:  # no class has to compete, so one forward pass is enough
-            return logits, target, {}
-    gradients = class_gradients(
-        classifier, pixels, target, rivals=rule, method=method, score=settings.score
-    )
-    return gradients.logits, gradients.target, saliency_maps(gradients, settings.saliency_maps)
-
-
-def _maps_of(
-    fill: str,
-    classifier: Classifier,
-    pixels: Tensor,
-    target: Tensor,
-    saliency: Mapping[str, Tensor],
-    settings: EvaluationSettings,
-) -> dict[str, Tensor]:
-    """The maps that order pixels for one fill, as the settings list them."""
-    changed = filled(pixels, fill, settings.seed) if settings.edit_maps else pixels
-    maps = {}
-    for name in settings.maps:
-        if name not in EDIT_MAPS:
-            maps[name] = saliency[name]
-            continue
-        source = torch.Generator().manual_seed(settings.seed)
-        maps[name] = edit_map(classifier, pixels, changed, name, target=target, generator=source)
-    return maps
-
-
-def image_stacks(classifier: Classifier, batch: Batch) -> Iterator[tuple[list[int], Tensor]]:
+def image_stacks(
+    classifier: Classifier, batch: Batch, chosen: Sequence[int] | None = None
+) -> Iterator[tuple[list[int], Tensor]]:
     """The places of a batch's images of each size, and their pixels, as the module takes them."""
     weight = next(classifier.module.parameters(), torch.zeros(()))
     sizes: dict[tuple[int, ...], list[int]] = {}
-    for place, image in enumerate(batch.pixels):
-        sizes.setdefault(image.shape, []).append(place)
+    for place in range(len(batch.ids)) if chosen is None else chosen:
+        sizes.setdefault(batch.pixels[place].shape, []).append(place)
     for places in sizes.values():
-        stacked = np.stack([batch.pixels[place] for place in places])
-        pixels = torch.from_numpy(stacked).to(weight.device)
-        yield places, pixels.to(weight.dtype) if weight.is_floating_point() else pixels
-
-
-def rival_rule(classifier: Classifier, rivals: str) -> RivalRule:
-    """The rule of the settings' rivals, classes by index; raises `ChoiceError` for unknown ones."""
-    return parse_rivals(rivals).resolve(classifier.class_index)
+        pixels = torch.from_numpy(np.stack([batch.pixels[place] for place in places]))
+        dtype = weight.dtype if weight.is_floating_point() else pixels.dtype
+        yield places, pixels.to(weight.device, dtype)

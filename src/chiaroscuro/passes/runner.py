@@ -94,7 +94,6 @@ def run_pass(
     classifier: Classifier,
     images: ImageSet,
     out: str | Path,
-    *,
     resume: bool = False,
     overwrite: bool = False,
     workers: int = 1,

@@ -1,65 +1,26 @@
 """The chosen experiments, then one report over everything that lies in the folder."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import torch
+from pyarrow import parquet
+
 from chiaroscuro.catalog import versions
-from chiaroscuro.choices import check_names
+from chiaroscuro.choices import PAPER_MAPS, RANDOM
+from chiaroscuro.data import load_images, read_row
 from chiaroscuro.errors import ChiaroscuroError, InputError
-from chiaroscuro.reproduction.claims import answer_claims
-from chiaroscuro.reproduction.experiments import EXPERIMENTS, Experiment
-from chiaroscuro.reproduction.figures import choose_examples, draw_examples, draw_experiment_curves
-from chiaroscuro.reproduction.tables import accuracy_table, area_table, matched_table
-from chiaroscuro.reproduction.work import ExperimentResult, Extent, OnImages, read, work
-from chiaroscuro.results.measurements import Figure, Reproduction, Table
+from chiaroscuro.gradients import class_gradients
+from chiaroscuro.images import to_uint8
+from chiaroscuro.maps import saliency_maps
+from chiaroscuro.render import Curve, CurvePanel, CurveSpec, GridSpec, draw_curves, draw_grid, hot
+from chiaroscuro.reproduction import experiments
+from chiaroscuro.reproduction.experiments import ReproductionSettings, ReproductionWatcher
+from chiaroscuro.reproduction.tables import answer_claims, make_tables
+from chiaroscuro.results.measurements import Figure, Reproduction
 from chiaroscuro.results.store import write
-from chiaroscuro.training.run import SILENT, Watcher
-
-_QUICK = Extent(
-    epochs=4, images=2000, test_limit=60, train_limit=30, method_limit=20, resamples=200, flips=999
-)
-
-
-@dataclass(frozen=True, slots=True)
-class ReproductionSettings:
-    """What of the paper is reproduced.
-
-    `experiments`: names of `EXPERIMENTS`, () for all. `quick`: few epochs on few images, as a trial
-    run; its numbers mean nothing. `epochs` and `test_limit`: None for the paper's own.
-    `train_limit`: training images for their curves, None for all; the paper does not say how many.
-    `data_root`: a folder that holds the data sets' folders, None for the hub.
-    """
-
-    experiments: tuple[str, ...] = ()
-    data_root: Path | None = None
-    quick: bool = False
-    epochs: int | None = None
-    test_limit: int | None = None
-    train_limit: int | None = 5000
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        chosen = check_names("experiment", self.experiments or tuple(EXPERIMENTS), EXPERIMENTS)
-        object.__setattr__(self, "experiments", chosen)  # frozen, and its values in one form
-
-    @property
-    def extent(self) -> Extent:
-        """How far each experiment goes."""
-        if self.quick:
-            return _QUICK
-        return Extent(self.epochs, None, self.test_limit, self.train_limit)
-
-
-@dataclass(frozen=True)
-class ReproductionWatcher:
-    """What is called while the paper is reproduced."""
-
-    training: Watcher = SILENT
-    on_experiment: Callable[[Experiment], object] = lambda experiment: None
-    on_images: OnImages = lambda what, done, total, before: None
-    on_missing: Callable[[Experiment, str], object] = lambda experiment, reason: None
-
 
 _QUIET = ReproductionWatcher()
 
@@ -84,37 +45,28 @@ def reproduce(
     folder = Path(out)
     reasons: dict[str, str] = {}
     for name in settings.experiments:
-        experiment = EXPERIMENTS[name]
+        experiment = experiments.EXPERIMENTS[name]
         watcher.on_experiment(experiment)
         try:
-            work(
-                experiment,
-                folder,
-                settings.extent,
-                data_root=settings.data_root,
-                seed=settings.seed,
-                workers=workers,
-                device=device,
-                watcher=watcher.training,
-                on_images=watcher.on_images,
-            )
+            experiments.work(experiment, folder, settings, watcher, workers=workers, device=device)
         except ChiaroscuroError as error:
             reasons[name] = str(error)
             watcher.on_missing(experiment, str(error))
-    finished = {name: read(experiment, folder) for name, experiment in EXPERIMENTS.items()}
+    known = experiments.EXPERIMENTS
+    finished = {name: experiments.read(one, folder) for name, one in known.items()}
     results = [result for result in finished.values() if result is not None]
     if not results:
         raise InputError(f"no experiment could be run: {next(iter(reasons.values()))}")
     missing = {
-        EXPERIMENTS[name].title: reasons.get(name, "not chosen")
+        known[name].title: reasons.get(name, "not chosen")
         for name, result in finished.items()
         if result is None
     }
     reproduction = Reproduction(
         facts=tuple(_facts(settings, results)),
-        tables=_tables(results, missing),
-        answers=tuple(answer_claims(results)),
-        figures=tuple(_draw(folder, settings, results)),
+        tables=make_tables(results, missing),
+        answers=answer_claims(results),
+        figures=tuple(figure for result in results for figure in _draw(folder, settings, result)),
         missing=missing,
         versions=versions(),
     )
@@ -122,63 +74,108 @@ def reproduce(
     return reproduction
 
 
-def _tables(results: Sequence[ExperimentResult], missing: Mapping[str, str]) -> dict[str, Table]:
-    return {
-        "accuracy": accuracy_table(results, missing),
-        "black": area_table(2, "black", results),
-        "white": area_table(3, "white", results),
-        "matched-black": matched_table("black", results),
-        "matched-white": matched_table("white", results),
-    }
+def _facts(
+    settings: ReproductionSettings, results: list[experiments.ExperimentResult]
+) -> Iterator[str]:
+    """What readers must know before they compare."""
+    if settings.quick:
+        yield "A quick run: few epochs on few images. Its numbers mean nothing."
+    for result in results:
+        if result.experiment.note:
+            yield f"{result.experiment.title}: {result.experiment.note}."
+        record, chosen = result.training, result.training.settings
+        test, train = (f"{result.runs[split].data.images:,}" for split in ("test", "train"))
+        yield (
+            f"{result.experiment.title}: {chosen.epochs} epochs, seed {chosen.seed}, batch "
+            f"{chosen.batch}, {record.images:,} training images; curves from {test} test and "
+            f"{train} training images (seed {settings.seed})."
+        )
+    yield ", ".join(f"{name} {version}" for name, version in versions().items()) + "."
 
 
 def _draw(
-    out: Path, settings: ReproductionSettings, results: Sequence[ExperimentResult]
-) -> list[Figure]:
-    """Every experiment's three figures; the pictures lie in OUT/figures."""
+    out: Path, settings: ReproductionSettings, result: experiments.ExperimentResult
+) -> Iterator[Figure]:
+    """An experiment's three figures; the pictures lie in OUT/figures."""
     (out / "figures").mkdir(exist_ok=True)
-    figures = []
-    for result in results:
-        name, title = result.experiment.name, result.experiment.title
-        ids = choose_examples(result, out, settings.seed)
-        file = f"figures/examples-{name}.png"
-        draw_examples(result, ids, settings.data_root, out / file)
-        figures.append(
-            Figure(
-                file,
-                f"{title}: one random correctly classified test image per class, drawn once for "
-                "all networks of its data set, with the five maps in 'hot' colors.",
-            )
+    name, title = result.experiment.name, result.experiment.title
+    file = f"figures/examples-{name}.png"
+    _draw_examples(result, out, settings, out / file)
+    yield Figure(
+        file,
+        f"{title}: one random correctly classified test image per class, drawn once for all "
+        "networks of its data set, with the five maps in 'hot' colors.",
+    )
+    for protocol in ("paper", "matched"):
+        file = f"figures/curves-{name}-{protocol}.png"
+        _draw_curves(result, protocol, out / file)
+        yield Figure(
+            file,
+            f"{title}: share of predictions kept, {protocol} protocol, test images above, "
+            "training images below.",
         )
-        for protocol in ("paper", "matched"):
-            file = f"figures/curves-{name}-{protocol}.png"
-            draw_experiment_curves(result, protocol, out / file)
-            figures.append(
-                Figure(
-                    file,
-                    f"{title}: share of predictions kept, {protocol} protocol, test images above, "
-                    "training images below.",
-                )
-            )
-    return figures
 
 
-def _facts(settings: ReproductionSettings, results: Sequence[ExperimentResult]) -> list[str]:
-    """What readers must know before they compare."""
-    facts = [
-        f"{result.experiment.title}: {result.experiment.note}."
-        for result in results
-        if result.experiment.note
-    ]
-    for result in results:
-        record, chosen = result.training, result.training.settings
-        images = {name: one.data.images for name, one in result.evaluations.items()}
-        facts.append(
-            f"{result.experiment.title}: {chosen.epochs} epochs, seed {chosen.seed}, batch "
-            f"{chosen.batch}, {record.images:,} training images; curves from {images['test']:,} "
-            f"test and {images['train']:,} training images (seed {settings.seed})."
-        )
-    if settings.quick:
-        facts.insert(0, "A quick run: few epochs on few images. Its numbers mean nothing.")
-    facts.append(", ".join(f"{name} {version}" for name, version in versions().items()) + ".")
-    return facts
+def _draw_curves(result: experiments.ExperimentResult, protocol: str, path: Path) -> None:
+    """Black- and white-deletion, test and training images: allegiance against percent deleted."""
+    panels = []
+    for split, words in (("test", "test"), ("train", "training")):
+        run = result.runs[split]
+        for fill, maps in experiments.COLUMNS.items():
+            names = (*maps, RANDOM) if protocol == "matched" else maps
+            kept = {name: run.curve(protocol, name, fill).allegiance for name in names}
+            curves = [
+                Curve(name, run.settings.fractions, line.mean, line.low, line.high)
+                for name, line in kept.items()
+            ]
+            title = f"{fill}-deletion, {words} ({run.data.images:,} images)"
+            panels.append(CurvePanel(title, curves))
+    spec = CurveSpec(
+        title=result.experiment.title,
+        subtitle=f"{protocol} protocol; bands: 95 % bootstrap intervals over images",
+        panels=panels,
+        x_label="pixels deleted (%)",
+        y_label="allegiance",
+    )
+    draw_curves(spec, path)
+
+
+def _choose_examples(result: experiments.ExperimentResult, out: Path, seed: int) -> list[str]:
+    """Ids of one random correctly classified test image per class, drawn once for a data set."""
+    file = out / f"examples-{result.experiment.training.data}.json"
+    if file.is_file():
+        kept: list[str] = json.loads(file.read_text(encoding="utf-8"))
+        return kept
+    table = parquet.read_table(
+        experiments.run_folder(result.experiment, out, "test") / "deletion",
+        columns=["id", "label", "predicted"],
+    )
+    right: dict[int, dict[str, None]] = {}
+    for row in table.to_pylist():
+        if row["label"] == row["predicted"]:  # the network was trained on the same classes
+            right.setdefault(row["label"], {})[row["id"]] = None
+    drawn = np.random.default_rng(seed)
+    chosen = [str(drawn.choice([*right[label]])) for label in sorted(right)]
+    file.write_text(json.dumps(chosen, indent=2) + "\n", encoding="utf-8")
+    return chosen
+
+
+def _draw_examples(
+    result: experiments.ExperimentResult, out: Path, settings: ReproductionSettings, path: Path
+) -> None:
+    """Image and five maps, one row per image, each map scaled by its extremes."""
+    data, classifier = result.experiment.training.data, result.classifier
+    ids = _choose_examples(result, out, settings.seed)
+    images = load_images(data, experiments.TEST_SPLIT[data], root=settings.data_root)
+    rows = {}
+    for row in (row for row in images if row.id in ids):
+        _, pixels, _ = read_row(row, classifier.framing, classifier.channels)
+        gradients = class_gradients(classifier, torch.from_numpy(pixels)[None])
+        maps = saliency_maps(gradients, PAPER_MAPS)
+        pictures = [to_uint8(pixels), *(hot(maps[name][0].cpu().numpy()) for name in PAPER_MAPS)]
+        rows[row.id] = classifier.label(int(gradients.target[0])).split(",")[0], pictures
+        if len(rows) == len(ids):
+            break
+    footer = "one random correctly classified test image per class; each map scaled by its extremes"
+    shown = [rows[id_] for id_ in ids if id_ in rows]
+    draw_grid(GridSpec(result.experiment.title, ["image", *PAPER_MAPS], shown, footer), path)

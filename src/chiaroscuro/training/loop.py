@@ -1,97 +1,78 @@
 """Epochs on Lightning: AdamW, cross-entropy, a checkpoint and a log row after each."""
 
 import logging
-import math
 import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from chiaroscuro.choices import CHECKPOINT, PRECISIONS
 from chiaroscuro.errors import ModelError
 from chiaroscuro.settings import TrainingSettings
-from chiaroscuro.training.log import LOG, EpochRow, read_log, write_log
+from chiaroscuro.training.files import LOG, EpochRow, Examples, Watcher, read_log, write_log
 
-_TEST_BATCH = 256
-
-OnBatch = Callable[[int, int, int, int], object]
-"""Called with (epoch, epochs, batch, batches), epochs counted from 1."""
+Batch = tuple[Tensor, Tensor]
 
 
-class Examples(Protocol):
-    """Inputs and classes by a tensor of indices."""
+class Learner(NamedTuple):
+    """What learns, its forward pass, and the examples to learn from and to test on."""
 
-    def __len__(self) -> int: ...
-    def __getitem__(self, chosen: Tensor) -> tuple[Tensor, Tensor]: ...
+    network: nn.Module
+    forward: Callable[[Tensor], Tensor]
+    examples: Examples
+    test: Examples | None
 
 
 def run_epochs(
-    network: nn.Module,
-    forward: Callable[[Tensor], Tensor],
-    examples: Examples,
-    test: Examples | None,
-    settings: TrainingSettings,
-    folder: Path,
-    *,
-    device: str,
-    on_batch: OnBatch,
-    on_epoch: Callable[[EpochRow], object],
+    learner: Learner, settings: TrainingSettings, folder: Path, *, device: str, watcher: Watcher
 ) -> list[EpochRow]:
-    """Train `network` in place; from the folder's checkpoint where there is one.
+    """Train the network in place, from the folder's checkpoint where there is one.
 
-    Every epoch begins with a random state of its own, drawn from the seed and the epoch's number,
-    so that an interrupted training ends with the same weights.
+    Each epoch's random state is drawn from the seed and its number: resumed, weights are the same.
     """
-    task = _Task(network, forward, settings)
-    checkpoint = folder / CHECKPOINT
-    log = _Log(folder / LOG, settings.epochs, on_batch, on_epoch)
+    checkpoint, (_, _, examples, test) = folder / CHECKPOINT, learner
+    log = _Log(folder / LOG, watcher, len(examples), len(test) if test else 0)
+    saved = ModelCheckpoint(
+        folder, checkpoint.stem, save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    accelerator, _, index = device.partition(":")
     with _quiet(), _interruptible():
-        trainer = _trainer(settings, folder, device, [log, _checkpoints(folder)])
-        trainer.fit(
-            task,
-            _loader(examples, settings.batch, settings.seed),
-            _loader(test, _TEST_BATCH, None) if test else None,
+        Trainer(
+            max_epochs=settings.epochs,
+            accelerator=accelerator,
+            devices=[int(index)] if index else 1,
+            precision=PRECISIONS[settings.precision],  # type: ignore[arg-type]
+            callbacks=[log, saved],
+            default_root_dir=folder,
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            reload_dataloaders_every_n_epochs=1,
+        ).fit(
+            _Task(learner, settings),
+            None,
+            _loader(test, torch.arange(len(test)), 256) if test else None,
             ckpt_path=checkpoint if checkpoint.is_file() else None,
             weights_only=True,
         )
     return log.rows
 
 
-def _trainer(
-    settings: TrainingSettings, folder: Path, device: str, callbacks: list[Callback]
-) -> Trainer:
-    accelerator, _, index = device.partition(":")
-    return Trainer(
-        max_epochs=settings.epochs,
-        accelerator=accelerator,
-        devices=[int(index)] if index else 1,
-        precision=PRECISIONS[settings.precision],  # type: ignore[arg-type]
-        callbacks=callbacks,
-        default_root_dir=folder,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
-
-
 class _Task(LightningModule):
-    def __init__(
-        self, network: nn.Module, forward: Callable[[Tensor], Tensor], settings: TrainingSettings
-    ) -> None:
+    def __init__(self, learner: Learner, settings: TrainingSettings) -> None:
         super().__init__()
-        self.network = network
-        self.logits = forward
+        self.network, self.logits, self.examples, _ = learner
         self.settings = settings
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -100,26 +81,37 @@ class _Task(LightningModule):
             learning, self.settings.learning_rate, weight_decay=self.settings.weight_decay
         )
 
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Asked for before every epoch: the order is drawn from the seed and the epoch's number."""
+        drawn = torch.Generator().manual_seed(1_000_003 * self.settings.seed + self.current_epoch)
+        order = torch.randperm(len(self.examples), generator=drawn)
+        return _loader(self.examples, order, self.settings.batch)
+
     def on_train_epoch_start(self) -> None:
         torch.manual_seed(self.settings.seed + self.current_epoch)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> dict[str, Any]:
-        logits, labels = self.logits(batch[0]), batch[1]
-        right = (logits.detach().argmax(1) == labels).sum()
-        return {"loss": F.cross_entropy(logits, labels), "right": right, "count": len(labels)}
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        logits = self.logits(batch[0])
+        loss = F.cross_entropy(logits, batch[1])
+        if not loss.isfinite():
+            raise _diverged(self.trainer, f"the loss is {loss.item()} at step {index + 1}")
+        self.log("loss", loss, on_step=False, on_epoch=True, batch_size=len(logits))
+        self._count("right", logits, batch[1])
+        return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> dict[str, Any]:
-        right = (self.logits(batch[0]).argmax(1) == batch[1]).sum()
-        return {"right": right, "count": len(batch[1])}
+    def validation_step(self, batch: Batch, _: int) -> None:
+        self._count("test_right", self.logits(batch[0]), batch[1])
+
+    def _count(self, name: str, logits: Tensor, labels: Tensor) -> None:
+        right = (logits.argmax(1) == labels).sum().float()
+        self.log(name, right, on_step=False, on_epoch=True, reduce_fx="sum", batch_size=len(labels))
 
 
 class _Log(Callback):
-    """Sums an epoch's steps, reports progress, writes the row."""
+    """Reports progress, and writes a row after each epoch."""
 
-    def __init__(
-        self, file: Path, epochs: int, on_batch: OnBatch, on_epoch: Callable[[EpochRow], object]
-    ) -> None:
-        self.file, self.epochs, self.on_batch, self.on_epoch = file, epochs, on_batch, on_epoch
+    def __init__(self, file: Path, watcher: Watcher, images: int, tests: int) -> None:
+        self.file, self.watcher, self.images, self.tests = file, watcher, images, tests
         self.rows = read_log(file)
 
     def on_train_start(self, trainer: Trainer, _: LightningModule) -> None:
@@ -127,42 +119,22 @@ class _Log(Callback):
 
     def on_train_epoch_start(self, *_: Any) -> None:
         self.start = time.perf_counter()
-        self.loss = self.right = self.count = 0.0
-        self.test_right = self.test_count = 0.0
 
-    def on_train_batch_end(
-        self, trainer: Trainer, _: LightningModule, outputs: Any, __: Any, batch_idx: int
-    ) -> None:
-        if not math.isfinite(loss := float(outputs["loss"])):
-            raise _diverged(trainer, f"the loss is {loss} at step {batch_idx + 1}")
-        self.loss += loss * outputs["count"]
-        self.right += float(outputs["right"])
-        self.count += outputs["count"]
-        self.on_batch(
-            trainer.current_epoch + 1, self.epochs, batch_idx + 1, int(trainer.num_training_batches)
-        )
-
-    def on_validation_batch_end(
-        self, _: Trainer, __: LightningModule, outputs: Any, *___: Any
-    ) -> None:
-        self.test_right += float(outputs["right"])
-        self.test_count += outputs["count"]
+    def on_train_batch_end(self, trainer: Trainer, _: Any, __: Any, ___: Any, index: int) -> None:
+        epochs, batches = trainer.max_epochs or 0, int(trainer.num_training_batches)
+        self.watcher.on_batch(trainer.current_epoch + 1, epochs, index + 1, batches)
 
     def on_train_epoch_end(self, trainer: Trainer, task: LightningModule) -> None:
         # Before the epoch's checkpoint is written, so that the one of the epoch before stays.
         if not all(bool(weight.isfinite().all()) for weight in task.parameters()):
             raise _diverged(trainer, "weights are NaN or infinite after the last step")
-        self.rows.append(
-            EpochRow(
-                trainer.current_epoch + 1,
-                self.loss / self.count,
-                self.right / self.count,
-                self.test_right / self.test_count if self.test_count else None,
-                time.perf_counter() - self.start,
-            )
-        )
+        means = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        accuracy = means["test_right"] / self.tests if self.tests else None
+        seconds, right = time.perf_counter() - self.start, means["right"] / self.images
+        row = EpochRow(trainer.current_epoch + 1, means["loss"], right, accuracy, seconds)
+        self.rows.append(row)
         write_log(self.file, self.rows)
-        self.on_epoch(self.rows[-1])
+        self.watcher.on_epoch(row)
 
 
 def _diverged(trainer: Trainer, what: str) -> ModelError:
@@ -172,45 +144,13 @@ def _diverged(trainer: Trainer, what: str) -> ModelError:
     )
 
 
-class _Shuffled(Sampler[Tensor]):
-    """Batches of indices, in an order drawn from seed and epoch; in file order without a seed."""
-
-    def __init__(self, count: int, batch: int, seed: int | None) -> None:
-        self.count, self.batch, self.seed, self.epoch = count, batch, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before every epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return math.ceil(self.count / self.batch)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        """Drawn as the first batch is taken: resuming, Lightning tells the epoch that late."""
-        order = torch.arange(self.count)
-        if self.seed is not None:
-            drawn = torch.Generator().manual_seed(1_000_003 * self.seed + self.epoch)
-            order = torch.randperm(self.count, generator=drawn)
-        yield from torch.split(order, self.batch)
-
-
-def _loader(examples: Examples, batch: int, seed: int | None) -> DataLoader[Any]:
+def _loader(examples: Examples, order: Tensor, batch: int) -> DataLoader[Any]:
     """Its own generator: a loader draws when it begins, before or after an epoch's random state."""
     return DataLoader(
         examples,  # type: ignore[arg-type]
         batch_size=None,
-        sampler=_Shuffled(len(examples), batch, seed),
+        sampler=torch.split(order, batch),
         generator=torch.Generator(),
-    )
-
-
-def _checkpoints(folder: Path) -> ModelCheckpoint:
-    return ModelCheckpoint(
-        folder,
-        filename=CHECKPOINT.removesuffix(".ckpt"),
-        save_top_k=1,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
     )
 
 

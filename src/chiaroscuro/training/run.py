@@ -2,45 +2,41 @@
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from chiaroscuro.catalog import versions
+from chiaroscuro import errors
+from chiaroscuro.catalog import ARCHITECTURES, versions
 from chiaroscuro.choices import CHECKPOINT
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data import ImageSet, load_images, read_batches
-from chiaroscuro.errors import ChiaroscuroError, ChoiceError, InputError, ResultError, missing_extra
+from chiaroscuro.errors import ChiaroscuroError, ChoiceError, InputError, ResultError
 from chiaroscuro.images import Framing
-from chiaroscuro.models.folder import MODEL, write_classifier
+from chiaroscuro.models import folder, load_classifier
 from chiaroscuro.render.training import TrainingCurve, draw_training
 from chiaroscuro.results import KINDS, check_free, kind_in, staged
 from chiaroscuro.results.models import TrainingRecord
 from chiaroscuro.results.runs import open_run
 from chiaroscuro.results.store import to_plain
 from chiaroscuro.settings import TrainingSettings, settings_from, takes
-from chiaroscuro.training.examples import PixelStore, compute_features, store_pixels
-from chiaroscuro.training.log import LOG, EpochRow
-from chiaroscuro.training.network import Network, build_network
+from chiaroscuro.training import files
+from chiaroscuro.training.files import LOG, SILENT, Watcher
 
-_WORK = KINDS["training"]
-
-
-@dataclass(frozen=True)
-class Watcher:
-    """What is called during a training: images read, batches learned, epochs ended."""
-
-    on_image: Callable[[str, int, int | None], object] = lambda what, done, total: None
-    on_batch: Callable[[int, int, int, int], object] = lambda epoch, epochs, batch, batches: None
-    on_epoch: Callable[[EpochRow], object] = lambda row: None
-
-
-SILENT = Watcher()
+BODIES: Mapping[str, tuple[str, str]] = {
+    "resnet18": ("torchvision:resnet18", "torchvision:resnet18/IMAGENET1K_V1"),
+    "convnext-tiny": ("torchvision:convnext_tiny", "torchvision:convnext_tiny/IMAGENET1K_V1"),
+    "efficientnet-lite0": ("timm:tf_efficientnet_lite0", "efficientnet-lite0"),
+}
+"""Short names: the architecture, and the spec of its pre-trained weights."""
+_Sets = tuple[ImageSet, ImageSet | None]
+"""Images to learn from, and to test on."""
 
 
 @takes(TrainingSettings)
@@ -69,22 +65,31 @@ def train(
     """
     chosen = settings_from(TrainingSettings, settings, {"data": data, **options})
     final = Path(out)
-    check_free(final, MODEL, overwrite=overwrite)
-    images = _training_images(chosen, data_root)
-    tests = _test_images(chosen, images, data_root)
+    check_free(final, folder.MODEL, overwrite=overwrite)
+    images, tests = _image_sets(chosen, data_root)
     config = _Config(chosen.plain(), images.fingerprint(), tests.fingerprint() if tests else None)
-    with _work_folder(final.with_name(f"{final.name}.training"), config, resume=resume) as work:
-        with torch.random.fork_rng():
-            torch.manual_seed(chosen.seed)
-            started = time.perf_counter()
-            trained = _train(chosen, images, tests, work, device, watcher)
-            seconds = round(time.perf_counter() - started, 1)
-        with staged(final, MODEL, overwrite=overwrite) as stage:
+    with (
+        _work_folder(final.with_name(f"{final.name}.training"), config, resume=resume) as work,
+        torch.random.fork_rng(),
+    ):
+        torch.manual_seed(chosen.seed)
+        network, rows, record = _train(chosen, (images, tests), work, device, watcher)
+        with staged(final, folder.MODEL, overwrite=overwrite) as stage:
             shutil.copy(work / LOG, stage / LOG)
-            draw_training(_curve(chosen, trained.rows), stage / "curve.png")
-            network = trained.network
-            network.classifier.origin = _origin(chosen, trained, seconds)
-            write_classifier(
+            curve = TrainingCurve(
+                f"{chosen.architecture} on {Path(chosen.data).resolve().name}",
+                [row.loss for row in rows],
+                [row.train_accuracy for row in rows],
+                [row.test_accuracy for row in rows if row.test_accuracy is not None],
+            )
+            draw_training(curve, stage / "curve.png")
+            network.classifier.origin = {
+                "architecture": network.architecture,
+                "weights": f"trained on {chosen.data}, epoch {chosen.epochs} kept",
+                "license": "that of the data, and of a pre-trained body where there is one",
+                "training": to_plain(record)[0],
+            }
+            folder.write_classifier(
                 network.classifier,
                 stage,
                 architecture=network.architecture,
@@ -109,18 +114,19 @@ def _work_folder(work: Path, config: _Config, *, resume: bool) -> Iterator[Path]
 
     An error before the first checkpoint leaves nothing behind.
     """
-    if kind_in(work) == _WORK and not resume:
+    kind = KINDS["training"]
+    if kind_in(work) == kind and not resume:
         raise ResultError(
             f"{work} holds an unfinished training: resume it (resume=True, --resume) or remove it"
         )
-    with open_run(work, _WORK, config, resume=resume, overwrite=False):
+    with open_run(work, kind, config, resume=resume, overwrite=False):
         try:
             yield work
         except (ImportError, ChiaroscuroError) as error:
             if work.is_dir() and not (work / CHECKPOINT).is_file():
                 _remove(work)
             if isinstance(error, ImportError) and not isinstance(error, ChiaroscuroError):
-                raise missing_extra("training", "lightning", "train") from error
+                raise errors.missing_extra("training", "lightning", "train") from error
             raise
 
 
@@ -133,103 +139,72 @@ def _remove(work: Path) -> None:
         work.rmdir()
 
 
-@dataclass(frozen=True, eq=False)
-class _Trained:
-    network: Network
-    store: PixelStore
-    tests: PixelStore | None
-    rows: list[EpochRow]
-
-
 def _train(
-    settings: TrainingSettings,
-    images: ImageSet,
-    tests: ImageSet | None,
-    work: Path,
-    device: str,
-    watcher: Watcher,
-) -> _Trained:
-    from chiaroscuro.training.loop import run_epochs
+    settings: TrainingSettings, sets: _Sets, work: Path, device: str, watcher: Watcher
+) -> tuple["Network", list[files.EpochRow], TrainingRecord]:
+    from chiaroscuro.training.loop import Learner, run_epochs
 
+    started, (images, tests) = time.perf_counter(), sets
     assert images.labels is not None
     network = build_network(settings, images.labels, _first_size(images))
-    framing = network.classifier.framing
+    whole, body = network.classifier, network.body
 
-    def decoded(chosen: ImageSet, what: str) -> PixelStore:
-        return store_pixels(
-            chosen,
-            framing,
-            work / f"{chosen.split}.pixels",
-            rgb_only=settings.rgb_only,
-            on_image=lambda done, total: watcher.on_image(what, done, total),
+    def decoded(chosen: ImageSet, what: str) -> files.PixelStore:
+        file = work / f"{chosen.split}.pixels"
+        tell = partial(watcher.on_image, what)
+        return files.store_pixels(
+            chosen, whole.framing, file, rgb_only=settings.rgb_only, on_image=tell
         )
 
     store = decoded(images, "training images")
     test = decoded(tests, "test images") if tests else None
+    learner = Learner(whole.module, whole.logits, store, test)
     if settings.freeze:
-        assert network.body is not None
-        network.body.requires_grad_(False)
-    learner, forward, examples, checks = _learner(network, settings, store, test, watcher)
-    rows = run_epochs(
-        learner,
-        forward,
-        examples,
-        checks,
-        settings,
-        work,
-        device=device,
-        on_batch=watcher.on_batch,
-        on_epoch=watcher.on_epoch,
+        assert body is not None
+        body.requires_grad_(False)
+    if settings.cache_features:
+        assert body is not None
+        eyes = Classifier(body, mean=whole.mean, std=whole.std, framing=whole.framing)
+        features = files.compute_features(eyes, store, partial(watcher.on_image, "features"))
+        tell = partial(watcher.on_image, "test features")
+        tested = files.compute_features(eyes, test, tell) if test else None
+        head = whole.module.get_submodule("head")
+        learner = Learner(head, head, features, tested)
+    rows = run_epochs(learner, settings, work, device=device, watcher=watcher)
+    whole.module.cpu().requires_grad_(True)
+    last = rows[-1]
+    record = TrainingRecord(
+        settings=settings,
+        images=len(store),
+        test_images=len(test) if test else None,
+        left_out=store.left_out,
+        loss=last.loss,
+        train_accuracy=last.train_accuracy,
+        test_accuracy=last.test_accuracy,
+        seconds=round(time.perf_counter() - started, 1),
+        versions=versions(),
     )
-    network.classifier.module.cpu().requires_grad_(True)
-    return _Trained(network, store, test, rows)
+    return network, rows, record
 
 
-def _learner(
-    network: Network,
-    settings: TrainingSettings,
-    store: PixelStore,
-    test: PixelStore | None,
-    watcher: Watcher,
-) -> tuple[nn.Module, Callable[[Tensor], Tensor], Any, Any]:
-    """What learns, its forward pass, and its examples: all on pixels, or a head on features."""
-    whole = network.classifier
-    if not settings.cache_features:
-        return whole.module, whole.logits, store, test
-    head = whole.module.get_submodule("head")
-    assert network.body is not None
-    body = Classifier(network.body, mean=whole.mean, std=whole.std, framing=whole.framing)
-    features = compute_features(body, store, lambda *n: watcher.on_image("features", *n))
-    if test is None:
-        return head, head, features, None
-    tests = compute_features(body, test, lambda *n: watcher.on_image("test features", *n))
-    return head, head, features, tests
+def _image_sets(settings: TrainingSettings, root: str | Path | None) -> _Sets:
+    """Images to learn from and to test on: the splits named, else the data set's own."""
 
+    def of(split: str | None, limit: int | None = None) -> ImageSet:
+        return load_images(**{**settings.source, "split": split, "limit": limit}, root=root)
 
-def _training_images(settings: TrainingSettings, root: str | Path | None) -> ImageSet:
-    """The images of the split named, else of the training split where there is one."""
     split = settings.split
     if split is None:
-        try:
-            split = load_images(settings.data, "train", root=root).split
-        except ChoiceError:
-            split = None
-    images = load_images(settings.data, split, settings.limit, settings.seed, root)
+        with suppress(ChoiceError):  # where there is no training split, all images are
+            split = of("train").split
+    images, tests = of(split, settings.limit), of(settings.test_split)
     if images.labels is None:
         raise InputError(f"{settings.data}: its images have no classes to learn")
-    return images
-
-
-def _test_images(
-    settings: TrainingSettings, images: ImageSet, root: str | Path | None
-) -> ImageSet | None:
-    """The test images: the split named, else the data set's own where it has one."""
-    tests = load_images(settings.data, settings.test_split, root=root)
     if settings.test_split is None and tests.split == images.split:
-        return None
+        return images, None
     if tests.labels != images.labels:
         raise InputError(f"{settings.data}: {tests.split} has other classes than {images.split}")
-    return replace(tests, limit=None)
+    return images, tests
 
 
 def _first_size(images: ImageSet) -> tuple[int, int]:
@@ -239,33 +214,53 @@ def _first_size(images: ImageSet) -> tuple[int, int]:
     raise InputError(f"{images.source}: no image of {images.split} can be used")
 
 
-def _curve(settings: TrainingSettings, rows: list[EpochRow]) -> TrainingCurve:
-    """The log as a picture shows it, under the network's and the data's names."""
-    return TrainingCurve(
-        f"{settings.architecture} on {Path(settings.data).resolve().name}",
-        [row.loss for row in rows],
-        [row.train_accuracy for row in rows],
-        [row.test_accuracy for row in rows if row.test_accuracy is not None],
-    )
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A classifier to train, with how to build it again; `body`: all but a new last layer."""
+
+    classifier: Classifier
+    architecture: str
+    arguments: Mapping[str, Any]
+    body: nn.Module | None = None
 
 
-def _origin(settings: TrainingSettings, trained: _Trained, seconds: float) -> dict[str, Any]:
-    """What results will say of these weights."""
-    last, s = trained.rows[-1], "" if settings.epochs == 1 else "s"
-    record = TrainingRecord(
-        settings=settings,
-        images=len(trained.store),
-        test_images=len(trained.tests) if trained.tests else None,
-        left_out=len(trained.store.left_out),
-        loss=last.loss,
-        train_accuracy=last.train_accuracy,
-        test_accuracy=last.test_accuracy,
-        seconds=seconds,
-        versions=versions(),
+def build_network(
+    settings: TrainingSettings, labels: Sequence[str], image_size: tuple[int, int]
+) -> Network:
+    """The network of the settings, with fresh weights from the present random state.
+
+    `image_size` of the first image decides where nothing else does: up to 64 pixels stay, others
+    become 224 x 224.
+    """
+    size = image_size if max(image_size) <= 64 else (224, 224)
+    body, mean, std, architecture = None, None, None, settings.architecture
+    arguments: dict[str, Any] = {"classes": len(labels)}
+    if architecture == "basic-cnn":
+        if settings.pretrained:
+            raise ChoiceError("basic-cnn has no pre-trained weights: leave --pretrained out")
+        module, size = folder.basic_cnn(len(labels)), settings.size or size
+    else:
+        name, weights = BODIES.get(architecture, (architecture, architecture))
+        if not name.startswith(("timm:", "torchvision:")):
+            raise errors.unknown(
+                "architecture", name, [*ARCHITECTURES, "timm:NAME", "torchvision:NAME"]
+            )
+        if settings.pretrained or settings.normalize:
+            loaded = load_classifier(weights)
+            name, size = str(loaded.origin["architecture"]), loaded.size or size
+        if settings.normalize:
+            mean, std = loaded.mean, loaded.std
+        body = loaded.module if settings.pretrained else folder.build_architecture(name, {})
+        size = settings.size or size
+        outputs = Classifier(body)(torch.zeros(1, 3, *size)).shape[1]
+        module, architecture = folder.with_head(body, outputs, len(labels)), "new-head"
+        arguments = {"body": name, "outputs": outputs, **arguments}
+    classifier = Classifier(
+        module.to(memory_format=torch.channels_last),
+        mean=mean,
+        std=std,
+        framing=Framing(size=size, fit="stretch"),
+        labels=labels,
+        name=settings.architecture,
     )
-    return {
-        "architecture": trained.network.architecture,
-        "weights": f"trained on {settings.data} for {settings.epochs} epoch{s}, last epoch kept",
-        "license": "that of the data, and of a pre-trained body where there is one",
-        "training": to_plain(record)[0],
-    }
+    return Network(classifier, architecture, arguments, body)
