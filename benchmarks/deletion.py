@@ -233,7 +233,8 @@ def _kept(
 
 def _decoded(images: int, root: Path | None, size: int) -> list[Tensor]:
     from chiaroscuro import load_classifier
-    from chiaroscuro.data import load_images, read_batches
+    from chiaroscuro.data.images import read_batches
+    from chiaroscuro.data.loading import load_images
 
     framing = load_classifier("cifar10-cnn").framing
     rows = load_images("cifar10", "test", images, seed=0, root=root)

@@ -35,7 +35,7 @@ from chiaroscuro import (
 )
 from chiaroscuro.allocator import tune_allocator
 from chiaroscuro.choices import PAPER_FRACTIONS, PAPER_MAPS
-from chiaroscuro.data import read_batches
+from chiaroscuro.data.images import read_batches
 from chiaroscuro.edits import filled, image_seeds, tie_priority
 from chiaroscuro.maps import Question
 from chiaroscuro.metrics import curves_by_fill

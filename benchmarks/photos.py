@@ -66,7 +66,7 @@ def measure(root: Path, runs: int = 2, photos: int = PHOTOS) -> dict[str, Any]:
 def _photos(root: Path, count: int) -> Iterator[tuple[nn.Module, Tensor]]:
     """The network, and the pixels of each photo in turn."""
     from chiaroscuro import load_classifier, load_images
-    from chiaroscuro.data import read_batches
+    from chiaroscuro.data.images import read_batches
 
     module, _ = lite0()
     framing = load_classifier("efficientnet-lite0").framing

@@ -13,7 +13,8 @@ from chiaroscuro import Classifier, class_gradients, saliency_maps
 from chiaroscuro.checks import CheckSettings, check
 from chiaroscuro.checks.layers import POSITIVE_INSIDE, find_layers, positive_inside, randomized
 from chiaroscuro.checks.sanity import verdict
-from chiaroscuro.data import load_images, read_batches
+from chiaroscuro.data.images import read_batches
+from chiaroscuro.data.loading import load_images
 from chiaroscuro.errors import ChoiceError, ModelError, ResultError
 from chiaroscuro.evaluation import evaluate
 from chiaroscuro.report.sanity import lines

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from chiaroscuro.data import DATASETS, load_images, read_batches
+from chiaroscuro.data.images import read_batches
+from chiaroscuro.data.loading import load_images
+from chiaroscuro.data.tables import DATASETS
 from chiaroscuro.errors import ChoiceError, InputError, MissingFileError
 from chiaroscuro.images import Framing, frame, open_photo
 from chiaroscuro.results.facts import LeftOut

@@ -14,7 +14,8 @@ from PIL import Image
 from pyarrow import parquet
 
 from chiaroscuro import load_images
-from chiaroscuro.data import read_batches, tables
+from chiaroscuro.data import tables
+from chiaroscuro.data.images import read_batches
 from chiaroscuro.data.tables import Columns, open_parquet
 from chiaroscuro.errors import ChoiceError, InputError
 from chiaroscuro.images import Framing

@@ -23,7 +23,8 @@ from chiaroscuro import (
     settings,
 )
 from chiaroscuro.cli import app
-from chiaroscuro.data import load_images, read_batches
+from chiaroscuro.data.images import read_batches
+from chiaroscuro.data.loading import load_images
 from chiaroscuro.errors import ChoiceError, ModelError
 from chiaroscuro.images import Framing, packaged_photo
 from tests.evaluation.toy import CLASSES, run, toy_classifier

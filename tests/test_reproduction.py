@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import chiaroscuro.report.evaluation as report
 from chiaroscuro.cli import app
-from chiaroscuro.data import DATASETS
+from chiaroscuro.data.tables import DATASETS
 from chiaroscuro.errors import ChoiceError, InputError
 from chiaroscuro.evaluation.metrics import gini, neighbor_correlation
 from chiaroscuro.reproduction import EXPERIMENTS, ReproductionSettings, reproduce

@@ -16,7 +16,8 @@ from torchvision import models as zoo
 
 from chiaroscuro import ChoiceError, InputError, ResultError, load_classifier
 from chiaroscuro.catalog import versions
-from chiaroscuro.data import load_images, read_batches
+from chiaroscuro.data.images import read_batches
+from chiaroscuro.data.loading import load_images
 from chiaroscuro.errors import MissingExtraError, ModelError
 from chiaroscuro.models.folder import basic_cnn, with_head
 from chiaroscuro.results.models import read_training

@@ -48,7 +48,7 @@ def test_on_a_linear_network_prediction_is_outcome_by_hand():
     assert found.actual_change == pytest.approx(moved.numpy())
     assert found.path == pytest.approx([step * float(moved[1]) for step in found.steps])
     assert found.predicted == pytest.approx(float(moved[1])) == found.actual
-    assert (found.valid_step, found.flipped) == (1.0, found.flip_predicted)
+    assert (found.valid_step, found.expected.index) == (1.0, found.after[0].index)
     assert found.same_direction == (found.predicted != 0)
     assert found.edited == pytest.approx(found.pixels - 0.05 * found.changed, abs=1e-7)
     after = torch.as_tensor(found.logits + found.actual_change)
@@ -65,7 +65,7 @@ def test_where_a_kink_is_crossed_the_promise_ends_there():
     assert (found.predicted, found.actual) == pytest.approx((-0.9, -0.4))
     # Real is -0.4 from t = 4/9 on; foretold is -0.9 t, so they part by a tenth at t = 0.494.
     assert found.valid_step == 15 / 32
-    assert found.flipped and found.flip_predicted
+    assert found.flipped and found.expected.index != found.before[0].index
     assert found.choices.map == "own values"
 
 

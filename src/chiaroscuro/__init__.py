@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from chiaroscuro.checks import localize as localize
     from chiaroscuro.choices import PAPER_MAPS as PAPER_MAPS
     from chiaroscuro.classifier import Classifier as Classifier
-    from chiaroscuro.data import load_images as load_images
+    from chiaroscuro.data.loading import load_images as load_images
     from chiaroscuro.errors import ChiaroscuroError as ChiaroscuroError
     from chiaroscuro.errors import ChoiceError as ChoiceError
     from chiaroscuro.errors import ImageError as ImageError
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "allocator": ["tune_allocator"], "checks": ["check", "localize"], "choices": ["PAPER_MAPS"],
-    "classifier": ["Classifier"], "data": ["load_images"], "evaluation": ["evaluate"],
+    "classifier": ["Classifier"], "data.loading": ["load_images"], "evaluation": ["evaluate"],
     "errors": ["ChiaroscuroError", "ChoiceError", "ImageError", "InputError", "MissingExtraError",
                "ModelError", "ResultError"],
     "explanations": ["compare", "explain", "what_if"], "training": ["train"],

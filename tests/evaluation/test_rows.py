@@ -7,7 +7,8 @@ import torch
 import chiaroscuro.evaluation.stacks as stacks
 from chiaroscuro import class_gradients, edit_map, saliency_maps
 from chiaroscuro.choices import PAPER_MAPS
-from chiaroscuro.data import load_images, read_batches
+from chiaroscuro.data.images import read_batches
+from chiaroscuro.data.loading import load_images
 from chiaroscuro.edits import filled
 from chiaroscuro.errors import ChoiceError, InputError, ResultError
 from chiaroscuro.evaluation.deletion import match_classes

@@ -8,7 +8,7 @@ import timm
 import torch
 
 from chiaroscuro import class_gradients, load_classifier
-from chiaroscuro.data import DATASETS
+from chiaroscuro.data.tables import DATASETS
 from chiaroscuro.images import Framing, frame, open_photo, packaged_photo
 from chiaroscuro.models import loading
 from chiaroscuro.training.files import read_log

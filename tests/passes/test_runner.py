@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from chiaroscuro import Classifier, load_classifier
-from chiaroscuro.data import load_images
+from chiaroscuro.data.loading import load_images
 from chiaroscuro.errors import ChoiceError, InputError, ModelError, ResultError
-from chiaroscuro.passes import run_pass
+from chiaroscuro.passes.runner import run_pass
 from chiaroscuro.results import load, verify
 from chiaroscuro.results.kinds import KINDS
 from chiaroscuro.results.runs import RunConfig, RunFolder, read_config

@@ -12,7 +12,7 @@ import pyarrow as pa
 import torch
 
 from chiaroscuro.errors import InputError
-from chiaroscuro.passes import data_facts, part_of
+from chiaroscuro.passes.runner import data_facts, part_of
 from chiaroscuro.results import Kind
 from chiaroscuro.results.facts import DataFacts
 

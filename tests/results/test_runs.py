@@ -47,7 +47,6 @@ def test_a_run_from_begin_to_end(tmp_path):
         for number in (2, 0):
             run.write_part(part(number))
         assert run.finished_parts() == {0: 4, 2: 4}
-        assert not run.is_finished
         with pytest.raises(ResultError, match="not finished"):
             load(tmp_path / "r")
         found = list(run.read_parts([0, 2]))
@@ -56,7 +55,6 @@ def test_a_run_from_begin_to_end(tmp_path):
         assert found[1].tables["what-if"].equals(part(2).tables["what-if"])
         assert found[1].left_out == part(2).left_out
         run.finish(toy())
-        assert run.is_finished
     assert load(tmp_path / "r").number == 1.5
     assert read_config(tmp_path / "r", TOY, Config) == Config(0)
 

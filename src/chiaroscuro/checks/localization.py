@@ -15,7 +15,8 @@ from torch import Tensor
 from chiaroscuro.checks.regions import Mask, Regions, load_regions
 from chiaroscuro.choices import parse_rivals
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.data import Batch, ImageSet, load_images
+from chiaroscuro.data.images import Batch, ImageSet
+from chiaroscuro.data.loading import load_images
 from chiaroscuro.errors import InputError
 from chiaroscuro.evaluation import rows
 from chiaroscuro.evaluation.deletion import match_classes
@@ -26,7 +27,7 @@ from chiaroscuro.gradients import class_gradients
 from chiaroscuro.maps import saliency_maps
 from chiaroscuro.metrics import localization
 from chiaroscuro.metrics.intervals import SignFlips, holm
-from chiaroscuro.passes import Progress, part_of, run_pass, silent
+from chiaroscuro.passes.runner import Progress, part_of, run_pass, silent
 from chiaroscuro.render import smooth
 from chiaroscuro.results import KINDS
 from chiaroscuro.results.facts import LeftOut

@@ -13,7 +13,8 @@ from torch import Tensor
 from chiaroscuro.checks.layers import POSITIVE_INSIDE, find_layers, positive_inside, randomized
 from chiaroscuro.choices import method_name, parse_rivals
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.data import Batch, ImageSet, load_images, read_batches
+from chiaroscuro.data.images import Batch, ImageSet, read_batches
+from chiaroscuro.data.loading import load_images
 from chiaroscuro.edits import image_seeds, pixel_rank, tie_priority
 from chiaroscuro.errors import ChoiceError, InputError, ModelError
 from chiaroscuro.evaluation import rows
@@ -24,7 +25,7 @@ from chiaroscuro.gradients import class_gradients
 from chiaroscuro.maps import saliency_maps
 from chiaroscuro.metrics import agreement as similarity
 from chiaroscuro.metrics.intervals import interval
-from chiaroscuro.passes import Progress, part_of, run_pass, silent
+from chiaroscuro.passes.runner import Progress, part_of, run_pass, silent
 from chiaroscuro.results import KINDS, measurements
 from chiaroscuro.results.measurements import LEVELS, Layer, Level, Limits, SanityCheck, Step
 from chiaroscuro.results.runs import Part, RunConfig

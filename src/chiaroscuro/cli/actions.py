@@ -20,7 +20,7 @@ from chiaroscuro.allocator import tune_allocator
 from chiaroscuro.choices import DEFAULT_MODEL, MAPS, Scale
 from chiaroscuro.cli import commands
 from chiaroscuro.cli.terminal import Bars, progress_bars, say
-from chiaroscuro.data import locate
+from chiaroscuro.data.loading import locate
 from chiaroscuro.errors import ChoiceError, MissingImageError, first_line, printable
 from chiaroscuro.images import packaged_photo, photo_folders, safe_name
 from chiaroscuro.results.explanations import Comparison, Explanation

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +15,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from chiaroscuro.errors import ChiaroscuroError, ImageError, InputError, first_line
+from chiaroscuro.errors import (
+    ChiaroscuroError,
+    ChoiceError,
+    ImageError,
+    InputError,
+    first_line,
+    printable,
+)
 from chiaroscuro.images import CropBox, Framing, Photo, decode_photo, frame, read_file
 from chiaroscuro.results.facts import LeftOut
 
@@ -25,6 +33,12 @@ _PER_TASK = 16
 """Rows that one thread takes at a time; one by one, handing over costs more than decoding."""
 _AHEAD = 2
 """Batches that are decoded while one is computed with."""
+SPLITS = {
+    "test": ("test", "tests", "testing"),
+    "validation": ("validation", "valid", "val", "dev", "eval"),
+    "train": ("train", "training"),
+}
+"""Splits in the order in which one is taken unless it is named, with the words they go by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +83,7 @@ class ImageSet:
         return self.rows()
 
     def rows(self, start: int = 0) -> Iterator[ImageRow]:
-        """The rows from the `start`-th taken one on.
-
-        Raises `InputError` when the source breaks off (not for a broken image, which is bytes yet).
-        """
+        """The rows from the `start`-th taken one on; `InputError` when the source breaks off."""
         end = self.limit if self.count is None else self.count
         if end is not None and start >= end:
             return
@@ -87,10 +98,7 @@ class ImageSet:
             raise InputError(f"{self.source}: broke off ({first_line(error)})") from error
 
     def fingerprint(self) -> str | None:
-        """A digest of names, sizes, and ends of Parquet files of the split; None for the hub.
-
-        A copy elsewhere has the same one. Raises `InputError` when a file is gone.
-        """
+        """A digest of names, sizes, and ends of Parquet files, as of a copy; None for the hub."""
         digest = hashlib.sha256()
         try:
             for file in self.files:
@@ -108,11 +116,7 @@ class ImageSet:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Decoded images of consecutive rows, each (C, H, W) in [0, 1], sizes as the framing gives.
-
-    `number` is the batch's place; `crops` are where the pixels lie on the photos; `left_out` are
-    rows of it that cannot be used.
-    """
+    """Decoded images of consecutive rows (C, H, W) in [0, 1]; `left_out` cannot be used."""
 
     number: int
     ids: tuple[str, ...]
@@ -208,3 +212,29 @@ def _batch(number: int, decoded: list[_Decoded | LeftOut]) -> Batch:
         tuple(crop for _, _, crop in good),
         tuple(one for one in decoded if isinstance(one, LeftOut)),
     )
+
+
+def split_role(name: str) -> str | None:
+    """Which of `SPLITS` a name such as "Testing", "train2017" or "ValidSet" stands for, if one."""
+    found = re.findall("[A-Z]?[a-z]+|[A-Z]+", name)
+    words = {re.sub("(set|data|images)$", "", word.lower()) for word in found}
+    roles = [role for role, known in SPLITS.items() if words & set(known)]
+    return roles[0] if len(roles) == 1 else None
+
+
+def pick_split(split: str | None, known: Iterable[str], source: str) -> str:
+    """The split of that name or role, else of `SPLITS`; `ChoiceError` for none, or for several."""
+    names = list(known)
+    if split is None and len(names) == 1:
+        return names[0]
+    listed = ", ".join(map(printable, names))
+    for wanted in SPLITS if split is None else [split]:
+        role = split_role(wanted)
+        fitting = [name for name in names if role and split_role(name) == role]
+        if wanted in names or len(fitting) == 1:
+            return wanted if wanted in names else fitting[0]
+        if fitting:
+            raise ChoiceError(f"{source} has several splits for {wanted}: choose one of {listed}")
+    if split is None:
+        raise ChoiceError(f"{source} has splits of unknown use: choose one of {listed}")
+    raise ChoiceError(f"{source} has no split {split!r}: known are {listed}")

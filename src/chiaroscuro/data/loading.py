@@ -1,7 +1,8 @@
-"""A source's word to the set of its images."""
+"""A source's word to the set of its images: a table's, or a folder's of splits and classes."""
 
 import os
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,9 @@ import numpy as np
 from chiaroscuro import errors
 from chiaroscuro.choices import as_int
 from chiaroscuro.data import tables
-from chiaroscuro.data.folders import open_folder, pick_split
-from chiaroscuro.data.images import ImageSet
+from chiaroscuro.data.images import ImageRow, ImageSet, pick_split, split_role
 from chiaroscuro.errors import ChoiceError, InputError, MissingFileError, first_line, printable
+from chiaroscuro.images import search_folder
 
 
 def load_images(
@@ -62,10 +63,7 @@ def load_images(
 
 
 def locate(source: str | Path, root: str | Path | None = None) -> str:
-    """Where `load_images` finds a source; nothing of it is read.
-
-    Raises `MissingFileError` for a folder, file or name that does not exist.
-    """
+    """Where `load_images` finds a source; raises `MissingFileError`. Nothing of it is read."""
     place = str(source) if root is None else str(Path(root) / source)
     if os.path.exists(place):  # noqa: PTH110 (a place that may not be entered is no error yet)
         return place
@@ -96,7 +94,7 @@ def _open(source: str, split: str | None, columns: tables.ChosenColumns) -> Imag
             return tables.open_parquet(splits, split, source, path, columns)
         if any(columns):
             raise ChoiceError(f"{source} is a folder of photos: it has no columns to choose")
-        return open_folder(path, split)
+        return _open_folder(path, split)
     except errors.ChiaroscuroError:
         raise
     except ImportError as error:
@@ -104,3 +102,88 @@ def _open(source: str, split: str | None, columns: tables.ChosenColumns) -> Imag
         raise errors.missing_extra(f"data {source}", package, "data") from error
     except Exception as error:  # the library's own tree has no common root
         raise InputError(f"{source}: cannot be read as images ({first_line(error)})") from error
+
+
+def _open_folder(folder: Path, split: str | None) -> ImageSet:
+    """A folder of splits, of class folders, or of photos without classes; raises `InputError`."""
+    folder = folder.absolute()
+    search = search_folder(folder)
+    files = sorted(search.photos + search.unreadable)
+    if not files:
+        raise InputError(f"{folder}: no images and no Parquet files in it")
+    notes = []
+    if search.skipped:
+        kinds = ", ".join(printable(kind or "none") for kind in sorted(search.skipped)[:5])
+        notes.append(f"{sum(search.skipped.values())} files are no photos by suffix ({kinds})")
+    holders = {file.parent for file in search.photos}
+    base = _without_wrappers(folder, holders)
+    inner = sorted({holder.relative_to(base).parts[0] for holder in holders - {base}})
+    root, name = folder, printable(folder.resolve().name)
+    if _are_splits(base, inner, holders):
+        name = pick_split(split, inner, str(folder))
+        root = base / name
+        holders = {holder for holder in holders if root in (holder, *holder.parents)}
+        files = [file for file in files if file.parent in holders or root in file.parents]
+    elif split is not None:
+        raise ChoiceError(f"{folder} has no split {split!r}: it is one folder of images")
+    if inner and base in holders:
+        notes.append(f"photos directly in {printable(base)} have no class")
+    classes = _class_folders(root, {holder for holder in holders if root in holder.parents})
+    labels = sorted(set(classes.values()))
+    numbers = {holder: labels.index(label) for holder, label in classes.items()}
+    ids = [printable(file.relative_to(root).as_posix()) for file in files]
+    rows = [ImageRow(id_, f, numbers.get(f.parent)) for id_, f in zip(ids, files, strict=True)]
+    known, contents = tuple(labels) or None, FolderRows(tuple(rows))
+    return ImageSet(
+        str(folder), name, known, len(files), contents, tuple(notes), tuple(files), root
+    )
+
+
+def _without_wrappers(folder: Path, holders: set[Path]) -> Path:
+    """The folder below which paths fork: one that holds nothing but one other says nothing."""
+    while holders and folder not in holders:
+        heads = {holder.relative_to(folder).parts[0] for holder in holders}
+        head = folder / heads.pop()
+        if heads or head in holders or split_role(head.name):
+            break
+        folder = head
+    return folder
+
+
+def _are_splits(base: Path, names: Sequence[str], holders: set[Path]) -> bool:
+    """Whether folders are splits: two roles, or one alone or with folders inside."""
+    roles = {name: role for name in names if (role := split_role(name))}
+    deep = any(base / name not in holders for name in roles)
+    return len(set(roles.values())) > 1 or deep or bool(roles and len(names) == 1)
+
+
+def _class_folders(root: Path, holders: set[Path]) -> dict[Path, str]:
+    """The class of each folder with photos: the outermost such folder around it."""
+    outer = {
+        holder: next(place for place in (*reversed(holder.parents), holder) if place in holders)
+        for holder in holders
+    }
+    while len(set(outer.values())) > 1 and len({place.name for place in outer.values()}) == 1:
+        outer = {holder: place.parent for holder, place in outer.items()}  # cat/images, dog/images
+    places: dict[str, Path] = {}
+    for place in sorted(set(outer.values())):
+        first = places.setdefault(printable(place.name), place)
+        if first != place:
+            found = [printable(one.relative_to(root)) for one in (first, place)]
+            raise InputError(
+                f"{root}: class {printable(place.name)} has two folders, {' and '.join(found)}: "
+                "name the folders of splits train, validation and test, or give one as data"
+            )
+    return {holder: printable(place.name) for holder, place in outer.items()}
+
+
+@dataclass(frozen=True)
+class FolderRows:
+    """Rows of files, which have their path below the folder as id."""
+
+    rows: tuple[ImageRow, ...]
+
+    def read(self, first: int, wanted: Sequence[int] | None) -> Iterator[ImageRow]:
+        """See `Rows`."""
+        numbers = range(first, len(self.rows)) if wanted is None else wanted
+        return (self.rows[number] for number in numbers)

@@ -4,14 +4,13 @@ import json
 import re
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from math import isnan
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from chiaroscuro.data.folders import pick_split
-from chiaroscuro.data.images import ImageRow, ImageSet
+from chiaroscuro.data.images import ImageRow, ImageSet, pick_split
 from chiaroscuro.errors import ChoiceError, InputError, MissingFileError, first_line, printable
 from chiaroscuro.hub import hub_if_reachable
 
@@ -34,8 +33,7 @@ class DatasetChoice:
     hub: str
     rows: dict[str, int]
     labels: tuple[str, ...]
-    folder: str | None = None
-    revision: str | None = None
+    where: Mapping[str, str] = field(default_factory=dict)
 
 
 DATASETS = {
@@ -49,9 +47,8 @@ DATASETS = {
         {"train": 9_469, "validation": 3_925},
         ("tench", "English springer", "cassette player", "chain saw", "church", "French horn",
          "garbage truck", "gas pump", "golf ball", "parachute"),
-        folder="full_size",
         # The set is published as a script, which runs code; the hub's own Parquet copy does not.
-        revision="refs/convert/parquet",
+        {"data_dir": "full_size", "revision": "refs/convert/parquet"},
     ),
 }  # fmt: skip
 """Short names; every other name is taken as one of the hub's, OWNER/NAME."""
@@ -106,11 +103,7 @@ class Columns:
 def _choose_columns(
     schema: Any, features: Mapping[str, Any], source: str, chosen: ChosenColumns
 ) -> tuple[str, str | None]:
-    """The columns of images and of classes: those named, else by metadata, name and type.
-
-    Raises `InputError` where no column can be it or several can, `ChoiceError` for a named
-    one that cannot be.
-    """
+    """The columns of images and of classes: those named, else by metadata, name and type."""
     listed = ", ".join(map(printable, schema.names)) or "none"
     kinds = {field.name: _holds(field.type) for field in schema}
     images = [name for name, (is_image, _) in kinds.items() if is_image]
@@ -189,11 +182,7 @@ def _whole(value: Any) -> int | None:
 
 
 def parquet_splits(folder: Path) -> dict[str, list[Path]]:
-    """Parquet files of a folder by split.
-
-    They are named `test.parquet` or `test-00000-of-2.parquet`, in the folder or in its `data`
-    folder, or numbered in a folder named by split.
-    """
+    """Parquet files by split: `test.parquet`, `data/test-0-of-2`, or `test/0000.parquet`."""
     found: dict[str, list[Path]] = {}
     files = [*_matching(folder, _ANY), *_matching(folder, f"data/{_ANY}")]
     deeper = _matching(folder, f"*/{_ANY}") or _matching(folder, f"*/*/{_ANY}")
@@ -224,10 +213,7 @@ def open_parquet(
     folder: Path,
     chosen: ChosenColumns = (None, None),
 ) -> ImageSet:
-    """One split of Parquet files; paths in their cells lead no further than below `folder`.
-
-    Class names are the Hugging Face metadata's, else the values in all splits. Raises `InputError`.
-    """
+    """One split of Parquet files; paths in their cells lead no further than below `folder`."""
     from pyarrow.parquet import ParquetFile
 
     groups, schemas, count = [], [], 0
@@ -306,10 +292,8 @@ def open_name(source: str, split: str | None, chosen: ChosenColumns) -> ImageSet
     choice = DATASETS.get(source)
     known = choice.rows if choice else _ask(source, "get_dataset_split_names")
     split = pick_split(split, known, source)
-    where = {"data_dir": choice.folder, "revision": choice.revision} if choice else {}
-    options = {name: value for name, value in where.items() if value}
-    hub = choice.hub if choice else source
-    stream = _ask(hub, "load_dataset", split=split, streaming=True, **options)
+    hub, where = (choice.hub, choice.where) if choice else (source, {})
+    stream = _ask(hub, "load_dataset", split=split, streaming=True, **where)
     about = (stream.info.splits or {}).get(split)
     count = choice.rows[split] if choice else about.num_examples if about else None
     schema = (stream.features or Features()).arrow_schema

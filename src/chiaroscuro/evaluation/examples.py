@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from chiaroscuro.choices import EDIT_MAPS
-from chiaroscuro.data import ImageSet
+from chiaroscuro.data.images import ImageSet
 from chiaroscuro.edits import filled, pixel_order, tie_priority, top_edit
 from chiaroscuro.evaluation.stacks import Stack
 from chiaroscuro.images import to_uint8

@@ -8,7 +8,8 @@ from typing import Any, ClassVar, TypeVar
 
 from chiaroscuro.choices import parse_rivals
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.data import Batch, ImageSet, load_images
+from chiaroscuro.data.images import Batch, ImageSet
+from chiaroscuro.data.loading import load_images
 from chiaroscuro.errors import InputError, ResultError
 from chiaroscuro.evaluation.deletion import match_classes
 from chiaroscuro.evaluation.examples import example_files, example_places
@@ -16,7 +17,7 @@ from chiaroscuro.evaluation.metrics import METRICS, WHAT_IF, Metric
 from chiaroscuro.evaluation.rows import Sums, in_image_order
 from chiaroscuro.evaluation.stacks import measure
 from chiaroscuro.explanations.reading import make_method
-from chiaroscuro.passes import Progress, data_facts, part_of, run_pass, silent
+from chiaroscuro.passes.runner import Progress, data_facts, part_of, run_pass, silent
 from chiaroscuro.results import KINDS, PAGE, load
 from chiaroscuro.results.facts import DataFacts, LeftOut
 from chiaroscuro.results.measurements import Evaluation, Figures, SanityCheck

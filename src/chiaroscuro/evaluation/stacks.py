@@ -11,7 +11,7 @@ from torch import Tensor
 
 from chiaroscuro.choices import EDIT_MAPS, parse_rivals
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.data import Batch
+from chiaroscuro.data.images import Batch
 from chiaroscuro.edits import filled
 from chiaroscuro.gradients import class_gradients
 from chiaroscuro.maps import edit_map, saliency_maps

@@ -16,7 +16,7 @@ from chiaroscuro.errors import ChiaroscuroError, ResultError, first_line, printa
 from chiaroscuro.explanations.reading import class_index, make_method
 from chiaroscuro.explanations.single import explain
 from chiaroscuro.gradients import Method
-from chiaroscuro.passes import compute
+from chiaroscuro.passes.executor import compute
 from chiaroscuro.report.explanation import color_limits, shared_limits
 from chiaroscuro.results import KINDS
 from chiaroscuro.results.explanations import ColorLimits, Explanation, Gallery, GalleryEntry

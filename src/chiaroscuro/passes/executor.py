@@ -17,12 +17,17 @@ from typing import Any, TypeVar
 
 import torch
 
-from chiaroscuro.errors import ChiaroscuroError, ChoiceError, ModelError, first_line
+from chiaroscuro.errors import ChoiceError, ModelError, first_line
 
 Result = TypeVar("Result")
 
 ATTEMPTS = 3
 """How often a number is given out whose worker ends without an answer."""
+_LOST = (
+    "at batch {} worker processes ended {} times, the last with exit code {} (negative: a signal): "
+    "give fewer workers where memory is short; a script that starts workers needs the line "
+    'if __name__ == "__main__": before its calls'
+)
 
 
 Job = Callable[[Iterable[int]], Iterator[Result]]
@@ -85,7 +90,6 @@ def _portable() -> Iterator[None]:
 
 
 Busy = dict[Connection, tuple[SpawnProcess, int]]
-"""Processes and the numbers that they work on, by the pipes to them."""
 
 
 def _shared(job: bytes, numbers: Iterator[int], workers: int, threads: int | None) -> Iterator[Any]:
@@ -105,7 +109,7 @@ def _shared(job: bytes, numbers: Iterator[int], workers: int, threads: int | Non
                     process.join()
                     lost[number] += 1
                     if lost[number] == ATTEMPTS:
-                        raise _lost(process.exitcode or 0, number) from None
+                        raise ModelError(_LOST.format(number, ATTEMPTS, process.exitcode)) from None
                     _stop(busy, pipe)
                     _start(busy, job, threads, number)
                     continue
@@ -149,15 +153,6 @@ def _stop(busy: Busy, pipe: Connection) -> None:
     process.join()
 
 
-def _lost(code: int, number: int) -> ModelError:
-    end = f"signal {-code}" if code < 0 else f"exit code {code}"
-    return ModelError(
-        f"worker processes ended {ATTEMPTS} times at batch {number}, the last by {end}: give fewer "
-        "workers where memory is short; a script that starts workers needs the line: "
-        'if __name__ == "__main__": before its calls'
-    )
-
-
 def _serve(pipe: Connection, threads: int | None) -> None:
     """A worker's life: set the job up, answer numbers, end with the parent."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -179,7 +174,7 @@ def _portable_error(error: Exception) -> Exception:
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
-        error = (type(error) if isinstance(error, ChiaroscuroError) else RuntimeError)(str(error))
+        error = RuntimeError(f"{type(error).__name__}: {error}")
     error.add_note(traceback.format_exc())
     return error
 

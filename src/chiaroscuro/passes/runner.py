@@ -12,12 +12,12 @@ import torch
 
 from chiaroscuro.catalog import versions
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.data import Batch, ImageSet, read_batches
+from chiaroscuro.data.images import Batch, ImageSet, read_batches
 from chiaroscuro.device import DeviceProfile, device_profile, profile_in_use
 from chiaroscuro.errors import ChoiceError, InputError
 from chiaroscuro.passes.executor import compute
 from chiaroscuro.results.facts import DataFacts, LeftOut
-from chiaroscuro.results.folders import kind_in
+from chiaroscuro.results.folders import kind_in, read_marker
 from chiaroscuro.results.kinds import Kind
 from chiaroscuro.results.runs import Part, RunConfig, open_run, read_config
 from chiaroscuro.results.store import load, verify
@@ -27,8 +27,6 @@ Progress = Callable[[int, int | None, int], object]
 Result = TypeVar("Result")
 LISTED = 50
 """So many images that were left out are listed; all are counted."""
-_VALUES_A_BATCH = 1_200_000
-_MOST_IMAGES = 256
 
 
 def silent(done: int, total: int | None, before: int) -> None:
@@ -64,29 +62,26 @@ class Task(Protocol[Result]):
 def images_at_a_time(classifier: Classifier) -> int:
     """Images at a time: few enough that little is lost with one, enough to keep cores busy."""
     height, width = classifier.size or (224, 224)
-    values = classifier.channels * height * width
-    return max(1, min(_MOST_IMAGES, round(_VALUES_A_BATCH / values)))
+    return max(1, min(256, round(1_200_000 / (classifier.channels * height * width))))
 
 
 def data_facts(
     images: ImageSet, measured: int, left_out: Iterable[LeftOut], seed: int
 ) -> DataFacts:
     """How many images of a set were measured, and which could not be."""
-    out = tuple(left_out)
-    return DataFacts(
-        images.source, images.split, measured, images.limit, seed, len(out), out[:LISTED]
-    )
+    out, limit = tuple(left_out), images.limit
+    return DataFacts(images.source, images.split, measured, limit, seed, len(out), out[:LISTED])
 
 
 def part_of(
     batch: Batch,
     tables: Mapping[str, Any],
-    files: Mapping[str, bytes] | None = None,
+    files: Mapping[str, bytes] = {},
     left_out: Iterable[LeftOut] = (),
 ) -> Part:
     """A batch's part; `left_out`: images that reading let pass and the task could not use."""
     images = len(batch.ids) + len(batch.left_out)
-    return Part(batch.number, images, tables, (*batch.left_out, *left_out), dict(files or {}))
+    return Part(batch.number, images, tables, (*batch.left_out, *left_out), files)
 
 
 def run_pass(
@@ -100,13 +95,11 @@ def run_pass(
     progress: Progress = silent,
     is_current: Callable[[Result], bool] = lambda result: True,
 ) -> Result:
-    """Process every batch that has no part yet, then summarize all parts into the folder `out`.
+    """Process every batch that has no whole part yet, then summarize all into the folder `out`.
 
-    Interrupted at any moment, a run is resumed by `resume` with the parts that are whole; those
-    that are damaged or gone are computed once more, also in a run that was finished. Batches follow
-    the rows of the set, and batch size and threads stay those of the beginning, so that any number
-    of `workers` (processes, each with `threads` CPU threads) writes the same bytes. A finished run
-    is summarized once more unless its result `is_current`.
+    Batches follow the rows of the set, and batch size and threads stay those of the beginning, so
+    that any number of `workers` writes the same bytes. A finished run is summarized once more
+    unless its result `is_current`.
     """
     if workers < 1:
         raise ChoiceError(f"workers is {workers}: expected at least 1")
@@ -115,7 +108,8 @@ def run_pass(
     with open_run(out, task.kind, config, resume=resume, overwrite=overwrite) as run:
         done = run.finished_parts()
         missing = _missing(done, images.count, config.batch)
-        if run.is_finished and missing == [] and not verify(run.folder):
+        is_finished = read_marker(run.folder, task.kind).result is not None
+        if is_finished and missing == [] and not verify(run.folder):
             result: Result = load(run.folder, task.kind)
             if is_current(result):
                 return result
@@ -183,10 +177,8 @@ def _configure(
 
 def _threads(workers: int) -> int:
     """The CPU threads of one worker: PyTorch's own, or its share of the cores."""
-    if workers == 1:
-        return torch.get_num_threads()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, (cores or 1) // workers)
+    return torch.get_num_threads() if workers == 1 else max(1, (cores or 1) // workers)
 
 
 def _missing(done: dict[int, int], rows: int | None, size: int) -> Iterable[int]:

@@ -182,7 +182,7 @@ def _sheet(result: SanityCheck, method: str, test: str, words: str) -> CurveSpec
 def _curve(checked: CheckedMap, test: str, measure: str) -> Curve:
     steps = checked.cascade if test == "cascade" else checked.alone
     x = [step.step for step in steps]
-    intervals = [step.similarity.of(measure) for step in steps]
+    intervals = [getattr(step.similarity, measure) for step in steps]
     ends = [
         [one.value for one in intervals],
         [one.low for one in intervals],
@@ -195,7 +195,7 @@ def _curve(checked: CheckedMap, test: str, measure: str) -> Curve:
 
 def _control(maps: Sequence[CheckedMap], measure: str, count: int) -> Curve:
     """The mean of the random orders, and the widest band of any map's."""
-    mean = sum(checked.random.similarity.of(measure).value for checked in maps) / len(maps)
+    mean = sum(getattr(checked.random.similarity, measure).value for checked in maps) / len(maps)
     low = min(_limits(checked, measure).lowest for checked in maps)
     high = max(_limits(checked, measure).floor for checked in maps)
     x = range(count + 1) if count == 1 else range(1, count + 1)
@@ -257,7 +257,7 @@ def _numbers(result: SanityCheck, method: str) -> list[tuple[str, list[str], str
         (
             checked.map,
             [
-                interval_text(step.similarity.of(measure))
+                interval_text(getattr(step.similarity, measure))
                 for measure in _MEASURES
                 for step in _shown(checked)
             ],

@@ -10,7 +10,8 @@ from pyarrow import parquet
 
 from chiaroscuro.catalog import versions
 from chiaroscuro.choices import PAPER_MAPS, RANDOM
-from chiaroscuro.data import load_images, read_row
+from chiaroscuro.data.images import read_row
+from chiaroscuro.data.loading import load_images
 from chiaroscuro.errors import ChiaroscuroError, InputError
 from chiaroscuro.gradients import class_gradients
 from chiaroscuro.images import to_uint8

@@ -166,11 +166,6 @@ class WhatIf(Saved):
         return self.after[0].index != self.before[0].index
 
     @property
-    def flip_predicted(self) -> bool:
-        """Whether it is another one to first order."""
-        return self.expected.index != self.before[0].index
-
-    @property
     def predicted(self) -> float:
         """The target logit's change to first order."""
         return float(self.predicted_change[self.target.index])
@@ -235,11 +230,7 @@ class Comparison(Saved):
 
 @dataclass(frozen=True)
 class Differences:
-    """How a replayed explanation differs from the saved one, relative to its size.
-
-    None where shapes differ. `changes`: in words, what else is not the same; `why`: what may move
-    the numbers, such as versions, device and threads.
-    """
+    """How a replayed explanation differs, relative to the saved one; None where shapes differ."""
 
     maps: Mapping[str, float | None]
     logits: float | None

@@ -9,7 +9,6 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,9 +29,7 @@ PARTS = "parts"
 """The folder of a run's receipts."""
 _LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 """Files that systems leave in every folder."""
-_LARGEST = 1 << 28
-"""Bytes; no marker has as many."""
-_UNREADABLE = (OSError, ValueError, RecursionError, msgspec.MsgspecError)
+_UNREADABLE = (OSError, ValueError, MemoryError, RecursionError, msgspec.MsgspecError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +75,7 @@ def read_marker(folder: Path, kind: Kind, *, current: bool = False) -> Marker:
     """A folder's marker of this kind; `current`: of this schema version, as it was written."""
     file = folder / kind.marker
     try:
-        check_regular(file, _LARGEST)
+        check_regular(file)
         marker = msgspec.json.decode(file.read_bytes(), type=Marker)
     except FileNotFoundError:
         missing = f"{folder}: no {kind.name} there (no {kind.marker})"
@@ -102,7 +99,7 @@ def read_marker(folder: Path, kind: Kind, *, current: bool = False) -> Marker:
 def read_receipt(file: Path) -> Receipt | None:
     """A receipt that is as it was written; None for anything else."""
     with suppress(*_UNREADABLE):
-        check_regular(file, _LARGEST)
+        check_regular(file)
         receipt = msgspec.json.decode(file.read_bytes(), type=Receipt)
         return receipt if receipt == sealed(receipt) else None
     return None
@@ -136,10 +133,7 @@ def resolved(folder: str | Path) -> Path:
 
 
 def check_free(folder: str | Path, kind: Kind, *, overwrite: bool) -> Path:
-    """The folder with links resolved, when a result of this kind may be written there.
-
-    With `overwrite`, one of the same kind may lie there that holds our files alone, nothing else.
-    """
+    """The folder with links resolved, where nothing lies or, to `overwrite`, one of this kind."""
     final = resolved(folder)
     recover(final)
     if os.path.lexists(final) and not (final.is_dir() and not any(final.iterdir())):
@@ -229,10 +223,7 @@ def scratch(parent: Path) -> Iterator[Path]:
 
 @contextmanager
 def staged(folder: str | Path, kind: Kind, *, overwrite: bool = False) -> Iterator[Path]:
-    """A temporary folder next to `folder` that takes its place when the block ends well.
-
-    On an error nothing is left behind; what was there stays until the new one is whole.
-    """
+    """A temporary folder that takes the place of `folder`, whole, when the block ends well."""
     final = check_free(folder, kind, overwrite=overwrite)
     with writing(final), scratch(final.parent) as stage:
         yield stage
@@ -308,11 +299,10 @@ def write_file(file: Path, data: bytes) -> None:
         new.unlink(missing_ok=True)
 
 
-def check_regular(file: Path, most: float = inf) -> None:
-    """Raise `OSError` unless a file is regular, with at most so many bytes: a pipe has no end."""
-    about = file.stat()
-    if not stat.S_ISREG(about.st_mode) or about.st_size > most:
-        raise OSError(f"{file.name} is no regular file, or too large")
+def check_regular(file: Path) -> None:
+    """Raise `OSError` unless a file is regular: a pipe has no end."""
+    if not stat.S_ISREG(file.stat().st_mode):
+        raise OSError(f"{file.name} is no regular file")
 
 
 def digest(file: Path | bytes) -> Digest:

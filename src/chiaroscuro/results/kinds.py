@@ -12,11 +12,9 @@ FIGURE, PAGE = "figure.png", "index.html"
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of result, which lies in a folder when its `marker` file names the `schema`.
+    """One kind of result: the dataclass and what writes its pictures and page, as MODULE:NAME.
 
-    `type` and `view` are MODULE:NAME, imported when used: the dataclass that is saved, and the
-    function that writes pictures and page of a result into its folder. `shares_folder`: the folder
-    also holds what is not part of the result.
+    `shares_folder`: its folder also holds what is not part of the result.
     """
 
     name: str

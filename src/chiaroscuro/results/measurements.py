@@ -41,18 +41,10 @@ class Similarities:
     def __iter__(self) -> Iterator[Interval]:
         return iter((self.correlation, self.overlap))
 
-    def of(self, measure: str) -> Interval:
-        """One of the two by name."""
-        return self.correlation if measure == "correlation" else self.overlap
-
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A map against that of a changed network or image; `step` counts layers from the output.
-
-    `constant`: the share of images whose other map has one value everywhere; `by_draw`: the mean
-    correlation and overlap of each draw.
-    """
+    """A map against that of a changed network or image; `step` counts layers from the output."""
 
     step: int
     similarity: Similarities
@@ -82,11 +74,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How similar a map stays with random weights, for the second-best class, and under noise.
-
-    `changes_after`: steps until its similarity is no longer "much"; `overlooked`: those of layers
-    that, randomized alone, leave it "much" the same.
-    """
+    """How similar a map stays, the steps until it changes, and layers that it `overlooked`."""
 
     weights: Level
     other_class: Level
@@ -97,10 +85,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class CheckedMap:
-    """One method's map: similarities by test, limits, and the verdict.
-
-    `cascade`: layers randomized from the output on; `alone`: one layer at a time.
-    """
+    """One method's map: randomized from the output on and one layer `alone`, limits, verdict."""
 
     method: str
     map: str
@@ -148,11 +133,7 @@ class SanityCheck:
 
 @dataclass(frozen=True, slots=True)
 class LocatedMap:
-    """How often a map's highest pixel lies in the region, and the share of its size that does.
-
-    The others know nothing of the map. `hit_p` and `energy_p` are for a difference from a random
-    order, corrected over all maps and both measures.
-    """
+    """How often a map's highest pixel lies in the region, and the share of its size that does."""
 
     map: str
     hit: Interval
@@ -198,11 +179,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """What deleting a map's highest pixels does, by protocol and fill.
+    """What deleting a map's highest pixels does; `control`: a random or inverted order.
 
-    `allegiance`: the share of images that keep their predicted class; `probability` of the target;
-    `changed`: the share of pixels whose value differs. `area` lies under the allegiance curve,
-    `area_by_range` is divided by the range of fractions. `control`: a random or inverted order.
+    `allegiance`: the share of images that keep their predicted class, with the `area` below it;
+    `changed`: the share of pixels whose value differs.
     """
 
     protocol: str
@@ -241,13 +221,7 @@ class ClassRow:
 
 @dataclass(frozen=True, slots=True)
 class WhatIfRow:
-    """Predicted and actual changes of the target logit, by map, fill and step; None: no value.
-
-    `direction`: the share of images whose logit moves in the predicted direction; `tolerated`:
-    whose actual change is within tolerance; `slope` and `correlation` of actual on predicted
-    changes; `predicted`, `actual`: their means; `flips`, `predicted_flips`: the share of images
-    whose predicted class changes. Images in which no pixel changes count for flips alone.
-    """
+    """Predicted and actual changes of the target logit, by map, fill and step; None: no value."""
 
     map: str
     fill: str
@@ -318,14 +292,8 @@ class Evaluation(Figures):
         """A tidy pandas table: "curves" (a row per curve and fraction), "areas", "differences",
         "classes", "what_if" or "metrics"; raises `ChoiceError` for another name.
         """
-        tables = {
-            "curves": self._curve_rows(),
-            "areas": self.curves,
-            "classes": self._class_rows(),
-            "differences": self.differences,
-            "what_if": self.what_if,
-            "metrics": self.metrics,
-        }
+        tables = {"curves": self._curve_rows(), "areas": self.curves, "classes": self._class_rows()}
+        tables |= {name: getattr(self, name) for name in ("differences", "what_if", "metrics")}
         if table not in tables:
             raise unknown("table", table, tables)
         return frame_of(tables[table])
@@ -377,10 +345,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """The paper's tables (by file name), claims and figures, with our numbers.
-
-    `missing`: experiments that could not be run, with the reason, by title.
-    """
+    """The paper's tables (by file name), claims and figures, with our numbers."""
 
     facts: tuple[str, ...]
     tables: Mapping[str, Table]

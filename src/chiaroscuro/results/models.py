@@ -17,11 +17,7 @@ WEIGHTS = "model.safetensors"
 
 @dataclass(frozen=True, slots=True)
 class SavedModel:
-    """How a saved classifier is built: `architecture` with `arguments`; its weights lie next to it.
-
-    `architecture`: timm:NAME, torchvision:NAME, or a name of `models.ARCHITECTURES`. `origin` says
-    where weights are from: license, training, and so on.
-    """
+    """How a saved classifier is built: an `architecture` with `arguments`; where it is from."""
 
     architecture: str
     arguments: Mapping[str, Any]

@@ -1,5 +1,6 @@
 """A run over an image set: a folder with one part a batch, each whole or not there."""
 
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,10 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """What a run makes of one batch, always the same; it covers `images` rows of the set in all.
-
-    Tables of one name have one schema in all parts.
-    """
+    """What a run makes of one batch, always the same; it covers `images` rows of the set."""
 
     number: int
     images: int
@@ -56,11 +54,6 @@ class RunFolder:
 
     folder: Path
     kind: Kind
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether the result is there."""
-        return read_marker(self.folder, self.kind).result is not None
 
     def finished_parts(self) -> dict[int, int]:
         """The numbers of all parts that are there and whole, with the images each covers."""
@@ -113,10 +106,7 @@ class RunFolder:
 def open_run(
     folder: str | Path, kind: Kind, config: Any, *, resume: bool, overwrite: bool
 ) -> Iterator[RunFolder]:
-    """A run's folder, locked: started now with this configuration, or there with the same.
-
-    With `overwrite` an older result is moved aside, and removed when the new one is finished.
-    """
+    """A run's folder, locked: started now with this configuration, or there with the same."""
     with folders.writing(folder):
         final, is_there = check_startable(folder, kind, resume=resume, overwrite=overwrite)
         marker = Marker(kind.schema, config=to_plain(config)[0])
@@ -177,15 +167,12 @@ def read_config(folder: str | Path, kind: Kind, config_type: type[Result]) -> Re
     try:
         return from_plain(config, {}, config_type)
     except (ValueError, msgspec.MsgspecError) as error:
-        why = f"its configuration cannot be read ({first_line(error)})"
-        raise ResultError(f"{folder}: {why}") from error
+        raise ResultError(f"{folder}: configuration is damaged ({first_line(error)})") from error
 
 
 def _bytes(table: "pa.Table") -> bytes:
-    import pyarrow as pa
     from pyarrow import parquet
 
-    target = pa.BufferOutputStream()
+    target = io.BytesIO()
     parquet.write_table(table, target, compression="zstd", write_page_checksum=True)
-    data: bytes = target.getvalue().to_pybytes()
-    return data
+    return target.getvalue()

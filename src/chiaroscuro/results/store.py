@@ -29,9 +29,7 @@ _ARRAY, _NUMBER = "array", "number"
 def to_plain(result: Any) -> tuple[Any, Arrays]:
     """A result as values that JSON keeps, and its arrays by where they stand in it.
 
-    An array's place among the values holds {"array": NAME}, that of a number which JSON does not
-    have {"number": "nan"}, "inf" or "-inf". Results are dataclasses of numbers, strings, None,
-    arrays, and of tuples, mappings and dataclasses of those; anything else is kept as its text.
+    A number that JSON does not have becomes {"number": "nan"}; what it does not know, its text.
 
     >>> from chiaroscuro.results.facts import Interval
     >>> to_plain((Interval(1.0, 0.5, 2.0), np.zeros(3)))[0]
@@ -147,10 +145,7 @@ def check_page_free(folder: Path, kind: Kind) -> None:
 
 
 def save_page(folder: Path, kind: Kind, update: Callable[[Any], Any]) -> None:
-    """Write page and marker of a result into a folder that also holds other things.
-
-    `update` makes the result from the older one there or None; other processes wait meanwhile.
-    """
+    """Write the page that `update` makes of the older one or None into a folder of other things."""
     with folders.writing(folder), folders.locked(folder, wait=60):
         check_page_free(folder, kind)
         result = update(load(folder, kind) if kind_in(folder) == kind else None)

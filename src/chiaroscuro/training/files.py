@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.data import ImageSet, read_batches
+from chiaroscuro.data.images import ImageSet, read_batches
 from chiaroscuro.errors import InputError
 from chiaroscuro.images import Framing, to_uint8
 from chiaroscuro.results.facts import LeftOut

@@ -16,7 +16,8 @@ from chiaroscuro import errors
 from chiaroscuro.catalog import ARCHITECTURES, versions
 from chiaroscuro.choices import CHECKPOINT
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.data import ImageSet, load_images, read_batches
+from chiaroscuro.data.images import ImageSet, read_batches
+from chiaroscuro.data.loading import load_images
 from chiaroscuro.errors import ChiaroscuroError, ChoiceError, InputError, ResultError
 from chiaroscuro.images import Framing
 from chiaroscuro.models import folder, load_classifier
