@@ -23,7 +23,7 @@ from chiaroscuro import (
 from chiaroscuro.edits import filled, image_seeds
 from chiaroscuro.errors import ChoiceError, ImageError, ModelError
 from chiaroscuro.images import packaged_photo
-from chiaroscuro.maps import POINTS, Question, partial_edit
+from chiaroscuro.maps import Question, partial_edit
 from tests.toys import Linear, Quadratic, random_pixels, small_cnn
 
 FILLS = ["black", "white", "mean", "blur:0.2", "noise", "+0.1", "-0.3"]
@@ -108,9 +108,7 @@ def test_partial_edit_is_the_plain_loop(fill, points, schedule):
 def test_the_public_call_is_the_default_schedule():
     pixels, classifier = random_pixels(2, 3, 8, 9), toy()
     target = classifier(pixels).argmax(1)
-    expected = partial_edit(
-        question_of(classifier, pixels, filled(pixels, "white"), target, POINTS)
-    )
+    expected = partial_edit(question_of(classifier, pixels, filled(pixels, "white"), target, 16))
     assert torch.equal(edit_map(classifier, pixels, "white", "partial-edit"), expected)
 
 

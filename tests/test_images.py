@@ -20,8 +20,6 @@ from PIL import Image, ImageFile, PngImagePlugin
 
 from chiaroscuro import ImageError
 from chiaroscuro.images import (
-    FORMATS,
-    SUFFIXES,
     Framing,
     check_array,
     find_photos,
@@ -32,7 +30,7 @@ from chiaroscuro.images import (
     photo_folders,
     to_uint8,
 )
-from chiaroscuro.images.photos import decode_photo, photo_from_image
+from chiaroscuro.images.photos import FORMATS, SUFFIXES, decode_photo, photo_from_image
 
 RED, LIME, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 

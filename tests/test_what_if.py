@@ -258,11 +258,7 @@ def test_a_batch_of_one_is_one_image_and_a_batch_of_two_is_refused():
     pixels = random_pixels(1, 3, 4, 5, seed=1, dtype=torch.float32)
     one, batch = (what_if(classifier, given, target=np.int64(1)) for given in (pixels[0], pixels))
     np.testing.assert_array_equal(one.actual_change, batch.actual_change)
-    with pytest.raises(
-        ImageError, match=r"Tensor of shape \(2, 3, 4, 5\): expected a tensor \(C, H, W\)"
-    ):
+    with pytest.raises(ImageError, match=r"shape \(2, 3, 4, 5\): expected .* a tensor \(C, H, W\)"):
         what_if(classifier, pixels.repeat(2, 1, 1, 1))
-    with pytest.raises(
-        ImageError, match=r"Tensor of shape \(5, 4, 3\): expected a tensor \(C, H, W\)"
-    ):
+    with pytest.raises(ImageError, match=r"shape \(4, 3, 5\): expected .* a tensor \(C, H, W\)"):
         what_if(classifier, pixels[0].permute(2, 1, 0))

@@ -12,7 +12,7 @@ from torchvision.transforms.v2.functional import gaussian_blur
 
 from chiaroscuro.choices import Fill, as_float, as_int, parse_fill
 from chiaroscuro.errors import ChoiceError, ImageError, InputError
-from chiaroscuro.images import check_range
+from chiaroscuro.images.framing import check_range
 
 
 def filled(pixels: Tensor, fill: str | Fill, seed: int = 0) -> Tensor:
@@ -36,24 +36,18 @@ def filled(pixels: Tensor, fill: str | Fill, seed: int = 0) -> Tensor:
 def check_images(pixels: Tensor, name: str = "pixels") -> None:
     """Raises `ImageError` unless pixels are floats (B, C, H, W) in [0, 1], one image or more."""
     if not isinstance(pixels, Tensor) or pixels.ndim != 4 or pixels.numel() == 0:
-        shape = tuple(getattr(pixels, "shape", ()))
-        raise ImageError(
-            f"{name} are a {type(pixels).__name__} of shape {shape}: expected a tensor "
-            "(B, C, H, W) with at least one image"
-        )
+        kind, shape = type(pixels).__name__, tuple(getattr(pixels, "shape", ()))
+        expected = "expected a tensor (B, C, H, W) with at least one image"
+        raise ImageError(f"{name} are a {kind} of shape {shape}: {expected}")
     if not pixels.is_floating_point():
-        raise ImageError(
-            f"{name} are {pixels.dtype}: expected floats in [0, 1]; divide 8-bit values by 255"
-        )
+        expected = "expected floats in [0, 1]; divide 8-bit values by 255"
+        raise ImageError(f"{name} are {pixels.dtype}: {expected}")
     low, high = torch.aminmax(pixels.detach())
     check_range(float(low), float(high), name)
 
 
 def image_seeds(pixels: Tensor, seed: int) -> list[int]:
-    """One seed an image, from `seed` and its 8-bit values: the same at any place in a batch.
-
-    Raises `ChoiceError` for a negative seed, `ImageError` for other pixels.
-    """
+    """One seed an image, from `seed` and its 8-bit values: the same at any place in a batch."""
     check_images(pixels)
     number = as_int("seed", seed)
     if number < 0:
@@ -85,15 +79,11 @@ FILLS: dict[str, Callable[[Tensor, float, int], Tensor]] = {
     "brighter": lambda pixels, amount, _: (pixels + amount).clamp(0, 1),
     "darker": lambda pixels, amount, _: (pixels - amount).clamp(0, 1),
 }
-"""Every fill by name: (pixels, amount, seed) to pixels of the same shape; `choices.FILLS` has what
-each does in words."""
+"""Every fill by name: (pixels, amount, seed) to pixels of the same shape."""
 
 
 def tie_priority(pixels: Tensor, seed: int = 0) -> Tensor:
-    """A random order of each image's N = H W pixels, (B, N): it breaks ties, and is the control.
-
-    Drawn as by `image_seeds`, whose errors it raises.
-    """
+    """A random order of each image's N = H W pixels, (B, N): it breaks ties, and is the control."""
     count = pixels.shape[-2] * pixels.shape[-1]
     orders = [np.random.default_rng(own).permutation(count) for own in image_seeds(pixels, seed)]
     return torch.from_numpy(np.stack(orders)).to(pixels.device)
@@ -116,17 +106,15 @@ def pixel_order(values: Tensor, priority: Tensor | None = None) -> Tensor:
     if priority is None:
         return _falling_order(flat)
     if priority.shape != flat.shape:
-        raise InputError(
-            f"priority has shape {tuple(priority.shape)}: expected (B, H W) = {tuple(flat.shape)}"
-        )
+        given, expected = tuple(priority.shape), tuple(flat.shape)
+        raise InputError(f"priority has shape {given}: expected (B, H W) = {expected}")
     return priority.gather(1, _falling_order(flat.gather(1, priority)))
 
 
 def _falling_order(values: Tensor) -> Tensor:
     """`values.argsort(1, descending=True, stable=True)` of finite floats (B, N).
 
-    On the CPU each value and its position make one integer: sorting those keeps ties in order, and
-    NumPy sorts integers in a fraction of the time of a stable argsort.
+    On the CPU each value and its position make one integer, which NumPy sorts far faster.
     """
     if values.device.type != "cpu" or values.dtype == torch.float64:
         return values.argsort(dim=1, descending=True, stable=True)
@@ -168,14 +156,7 @@ def rising_numbers(name: str, values: Iterable[float], within: str) -> tuple[flo
 
 
 def matched_counts(values: Tensor, fractions: Sequence[float]) -> Tensor:
-    """Exactly round(p H W) pixels at each fraction p, whatever the map's values: (B, F).
-
-    Halves are rounded to even. Raises `ChoiceError` for fractions that do not rise within [0, 1).
-
-    >>> matched_counts(torch.zeros(2, 5, 10), [0, 0.05, 0.5])
-    tensor([[ 0,  2, 25],
-            [ 0,  2, 25]])
-    """
+    """Exactly round(p H W) pixels at each fraction p, halves to even: (B, F)."""
     count = values.shape[-2] * values.shape[-1]
     shares = rising_numbers("fractions", fractions, "[0, 1)")
     counts = [round(fraction * count) for fraction in shares]

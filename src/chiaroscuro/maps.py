@@ -1,7 +1,4 @@
-"""Saliency maps, pure functions of class gradients; and edit maps, which choose their own points.
-
-What a name says is in `chiaroscuro.choices.MAPS` and `EDIT_MAPS`.
-"""
+"""Saliency maps, pure functions of class gradients; and edit maps, made for a given change."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,13 +11,11 @@ from chiaroscuro import choices, edits
 from chiaroscuro.choices import Fill, Kind, Normalize, OwnScore, Reduce, as_int, check_names
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.device import device_profile
-from chiaroscuro.errors import ChoiceError, ImageError, InputError, brief, unknown
+from chiaroscuro.errors import ChoiceError, ImageError, InputError, brief
 from chiaroscuro.gradients import ClassGradients, Points, target_gradients
 
 Values = Callable[[ClassGradients], Tensor]
 Elements = Callable[[Tensor], Tensor]
-POINTS = 16
-"""Sample points (gradient passes) of a partial-edit map by default."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +62,7 @@ def inactive_mask(gradients: ClassGradients) -> Tensor:
     return gradients.target_gradient < gradients.rival_min
 
 
-def _either_mask(gradients: ClassGradients) -> Tensor:
+def _either(gradients: ClassGradients) -> Tensor:
     return active_mask(gradients) | inactive_mask(gradients)
 
 
@@ -133,14 +128,13 @@ MAPS: dict[str, SaliencyMap] = {
     "negative": _masked(lambda g: g.target_gradient < 0),
     "active": _masked(active_mask),
     "inactive": _masked(inactive_mask),
-    "signed": SaliencyMap(_signed, _either_mask, channel_largest),
-    "margin": SaliencyMap(_margin, _either_mask, channel_largest),
+    "signed": SaliencyMap(_signed, _either, channel_largest),
+    "margin": SaliencyMap(_margin, _either, channel_largest),
     "competition": _masked(_competition_mask, torch.positive, channel_largest),
     "winner": SaliencyMap(_winner, lambda g: _winner(g)[..., 0] >= 0, _channel_winner, True),
     "active-printed": _masked(lambda g: g.target_gradient >= g.rival_max, torch.positive),
     "inactive-printed": _masked(lambda g: g.target_gradient <= g.rival_min, torch.positive),
 }
-"""Every saliency map by name."""
 
 
 def needs_classes(names: Iterable[str]) -> bool:
@@ -193,11 +187,7 @@ def saliency_maps(
 def scale(values: Tensor, kind: Kind) -> Tensor:
     """A map (B, ...) scaled per image: (m - min) / (max - min), or m / max abs(m) if signed.
 
-    A constant map becomes zeros, unless it is signed; class maps stay as they are. Raises
-    `InputError` for values that are not finite.
-
-    >>> scale(torch.tensor([[[1.0, 2.0, 5.0]]]), "magnitude")
-    tensor([[[0.0000, 0.2500, 1.0000]]])
+    A constant map becomes zeros, unless it is signed; class maps stay as they are.
     """
     if kind == "class":
         return values
@@ -225,7 +215,6 @@ class Question:
     target: int | Sequence[int] | Tensor
     points: int
     seeds: Sequence[int]
-    __repr__ = brief
 
     def effect(self, points: Tensor, score: OwnScore) -> Tensor:
         """Minus gradient times change, summed over channels and `points` (P, B, C, H, W)."""
@@ -239,7 +228,7 @@ def edit_map(
     pixels: Tensor,
     change: str | Fill | Tensor,
     method: str = "expected-effect",
-    points: int = POINTS,
+    points: int = 16,
     target: int | Sequence[int] | Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
@@ -262,8 +251,7 @@ def edit_map(
     >>> edit_map(Classifier(net), torch.rand(2, 3, 2, 2), "black", "partial-edit", 4).shape
     torch.Size([2, 2, 2])
     """
-    if method not in EDIT_MAPS:
-        raise unknown("edit map", method, EDIT_MAPS)
+    check_names("edit map", method, EDIT_MAPS)
     points = as_int("points", points)
     if points < 1:
         raise ChoiceError(f"points is {points}: expected at least 1")
@@ -275,20 +263,14 @@ def edit_map(
         edits.check_images(change, "change")
         changed = change.detach().to(kept)
     else:
-        raise ImageError(
-            f"change has shape {tuple(change.shape)}: expected the pixels' {tuple(kept.shape)}"
-        )
+        shape, expected = tuple(change.shape), tuple(kept.shape)
+        raise ImageError(f"change has shape {shape}: expected the pixels' {expected}")
     target = _predicted(classifier, kept) if target is None else target
     seed = 0
     if generator is not None:
         seed = int(torch.randint(2**31, (1,), generator=generator, device=generator.device))
     seeds = edits.image_seeds(kept, seed)
     return EDIT_MAPS[method](Question(classifier, kept, changed, target, points, seeds))
-
-
-def expected_effect(question: Question) -> Tensor:
-    """The effect at the untouched image, in log-probability."""
-    return question.effect(question.pixels[None], "log-probability")
 
 
 def partial_edit(
@@ -299,24 +281,22 @@ def partial_edit(
     jitter: float = 0.1,
     score: OwnScore = "log-odds",
 ) -> Tensor:
-    """The effect summed over partly changed images.
+    """The effect summed over partly changed images; defaults are tuned (docs/design/edit-maps.md).
 
     The first `random` points change random pixels, a share drawn from `random_share`; the others
     change the pixels that are highest in the sum so far, a share drawn from `guided_share`, after
-    `jitter` times a random number in [0, 1) is added to each pixel's rank / N. Defaults are tuned
-    on training images: `python -m benchmarks.edit_maps tune`, docs/design/edit-maps.md.
+    `jitter` times a random number in [0, 1) is added to each pixel's rank / N.
     """
     count = question.pixels[0, 0].numel()
     guided = np.arange(question.points) >= random
     low, high = np.where(guided[:, None], guided_share, random_share).T
-    keys = torch.empty(len(question.pixels), question.points, count)
-    changed = torch.empty(len(question.pixels), question.points, dtype=torch.long)
+    keys = torch.empty(len(question.pixels), question.points, count, device=question.pixels.device)
+    changed = keys.new_empty(keys.shape[:2], dtype=torch.long)
     for b, seed in enumerate(question.seeds):
         source = np.random.default_rng(seed)
         share = low + (high - low) * source.random(question.points)
         changed[b] = torch.from_numpy(np.rint(share * count))
         keys[b] = torch.from_numpy(source.random((question.points, count), np.float32))
-    keys, changed = keys.to(question.pixels.device), changed.to(question.pixels.device)
 
     def edited(keys: Tensor, p: int) -> Tensor:
         rank = edits.pixel_rank(keys.argsort(dim=1, stable=True))  # the lowest keys are changed
@@ -334,10 +314,9 @@ def partial_edit(
 
 
 EDIT_MAPS: dict[str, Callable[[Question], Tensor]] = {
-    "expected-effect": expected_effect,
+    "expected-effect": lambda question: question.effect(question.pixels[None], "log-probability"),
     "partial-edit": partial_edit,
 }
-"""Every edit map by name."""
 
 
 def _predicted(classifier: Classifier, pixels: Tensor) -> Tensor:

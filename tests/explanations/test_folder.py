@@ -21,7 +21,7 @@ from chiaroscuro import (
     explain,
 )
 from chiaroscuro.choices import MethodOptions
-from chiaroscuro.explanations import explain_files, reading
+from chiaroscuro.explanations import explain_files, single
 from chiaroscuro.images import find_photos
 from chiaroscuro.images.finding import safe_name
 from chiaroscuro.render import draw_figure
@@ -259,14 +259,14 @@ def test_a_name_that_grows_too_long_is_cut(tmp_path):
 def test_any_error_of_a_photo_is_one_line_and_its_trace_is_logged(
     toy, album, tmp_path, monkeypatch, caplog
 ):
-    real = reading.read_image
+    real = single.read_image
 
     def broken(classifier, image, fit):
         if image.name == "b.png":
             raise NotImplementedError("a decoder\nof two lines")
         return real(classifier, image, fit)
 
-    monkeypatch.setattr(reading, "read_image", broken)
+    monkeypatch.setattr(single, "read_image", broken)
     with caplog.at_level(logging.INFO, "chiaroscuro"):
         outcomes = list(explain_files(toy, jobs(sorted(album.iterdir())), tmp_path / "out"))
     assert [outcome.error is None for outcome in outcomes] == [True, False, True]

@@ -12,7 +12,7 @@ import torch
 from chiaroscuro import Classifier, Explanation, ModelError, ResultError, choices, explain
 from chiaroscuro.choices import MethodOptions, parse_method
 from chiaroscuro.explanations import replay
-from chiaroscuro.explanations.recompute import UNRECORDED
+from chiaroscuro.explanations.comparison import UNRECORDED
 from tests.explanations.inputs import array, picture, resaved, snapshot
 from tests.toys import Linear, random_pixels, small_cnn
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from pyarrow import csv, parquet
 
 from chiaroscuro.errors import ImageError, InputError, MissingFileError, first_line, printable
-from chiaroscuro.images import CropBox, image_errors, open_image, read_file
+from chiaroscuro.images import CropBox, read_file
+from chiaroscuro.images.photos import image_errors, open_image
 
 Mask = NDArray[np.bool_]
 SIDES = ("left", "top", "right", "bottom")

@@ -20,7 +20,7 @@ from chiaroscuro.errors import ChoiceError, InputError, ModelError
 from chiaroscuro.evaluation import rows
 from chiaroscuro.evaluation.run import add_up, describe_method
 from chiaroscuro.evaluation.stacks import image_stacks
-from chiaroscuro.explanations.reading import make_method
+from chiaroscuro.explanations.single import make_method
 from chiaroscuro.gradients import class_gradients
 from chiaroscuro.maps import saliency_maps
 from chiaroscuro.metrics import agreement as similarity

@@ -12,15 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from chiaroscuro.choices import Fit, as_float, as_int
-from chiaroscuro.classifier import libraries
-from chiaroscuro.classifier.reading import (
-    Picture,
-    as_photo,
-    as_pixels,
-    opened,
-    read_logits,
-    to_numpy,
-)
+from chiaroscuro.classifier import libraries, reading
+from chiaroscuro.classifier.reading import Picture
 from chiaroscuro.edits import check_images
 from chiaroscuro.errors import ChoiceError, ImageError, ModelError, encodable, first_line, unknown
 from chiaroscuro.guard import as_found, check_tensors
@@ -79,6 +72,7 @@ class Classifier:
         if self.std is not None and min(self.std) <= 0:
             raise ChoiceError(f"std is {self.std}: expected numbers above 0")
         self.framing = framing or Framing(size=_numbers("size", size, 2, as_int))
+        self.size = self.framing.size
         self.labels = None if labels is None else _checked_labels(labels)
         self.multi_label = multi_label
         self.name = encodable(name or type(self.module).__name__)
@@ -134,11 +128,6 @@ class Classifier:
         tensors = (*self.module.parameters(), *self.module.buffers())
         return next((t for t in tensors if t.is_floating_point()), torch.zeros(()))
 
-    @property
-    def size(self) -> tuple[int, int] | None:
-        """Height and width that photos are brought to; None takes them as they are."""
-        return self.framing.size
-
     def __call__(self, pixels: Tensor) -> Tensor:
         """Logits (B, K) of pixels (B, C, H, W) in [0, 1], in eval mode; the module stays as it was.
 
@@ -149,12 +138,9 @@ class Classifier:
             return self.logits(pixels)
 
     def logits(self, pixels: Tensor, *, spare: bool = False) -> Tensor:
-        """Logits (B, K), in the module's present mode, with no check of the pixels' range.
+        """Logits (B, K) in the module's present mode, pixels unchecked; it may write over `spare`.
 
-        Pixels are left as they are, unless they are `spare`: then a module may write over them.
-
-        One output column s is read as two classes with logits (-s/2, +s/2), whose softmax is
-        (1 - sigmoid(s), sigmoid(s)).
+        One output column s is read as two classes with logits (-s/2, +s/2).
         """
         normalized = self._normalized(pixels, spare=spare)
         try:
@@ -164,19 +150,16 @@ class Classifier:
             output = call(normalized)
         except Exception as error:
             shape = " x ".join(map(str, pixels.shape[1:]))
+            text = f"{self.name} failed on an image of {shape} (C x H x W): {first_line(error)}"
             hint = "; to scale photos to one size give Classifier(module, size=...)"
-            raise ModelError(
-                f"{self.name} failed on an image of {shape} (C x H x W): {first_line(error)}"
-                f"{hint if self.size is None else ''}"
-            ) from error
-        scores = read_logits(output, len(pixels), self.name, self.num_classes)
+            raise ModelError(text if self.size else text + hint) from error
+        scores = reading.read_logits(output, len(pixels), self.name, self.num_classes)
         if scores.shape[1] == 1:
             scores = torch.cat([-scores / 2, scores / 2], dim=1)
-        if self.labels is not None and len(self.labels) != scores.shape[1]:
-            raise ModelError(
-                f"{self.name} gives {scores.shape[1]} classes but has {len(self.labels)} labels"
-            )
-        self.num_classes = scores.shape[1]
+        count = scores.shape[1]
+        if self.labels is not None and len(self.labels) != count:
+            raise ModelError(f"{self.name} gives {count} classes but has {len(self.labels)} labels")
+        self.num_classes = count
         return scores
 
     def _normalized(self, pixels: Tensor, *, spare: bool) -> Tensor:
@@ -191,10 +174,8 @@ class Classifier:
         """Raise `ImageError` unless pixels are (B, C, H, W) in [0, 1] of its dtype and device."""
         check_images(pixels)
         if pixels.shape[1] != self.channels:
-            raise ImageError(
-                f"pixels have {pixels.shape[1]} channels (shape {tuple(pixels.shape)}): "
-                f"{self.name} expects {self.channels}"
-            )
+            found = f"{pixels.shape[1]} channels (shape {tuple(pixels.shape)})"
+            raise ImageError(f"pixels have {found}: {self.name} expects {self.channels}")
         here, home = (pixels.dtype, pixels.device), (self.dtype, self.device)
         if here != home and next(self.module.parameters(), None) is not None:
             raise ImageError(
@@ -226,8 +207,8 @@ class Classifier:
         shapes = sorted({image.shape for image in pixels})
         if len(shapes) != 1:
             raise ImageError(
-                f"pictures have {len(shapes)} sizes{f', such as {shapes[:2]}' if shapes else ''}: "
-                "give at least one, and a classifier with a size where they differ"
+                f"pictures have {len(shapes)} sizes, {shapes[:2]}: give at least one, and a "
+                "classifier with a size where they differ"
             )
         return torch.from_numpy(np.stack(pixels)).to(self.device, self.dtype)
 
@@ -236,34 +217,31 @@ class Classifier:
     ) -> NDArray[Any]:
         """A map (H, W) of a picture on the picture's own pixels (H', W'), NaN where none was seen.
 
-        Each pixel of the upright photo takes the value of the network's pixel that covers its
-        middle; nothing is interpolated.
+        Each pixel of the upright photo takes the value of the network's pixel over its middle.
         """
-        seen, crop = self._framed(picture, fit)
-        drawn = to_numpy(values) if isinstance(values, Tensor) else np.asarray(values)
-        if drawn.shape != seen.shape[1:]:
+        pixels, crop = self._framed(picture, fit)
+        drawn = reading.to_numpy(values) if isinstance(values, Tensor) else np.asarray(values)
+        if drawn.shape != (seen := pixels.shape[1:]):
             raise ImageError(
-                f"values have shape {drawn.shape}: the network sees {seen.shape[1:]} of the picture"
+                f"values have shape {drawn.shape}: the network sees {seen} of the picture"
             )
         return on_photo(drawn, crop)
 
     def _framed(self, picture: Picture, fit: Fit | None) -> tuple[NDArray[np.float32], CropBox]:
-        image = opened(picture)
+        image = reading.opened(picture)
         if isinstance(image, np.ndarray):
             channels = image.shape[2:] or (1,)
             if self.size in (None, image.shape[:2]) and channels in ((1,), (self.channels,)):
-                pixels, crop = as_pixels(image)
+                pixels, crop = reading.as_pixels(image)
                 return np.repeat(pixels, self.channels // len(pixels), axis=0), crop
-            image = as_photo(image)
+            image = reading.as_photo(image)
         return frame(image, self.framing.with_fit(fit), self.channels)
 
     def describe(self, *, digest: bool = False) -> ModelFacts:
         """What a saved result says of it; with `digest`, the SHA-256 of parameters and buffers."""
-        return ModelFacts(
-            self.name, self.mean, self.std, self.channels, self.multi_label, self.framing,
-            self.origin, str(self.device), str(self.dtype).removeprefix("torch."),
-            _weights_digest(self) if digest else None,
-        )  # fmt: skip
+        place = str(self.device), str(self.dtype).removeprefix("torch.")
+        kind = self.name, self.mean, self.std, self.channels, self.multi_label, self.framing
+        return ModelFacts(*kind, self.origin, *place, _weights_digest(self) if digest else None)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Softmax of logits (B, K), or their sigmoid for a multi-label head."""
@@ -329,18 +307,15 @@ def _checked_labels(labels: Any) -> tuple[str, ...]:
     """One name a class; the keys of a mapping, numbers or digits, must be all indices from 0 on."""
     if isinstance(labels, Mapping):
         try:
-            by_index = {
-                as_int("class", int(index) if isinstance(index, str) else index): name
-                for index, name in labels.items()
-            }
+            keys = [as_int("class", int(k) if isinstance(k, str) else k) for k in labels]
         except ValueError:
-            by_index = {}
-        if sorted(by_index) != list(range(len(labels))):
+            keys = []
+        if sorted(keys) != list(range(len(labels))):
             raise ChoiceError(
                 f"labels has keys {list(labels)[:5]}: expected every class index from 0 to "
                 f"{len(labels) - 1}, with the class's name as value"
             )
-        labels = [by_index[index] for index in range(len(by_index))]
+        labels = [name for _, name in sorted(zip(keys, labels.values(), strict=True))]
     is_list = isinstance(labels, Iterable) and not isinstance(labels, str | Set)
     names = tuple(map(encodable, labels)) if is_list else ()
     if not names:
@@ -351,10 +326,8 @@ def _checked_labels(labels: Any) -> tuple[str, ...]:
 def _per_channel(name: str, value: Any, channels: int) -> tuple[float, ...] | None:
     values: tuple[float, ...] | None = _numbers(name, value, channels, as_float)
     if values is not None and not all(abs(number) <= 10 for number in values):
-        raise ChoiceError(
-            f"{name} is {values}: expected finite numbers for pixels in [0, 1]; where it is for "
-            "pixels of 0 to 255: divide it by 255"
-        )
+        wrong = "expected finite numbers; if they are for pixels of 0 to 255: divide it by 255"
+        raise ChoiceError(f"{name} is {values}: {wrong}")
     return values
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -14,9 +15,8 @@ from chiaroscuro.errors import ModelError, first_line
 from chiaroscuro.images import Framing, frame, photo_from_image
 
 C = TypeVar("C")
-Make = Callable[..., C]
-"""A `Classifier` of a module and its keyword arguments."""
 _FITS: dict[str, Fit] = {"center": "crop", "squash": "stretch", "border": "pad"}
+_sides = itemgetter("height", "width")
 
 
 @contextmanager
@@ -29,19 +29,17 @@ def _reading(what: str) -> Iterator[None]:
 
 
 def _origin(architecture: str, weights: object, terms: object) -> dict[str, str]:
-    return {
-        "architecture": architecture,
-        "weights": str(weights or "not stated"),
-        "license": str(terms or "not stated"),
-    }
+    weights, terms = (str(text or "not stated") for text in (weights, terms))
+    return {"architecture": architecture, "weights": weights, "license": terms}
 
 
-def from_torchvision(make: Make[C], module: nn.Module, weights: Any, name: str) -> C:
+def from_torchvision(make: Callable[..., C], module: nn.Module, weights: Any, name: str) -> C:
     """A classifier by what a member of one of torchvision's enumerations of weights says."""
     with _reading(f"{weights} is no member of weights for classification, such as DEFAULT"):
         model = weights.meta.get("architecture") or type(weights).__name__.removesuffix("_Weights")
         preset = weights.transforms()
         resize, crop = preset.resize_size[0], preset.crop_size[0]
+        terms = "see the torchvision page of these weights"
         return make(
             module,
             name=name or model.lower(),
@@ -49,13 +47,11 @@ def from_torchvision(make: Make[C], module: nn.Module, weights: Any, name: str) 
             std=preset.std,
             framing=Framing((crop, crop), (resize, resize), "crop", preset.interpolation.value),
             labels=weights.meta["categories"],
-            origin=_origin(
-                f"torchvision:{model.lower()}", weights, "see the torchvision page of these weights"
-            ),
+            origin=_origin(f"torchvision:{model.lower()}", weights, terms),
         )
 
 
-def from_timm(make: Make[C], module: nn.Module, name: str) -> C:
+def from_timm(make: Callable[..., C], module: nn.Module, name: str) -> C:
     """A classifier by what a timm module's own configuration says."""
     from timm.data import resolve_model_data_config
 
@@ -95,11 +91,8 @@ def imagenet_labels(subset: str = "imagenet-1k") -> Sequence[str]:
     return [info.index_to_description(index) for index in range(info.num_classes())]
 
 
-def from_huggingface(make: Make[C], module: nn.Module, processor: Any, name: str) -> C:
-    """A classifier by what a transformers module's configuration and its image processor say.
-
-    Raises `ModelError` for a processor that does what size, mean and std do not express.
-    """
+def from_huggingface(make: Callable[..., C], module: nn.Module, processor: Any, name: str) -> C:
+    """A classifier by what a transformers module's configuration and its image processor say."""
     kind, theirs = type(module).__name__, type(processor).__name__
     with _reading(f"{kind} with {theirs} is no classifier with an image processor"):
         config = cast(Any, module).config
@@ -121,26 +114,21 @@ def from_huggingface(make: Make[C], module: nn.Module, processor: Any, name: str
 
 
 def _normalization(processor: Any) -> tuple[list[float] | None, list[float] | None]:
-    """Mean and std for pixels in [0, 1], with the processor's own rescaling worked in.
-
-    The processor computes (255 p f - o - mean) / std with factor f and offset o (0 or 1);
-    EfficientNet's `include_top` divides by std once more.
-    """
+    """Mean and std for pixels p in [0, 1] of (255 p factor - offset - mean) / std."""
     factor = 255 * processor.rescale_factor if processor.do_rescale else 255.0
     offset = 1.0 if getattr(processor, "rescale_offset", False) else 0.0
     if not processor.do_normalize and factor == 1 and offset == 0:
         return None, None
     mean = processor.image_mean if processor.do_normalize else [0.0] * 3
     std = processor.image_std if processor.do_normalize else [1.0] * 3
-    power = 2 if getattr(processor, "include_top", False) else 1
+    power = 2 if getattr(processor, "include_top", False) else 1  # EfficientNet divides once more
     return [(m + offset) / factor for m in mean], [s**power / factor for s in std]
 
 
 def _processor_framing(processor: Any) -> Framing:
     resample = Image.Resampling.BILINEAR if processor.resample is None else processor.resample
     interpolation = Image.Resampling(int(resample)).name.lower()
-    cuts = getattr(processor, "do_center_crop", False)
-    crop = _sides(processor.crop_size) if cuts else None
+    crop = _sides(processor.crop_size) if getattr(processor, "do_center_crop", False) else None
     if not processor.do_resize:
         return Framing(crop, None, "crop", interpolation)
     size = dict(processor.size)
@@ -155,12 +143,8 @@ def _processor_framing(processor: Any) -> Framing:
     return Framing(crop or (edge, edge), (edge, edge), "crop", interpolation)
 
 
-def _sides(size: Any) -> tuple[int, int]:
-    return size["height"], size["width"]
-
-
 def _check_processor(classifier: Any, processor: Any) -> None:
-    """Some processors turn colors round or enlarge by a fixed factor: compare a smooth picture."""
+    """Refuse a processor that makes of a smooth picture what differs by over 1 % of its range."""
     height, width = classifier.size or (96, 128)
     down, across = np.linspace(0, 1, 2 * height)[:, None], np.linspace(0, 1, 2 * width)[None]
     smooth = np.stack(np.broadcast_arrays(down, across, 0.5 * down * across), axis=-1)
@@ -171,7 +155,6 @@ def _check_processor(classifier: Any, processor: Any) -> None:
     pixels, _ = frame(photo_from_image(picture), classifier.framing, classifier.channels)
     mean = np.reshape(classifier.mean or 0.0, (-1, 1, 1))
     ours = (pixels - mean) / np.reshape(classifier.std or 1.0, (-1, 1, 1))
-    # Resampling may make a mean difference of 1 % of the range of values.
     if ours.shape != theirs.shape or np.abs(ours - theirs).mean() > 0.01 * np.ptp(ours):
         raise ModelError(
             f"{classifier.name}: its image processor ({type(processor).__name__}) does more than "

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,25 +19,21 @@ Picture = str | Path | Photo | Image.Image | NDArray[Any] | Tensor
 
 
 def opened(picture: Picture) -> Photo | NDArray[Any]:
-    """A photo, or an array (H, W) or (H, W, C); arrays and tensors may be a batch of one.
-
-    Raises `ImageError` for what is no picture.
-    """
+    """A photo, or an array (H, W) or (H, W, C); arrays and tensors may be a batch of one."""
     if isinstance(picture, Tensor | np.ndarray) and picture.ndim == 4 and len(picture) == 1:
         picture = picture[0]
     if isinstance(picture, Tensor):
-        if picture.ndim != 2 and (picture.ndim != 3 or picture.shape[0] > 4):
-            _refuse(picture, "a tensor (C, H, W)")
-        return to_numpy(picture.movedim(0, -1) if picture.ndim == 3 else picture)
+        picture = to_numpy(picture.movedim(0, -1) if picture.ndim == 3 else picture)
     if isinstance(picture, str | Path):
         return open_photo(picture)
     if isinstance(picture, Image.Image):
         return photo_from_image(picture)
     if not isinstance(picture, Photo | np.ndarray):
-        raise ImageError(
-            f"image is a {type(picture).__name__}: expected a path, a Pillow image, an array "
-            "(H, W, C) or a tensor (C, H, W)"
-        )
+        forms = "a path, a Pillow image, an array (H, W, C) or a tensor (C, H, W)"
+        raise ImageError(f"image is a {type(picture).__name__}: expected {forms}")
+    if not isinstance(picture, Photo) and (picture.ndim not in (2, 3) or picture.shape[2:] > (4,)):
+        expected = "expected (H, W), (H, W, C) or a tensor (C, H, W)"
+        raise ImageError(f"image has shape {picture.shape}: {expected}")
     return picture
 
 
@@ -61,31 +57,20 @@ def as_photo(array: NDArray[Any]) -> Photo:
         array = to_uint8(check_array(array))
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
-    if array.ndim != 2 and (array.ndim != 3 or array.shape[2] > 4):
-        _refuse(array, "an array (H, W) or (H, W, C)")
     return photo_from_image(Image.fromarray(array), "array")
 
 
-def _refuse(given: Tensor | NDArray[Any], expected: str) -> NoReturn:
-    kind, shape = type(given).__name__, tuple(given.shape)
-    raise ImageError(f"image is a {kind} of shape {shape}: expected {expected}")
-
-
 def read_logits(output: Any, batch: int, name: str, classes: int | None) -> Tensor:
-    """The logits (B, K) in a network's output: a tensor, its part `logits` or `out`, or the one
-    tensor (B, K) of a tuple or dictionary.
+    """The logits (B, K) in an output: it, its part `logits` or `out`, or its one tensor (B, K).
 
-    (B, K, 1, 1) is read as (B, K). `classes`: K where it is known; the first tensor (B, K) is the
-    logits then. Raises `ModelError` where no tensor or several could be the logits.
+    Of several such tensors they are the first with K = `classes`, where that is known.
     """
     if not isinstance(output, Tensor):
         output = _logits_among(output, batch, name, classes)
     logits = _squeezed(output)
     if logits.ndim != 2 or logits.shape[0] != batch or logits.shape[1] < 1:
-        raise ModelError(
-            f"{name} returned shape {tuple(output.shape)} for {batch} images: "
-            f"expected logits (B, K) = ({batch}, K)"
-        )
+        shape, expected = tuple(output.shape), f"expected logits (B, K) = ({batch}, K)"
+        raise ModelError(f"{name} returned shape {shape} for {batch} images: {expected}")
     if not logits.is_floating_point():
         raise ModelError(f"{name} returned {output.dtype}: expected floating-point logits")
     return logits

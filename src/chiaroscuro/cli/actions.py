@@ -181,7 +181,7 @@ def _replay(folder: Path, settings: known.ExplainSettings, run: commands.Explain
     saved = Explanation.load(folder)
     with _working(run, run.threads) as bars:
         from chiaroscuro.explanations import replay
-        from chiaroscuro.explanations.recompute import load_named
+        from chiaroscuro.explanations.comparison import load_named
 
         named = run.model == DEFAULT_MODEL
         model, load = (saved.model.name, load_named) if named else (run.model, None)
@@ -267,7 +267,7 @@ def _comparison_lines(comparison: Comparison) -> Iterator[str]:
         best, target = _chance(explanation.predictions[0]), _chance(explanation.target)
         yield f"{name}: {best}; target class: {target}"
     for name, detail in zip(names, comparison.details, strict=False):
-        yield f"{name}: {detail.title} {'; '.join(detail.lines)}"
+        yield f"{name}: {detail.title} {' '.join(detail.lines)}"
     for pair in comparison.pairs:
         maps = ", ".join(f"{name} {one.correlation:.2f}" for name, one in pair.maps.items())
         yield f"{names[pair.other]} against {names[0]}: {maps or pair.note}"

@@ -12,7 +12,7 @@ from chiaroscuro.choices import as_int
 from chiaroscuro.data import tables
 from chiaroscuro.data.images import ImageRow, ImageSet, pick_split, split_role
 from chiaroscuro.errors import ChoiceError, InputError, MissingFileError, first_line, printable
-from chiaroscuro.images import search_folder
+from chiaroscuro.images.finding import search_folder
 
 
 def load_images(

@@ -16,7 +16,7 @@ from chiaroscuro.evaluation.examples import example_files, example_places
 from chiaroscuro.evaluation.metrics import METRICS, WHAT_IF, Metric
 from chiaroscuro.evaluation.rows import Sums, in_image_order
 from chiaroscuro.evaluation.stacks import measure
-from chiaroscuro.explanations.reading import make_method
+from chiaroscuro.explanations.single import make_method
 from chiaroscuro.passes.runner import Progress, data_facts, part_of, run_pass, silent
 from chiaroscuro.results import KINDS, PAGE, load
 from chiaroscuro.results.facts import DataFacts, LeftOut

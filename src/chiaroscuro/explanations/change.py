@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from chiaroscuro import choices, edits
 from chiaroscuro.catalog import versions
-from chiaroscuro.choices import Fit, MethodOptions, Rivals, method_name, parse_rivals
+from chiaroscuro.choices import Fit, MethodOptions, Rivals, method_name
 from chiaroscuro.classifier import Classifier, Picture
 from chiaroscuro.classifier.reading import to_numpy
 from chiaroscuro.errors import ChoiceError, InputError
-from chiaroscuro.explanations import reading
-from chiaroscuro.explanations.reading import prediction, top_predictions
+from chiaroscuro.explanations import single
+from chiaroscuro.explanations.single import prediction, top_predictions
 from chiaroscuro.gradients import Method, class_gradients
 from chiaroscuro.gradients.classes import resolve_target
 from chiaroscuro.gradients.stream import Progress
@@ -24,11 +24,8 @@ from chiaroscuro.results.explanations import MethodFacts, WhatIf, WhatIfChoices
 from chiaroscuro.settings import WhatIfSettings, settings_from
 
 STEPS = (*(2.0**-power for power in range(10, 5, -1)), *(step / 32 for step in range(1, 33)))
-"""Shares of the change at which the target logit is measured: 1/1024, 1/512, ... 1/32, 2/32 ...
-On photos of many pixels the linear approximation often fails within a few percent."""
-
+"""Shares of the change at which the target logit is measured: 1/1024, 1/512, ... 1/32, 2/32 ..."""
 OwnValues = Tensor | NDArray[Any]
-"""Values (H, W) of the caller's own, in place of a map's name."""
 
 
 def what_if(
@@ -38,7 +35,7 @@ def what_if(
     fraction: float = choices.WHAT_IF_FRACTION,
     fill: str | choices.Fill = "black",
     *,
-    target: reading.Target | None = None,
+    target: single.Target | None = None,
     rivals: Rivals = "all",
     method: str | Method | MethodOptions = "gradient",
     fit: Fit | None = None,
@@ -66,39 +63,39 @@ def what_if(
     >>> int(result.changed.sum()), result.same_direction, result.valid_step
     (6, True, 1.0)
     """
-    classifier = reading.as_classifier(classifier)
+    classifier = single.as_classifier(classifier)
     name, named = (map, map) if isinstance(map, str) else ("own values", choices.RANDOM)
-    settings = settings_from(
-        WhatIfSettings,
-        None,
-        {
-            "map": named, "fraction": fraction, "fill": fill, "rivals": rivals, "method": method,
-            "fit": fit, "tolerance": tolerance, "seed": seed,
-        },
-    )  # fmt: skip
-    rule = parse_rivals(settings.rivals).resolve(classifier.class_index)
-    wanted = reading.class_index(classifier, target)
+    settings = settings_from(WhatIfSettings, None, {
+        "map": named, "fraction": fraction, "fill": fill, "rivals": rivals, "method": method,
+        "fit": fit, "tolerance": tolerance, "seed": seed,
+    })  # fmt: skip
+    rule = choices.parse_rivals(settings.rivals).resolve(classifier.class_index)
+    wanted = single.class_index(classifier, target)
     by_gradients = named not in (*choices.EDIT_MAPS, choices.RANDOM)
     if not by_gradients and method_name(method) != "gradient":
         raise ChoiceError(
             f"method {method_name(method)} has no part in map {name!r}, which is not made of class "
             "gradients: leave the method out"
         )
-    read = reading.read_image(classifier, image, settings.fit)
-    batch = reading.as_batch(classifier, [read.pixels])
+    read = single.read_image(classifier, image, settings.fit)
+    batch = single.as_batch(classifier, [read.pixels])
     changed = edits.filled(batch, settings.fill, settings.seed)
     facts: MethodFacts | None = None
-    values: Tensor | None
+    values: Tensor | None = None
     if by_gradients:
-        made = reading.make_method(method, classifier)
+        made = single.make_method(method, classifier)
         gradients = class_gradients(classifier, batch, wanted, rule, made, progress=progress)
-        chosen, facts = int(gradients.target[0]), reading.method_facts(gradients.choices, method)
+        chosen, facts = int(gradients.target[0]), single.method_facts(gradients.choices, method)
         values = saliency_maps(gradients, named)[named]
     else:
         with torch.no_grad():
             logits = classifier(batch)
         chosen = int(resolve_target(wanted, logits, multi_label=classifier.multi_label)[0])
-        values = _values(classifier, batch, changed, map, chosen, settings.seed)
+        if not isinstance(map, str):
+            values = _own_values(map, batch)
+        elif map != choices.RANDOM:
+            source = torch.Generator().manual_seed(settings.seed)
+            values = edit_map(classifier, batch, changed, map, target=chosen, generator=source)
     priority = edits.tie_priority(batch, settings.seed)
     order = priority if values is None else edits.pixel_order(values, priority)
     edited = edits.top_edit(batch, changed, order, settings.fraction)
@@ -106,9 +103,9 @@ def what_if(
     logits, predicted = changes.logits[0], changes.predicted_change[0]
     after, expected = logits + changes.actual_change[0, -1], logits + predicted
     best, new = top_predictions(classifier, logits), top_predictions(classifier, after)
-    listed = (rule.indices or ())[: reading.MOST_LISTED]
+    listed = (rule.indices or ())[: single.MOST_LISTED]
     shown = dict.fromkeys([*(p.index for p in (*best, *new)), chosen, *listed])
-    notes = [*classifier.notes, *read.notes, *reading.rival_notes(rule, logits)]
+    notes = [*classifier.notes, *read.notes, *single.rival_notes(rule, logits)]
     notes += [] if predicted.any() else ["first order predicts no change of any logit"]
     return WhatIf(
         image=read.facts,
@@ -134,7 +131,7 @@ def what_if(
             map=name,
             fraction=settings.fraction,
             fill=settings.fill,
-            target=reading.as_given(target),
+            target=single.as_given(target),
             rivals=str(rule),
             method=facts,
             fit=settings.fit or classifier.framing.fit,
@@ -148,24 +145,8 @@ def what_if(
     )
 
 
-def _values(
-    classifier: Classifier,
-    pixels: Tensor,
-    changed: Tensor,
-    map: str | OwnValues,
-    target: int,
-    seed: int,
-) -> Tensor | None:
-    """A map (1, H, W) that is not made of class gradients; None for a random order."""
-    if isinstance(map, str):
-        if map == choices.RANDOM:
-            return None
-        source = torch.Generator().manual_seed(seed)
-        return edit_map(classifier, pixels, changed, map, target=target, generator=source)
-    values = torch.as_tensor(map, device=pixels.device)
-    if values.shape != pixels.shape[2:]:
-        raise InputError(
-            f"map has shape {tuple(values.shape)}: expected (H, W) = {tuple(pixels.shape[2:])} as "
-            "the pixels that the network sees"
-        )
+def _own_values(map: OwnValues, pixels: Tensor) -> Tensor:
+    values, expected = torch.as_tensor(map, device=pixels.device), tuple(pixels.shape[2:])
+    if values.shape != expected:
+        raise InputError(f"map has shape {tuple(values.shape)}: expected (H, W) = {expected}")
     return values[None].to(pixels.dtype)

@@ -1,49 +1,56 @@
-"""One image through several classifiers, and how their maps differ."""
+"""How explanations differ: of several classifiers, and of a saved one from itself recomputed."""
 
-from collections.abc import Callable, Iterable, Sequence
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+import chiaroscuro.results.explanations as results
 from chiaroscuro import choices
-from chiaroscuro.choices import Fill, Fit, Rivals, Score
+from chiaroscuro.choices import Fill, Fit
 from chiaroscuro.classifier import Classifier, Picture
-from chiaroscuro.errors import ChoiceError
+from chiaroscuro.errors import ChoiceError, ImageError, ModelError, ResultError
 from chiaroscuro.explanations.change import what_if
-from chiaroscuro.explanations.reading import Target, as_classifier
-from chiaroscuro.explanations.single import explain
-from chiaroscuro.images import to_uint8
+from chiaroscuro.explanations.single import Target, as_classifier, explain
+from chiaroscuro.gradients import Method
+from chiaroscuro.gradients.stream import Progress
+from chiaroscuro.images import open_photo, to_uint8
 from chiaroscuro.metrics import map_similarity
+from chiaroscuro.models import load_classifier
 from chiaroscuro.render import enlarged, outlined
-from chiaroscuro.results.explanations import Comparison, Detail, Explanation, MapPair, Pair, WhatIf
+from chiaroscuro.report.what_if import sentences
+from chiaroscuro.results import facts_of
+from chiaroscuro.results.explanations import Comparison, Detail, Differences, Explanation
+from chiaroscuro.settings import CompareSettings, settings_from, takes
 
-Progress = Callable[[int, int, int], object]
-"""Called with (position of the classifier, class gradients done, class gradients in all)."""
+TOLERANCE = 1e-3
+"""Rounding on another machine may move a few ReLUs: so much logits and maps may differ."""
+UNRECORDED = "nothing that is recorded changed: the model's weights may be others"
 
 
+@takes(CompareSettings)
 def compare(
     classifiers: Sequence[Classifier | nn.Module],
     image: Picture,
     *,
     target: Target | None = None,
-    maps: str | Iterable[str] = choices.EXPLAIN_MAPS,
-    rivals: Rivals = "all",
-    score: Score = "logit",
-    method: Any = "gradient",
-    fit: Fit | None = None,
     details: Callable[[Classifier, Explanation], Detail] | None = None,
-    progress: Progress = lambda place, done, total: None,
+    progress: Callable[[int, int, int], object] = lambda place, done, total: None,
+    **options: Any,
 ) -> Comparison:
     """Explain one image by several classifiers for the same class, and compare their maps.
 
     `target`: a class by index or name; None for the class that the first classifier predicts, which
-    the others look up by name where both have names, else by index. Other choices as in `explain`.
-    `maps` are those that order pixels. `details` is called for each classifier and says what else
-    to show, such as `what_if_detail(...)`.
+    the others look up by name where both have names, else by index. Other choices as in `explain`;
+    `maps` are those that order pixels. With `fill`, the top pixels of the map `by` are changed for
+    each classifier too. `details` is called for each classifier and says what else to show.
 
     Raises `ChoiceError` for fewer than two classifiers or a class that one of them does not know,
     and what `explain` raises.
@@ -53,19 +60,19 @@ def compare(
     >>> comparison.names, comparison.pairs[0].maps["active"].difference.shape
     (('1 Sequential', '2 Sequential'), (8, 8))
     """
-    names = choices.check_names("map", maps, choices.RANKING_MAPS)
+    settings = settings_from(CompareSettings, None, options)
     if len(classifiers) < 2:
         raise ChoiceError(f"{len(classifiers)} classifiers to compare: give at least two")
+    if settings.fill is not None and details is None:
+        details = what_if_detail(image, settings.fill, settings.fraction, settings.by, settings.fit)
+    asked = {name: getattr(settings, name) for name in ("maps", "rivals", "score", "fit")}
+    asked["method"] = settings.method_options
     used = [as_classifier(classifier) for classifier in classifiers]
     explanations: list[Explanation] = []
     for place, classifier in enumerate(used):
         same = _same_class(used[0], explanations[0], classifier) if explanations else target
-        explanations.append(
-            explain(
-                classifier, image, target=same, maps=names, rivals=rivals, score=score,
-                method=method, fit=fit, progress=partial(progress, place),
-            )
-        )  # fmt: skip
+        step = partial(progress, place)
+        explanations.append(explain(classifier, image, target=same, progress=step, **asked))
     shown = zip(used, explanations, strict=True)
     return Comparison(
         names=tuple(f"{i} {Path(c.name).name}" for i, c in enumerate(used, 1)),
@@ -82,34 +89,18 @@ def what_if_detail(
     map: str = "active",
     fit: Fit | None = None,
 ) -> Callable[[Classifier, Explanation], Detail]:
-    """What `compare(details=...)` takes: a what-if with each classifier's own top pixels of `map`.
-
-    `fill`, `fraction`: as in `what_if`. Raises `ChoiceError` for an unknown fill.
-    """
+    """What `compare(details=...)` takes: a what-if with each one's own top pixels of `map`."""
     chosen = choices.parse_fill(fill)
 
     def detail(classifier: Classifier, explanation: Explanation) -> Detail:
-        result = what_if(
-            classifier, image, map, fraction, chosen, target=explanation.target.index,
-            rivals=explanation.choices.rivals, fit=fit,
-        )  # fmt: skip
+        target, rivals = explanation.target.index, explanation.choices.rivals
+        change = map, fraction, chosen
+        result = what_if(classifier, image, *change, target=target, rivals=rivals, fit=fit)
         title = f"what if the top {100 * fraction:g} % of its {map} map become {chosen}?"
         after = outlined(to_uint8(result.edited), result.changed)
-        return Detail(title, _lines(result), enlarged(after))
+        return Detail(title, tuple(sentences(result)), enlarged(after))
 
     return detail
-
-
-def _lines(result: WhatIf) -> tuple[str, ...]:
-    before, after = result.before[0], result.after[0]
-    flip = f"changes to {after.label}" if result.flipped else f"stays {after.label}"
-    return (
-        f"logit of {result.target.label}: predicted {result.predicted:+.2f}, "
-        f"actual {result.actual:+.2f}",
-        f"predicted class {before.label} ({100 * before.probability:.1f} %) {flip} "
-        f"({100 * after.probability:.1f} %)",
-        f"first order is valid up to a step of {result.valid_step:.3g}",
-    )
 
 
 def _same_class(first: Classifier, explained: Explanation, other: Classifier) -> int:
@@ -124,20 +115,140 @@ def _same_class(first: Classifier, explained: Explanation, other: Classifier) ->
     return other.class_index(next((name for name in names if name.casefold() in known), label))
 
 
-def _pair(first: Explanation, other: Explanation, place: int) -> Pair:
+def _pair(first: Explanation, other: Explanation, place: int) -> results.Pair:
     if not np.array_equal(first.pixels, other.pixels):
         sizes = (" x ".join(map(str, e.pixels.shape[:0:-1])) for e in (first, other))
-        return Pair(place, {}, f"the networks see different pixels ({' and '.join(sizes)})")
+        return results.Pair(place, {}, f"the networks see different pixels ({' and '.join(sizes)})")
     pixels, maps = torch.from_numpy(first.pixels)[None], {}
     for name, values in first.maps.items():
         a, b = (torch.from_numpy(v.astype(np.float64))[None] for v in (values, other.maps[name]))
         similar = map_similarity(a, b, pixels)
         difference = (_unit(b) - _unit(a))[0].numpy()
-        maps[name] = MapPair(difference, float(similar.correlation), float(similar.overlap))
-    return Pair(place, maps)
+        maps[name] = results.MapPair(difference, float(similar.correlation), float(similar.overlap))
+    return results.Pair(place, maps)
 
 
 def _unit(values: Tensor) -> Tensor:
     """A map divided by its root mean square; a map of zeros stays."""
     size = values.square().mean().sqrt()
     return values / size if size > 0 else values
+
+
+def replay(
+    folder: str | Path,
+    classifier: Classifier | nn.Module | None = None,
+    *,
+    background: str | Path | Tensor | None = None,
+    tolerance: float = TOLERANCE,
+    progress: Progress | None = None,
+) -> tuple[Explanation, Differences]:
+    """Recompute the explanation in `folder` with its own choices: the new one, and differences.
+
+    Where the photo's file is gone or has changed, the saved pixels are explained and the
+    differences say so. A saved result runs no code and reads no other files: a model that is a
+    Python file, and background images, have to be handed in (`classifier`, `background`).
+    """
+    saved = Explanation.load(folder)
+    method = _method(saved.choices.method, background)
+    model = load_named(saved.model.name) if classifier is None else classifier
+    image, changes = _image(saved)
+    target = None if saved.choices.target == "predicted" else saved.choices.target
+    asked = {name: getattr(saved.choices, name) for name in ("maps", "rivals", "score", "fit")}
+    now = explain(model, image, target=target, method=method, progress=progress, **asked)
+    changes, why = (*changes, *_changes(saved, now)), _why(saved, now)
+    maps = {name: _map_gap(name, saved, now) for name in saved.maps}
+    found = Differences(maps, _gap(saved.logits, now.logits, np.inf), changes, why, tolerance)
+    unexplained = not (found.same or changes or why)
+    return now, replace(found, why=(UNRECORDED,)) if unexplained else found
+
+
+def load_named(name: str) -> Classifier:
+    """The classifier that a saved result names, unless that would run a Python file."""
+    try:
+        return load_classifier(name, trusted=False)
+    except ChoiceError as error:
+        said = f"the model {name!r} of this result has no spec to load it by"
+        raise ModelError(f"{said}: name one (--model), or hand the classifier in") from error
+
+
+def _method(method: results.MethodFacts, background: str | Path | Tensor | None) -> Any:
+    """The method with its settings; raises `ResultError` where something has to be handed in."""
+    if method.name not in choices.METHODS:
+        said = f"the method {method.name!r} of this explanation has no name to repeat it by"
+        raise ResultError(f"{said}: call explain with it")
+    if method.background_images is None:
+        background = None
+    elif background is None:
+        raise ResultError(
+            f"this explanation begins from {method.background_images} background images "
+            f"({method.background or 'handed in as pixels'}), and a saved result reads no other "
+            "files: hand them in (background=..., --background)"
+        )
+    if isinstance(background, Tensor):
+        return Method(method.name, method.points, background=background, seed=method.seed or 0)
+    place = None if background is None else str(background)
+    tuning = method.points, method.sigma, method.baseline
+    return choices.parse_method(method.name, *tuning, place, method.seed or 0)
+
+
+def _image(saved: Explanation) -> tuple[Picture, tuple[str, ...]]:
+    """The photo if its file is as it was, else the saved pixels and a sentence."""
+    pixels = np.ascontiguousarray(saved.pixels.transpose(1, 2, 0))
+    if not saved.image.is_file:
+        return pixels, ()
+    source, what = Path(saved.image.source), "has changed"
+    try:
+        if not stat.S_ISREG(source.stat().st_mode):
+            what = "is not a regular file"
+        elif (photo := open_photo(source)).sha256 == saved.image.sha256:
+            return photo, ()
+    except OSError:
+        what = "is gone"
+    except ImageError:
+        pass
+    return pixels, (f"photo {source} {what}: saved pixels are explained",)
+
+
+def _changes(saved: Explanation, now: Explanation) -> Iterator[str]:
+    """What is asked or answered differently."""
+    if saved.target.index != now.target.index:
+        yield f"target class was {saved.target.label}, now {now.target.label}"
+    if saved.logits.shape != now.logits.shape:
+        yield f"classes were {len(saved.logits)}, now {len(now.logits)}"
+    if saved.choices.method.background_sha256 != now.choices.method.background_sha256:
+        yield "background images are not the same"
+    old, new = facts_of(saved.model), facts_of(now.model)
+    if None in (old["sha256"], new["sha256"]):
+        old["sha256"] = new["sha256"]
+    for name in old.keys() - {"device", "dtype"}:
+        if old[name] != new[name]:
+            yield f"model {name} was {getattr(saved.model, name)}, now {getattr(now.model, name)}"
+
+
+def _why(saved: Explanation, now: Explanation) -> tuple[str, ...]:
+    """What may move the numbers without a change of the question."""
+    old, new = saved.versions, now.versions
+    facts = (
+        ("device was", saved.model.device, now.model.device),
+        ("dtype was", saved.model.dtype, now.model.dtype),
+        ("CPU threads were", saved.threads, now.threads),
+        *((f"{name} was", old.get(name), new.get(name)) for name in sorted({*old, *new})),
+        ("captum was", saved.choices.method.captum, now.choices.method.captum),
+    )
+    return tuple(f"{what} {was}, now {now}" for what, was, now in facts if was != now)
+
+
+def _map_gap(name: str, saved: Explanation, now: Explanation) -> float | None:
+    before, after = saved.maps[name], now.maps[name]
+    if saved.facts[name].kind == "class" and before.shape == after.shape:
+        return float((before != after).mean())
+    return _gap(before, after, 2)
+
+
+def _gap(before: NDArray[Any], after: NDArray[Any], order: float) -> float | None:
+    """The norm of the difference over that of the saved values; None where shapes differ."""
+    if before.shape != after.shape:
+        return None
+    old, new = (values.astype(np.float64).ravel() for values in (before, after))
+    size, gap = (float(np.linalg.norm(values, order)) for values in (old, new - old))
+    return gap / size if size > 0 else float(gap > 0)

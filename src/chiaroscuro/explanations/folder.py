@@ -1,9 +1,8 @@
 """Many photos into one folder of explanations; a photo that fails never stops the others."""
 
-import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,7 @@ from chiaroscuro import results
 from chiaroscuro.choices import SCALES, Scale, check_names, method_name, parse_rivals
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChiaroscuroError, ResultError, first_line, printable
-from chiaroscuro.explanations.reading import class_index, make_method
-from chiaroscuro.explanations.single import explain
+from chiaroscuro.explanations.single import class_index, explain, make_method
 from chiaroscuro.gradients import Method
 from chiaroscuro.passes.executor import compute
 from chiaroscuro.report.explanation import color_limits, shared_limits
@@ -27,8 +25,6 @@ from chiaroscuro.results.store import check_page_free, save_page
 from chiaroscuro.stopwatch import timed
 
 _LOG = logging.getLogger(__name__)
-OnImage = Callable[[int, int, Path], object]
-"""Called with (images done, images in all, the one that starts)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +46,6 @@ class Outcome:
     error: ChiaroscuroError | None = None
 
 
-@dataclass(frozen=True)
-class PhotoConfig:
-    """What decides the explanation of a photo file, saved with it; `resume` goes by it."""
-
-    photo: str
-    options: Mapping[str, Any]
-    model: ModelFacts
-
-
 def explain_files(
     classifier: Classifier,
     jobs: Sequence[PhotoJob],
@@ -69,24 +56,19 @@ def explain_files(
     workers: int = 1,
     threads: int | None = None,
     scale: Scale = "image",
-    on_image: OnImage | None = None,
+    on_image: Callable[[int, int, Path], object] | None = None,
     on_class: Callable[[int, int], object] | None = None,
 ) -> Iterator[Outcome]:
     """Explain photos one by one into their folders below `out`, with a gallery page over them.
 
-    `resume` keeps explanations that are there, whole, and of the same photo, options and weights;
-    damaged ones are computed once more, and others are an error, unless `overwrite` replaces them.
-    `workers` processes share the photos, each with `threads` CPU threads (default: its share of
-    PyTorch's own); the same threads give the same files for any number of workers. With
-    `scale="shared"` pictures are drawn once more when all limits are known, each map on the
-    largest, and outcomes come then.
-
-    Any error of one photo becomes its outcome, and its trace goes to the log `chiaroscuro` (level
-    INFO). A class that the classifier does not know, and a page in `out` that is no gallery of
-    ours, raise before any photo is read.
+    `resume` keeps explanations that are whole and of the same photo, options and weights; others
+    are an error, unless `overwrite` replaces them. `threads`: of each process; the same number
+    gives the same files with any `workers`. With `scale="shared"` pictures are drawn once more when
+    all limits are known, each map on the largest, and outcomes come then. An error of a photo
+    becomes its outcome. `on_image` gets (photos done, photos in all, the one that starts).
     """
     check_names("scale", [scale], SCALES)
-    jobs = [dataclasses.replace(job, options=_resolved(classifier, job.options)) for job in jobs]
+    jobs = [replace(job, options=_resolved(classifier, job.options)) for job in jobs]
     out, shared = Path(out), scale == "shared"
     check_page_free(out, KINDS["gallery"])
     done: list[PhotoJob] = []
@@ -108,11 +90,9 @@ def explain_files(
         if explanation is not None:
             done.append(job)
             limits += [color_limits(explanation)] if shared else []
-            folder, source = job.folder.as_posix(), explanation.image.source
-            model, rivals = explanation.model.name, explanation.choices.rivals
-            entries[folder] = GalleryEntry(
-                folder, source, explanation.target, model, rivals, shared
-            )
+            where, about = job.folder.as_posix(), (explanation.image.source, explanation.target)
+            more = explanation.model.name, explanation.choices.rivals
+            entries[where] = GalleryEntry(where, *about, *more, shared)
         if not shared and explanation is not None and explanation.color_limits is not None:
             yield _redrawn(job, out / job.folder, None)
         elif outcome.error is not None or not shared:
@@ -170,7 +150,8 @@ class _Photos:
     def _explanation(self, job: PhotoJob, folder: Path) -> Explanation:
         kind, overwrite = KINDS["explanation"], self.overwrite
         sha256 = digest(job.path).sha256 if job.path.is_file() else ""  # reading tells what it is
-        config = PhotoConfig(sha256, _plain(job.options, self.classifier), self.model)
+        options = _plain(job.options, self.classifier)
+        config = {"photo": sha256, "options": options, "model": self.model}
         if self.resume and results.kind_in(folder) == kind:
             try:
                 check_config(folder, kind, config, "an explanation")
@@ -182,7 +163,7 @@ class _Photos:
                     raise
         results.check_free(folder, kind, overwrite=overwrite)
         explanation = explain(self.classifier, job.path, progress=self.on_class, **job.options)
-        explanation = dataclasses.replace(explanation, model=self.model)
+        explanation = replace(explanation, model=self.model)
         with timed("drawing"):
             results.save(explanation, folder, overwrite=overwrite, config=config)
         return explanation
@@ -201,7 +182,7 @@ def _redrawn(job: PhotoJob, folder: Path, limits: ColorLimits | None) -> Outcome
     saved = Explanation.load(folder)
     if saved.color_limits != limits:
         config = read_marker(folder, KINDS["explanation"]).config
-        saved = dataclasses.replace(saved, color_limits=limits)
+        saved = replace(saved, color_limits=limits)
         with timed("drawing"):
             results.save(saved, folder, overwrite=True, config=config)
     return Outcome(job.path, folder, saved)
@@ -209,7 +190,7 @@ def _redrawn(job: PhotoJob, folder: Path, limits: ColorLimits | None) -> Outcome
 
 def _gallery(out: Path, older: Gallery | None, entries: Mapping[str, GalleryEntry]) -> Gallery:
     """The new entries, and those of the older gallery whose explanations are still there."""
-    known = {entry.folder: entry for entry in older.entries} if older else {}
-    kept = {f: e for f, e in known.items() if results.kind_in(out / f) == KINDS["explanation"]}
-    listed = {**kept, **entries}
+    known = older.entries if older else ()
+    kept = [e for e in known if results.kind_in(out / e.folder) == KINDS["explanation"]]
+    listed = {**{e.folder: e for e in kept}, **entries}
     return Gallery(tuple(listed[folder] for folder in sorted(listed)))

@@ -1,69 +1,67 @@
-"""Images through a classifier, its gradients and its maps."""
+"""Images through a classifier, its gradients and its maps; and what callers hand in for that."""
 
+import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 
-from chiaroscuro import choices
+import chiaroscuro.results.explanations as results
 from chiaroscuro.catalog import versions
-from chiaroscuro.choices import MAPS, Fit, RivalRule, Rivals, Score, parse_rivals
+from chiaroscuro.choices import MAPS, Fit, MethodOptions, RivalRule, as_int, parse_rivals
 from chiaroscuro.classifier import Classifier, Picture
-from chiaroscuro.classifier.reading import to_numpy
-from chiaroscuro.explanations import reading
-from chiaroscuro.explanations.reading import ReadImage, Target, prediction
-from chiaroscuro.gradients import ClassGradients, class_gradients
+from chiaroscuro.classifier.reading import as_pixels, opened, to_numpy
+from chiaroscuro.errors import ChoiceError, ImageError, ModelError, printable
+from chiaroscuro.gradients import ClassGradients, GradientChoices, Method, class_gradients
 from chiaroscuro.gradients.stream import Progress
+from chiaroscuro.images import CropBox, Framing, Photo, find_photos, frame, open_photo, to_uint8
 from chiaroscuro.maps import SaliencyMaps, needs_classes, saliency_maps
-from chiaroscuro.results.explanations import MOST_NAMED, Explanation, ExplanationChoices
-from chiaroscuro.results.facts import MapFacts
-from chiaroscuro.settings import ExplainSettings, settings_from
+from chiaroscuro.results.explanations import Explanation, ExplanationChoices, MethodFacts
+from chiaroscuro.results.facts import ImageFacts, MapFacts, Prediction
+from chiaroscuro.results.folders import Digest, digest
+from chiaroscuro.settings import ExplainSettings, settings_from, takes
 from chiaroscuro.stopwatch import timed
 
+PLAIN = "a plain module was given: it gets pixels in [0, 1], not normalized, at their own size"
+MOST_LISTED = 5  # of the best classes, and of the rivals chosen by name or index
+
+Target = int | str | Tensor | np.integer[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class ReadImage:
+    """Pixels (C, H, W) in [0, 1], where they lie on the photo, the photo to show, and its facts."""
+
+    pixels: NDArray[np.float32]
+    crop: CropBox
+    photo: NDArray[np.uint8]
+    facts: ImageFacts
+    notes: tuple[str, ...] = ()
+
 
 @overload
-def explain(
-    classifier: Classifier | nn.Module,
-    image: Picture,
-    *,
-    target: Target | None = ...,
-    maps: str | Iterable[str] = ...,
-    rivals: Rivals = ...,
-    score: Score = ...,
-    method: Any = ...,
-    fit: Fit | None = ...,
-    memory_budget: int | None = ...,
-    progress: Progress | None = ...,
-) -> Explanation: ...
+def explain(classifier: Classifier | nn.Module, image: Picture, **options: Any) -> Explanation: ...
 @overload
 def explain(
-    classifier: Classifier | nn.Module,
-    image: list[Any] | tuple[Any, ...],
-    *,
-    target: Target | Sequence[Target] | None = ...,
-    maps: str | Iterable[str] = ...,
-    rivals: Rivals = ...,
-    score: Score = ...,
-    method: Any = ...,
-    fit: Fit | None = ...,
-    memory_budget: int | None = ...,
-    progress: Progress | None = ...,
+    classifier: Classifier | nn.Module, image: list[Any] | tuple[Any, ...], **options: Any
 ) -> list[Explanation]: ...
+@takes(ExplainSettings)
 def explain(
     classifier: Classifier | nn.Module,
     image: Picture | list[Any] | tuple[Any, ...],
     *,
     target: Target | Sequence[Target] | None = None,
-    maps: str | Iterable[str] = choices.EXPLAIN_MAPS,
-    rivals: Rivals = "all",
-    score: Score = "logit",
-    method: Any = "gradient",
-    fit: Fit | None = None,
     memory_budget: int | None = None,
     progress: Progress | None = None,
+    **options: Any,
 ) -> Explanation | list[Explanation]:
     """Explain an image: the predicted classes, and which pixels raise or lower a class's score.
 
@@ -84,51 +82,37 @@ def explain(
     >>> explanation.maps["active"].shape, len(explanation.predictions)
     ((8, 8), 5)
     """
-    classifier = reading.as_classifier(classifier)
-    images, several = reading.split_images(image)
-    settings = settings_from(
-        ExplainSettings,
-        None,
-        {"maps": maps, "rivals": rivals, "score": score, "method": method, "fit": fit},
-    )
+    classifier = as_classifier(classifier)
+    images, several = split_images(image)
+    settings = settings_from(ExplainSettings, None, options)
     rule = parse_rivals(settings.rivals).resolve(classifier.class_index)
-    targets = reading.targets_of(target, len(images))
-    indices = [reading.class_index(classifier, one) for one in targets]
-    made = reading.make_method(method, classifier)
+    method = settings.method_options
+    targets = targets_of(target, len(images))
+    indices = [class_index(classifier, one) for one in targets]
+    made = make_method(method, classifier)
     with timed("decode"):
-        read = [reading.read_image(classifier, one, settings.fit) for one in images]
+        read = [read_image(classifier, one, settings.fit) for one in images]
     together = defaultdict(list)
     for n, one in enumerate(read):
         together[one.pixels.shape, indices[n] is None].append(n)
-    results: dict[int, Explanation] = {}
+    found: dict[int, Explanation] = {}
+    score, argmax = settings.score, needs_classes(settings.maps)
     for positions in together.values():
-        batch = reading.as_batch(classifier, [read[n].pixels for n in positions])
+        batch = as_batch(classifier, [read[n].pixels for n in positions])
+        wanted = [k for k in (indices[n] for n in positions) if k is not None] or None
         gradients = class_gradients(
-            classifier,
-            batch,
-            [k for k in (indices[n] for n in positions) if k is not None] or None,
-            rule,
-            made,
-            score,
-            memory_budget,
-            progress,
-            argmax=needs_classes(settings.maps),
+            classifier, batch, wanted, rule, made, score, memory_budget, progress, argmax=argmax
         )
         with timed("maps"):
             saliency = saliency_maps(gradients, settings.maps)
+        facts, fit = method_facts(gradients.choices, method), settings.fit or classifier.framing.fit
+        fixed = (str(gradients.choices.rivals), score, facts, settings.maps, fit)
         for row, n in enumerate(positions):
-            chosen = ExplanationChoices(
-                target=reading.as_given(targets[n]),
-                rivals=str(gradients.choices.rivals),
-                score=score,
-                method=reading.method_facts(gradients.choices, method),
-                maps=settings.maps,
-                fit=settings.fit or classifier.framing.fit,
-            )
-            results[n] = _explanation(
+            chosen = ExplanationChoices(as_given(targets[n]), *fixed)
+            found[n] = _explanation(
                 classifier, read[n], batch[row], gradients, saliency, row, rule, chosen
             )
-    explanations = [results[n] for n in range(len(images))]
+    explanations = [found[n] for n in range(len(images))]
     return explanations if several else explanations[0]
 
 
@@ -146,16 +130,20 @@ def _explanation(
     logits = gradients.logits[row]
     target = prediction(classifier, logits, int(gradients.target[row]))
     compared = tuple(sorted(set(gradients.rivals[row].tolist())))
-    best = reading.top_predictions(classifier, logits)
-    more = dict.fromkeys((target.index, *(rule.indices or ())[: reading.MOST_LISTED]))
+    best = top_predictions(classifier, logits)
+    more = dict.fromkeys((target.index, *(rule.indices or ())[:MOST_LISTED]))
     listed = {p.index for p in best}
     predictions = (*best, *(prediction(classifier, logits, k) for k in more if k not in listed))
     maps = {name: to_numpy(values[row]) for name, values in saliency.items()}
+    facts = {}
+    for name, support in saliency.support.items():
+        about, shares = MAPS[name], (float(support.pixels[row]), float(support.entries[row]))
+        facts[name] = MapFacts(about.form, about.kind, about.reads, *shares)
     labeled = {p.index for p in predictions}
-    labeled |= set(compared) if len(compared) <= MOST_NAMED else set()
+    labeled |= set(compared) if len(compared) <= results.MOST_NAMED else set()
     for name, values in maps.items():
         labeled |= set(np.unique(values).tolist()) if MAPS[name].kind == "class" else set()
-    notes = [*classifier.notes, *image.notes, *reading.rival_notes(rule, logits)]
+    notes = [*classifier.notes, *image.notes, *rival_notes(rule, logits)]
     extremes = (gradients.target_gradient, gradients.rival_max, gradients.rival_min)
     if not any(bool(values[row].any()) for values in extremes):
         notes.append("gradients are zero everywhere: small changes of pixels change no logit")
@@ -169,16 +157,7 @@ def _explanation(
         predictions=predictions,
         rivals=compared,
         maps=maps,
-        facts={
-            name: MapFacts(
-                MAPS[name].form,
-                MAPS[name].kind,
-                MAPS[name].reads,
-                float(support.pixels[row]),
-                float(support.entries[row]),
-            )
-            for name, support in saliency.support.items()
-        },
+        facts=facts,
         labels={index: classifier.label(index) for index in sorted(labeled) if index >= 0},
         choices=choices,
         model=classifier.describe(),
@@ -186,3 +165,135 @@ def _explanation(
         versions=versions(),
         notes=tuple(notes),
     )
+
+
+def as_classifier(given: object) -> Classifier:
+    """A classifier, or a module as one that gets pixels in [0, 1] as they are, with a note."""
+    if isinstance(given, nn.Module):
+        given = Classifier(given)
+        given.notes += (PLAIN,)
+    if not isinstance(given, Classifier):
+        forms = "as load_classifier gives, or Classifier(module, mean=..., std=..., size=...)"
+        raise ModelError(f"classifier is a {type(given).__name__}: expected a Classifier, {forms}")
+    return given
+
+
+def split_images(image: object) -> tuple[list[Any], bool]:
+    """The images of a list or of a batch (B, C, H, W), and whether there are several."""
+    if isinstance(image, list | tuple):
+        if image and not any(isinstance(part, int | float | list) for part in image):
+            return list(image), True
+        kind = type(image).__name__
+        raise ImageError(f"image is a {kind} of {len(image)}: expected images in it")
+    if isinstance(image, Tensor | np.ndarray) and image.ndim == 4:
+        if not len(image):
+            raise ImageError(f"image has shape {tuple(image.shape)}: it holds no images")
+        return list(image), len(image) > 1
+    return [image], False
+
+
+def read_image(classifier: Classifier, image: Picture, fit: Fit | None) -> ReadImage:
+    """An image as pixels: photos at the classifier's size by `fit`, arrays as they are."""
+    photo = opened(image)
+    if isinstance(photo, np.ndarray):
+        pixels, box = as_pixels(photo)
+        sha256 = hashlib.sha256(pixels.tobytes()).hexdigest()
+        return ReadImage(pixels, box, to_uint8(pixels), ImageFacts("array", sha256, is_file=False))
+    is_file = isinstance(image, str | Path) or photo.is_file
+    pixels, box = frame(photo, classifier.framing.with_fit(fit), classifier.channels)
+    facts = ImageFacts(printable(photo.source), photo.sha256, is_file, photo.notes)
+    if classifier.size or classifier.mean or classifier.std or PLAIN in classifier.notes:
+        return ReadImage(pixels, box, _shown(photo), facts)
+    note = "the classifier has no size, mean and std: the module gets the photo at its own "
+    note += f"{pixels.shape[2]} x {pixels.shape[1]} px, in [0, 1] as it is"
+    return ReadImage(pixels, box, _shown(photo), facts, (note,))
+
+
+def _shown(photo: Photo) -> NDArray[np.uint8]:
+    """The upright photo in 8 bits, at most 640 pixels a side."""
+    image = photo.image
+    if image.mode == "F":
+        image = Image.fromarray(np.rint(np.asarray(image) * 255).astype(np.uint8))
+    image = image.convert("RGB")
+    image.thumbnail((640, 640), Image.Resampling.LANCZOS)
+    return np.asarray(image)
+
+
+def as_batch(classifier: Classifier, images: Iterable[NDArray[np.floating[Any]]]) -> Tensor:
+    """Images (C, H, W) of one size as a batch, where the module lies and in its dtype."""
+    pixels = torch.from_numpy(np.stack(list(images)))
+    return pixels.to(device=classifier.device, dtype=classifier.dtype)
+
+
+def class_index(classifier: Classifier, target: Any) -> int | None:
+    """A class by index or name, None for the predicted one; raises `ChoiceError`."""
+    return None if target is None else classifier.class_index(target)
+
+
+def as_given(target: object) -> int | str:
+    """A target in the form that a result keeps."""
+    if target is None:
+        return "predicted"
+    return target if isinstance(target, str) else as_int("target", target)
+
+
+def targets_of(target: Any, count: int) -> list[Any]:
+    """One target an image; raises `ChoiceError` for another number of them."""
+    if not isinstance(target, list | tuple) and getattr(target, "ndim", 0) != 1:
+        return [target] * count
+    if len(target) != count:
+        raise ChoiceError(f"target has {len(target)} classes for {count} images")
+    return list(target)
+
+
+def top_predictions(classifier: Classifier, logits: Tensor) -> tuple[Prediction, ...]:
+    """The classes with the highest logits (K,), best first; ties in the order of the classes."""
+    best = logits.sort(descending=True, stable=True).indices[:MOST_LISTED].tolist()
+    return tuple(prediction(classifier, logits, index) for index in best)
+
+
+def prediction(classifier: Classifier, logits: Tensor, index: int) -> Prediction:
+    """One class of logits (K,)."""
+    exact = logits.detach().cpu().double()
+    chance = classifier.probabilities(exact)
+    return Prediction(index, classifier.label(index), float(exact[index]), float(chance[index]))
+
+
+def rival_notes(rule: RivalRule, logits: Tensor) -> Iterator[str]:
+    """What is unusual about rivals of logits (K,)."""
+    if rule.count is not None and rule.count > len(logits) - 1:
+        yield f"rivals {rule}: only {len(logits) - 1} other classes"
+
+
+def make_method(options: MethodOptions | Any, classifier: Classifier) -> Method | Any:
+    """The method of these options, its background framed for the classifier; others as they are."""
+    if not isinstance(options, MethodOptions):
+        return options
+    source, background = options.background, None
+    if source is not None:
+        files = tuple((p, digest(p) if p.is_file() else None) for p in find_photos([source]))
+        background = _read_background(source, files, classifier.framing, classifier.channels)
+    tuning = options.points, options.sigma, options.baseline
+    return Method(options.name, *tuning, background, options.seed)
+
+
+def method_facts(choices: GradientChoices, method: Any) -> MethodFacts:
+    """What a result says of the method, with the place of a background that was read from files."""
+    settings = {**choices.settings, "name": choices.method}
+    place = method.background if isinstance(method, MethodOptions) else None
+    return MethodFacts(**settings, background=place)
+
+
+@lru_cache(maxsize=2)
+def _read_background(
+    source: str, files: tuple[tuple[Path, Digest | None], ...], framing: Framing, channels: int
+) -> Tensor:
+    """The pixels (N, C, H, W) of files of known content, which are kept from batch to batch."""
+    pixels = [frame(open_photo(path), framing, channels)[0] for path, _ in files]
+    sizes = sorted({image.shape for image in pixels})
+    if len(sizes) > 1:
+        raise ChoiceError(
+            f"background {source} has images of {len(sizes)} sizes (such as {sizes[0]} and "
+            f"{sizes[1]}): give a model with a size, or images of one size"
+        )
+    return torch.from_numpy(np.stack(pixels))

@@ -4,14 +4,12 @@ import glob
 import os
 import unicodedata
 from collections.abc import Iterable
+from itertools import chain, count
 from pathlib import Path
 from typing import NamedTuple
 
 from chiaroscuro.images.photos import SUFFIXES
 from chiaroscuro.results import KINDS, PAGE, is_result
-
-_LONGEST = 255
-"""Bytes of a folder's name that file systems take."""
 
 
 class Search(NamedTuple):
@@ -32,15 +30,12 @@ def find_photos(sources: Iterable[str | Path]) -> list[Path]:
 
 
 def _matches(source: str | Path) -> list[Path]:
-    text = str(source)
-    if _is_folder(Path(source)):
-        return _in_folder(Path(source)) or [Path(source)]
-    if os.path.lexists(text) or not glob.has_magic(text):
-        return [Path(source)]
-    found: list[Path] = []
-    for match in sorted(map(Path, glob.glob(text, recursive=True))):
-        if "**" not in text or not any(map(is_result, match.parents)):
-            found += _in_folder(match) if _is_folder(match) else [match]
+    text, places = str(source), [Path(source)]
+    if glob.has_magic(text) and not os.path.lexists(text):
+        places = sorted(map(Path, glob.glob(text, recursive=True)))
+    if "**" in text:
+        places = [place for place in places if not any(map(is_result, place.parents))]
+    found = [file for p in places for file in (_in_folder(p) if _is_folder(p) else [p])]
     return found or [Path(source)]
 
 
@@ -87,9 +82,7 @@ def _is_folder(place: Path) -> bool:
 def photo_folders(sources: Iterable[str | Path]) -> dict[Path, Path]:
     """The photos of files, folders and globs, each with a folder of its own, as a relative path.
 
-    The folder is named by the photo's stem, below the folders in which the photo lies in a source
-    folder: photos/tench/a.jpg of the source photos goes to tench/a. Names that are taken get -2,
-    -3, ...; bytes that are no UTF-8 are replaced, and names that are too long are cut.
+    photos/tench/a.jpg of the source photos goes to tench/a. Names that are taken get -2, -3, ...
     """
     inside: dict[Path, Path] = {}
     for source in sources:
@@ -111,16 +104,14 @@ def _key(place: Path) -> str:
 
 def _free(inside: Path, stem: str, taken: set[str]) -> Path:
     """A folder that no other photo has, and that holds no other photo's folder."""
-    count, place = 1, inside / safe_name(stem)
-    while _key(place) in taken:
-        count += 1
-        place = inside / safe_name(stem, f"-{count}")
+    ends = chain([""], (f"-{number}" for number in count(2)))
+    place = next(p for end in ends if _key(p := inside / safe_name(stem, end)) not in taken)
     taken.add(_key(place))
     return place
 
 
 def safe_name(name: str, end: str = "") -> str:
-    """A name with this end, as UTF-8 that a file system takes, cut if need be, and not hidden."""
+    """A name with this end, as UTF-8 of at most 255 bytes, and not hidden."""
     text = os.fsencode(name).decode("utf-8", "replace")
     text = f"_{text[1:]}" if text.startswith(".") else text
-    return text.encode()[: _LONGEST - len(end.encode())].decode("utf-8", "ignore") + end
+    return text.encode()[: 255 - len(end.encode())].decode("utf-8", "ignore") + end

@@ -12,8 +12,7 @@ from chiaroscuro.images.photos import Photo, image_errors
 from chiaroscuro.results.facts import CropBox
 
 PAD_VALUE = 0.5
-LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in a gray value (ITU-R BT.601, what Pillow uses)."""
+LUMA = (0.299, 0.587, 0.114)  # red, green and blue in a gray value (ITU-R BT.601, as Pillow)
 Size = tuple[int, int]
 Window = tuple[int, int, int, int]
 Pixels = NDArray[np.float32]
@@ -22,13 +21,7 @@ Pixels = NDArray[np.float32]
 def frame(photo: Photo, framing: Framing, channels: int = 3) -> tuple[Pixels, CropBox]:
     """The pixels (C, H, W) in [0, 1] that a network with this framing sees, and where they lie.
 
-    Resizing is Pillow's, on the photo's own bit depth, as torchvision and timm do it. Raises
-    `ImageError` where it fails.
-
-    >>> picture = Image.new("RGB", (40, 20), "white")
-    >>> pixels, box = frame(Photo(picture, "white", ""), Framing(size=(10, 10)))
-    >>> pixels.shape, (box.left, box.right)
-    ((3, 10, 10), (10.0, 30.0))
+    Resizing is Pillow's, on the photo's own bit depth, as torchvision and timm do it.
     """
     image = photo.image
     scaled, window = _layout(image.size, framing)
@@ -97,13 +90,7 @@ def _to_pixels(cut: Image.Image, channels: int, window: Window, scaled: Size) ->
 
 
 def on_photo(values: NDArray[Any], crop: CropBox) -> NDArray[Any]:
-    """A map (H, W) of what a network saw, on the photo's own pixels (H', W'); NaN outside.
-
-    Each photo pixel takes the value of the network's pixel that covers its middle.
-
-    >>> on_photo(np.array([[1.0, 2.0]]), CropBox(1, 0, 5, 2, 6, 2))[0].tolist()
-    [nan, 1.0, 1.0, 2.0, 2.0, nan]
-    """
+    """A map (H, W) of what a network saw, on the photo's own pixels (H', W'); NaN outside."""
     rows = _covering(crop.top, crop.bottom, values.shape[0], crop.photo_height)
     columns = _covering(crop.left, crop.right, values.shape[1], crop.photo_width)
     dtype = np.result_type(values, np.float32)
@@ -119,23 +106,15 @@ def _covering(first: float, last: float, count: int, photo: int) -> NDArray[np.i
 
 
 def check_array(array: NDArray[Any], what: str = "image") -> Pixels:
-    """A picture (H, W), (H, W, 1) or (H, W, 3) of floats in [0, 1] as new float32 pixels (C, H, W).
-
-    Raises `ImageError` for integers, NaN, values outside [0, 1] and other shapes.
-
-    >>> check_array(np.zeros((4, 6, 3))).shape
-    (3, 4, 6)
-    """
+    """A picture (H, W) or (H, W, C) of floats in [0, 1] as new float32 pixels (C, H, W)."""
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3 or array.shape[2] not in (1, 3) or not array.size:
-        raise ImageError(
-            f"{what} has shape {array.shape}: expected (H, W) or (H, W, C) with 1 or 3 channels"
-        )
+        expected = "expected (H, W) or (H, W, C) with 1 or 3 channels"
+        raise ImageError(f"{what} has shape {array.shape}: {expected}")
     if not np.issubdtype(array.dtype, np.floating):
-        raise ImageError(
-            f"{what} holds {array.dtype}: expected floats in [0, 1]; divide 8-bit values by 255"
-        )
+        expected = "expected floats in [0, 1]; divide 8-bit values by 255"
+        raise ImageError(f"{what} holds {array.dtype}: {expected}")
     check_range(float(array.min()), float(array.max()), what)
     return np.array(array.transpose(2, 0, 1), dtype=np.float32, order="C")
 
@@ -152,11 +131,7 @@ def check_range(low: float, high: float, what: str) -> None:
 
 
 def to_uint8(pixels: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
-    """Pixels (C, H, W) in [0, 1] as an 8-bit picture (H, W, 3); gray becomes three equal channels.
-
-    >>> to_uint8(np.full((1, 1, 1), 0.5, np.float32)).tolist()
-    [[[128, 128, 128]]]
-    """
+    """Pixels (C, H, W) in [0, 1] as an 8-bit picture (H, W, 3); gray in three equal channels."""
     picture = np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
     return np.broadcast_to(picture, (*picture.shape[:2], 3)).copy()
 

@@ -18,9 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from chiaroscuro.choices import MAX_PIXELS
 from chiaroscuro.errors import ImageError, MissingImageError, first_line, printable
 
-MAX_BYTES = 1 << 30
-"""Larger files are refused unread; no picture of `MAX_PIXELS` needs as many."""
-MIN_SIDE = 2
+MAX_BYTES = 1 << 30  # no picture of MAX_PIXELS needs as many
 FORMATS = {
     "JPEG": ".jpg .jpeg .jpe .jfif .mpo", "PNG": ".png .apng", "BMP": ".bmp", "GIF": ".gif",
     "PPM": ".ppm .pgm .pbm .pnm", "WEBP": ".webp", "TIFF": ".tif .tiff", "AVIF": ".avif",
@@ -36,17 +34,14 @@ _TURNS = {
 }  # fmt: skip
 """By EXIF orientation; 1 is upright, and other values mean nothing."""
 _DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
-_DEEP_RANGES = (2**8 - 1, 2**12 - 1, 2**16 - 1)
-"""Largest values of what files of 16 bits hold."""
+_DEEP_RANGES = (2**8 - 1, 2**12 - 1, 2**16 - 1)  # of what files of 16 bits hold
 
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """A decoded photo.
+    """A decoded photo, upright: in mode "RGB", or "F" with gray values in [0, 1] for 16-bit files.
 
-    `image` is upright: mode "RGB" (8 bit), or "F" with gray values in [0, 1] for 16-bit files.
-    `notes` say in words what reading changed, such as "first of 12 frames". `is_file`: `source` is
-    a path that can be opened again. `mode`: the file's own mode, as Pillow names it.
+    `notes`: what reading changed. `is_file`: `source` is a path. `mode`: the file's own.
     """
 
     image: Image.Image
@@ -58,11 +53,7 @@ class Photo:
 
 
 def open_photo(path: str | Path) -> Photo:
-    """Read a photo file: upright by its EXIF mark, alpha on white, the first frame of several.
-
-    Raises `ImageError` for a file that is missing, empty, not a picture, truncated, under 2 px a
-    side, over `MAX_PIXELS`, or that a decoder fails on in any way.
-    """
+    """Read a photo file: upright by its EXIF mark, alpha on white, the first frame of several."""
     source = printable(path)
     photo = decode_photo(read_file(Path(path), source), source)
     return replace(photo, is_file=source == str(path))
@@ -133,16 +124,12 @@ def image_errors(source: str) -> Iterator[None]:
 
 
 def open_image(data: bytes, source: str) -> Image.Image:
-    """The header of one of `FORMATS`, its size checked.
-
-    `Image.open` would warn of large pictures through filters that belong to the whole process.
-    """
+    """The header of one of `FORMATS`, its size checked without the warnings of `Image.open`."""
     Image.preinit()
     for kind in FORMATS:
         if kind not in Image.OPEN:
             Image.init()  # the rarer formats
-        # What is no such picture raises one of these.
-        with suppress(SyntaxError, LookupError, TypeError, struct.error):
+        with suppress(SyntaxError, LookupError, TypeError, struct.error):  # no such picture
             factory, accept = Image.OPEN[kind]
             if accept is None or accept(data[:16]) is True:
                 image = factory(io.BytesIO(data), "")
@@ -170,14 +157,10 @@ def _without_metadata(data: bytes) -> bytes:
 def _check_size(image: Image.Image, source: str) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise ImageError(
-            f"{source}: over {MAX_PIXELS:,} pixels, refused as a decompression bomb; scale it down"
-        )
-    if min(width, height) < MIN_SIDE:
-        raise ImageError(
-            f"{source}: {width}x{height} pixels, too small to explain; "
-            f"expected at least {MIN_SIDE} a side"
-        )
+        raise ImageError(f"{source}: over {MAX_PIXELS:,} pixels, refused as a decompression bomb")
+    if min(width, height) < 2:
+        small = f"{width}x{height} pixels, too small to explain"
+        raise ImageError(f"{source}: {small}; expected at least 2 a side")
 
 
 def _normalize(image: Image.Image) -> tuple[Image.Image, str, tuple[str, ...]]:
@@ -191,8 +174,7 @@ def _normalize(image: Image.Image) -> tuple[Image.Image, str, tuple[str, ...]]:
     upright = image if turn is None else image.transpose(turn)
     notes += [] if turn is None else ["turned upright by its EXIF mark"]
     if image.mode in _DEEP_MODES:
-        upright, note = _deep_gray(upright)
-        notes.append(note)
+        upright = _deep_gray(upright, notes)
     else:
         notes += ["16 bits a channel, read as 8"] if deep_color else []
         if upright.has_transparency_data:
@@ -208,10 +190,9 @@ def _normalize(image: Image.Image) -> tuple[Image.Image, str, tuple[str, ...]]:
     return upright, mode, tuple(notes)
 
 
-def _deep_gray(image: Image.Image) -> tuple[Image.Image, str]:
-    """Gray values of 8, 12 or 16 bits scaled to [0, 1], floats taken as they are; what was done."""
-    values = np.asarray(image, dtype=np.float64)
-    note = "more than 8 bits, read as gray"
+def _deep_gray(image: Image.Image, notes: list[str]) -> Image.Image:
+    """Gray values of 8, 12 or 16 bits scaled to [0, 1], floats as they are, with a note."""
+    values, note = np.asarray(image, dtype=np.float64), "more than 8 bits, read as gray"
     top, highest = 1, values.max()
     if image.mode != "F":
         top = next((top for top in _DEEP_RANGES if 0 < highest <= top), _DEEP_RANGES[-1])
@@ -222,4 +203,5 @@ def _deep_gray(image: Image.Image) -> tuple[Image.Image, str]:
     scaled = np.clip(np.nan_to_num(values / top), 0, 1)
     if not np.array_equal(scaled, values / top):
         note += f", values outside 0..{top} clipped"
-    return Image.fromarray(scaled.astype(np.float32)), note
+    notes.append(note)
+    return Image.fromarray(scaled.astype(np.float32))

@@ -1,6 +1,6 @@
 """Where classifiers come from: `load_classifier(spec)`, and trained folders."""
 
 from chiaroscuro.models.folder import save_classifier
-from chiaroscuro.models.loading import LIBRARIES, PACKAGED, load_classifier, runs_code
+from chiaroscuro.models.loading import LIBRARIES, PACKAGED, load_classifier
 
-__all__ = ["LIBRARIES", "PACKAGED", "load_classifier", "runs_code", "save_classifier"]
+__all__ = ["LIBRARIES", "PACKAGED", "load_classifier", "save_classifier"]

