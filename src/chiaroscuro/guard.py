@@ -64,8 +64,8 @@ _WRITERS: WeakSet[nn.Module] = WeakSet()
 def held(changes: Mapping[Hashable, Change], *, alone: bool = False) -> Iterator[None]:
     """Changed inside, whatever other threads hold it too; the last holder's exit undoes it.
 
-    `changes` by a key each. `alone`: waits until no other thread is inside, and keeps others out.
-    A thread that waits inside another hold of the same keys counts as outside.
+    `alone`: waits until no other thread is inside, and keeps others out. A thread that waits inside
+    another hold of the same keys counts as outside.
     """
     mine = _Holder(threading.get_ident(), alone)
     try:

@@ -24,7 +24,6 @@ from chiaroscuro.metrics.deletion import check_maps
 Inputs = Tensor | tuple[Tensor, ...]
 Targets = Sequence[Callable[[Tensor], Any]] | Sequence[int] | Tensor | int | None
 
-_ROWS = 8
 _INSTEAD = {
     "ClassifierOutputSoftmaxTarget": "ClassifierOutputTarget with score='log-probability'",
     "ClassifierOutputReST": "ClassifierOutputTarget, with score='logit' or 'log-probability'",
@@ -34,7 +33,6 @@ _INSTEAD = {
 
 
 def _need(what: str, module: str, package: str) -> None:
-    """Raise `MissingExtraError` unless the library is installed; it is not imported."""
     if find_spec(module) is None:
         raise missing_extra(what, package, "adapters")
 
@@ -280,7 +278,7 @@ def grad_cam_targets(
     one_column = logits.shape[1] == 2 and torch.equal(logits[:, 0], -logits[:, 1])
     generator = torch.Generator().manual_seed(0)
     width = 1 if one_column else logits.shape[1]
-    half = torch.randn(_ROWS, width, generator=generator, dtype=torch.float64)
+    half = torch.randn(8, width, generator=generator, dtype=torch.float64)
     rows = torch.cat([half, -half])
     return torch.tensor([_class_of(target, rows) for target in targets], device=logits.device)
 

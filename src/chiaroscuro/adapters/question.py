@@ -67,10 +67,10 @@ class Question:
     def values(
         self, classifier: Classifier, pixels: Tensor, target: Any, reduce: Reduce = "max"
     ) -> Tensor:
-        """The map at pixels (B, C, H, W): (B, H, W), or (B, C, H, W) for `reduce="none"`.
+        """The map at pixels (B, C, H, W), which may lie outside [0, 1]: (B, H, W).
 
-        Pixels may lie outside [0, 1]: the predicted class and the top rivals are then those of the
-        pixels as they are, and the method is the plain gradient.
+        For `reduce="none"` (B, C, H, W). The predicted class and the top rivals are those of the
+        pixels as they are; outside [0, 1] the method is the plain gradient.
         """
 
         def ask(pixels: Tensor, target: Any, rivals: RivalRule, method: Any) -> Tensor:

@@ -22,19 +22,13 @@ def target_indices(target: Target, classifier: Classifier) -> Indices:
     """The same with every name as an index; `Classifier.class_index` raises for unknown ones."""
     if isinstance(target, str):
         return classifier.class_index(target)
-    return class_list(target, classifier) if isinstance(target, Sequence) else target
-
-
-def class_list(classes: Sequence[int | str], classifier: Classifier) -> list[int]:
-    """Classes by index; `Classifier.class_index` raises for unknown names."""
-    return [classifier.class_index(k) if isinstance(k, str) else k for k in classes]
+    if isinstance(target, Sequence):
+        return [classifier.class_index(k) if isinstance(k, str) else k for k in target]
+    return target
 
 
 def resolve_target(target: Indices, logits: Tensor, *, multi_label: bool) -> Tensor:
-    """The target class of each image as (B,) indices; None is the predicted class.
-
-    Raises `ChoiceError` for a wrong count or a class outside 0..K-1, `ModelError` for NaN logits.
-    """
+    """The target class of each image as (B,) indices; None is the predicted class."""
     images, classes = logits.shape
     broken = (~logits.isfinite().all(dim=1)).nonzero().flatten().tolist()
     if broken:
@@ -49,13 +43,13 @@ def resolve_target(target: Indices, logits: Tensor, *, multi_label: bool) -> Ten
         indices = torch.empty(0)  # a float, so that it is refused by name below
     if indices.is_floating_point() or indices.dtype == torch.bool or indices.ndim > 1:
         raise ChoiceError(f"target is {target!r}: expected None, a class index, or one per image")
-    indices = indices.long().expand(images) if indices.ndim == 0 else indices.long()
-    if len(indices) != images:
+    if indices.ndim and len(indices) != images:
         raise ChoiceError(f"target has {len(indices)} classes for {images} images")
+    indices = indices.long().expand(images).clone()
     outside = indices[(indices < 0) | (indices >= classes)]
     if len(outside):
         raise ChoiceError(f"target {int(outside[0])} is out of range: expected 0..{classes - 1}")
-    return indices.clone()
+    return indices
 
 
 class Asked(NamedTuple):

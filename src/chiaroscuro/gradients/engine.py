@@ -16,7 +16,6 @@ from chiaroscuro.gradients.classes import (
     Indices,
     Target,
     class_indices,
-    class_list,
     make_request,
     resolve_target,
     rival_weights,
@@ -175,9 +174,10 @@ def reduce_gradients(
         stream = Stream(classifier, pixels, chosen, score, memory_budget, notes, by_class=True)
         count = stream.probe.classes
         logits = stream.begin(count, together=_is_plain(chosen))
-        wanted = list(range(count)) if classes is None else class_list(classes, classifier)
+        wanted = list(range(count) if classes is None else classes)
         every = logits[:1].expand(len(wanted), -1)  # a target for each
-        columns = resolve_target(wanted, every, multi_label=classifier.multi_label)
+        indices = target_indices(wanted, classifier)
+        columns = resolve_target(indices, every, multi_label=classifier.multi_label)
         groups = stream.groups(
             columns.expand(len(pixels), -1),
             lambda images: [WholeImages(reducer, pixels[images], columns, count)],
@@ -214,7 +214,7 @@ def _targets(
         raise ChoiceError("both target and classes are given: name all targets in classes")
     if isinstance(classes, str) or not len(classes):
         raise ChoiceError(f"classes are {classes!r}: expected a list of at least one class")
-    return [*class_list(classes, classifier)]
+    return [target_indices(each, classifier) for each in classes]
 
 
 def _is_plain(method: Method | Points) -> bool:

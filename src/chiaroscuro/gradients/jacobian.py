@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import get_args
 
 import torch
@@ -57,24 +57,17 @@ def logit_change(classifier: Classifier, pixels: Tensor, change: Tensor) -> Tens
 
 def _along(classifier: Classifier, pixels: Tensor, change: Tensor) -> Tensor:
     """J d of a few images: forward mode, or two backward passes where it fails."""
-    try:
-        changes = _forward_mode(classifier, pixels, change)
-    except ModelError:
-        # A network that fails for another reason fails again, and says so.
+    changes: Tensor | None = None
+    # A network that fails for another reason fails again, and says so.
+    with suppress(ModelError), held({"forward mode": _forward_level}):
+        dual: Tensor = forward_ad.make_dual(pixels, change)  # type: ignore[no-untyped-call]
+        moved = forward_ad.unpack_dual(classifier.logits(dual))  # type: ignore[no-untyped-call]
+        changes = None if moved.tangent is None else moved.tangent.detach().clone()
+    if changes is None:
         changes = _double_backward(classifier, pixels, change)
     if not bool(changes.isfinite().all()):
         raise not_finite(classifier.name)
     return changes
-
-
-def _forward_mode(classifier: Classifier, pixels: Tensor, change: Tensor) -> Tensor:
-    with held({"forward mode": _forward_level}):
-        dual: Tensor = forward_ad.make_dual(pixels, change)  # type: ignore[no-untyped-call]
-        unpacked = forward_ad.unpack_dual(classifier.logits(dual))  # type: ignore[no-untyped-call]
-        tangent: Tensor | None = unpacked.tangent
-        if tangent is None:
-            raise probe.without_gradient(classifier)
-        return tangent.detach().clone()
 
 
 def _double_backward(classifier: Classifier, pixels: Tensor, change: Tensor) -> Tensor:

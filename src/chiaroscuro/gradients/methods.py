@@ -42,15 +42,9 @@ class Points:
     def __len__(self) -> int:
         return self.pixels.shape[0]
 
-    @property
-    def point_factor(self) -> Tensor | None:
-        """The factor of each point (P, B, C, H, W), where each has its own."""
-        return self.factor if self.factor is not None and self.factor.ndim == 5 else None
-
-    @property
-    def sum_factor(self) -> Tensor | None:
-        """The factor of the sum (B, C, H, W), where there is one for all points."""
-        return self.factor if self.factor is not None and self.factor.ndim == 4 else None
+    def factor_of(self, axes: int) -> Tensor | None:
+        """The factor where it has so many axes: 5 for one of each point, 4 for one of their sum."""
+        return self.factor if self.factor is not None and self.factor.ndim == axes else None
 
     def images(self, first: int, last: int) -> "Points":
         """The same points for images first..last-1 only."""
@@ -59,7 +53,8 @@ class Points:
 
     def part(self, first: int, last: int) -> "Points":
         """Points first..last-1 only, without the factor of the sum, which is not theirs."""
-        factor = None if self.point_factor is None else self.point_factor[first:last]
+        factor = self.factor_of(5)
+        factor = None if factor is None else factor[first:last]
         return Points(self.pixels[first:last], self.weights[first:last], factor)
 
 
@@ -142,8 +137,8 @@ def line_points(pixels: Tensor, method: Method) -> Points:
 def background_points(pixels: Tensor, method: Method) -> Points:
     """Expected gradients: each point on a line from an image of the background of its own.
 
-    The background is gone through in a random order, as often as points ask; places on the lines
-    are drawn one from each of P equal parts of [0, 1], in a random order.
+    The background is gone through in a random order, as often as points ask, and so are P equal
+    parts of [0, 1], from each of which a place on the line is drawn.
     """
     count, background = method.points or 1, method.background
     assert background is not None
@@ -167,11 +162,7 @@ def background_points(pixels: Tensor, method: Method) -> Points:
 
 
 def radau(points: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Places in (0, 1], the last one 1, and weights of the Gauss-Radau rule on [0, 1].
-
-    >>> [part.round(4).tolist() for part in radau(2)]
-    [[0.3333, 1.0], [0.75, 0.25]]
-    """
+    """Places in (0, 1], the last one 1, and weights of the Gauss-Radau rule on [0, 1]."""
     # Mirrored from the rule that has -1 as its first place: roots of L_{P-1} + L_P.
     legendre = np.polynomial.legendre
     roots = np.sort(legendre.legroots([0.0] * (points - 1) + [1.0, 1.0]).real)

@@ -93,10 +93,9 @@ class Graph:
     def gradients(self, classes: Tensor, *, by_class: bool = False) -> Iterator[Chunk]:
         """The weighted sum over points of dS_k/dx, for classes (G, V): in chunks (v, G, n).
 
-        `classes` are indices; in floats (G, V, K) each row is a weighted sum of scores. `by_class`:
-        every chunk holds whole images.
+        In floats (G, V, K) each row is a weighted sum of scores. `by_class`: of whole images.
         """
-        weights, factor = self.points.weights, self.points.point_factor
+        weights, factor = self.points.weights, self.points.factor_of(5)
         weighted, each = not bool((weights == 1).all()), len(self.points) > 1
 
         def cotangents(first: int, last: int) -> Tensor:
@@ -148,10 +147,7 @@ class Counter:
 
 @dataclass(eq=False)
 class Stream:
-    """One call's passes over images, classes and points.
-
-    `by_class`: accumulators get whole images. `notes` say what the result should know.
-    """
+    """One call's passes over images, classes and points; `by_class` for whole images."""
 
     classifier: Classifier
     pixels: Tensor
@@ -197,10 +193,7 @@ class Stream:
     def groups(
         self, rows: Tensor, make: Callable[[slice], Accumulators], progress: Progress | None
     ) -> Iterator[Accumulators]:
-        """Accumulators of a few images at a time, filled; of fewer where memory runs out.
-
-        `rows`: classes (B, M), or what is differentiated, (B, M, K).
-        """
+        """Accumulators of a few images at a time, filled with the rows of `make_request`."""
         counter = Counter(len(rows) * rows.shape[1], progress)
         first = 0
         while first < len(rows):
@@ -218,10 +211,7 @@ class Stream:
                 counter.done = done
 
     def _retry(self, error: Exception) -> None:
-        """Prepare another try: with less memory, or without rules where they failed.
-
-        Raises the error again where neither helps.
-        """
+        """Prepare another try: with less memory, or without rules; else raise the error again."""
         self._graph = None  # so that its memory is free
         smaller, no_room = self.plan.halved(), probes.ran_out_of_memory(error)
         if no_room and smaller is not None:
@@ -268,7 +258,7 @@ class Stream:
     def _fill(self, filled: Accumulators, points: Points, rows: Tensor, counter: Counter) -> None:
         """Stream the gradients of a few images into accumulators."""
         plan, graph, self._graph = self.plan, self._graph, None
-        factor = None if points.sum_factor is None else flattened(points.sum_factor)
+        factor = points.factor_of(4)
         parts = [points.part(i, i + plan.points) for i in range(0, len(points), plan.points)]
         if graph is None and len(parts) == 1:
             graph = self._pass(parts[0], rows.shape[1])
@@ -281,7 +271,7 @@ class Stream:
             for chunk in streamed:
                 gradients = chunk.gradients
                 if factor is not None:
-                    gradients = gradients * factor[:, chunk.values]
+                    gradients = gradients * flattened(factor)[:, chunk.values]
                 for accumulator in filled:
                     accumulator.add(gradients, start + chunk.first, chunk.values)
                 if chunk.values.stop == self.pixels[0].numel():

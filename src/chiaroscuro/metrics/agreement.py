@@ -122,11 +122,7 @@ def map_similarity(
 
 
 def average_ranks(values: Tensor) -> Tensor:
-    """Ranks 1..N of each row (B, N) in float64, equal values sharing the mean of their ranks.
-
-    >>> average_ranks(torch.tensor([[0.0, 5.0, 0.0, 2.0]])).tolist()
-    [[1.5, 4.0, 1.5, 3.0]]
-    """
+    """Ranks 1..N of each row (B, N) in float64, equal values sharing the mean of their ranks."""
     values = values.contiguous()
     rising = values.sort(dim=1).values
     below = torch.searchsorted(rising, values)

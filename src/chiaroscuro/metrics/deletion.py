@@ -133,7 +133,17 @@ def curves_by_fill(
     chosen = check_names("protocol", protocols, PROTOCOLS)
     classifier.check_pixels(pixels)
     check_maps(maps, pixels)
-    every = _edits(pixels, maps, fractions, chosen, seed, controls=controls)
+    priority = edits.tie_priority(pixels, seed)
+    orders = {name: edits.pixel_order(values.detach(), priority) for name, values in maps.items()}
+    inverted = {f"{INVERTED}{name}": order.flip(1) for name, order in orders.items()}
+    others = {choices.RANDOM: priority, **inverted} if controls else {}
+    matched = edits.matched_counts(pixels[:, 0], fractions)
+    every: dict[tuple[str, str], Edit] = {}
+    for protocol in chosen:
+        paper = protocol == "paper"
+        for name, order in (orders if paper else orders | others).items():
+            counts = paper_counts(maps[name].detach(), fractions, order) if paper else matched
+            every[protocol, name] = Edit(order, counts)
     curves: dict[str, dict[tuple[str, str], DeletionCurve]] = {}
     for fill in fills:
         filled = edits.filled(pixels, fill, seed)
@@ -163,41 +173,12 @@ def check_maps(maps: Mapping[str, Tensor], pixels: Tensor) -> None:
     expected = (len(pixels), *pixels.shape[2:])
     for name, values in maps.items():
         if name in choices.MAPS and name not in choices.RANKING_MAPS:
-            raise ChoiceError(
-                f"map {name!r} orders no pixels ({choices.MAPS[name].kind}): "
-                f"delete by one of {', '.join(choices.RANKING_MAPS)}"
-            )
+            known = ", ".join(choices.RANKING_MAPS)
+            raise ChoiceError(f"map {name!r} orders no pixels: delete by one of {known}")
         edits.check_map(values, f"map {name!r}")
         if values.shape != expected:
             came = f"map {name!r} has shape {tuple(values.shape)}"
             raise InputError(f"{came}: expected the pixels' (B, H, W) = {expected}")
-
-
-def _edits(
-    pixels: Tensor,
-    maps: Mapping[str, Tensor],
-    fractions: Sequence[float],
-    protocols: Sequence[str],
-    seed: int,
-    *,
-    controls: bool,
-) -> dict[tuple[str, str], Edit]:
-    """Every order with its counts, by (protocol, name)."""
-    priority = edits.tie_priority(pixels, seed)
-    orders = {name: edits.pixel_order(values.detach(), priority) for name, values in maps.items()}
-    every: dict[tuple[str, str], Edit] = {}
-    for protocol in protocols:
-        if protocol == "paper":
-            for name, order in orders.items():
-                counts = paper_counts(maps[name].detach(), fractions, order)
-                every[protocol, name] = Edit(order, counts)
-        else:
-            counts = edits.matched_counts(pixels[:, 0], fractions)
-            inverted = {f"{INVERTED}{name}": order.flip(1) for name, order in orders.items()}
-            others = {choices.RANDOM: priority, **inverted} if controls else {}
-            for name, order in (orders | others).items():
-                every[protocol, name] = Edit(order, counts)
-    return every
 
 
 def paper_counts(values: Tensor, fractions: Sequence[float], order: Tensor) -> Tensor:
@@ -206,10 +187,6 @@ def paper_counts(values: Tensor, fractions: Sequence[float], order: Tensor) -> T
     The map is scaled to [0, 1] per image; the threshold is the value at position round(p H W) of
     the falling values (halves to even), and only pixels strictly above it are filled: the first
     ones of the map's `pixel_order`, never zeros, and at most round(p H W).
-
-    >>> values = torch.tensor([[[0.0, 3.0], [3.0, 2.0]]])
-    >>> paper_counts(values, [0, 0.25, 0.5, 0.75], edits.pixel_order(values))
-    tensor([[0, 0, 2, 3]])
     """
     scaled = scale(values, "magnitude").flatten(1)
     count = scaled.shape[1]

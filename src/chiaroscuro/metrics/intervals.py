@@ -85,8 +85,7 @@ class SignFlips:
     """Two-sided p-values of V mean differences, by flipping the sign of whole images.
 
     If two maps do not differ, the sign of an image's difference is random; p is the share of
-    `flips` random sign choices, and the observed one, whose mean is at least as far from 0. The
-    signs of the n-th image are drawn from (`seed`, n).
+    `flips` random sign choices, and the observed one, whose mean is at least as far from 0.
     """
 
     def __init__(self, values: int, flips: int, seed: int) -> None:

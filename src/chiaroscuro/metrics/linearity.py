@@ -14,9 +14,6 @@ from chiaroscuro.errors import InputError, brief
 from chiaroscuro.gradients import logit_change
 from chiaroscuro.guard import as_found
 
-_ROUNDING = 16
-"""Differences of so many roundings of the largest logit count as none."""
-
 
 @dataclass(frozen=True, eq=False)
 class Linearity:
@@ -55,8 +52,8 @@ class Linearity:
         column = target.to(self.logits.device).view(-1, 1, 1).expand(-1, len(self.steps), 1)
         predicted = self.predicted_at_steps().gather(2, column)[..., 0]
         actual = self.actual_change.gather(2, column)[..., 0]
-        size = self.logits.abs().amax(dim=1, keepdim=True)
-        slack = _ROUNDING * torch.finfo(actual.dtype).eps * size
+        # So many roundings of the largest logit count as no difference.
+        slack = 16 * torch.finfo(actual.dtype).eps * self.logits.abs().amax(dim=1, keepdim=True)
         near = (actual - predicted).abs() <= tolerance * predicted.abs() + slack
         return near & ((actual * predicted > 0) | (predicted.abs() <= slack))
 
@@ -91,10 +88,8 @@ def linearity(
     """
     chosen = rising_numbers("steps", steps, "(0, 1]")
     if edited.shape != pixels.shape:
-        raise InputError(
-            f"edited images have shape {tuple(edited.shape)}: expected that of the pixels, "
-            f"{tuple(pixels.shape)}"
-        )
+        expected = f"expected that of the pixels, {tuple(pixels.shape)}"
+        raise InputError(f"edited images have shape {tuple(edited.shape)}: {expected}")
     classifier.check_pixels(edited)
     predicted = logit_change(classifier, pixels, edited - pixels)
     rows = max(1, device_profile().forward_bytes // (pixels[0].numel() * pixels.element_size()))
