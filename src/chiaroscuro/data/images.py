@@ -15,14 +15,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from chiaroscuro.errors import (
-    ChiaroscuroError,
-    ChoiceError,
-    ImageError,
-    InputError,
-    first_line,
-    printable,
-)
+from chiaroscuro import errors
+from chiaroscuro.errors import ChoiceError, ImageError, InputError, first_line, printable
 from chiaroscuro.images import CropBox, Framing, Photo, decode_photo, frame, read_file
 from chiaroscuro.results.facts import LeftOut
 
@@ -92,7 +86,7 @@ class ImageSet:
         try:
             rows = self.contents.read(first, wanted)
             yield from islice(rows, None if end is None else end - start)
-        except ChiaroscuroError:
+        except errors.ChiaroscuroError:
             raise
         except Exception as error:  # the library's own tree has no common root
             raise InputError(f"{self.source}: broke off ({first_line(error)})") from error

@@ -80,8 +80,7 @@ def facts_of(result: Any) -> Any:
     def kept(held: dict[str, Any]) -> Any:
         if [*held] == [_NUMBER]:
             return held[_NUMBER]
-        arrays = [key for key, value in held.items() if isinstance(value, dict) and _ARRAY in value]
-        return {key: value for key, value in held.items() if key not in arrays}
+        return {k: v for k, v in held.items() if not (isinstance(v, dict) and [*v] == [_ARRAY])}
 
     return _mapped(to_plain(result)[0], kept)
 
