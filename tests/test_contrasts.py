@@ -249,7 +249,7 @@ def test_refused_contrasts(classifier):
 
 @pytest.mark.parametrize(
     "options",
-    [{"count": 2.5}, {"count": "3"}, {"count": True}, {"classes": (1, 2), "weights": (1.0,)}],
+    [{"count": 2.5}, {"count": "3"}, {"count": True}],
 )
 def test_a_rule_of_the_wrong_kind_is_a_choice(options):
     with pytest.raises(ChoiceError, match="rivals"):

@@ -10,9 +10,9 @@ import torch
 
 from chiaroscuro import choices
 from chiaroscuro.choices import METHODS, MethodOptions
-from chiaroscuro.cli.options import PANELS
 from chiaroscuro.errors import ChoiceError
 from chiaroscuro.settings import (
+    PANELS,
     CheckSettings,
     CompareSettings,
     EvaluationSettings,
@@ -169,10 +169,6 @@ def test_a_verb_takes_fields_an_object_or_both():
     )
     with pytest.raises(ChoiceError, match="unknown option 'map': did you mean maps"):
         measure(None, "x", map="active")
-    with pytest.raises(ChoiceError, match=r"settings are a CheckSettings: expected EvaluationS"):
-        measure(None, "x", settings=CheckSettings(data="x"))
-    with pytest.raises(ChoiceError, match=r"^data: give a value, as data=\.\.\.$"):
-        settings_from(EvaluationSettings, None, {})
 
 
 @pytest.mark.parametrize(

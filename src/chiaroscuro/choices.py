@@ -70,9 +70,9 @@ def as_float(name: str, value: Any) -> float:
 
     Raises `ChoiceError` for text, truth values, complex numbers and anything with axes.
     """
-    is_bool = isinstance(value, bool) or "bool" in str(getattr(value, "dtype", ""))
+    is_bool = "bool" in str(getattr(value, "dtype", ""))
     try:
-        if is_bool or isinstance(value, str | bytes) or getattr(value, "ndim", None):
+        if is_bool or isinstance(value, bool | str | bytes) or getattr(value, "ndim", None):
             raise TypeError
         return float(value)
     except (TypeError, ValueError, RuntimeError, OverflowError):
@@ -413,8 +413,6 @@ class RivalRule:
         if self.classes is None:
             return
         weights = self.weights or (1.0,) * len(self.classes)
-        if len(weights) != len(self.classes):
-            raise ChoiceError(f"rivals have {len(weights)} weights for {len(self.classes)} classes")
         pairs = dict(zip(self.classes, weights, strict=True))
         if not all(0 <= weight < math.inf for weight in pairs.values()) or not sum(pairs.values()):
             listed = ", ".join(f"{name}={weight:g}" for name, weight in pairs.items())

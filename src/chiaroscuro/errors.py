@@ -85,9 +85,7 @@ def unwritable(place: object, error: OSError) -> ResultError:
     return UnwritableResultError(f"{place}: cannot be written ({error.strerror or error})")
 
 
-def unknown(
-    kind: str, name: object, known: Iterable[str], instead: str | None = None
-) -> ChoiceError:
+def unknown(kind: str, name: object, known: Iterable[str], instead: str = "") -> ChoiceError:
     """The error for a name that is not in a table: near matches, then all names or `instead`."""
     names = list(known)
     near = difflib.get_close_matches(str(name).lower(), names)

@@ -18,9 +18,12 @@ from chiaroscuro.catalog import ARCHITECTURES
 from chiaroscuro.choices import MAPS, METHODS, RANKING_MAPS, Fit, MethodOptions, RivalRule, Score
 from chiaroscuro.errors import ChoiceError
 
-IMAGES, QUESTION, METHOD, MEASURE = "Images", "Question", "Gradient method", "Measure"
-STATISTICS, MACHINE, TRAINING = "Statistics", "Machine", "Training"
-"""The headings that options stand under."""
+PANELS = (
+    "Network", "Images", "Question", "Gradient method", "Measure", "Training", "Statistics",
+    "Machine", "Output",
+)  # fmt: skip
+"""The headings that options stand under, in order."""
+IMAGES, QUESTION, METHOD, MEASURE, TRAINING, STATISTICS, MACHINE = PANELS[1:8]
 COUNT, SEED, BATCH, SHARE = "[1, inf)", "[0, 4294967295]", "[1, 65536]", "(0, 1)"
 """What a count, a seed, a batch size and a share may be."""
 _TUNING = ("points", "sigma", "baseline", "background")
@@ -125,19 +128,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 def settings_from(cls: type[S], settings: S | None, options: Mapping[str, Any]) -> S:
     """The settings of a call: an object, keyword arguments, or an object with some replaced.
 
-    Raises `ChoiceError` for an unknown name, with near ones, a missing field, or an object of
-    another class.
+    Raises `ChoiceError` for an unknown name, with near ones.
     """
     known.check_names("option", options, [f.name for f in fields(cls)])
-    if settings is None:
-        missing = [f.name for f in fields(cls) if f.default is MISSING and f.name not in options]
-        if missing:
-            raise ChoiceError(f"{', '.join(missing)}: give a value, as {missing[0]}=...")
-        return cls(**options)
-    if not isinstance(settings, cls):
-        kind = type(settings).__name__
-        raise ChoiceError(f"settings are a {kind}: expected {cls.__name__}(...)")
-    return replace(settings, **options)
+    return cls(**options) if settings is None else replace(settings, **options)
 
 
 def takes(cls: type[Settings]) -> Callable[[F], F]:

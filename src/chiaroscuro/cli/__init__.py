@@ -20,9 +20,7 @@ for command in COMMANDS:
 
 
 @app.callback(invoke_without_command=True)
-def version(
-    show: bool = typer.Option(False, "--version", help="Print versions and leave."),
-) -> None:
+def version(show: bool = typer.Option(False, "--version", help="Print versions and exit.")) -> None:
     """Which pixels want to be brighter, which darker, and for which class."""
     if show:
         known = {"chiaroscuro": "", **versions(), "platform": platform.platform()}

@@ -62,8 +62,7 @@ def _device(name: str) -> str:
     except (RuntimeError, AssertionError, ImportError) as error:
         why = first_line(error).partition(". ")[0]  # PyTorch goes on to list all its backends
         raise ChoiceError(
-            f"device {name!r} cannot be used here: {why}; give auto, cpu, or a cuda, cuda:N or "
-            "mps that this machine has"
+            f"device {name!r} cannot be used here: {why}; give auto or cpu"
         ) from error
     return name
 
@@ -335,10 +334,8 @@ def training_watcher(bars: Bars, *, quiet: bool) -> "Watcher":
 
 def _epoch_line(row: "EpochRow") -> str:
     tested = "" if row.test_accuracy is None else f", test accuracy {row.test_accuracy:.4f}"
-    return (
-        f"epoch {row.epoch}: loss {row.loss:.4f}, train accuracy {row.train_accuracy:.4f}{tested}"
-        f" ({row.seconds:.1f} s)"
-    )
+    learned = f"epoch {row.epoch}: loss {row.loss:.4f}, train accuracy {row.train_accuracy:.4f}"
+    return f"{learned}{tested} ({row.seconds:.1f} s)"
 
 
 def reproduce(run: commands.ReproduceOptions) -> None:

@@ -10,13 +10,7 @@ import typer
 
 from chiaroscuro.cli.terminal import INTERRUPTED, PIPE_CLOSED, say
 from chiaroscuro.errors import ChoiceError
-from chiaroscuro.settings import Settings, option_of, raise_together
-
-PANELS = (
-    "Network", "Images", "Question", "Gradient method", "Measure", "Training", "Statistics",
-    "Machine", "Output",
-)  # fmt: skip
-"""The headings of `--help`, in order."""
+from chiaroscuro.settings import PANELS, Settings, option_of, raise_together
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ import typer
 
 from chiaroscuro.cli import app
 from chiaroscuro.cli.commands import COMMANDS
-from chiaroscuro.cli.options import PANELS, Command
+from chiaroscuro.cli.options import Command
+from chiaroscuro.settings import PANELS
 
 HEAD = """# Command line
 
