@@ -60,10 +60,7 @@ def check_spec(spec: str) -> str:
 def unknown_spec(spec: str) -> ChoiceError:
     """The error for a spec that names no model; of a file, it says how one is given."""
     if Path(spec).is_file():
-        return ChoiceError(
-            f"model {spec!r} is a file: give FILE.py:FACTORY, a function in a Python file that "
-            "builds the network and loads its weights"
-        )
+        return ChoiceError(f"model {spec!r} is a file: give FILE.py:FACTORY, which loads it")
     return unknown("model", spec, SOURCES)
 
 

@@ -223,8 +223,7 @@ def check_method(method: Any) -> Any:
     """The method; raises `ChoiceError` for an unknown name, or a form that has no sign."""
     if isinstance(method, str) and method in _UNSIGNED:
         raise ChoiceError(
-            f"method {method!r} is refused: the {_UNSIGNED[method]} has no sign, and every map "
-            "here reads the sign; smoothgrad keeps it"
+            f"{method!r} is refused: the {_UNSIGNED[method]} has no sign; use smoothgrad"
         )
     if isinstance(method, str):
         check_names("method", method, METHODS)
@@ -309,10 +308,7 @@ class Fill:
             raise ChoiceError(f"fill {self.name!r} takes no amount: it is {self.amount}")
         amount = choice.default if self.amount is None else as_float("amount", self.amount)
         if choice.amount and (amount is None or not 0 < amount <= 1):
-            raise ChoiceError(
-                f"fill {self.name!r} with amount {amount}: give an amount in (0, 1], such as "
-                f"{self.name}:0.1"
-            )
+            raise ChoiceError(f"fill {self.name!r} has amount {amount}: give one in (0, 1]")
         object.__setattr__(self, "amount", amount)
 
     def __str__(self) -> str:
@@ -415,11 +411,8 @@ class RivalRule:
         weights = self.weights or (1.0,) * len(self.classes)
         pairs = dict(zip(self.classes, weights, strict=True))
         if not all(0 <= weight < math.inf for weight in pairs.values()) or not sum(pairs.values()):
-            listed = ", ".join(f"{name}={weight:g}" for name, weight in pairs.items())
-            raise ChoiceError(
-                f"rivals have weights {listed or 'for no class'}: expected numbers >= 0, "
-                "one above 0"
-            )
+            listed = ", ".join(f"{k}={weight:g}" for k, weight in pairs.items()) or "for no class"
+            raise ChoiceError(f"rivals have weights {listed}: expected numbers >= 0, one above 0")
         chosen = sorted((k for k in pairs if pairs[k]), key=lambda k: (isinstance(k, str), k))
         object.__setattr__(self, "classes", tuple(chosen))
         if self.weights is not None:
