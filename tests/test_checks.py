@@ -17,7 +17,7 @@ from chiaroscuro.data.images import read_batches
 from chiaroscuro.data.loading import load_images
 from chiaroscuro.errors import ChoiceError, ModelError, ResultError
 from chiaroscuro.evaluation import evaluate
-from chiaroscuro.report.sanity import lines
+from chiaroscuro.report.checks import lines
 from chiaroscuro.results import load
 from chiaroscuro.results.facts import Interval
 from chiaroscuro.results.measurements import Layer, Limits, Similarities, Step
@@ -241,7 +241,12 @@ def test_a_check_is_what_one_finds_by_hand(data, single, tmp_path):
     assert changed(before, single.module) == set()
     assert single.module.training
     assert load(tmp_path / "out") == result
-    drawn = {f"{t}-{m}" for t in ("cascade", "alone") for m in ("gradient", POSITIVE_INSIDE)}
+    drawn = {
+        f"{test}-{method}-{measure}"
+        for test in ("cascade", "alone")
+        for method in ("gradient", POSITIVE_INSIDE)
+        for measure in ("correlation", "overlap")
+    }
     files = {file.name for file in (tmp_path / "out").iterdir()}
     assert {"index.html", *(f"{n}.{kind}" for n in drawn for kind in ("png", "svg"))} <= files
     rows = rows_in(tmp_path / "out")

@@ -49,6 +49,7 @@ def test_the_readme_python_runs(tmp_path, monkeypatch, capsys):
     assert re.fullmatch(r"class \d \(32, 32\)\n", capsys.readouterr().out)
     assert {file.name for file in (tmp_path / "why").iterdir()} == {
         "arrays.npz", "chiaroscuro-explanation.json", "figure.png", "index.html",
+        "overview.png",
     }  # fmt: skip
     scope = {}
     exec(second, scope)

@@ -16,7 +16,7 @@ from chiaroscuro.checks import LocalizationSettings, localize
 from chiaroscuro.checks.regions import load_regions
 from chiaroscuro.errors import ChoiceError, InputError, MissingFileError, ResultError
 from chiaroscuro.images import CropBox
-from chiaroscuro.report.localization import lines
+from chiaroscuro.report.checks import lines
 from chiaroscuro.results import load
 from tests.evaluation.toy import bytes_of
 
@@ -197,7 +197,7 @@ def test_a_run_over_boxes_by_hand(boxes):
     assert own.to_frame()["hit_low"].tolist() == [1]
     assert load(boxes / "labels") == own
     page = (boxes / "labels" / "index.html").read_text()
-    assert "left/3.png" in page and "better than random" in page
+    assert "left/3.png" in page and "better than a random order" in page
     assert next(lines(own)).endswith(", 2 left out")
 
 

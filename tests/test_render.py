@@ -1,43 +1,23 @@
-"""Smoothing, colors and the figure: what a number looks like, and that zero has one look."""
+"""Smoothing and colors: what a number looks like, and that zero has one look."""
 
-from concurrent.futures import ThreadPoolExecutor
-
-import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from PIL import Image
 
-from chiaroscuro.images import to_uint8
-from chiaroscuro.render import (
-    Bar,
-    ChangeSpec,
-    ComparisonSpec,
-    Curve,
-    CurvePanel,
-    CurveSpec,
-    FigureSpec,
-    Frame,
-    GridSpec,
-    Panel,
-    Row,
-    Shift,
+from chiaroscuro.render.pictures import (
+    BRIGHTER,
+    CLASS_COLORS,
+    DARKER,
+    OTHER_CLASS,
+    ZERO,
     class_colors,
-    draw_change,
-    draw_comparison,
-    draw_figure,
-    draw_grid,
+    difference,
     one_sided,
     overlay,
-    save_curves,
     smooth,
     two_sided,
 )
-from chiaroscuro.render.pictures import BRIGHTER, CLASS_COLORS, DARKER, OTHER_CLASS, ZERO
-from chiaroscuro.render.training import TrainingCurve, draw_training
 
 LUMINANCE = (0.2126, 0.7152, 0.0722)
-WIDTH = 1860
 
 
 def noise(*shape, seed=0):
@@ -246,160 +226,15 @@ def test_at_most_seven_classes_have_a_color_of_their_own():
     assert (picture[classes >= 7] == OTHER_CLASS).all()
 
 
-# the figure
+def test_classes_have_other_hues_than_what_helps():
+    """No class may be taken for "brightening helps" or "darkening helps"."""
+    for color in CLASS_COLORS:
+        for hue in (BRIGHTER, DARKER):
+            assert np.abs(np.array(color) - hue).max() > 60
 
 
-def photo(height=12, width=16, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def panel(name="active", color=(240, 120, 20), size=12, **parts):
-    picture = np.full((size, size, 3), color, np.uint8)
-    return Panel(name, "brightening helps; support 12.3 %", picture, picture.copy(), **parts)
-
-
-def sheet(panels=(), seen=None, frame=None, **words):
-    texts = {"title": "a.png: why cat?", "subtitle": "toy", "smoothing": "smoothed", "footer": "f"}
-    bars = words.pop("bars", [Bar("cat", 0.9, True), Bar("dog", 0.0004, False)])
-    seen = photo(12, 12) if seen is None else seen
-    frame = Frame(photo(), 2, 0, 14, 12) if frame is None else frame
-    return FigureSpec(frame=frame, seen=seen, bars=bars, panels=panels, **(texts | words))
-
-
-def draw(figure_spec, path):
-    draw_figure(figure_spec, path)
-    with Image.open(path) as picture:
-        assert picture.format == "PNG"
-        return np.asarray(picture.convert("RGB"))
-
-
-def height_of(rows):
-    return round((4.4 + 2.75 * rows) * 120)
-
-
-def share_of(picture, color):
-    return float((picture == color).all(axis=-1).mean())
-
-
-def assert_drawn(picture, rows):
-    assert picture.shape == (height_of(rows), WIDTH, 3)
-    assert 0.3 < share_of(picture, (255, 255, 255)) < 0.99
-    assert len(np.unique(picture.astype(np.uint32) @ (65536, 256, 1))) > 50
-
-
-def test_more_panels_than_columns_go_on_below(tmp_path):
-    colors = [(20 * k + 7, 90, 160) for k in range(8)]
-    panels = [panel(f"map {k}", color) for k, color in enumerate(colors)]
-    picture = draw(sheet(panels), tmp_path / "figure.png")
-    assert_drawn(picture, rows=4)
-    assert all(share_of(picture, color) > 0.005 for color in colors)
-    below = picture[height_of(2) :]
-    assert all(share_of(below, color) > 0.005 for color in colors[6:])
-
-
-def test_a_class_panel_shows_its_legend_instead_of_a_smoothed_map(tmp_path):
-    winner = Panel("winner", "who gains", photo(8, 8), None, [("cat, $tabby 40 %", (1, 158, 115))])
-    picture = draw(sheet([winner, panel()]), tmp_path / "figure.png")
-    assert_drawn(picture, rows=2)
-    assert share_of(picture, (1, 158, 115)) > 1e-4
-    bare = Panel("winner", "who gains", winner.pixels, None)
-    without = draw(sheet([bare, panel()]), tmp_path / "bare.png")
-    assert share_of(without, (1, 158, 115)) == 0
-
-
-@pytest.mark.parametrize(
-    "label",
-    [
-        r"$\frac{cat$ & $x_",
-        "a very long name " * 30,
-        "nospaces" * 60,
-        "<b>&amp;",
-        "two\nlines",
-        "",
-    ],
-    ids=["dollar", "long", "unbroken", "markup", "newline", "empty"],
-)
-def test_any_label_can_be_drawn(tmp_path, label):
-    named = panel(label[:60], legend=())
-    words = {"title": label, "subtitle": label, "footer": label, "smoothing": label}
-    winner = Panel("winner", label, photo(8, 8), None, [(label, (0, 158, 115))])
-    found = sheet([named, winner], bars=[Bar(label, 0.5, True), Bar(label, 1.0, False)], **words)
-    assert_drawn(draw(found, tmp_path / "figure.png"), rows=2)
-
-
-def test_a_label_in_another_script_is_drawn_without_a_warning(tmp_path):
-    """Warnings are errors in these tests; on the command line they would land in the output."""
-    found = sheet([panel()], title="猫.png: why 猫?", bars=[Bar("猫", 0.5, True)])
-    assert_drawn(draw(found, tmp_path / "figure.png"), rows=2)
-
-
-def test_a_gray_picture_of_8_pixels(tmp_path):
-    seen = to_uint8(np.linspace(0, 1, 64, dtype=np.float32).reshape(1, 8, 8))
-    found = sheet([panel(size=8)], seen=seen, frame=Frame(seen, 0, 0, 8, 8))
-    assert_drawn(draw(found, tmp_path / "figure.png"), rows=2)
-
-
-def test_a_picture_beyond_128_pixels_and_a_frame_beyond_the_photo(tmp_path):
-    large = panel(size=140)
-    found = sheet([large], seen=photo(140, 140), frame=Frame(photo(100, 140), 0, -20, 140, 120))
-    picture = draw(found, tmp_path / "figure.png")
-    assert_drawn(picture, rows=2)
-    assert share_of(picture, (240, 120, 20)) > 0.005
-
-
-def test_no_panel_of_the_smoothed_kind_or_no_panel_at_all(tmp_path):
-    winner = Panel("winner", "who gains", photo(8, 8), None)
-    assert_drawn(draw(sheet([winner]), tmp_path / "one.png"), rows=2)
-    assert_drawn(draw(sheet([]), tmp_path / "none.png"), rows=0)
-
-
-def test_the_same_sheet_gives_the_same_bytes(tmp_path):
-    for name in ("one.png", "two.png"):
-        draw_figure(sheet([panel()]), tmp_path / name)
-    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
-
-
-# the user's surroundings
-
-
-def every_figure(folder):
-    """One figure of each kind, as bytes."""
-    folder.mkdir()
-    curves = [Curve("active", [0, 0.5, 1], [0, -1, -1]), Curve("predicted", [0, 1], [0, -2])]
-    shift = Shift("cat", 0.4, 0.2, 1.5, -1.0, -0.5, is_target=True)
-    change = ChangeSpec(
-        "a $t", "s", photo(), photo(), photo(), ("a", "b", "c"), [shift], curves, 0.5, "f"
-    )
-    rows = [Row("a", photo(8, 8), [Bar("cat", 0.4, True)], [photo(8, 8)] * 2)]
-    draw_figure(sheet([panel()]), folder / "figure.png")
-    draw_change(change, folder / "change.png")
-    draw_comparison(ComparisonSpec("t", "s", ["a", "b"], rows, "f"), folder / "rows.png")
-    draw_grid(GridSpec("t", ["a"], [("row", [photo(8, 8)])], "f"), folder / "grid.png")
-    draw_training(TrainingCurve("t", [1.0, 0.5], [0.5, 0.6], [0.5, 0.6]), folder / "training.png")
-    save_curves(CurveSpec("t", "s", [CurvePanel("p", curves)], "x", "y"), folder, "curves")
-    return {file.name: file.read_bytes() for file in folder.iterdir()}
-
-
-def test_the_users_matplotlib_settings_change_no_figure(tmp_path):
-    plain = every_figure(tmp_path / "plain")
-    theirs = {
-        "text.usetex": True, "font.size": 30, "font.family": "monospace", "savefig.bbox": "tight",
-        "savefig.dpi": 20, "axes.grid": True, "axes.facecolor": "black", "image.cmap": "jet",
-        "savefig.transparent": True, "svg.fonttype": "none", "axes.unicode_minus": False,
-        "lines.linewidth": 9, "figure.constrained_layout.use": True, "toolbar": "None",
-    }  # fmt: skip
-    with mpl.rc_context(theirs), plt.style.context("dark_background"):
-        before = dict(mpl.rcParams)
-        styled = every_figure(tmp_path / "styled")
-        assert dict(mpl.rcParams) == before, "the user's settings stay"
-    assert styled.keys() == plain.keys()
-    assert [name for name in plain if styled[name] != plain[name]] == []
-
-
-def test_figures_of_several_threads_are_those_of_one(tmp_path):
-    with mpl.rc_context({"font.size": 30}):
-        alone = every_figure(tmp_path / "alone")
-        with ThreadPoolExecutor(4) as pool:
-            several = list(pool.map(every_figure, [tmp_path / str(n) for n in range(4)]))
-        assert mpl.rcParams["font.size"] == 30
-    assert all(figures == alone for figures in several)
+def test_differences_have_a_dark_zero_and_two_hues_of_their_own():
+    picture = difference(np.array([[0.0, 1.0, -1.0, 0.5, -0.5]]), 1.0)[0].astype(int)
+    assert picture[0].max() < 25
+    assert picture[3][1] > picture[3][0] and picture[4][0] > picture[4][1]
+    assert picture[1].sum() > picture[3].sum() and picture[2].sum() > picture[4].sum()

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from chiaroscuro.report.tables import Table, csv_text, latex, markdown
+from chiaroscuro.report.paper import csv_text, latex, markdown
+from chiaroscuro.results.measurements import Table
 
 NASTY = ["a|b", 'say "x", y', "50 % & more_of #1", "$5 ~ {x}^2", "C:\\dir", "<b>*bold*</b> `c`", ""]
 NUMBERS = ["0.123 [0.110, 0.136]", "-0.5", "+1", "90 %", "—"]

@@ -3,7 +3,8 @@
 import csv
 import io
 
-from chiaroscuro.report.tables import Table, csv_text, latex, markdown
+from chiaroscuro.report.paper import csv_text, latex, markdown
+from chiaroscuro.results.measurements import Table
 
 AWKWARD = ['a|b "c", d', "50 % & $x_1$ #2 {y} ~z ^w \\", "plain"]
 TABLE = Table("Areas_1 & more", ["name", "value [95 %]", "x"], [AWKWARD, ["b", "1", "2"]], "a note")

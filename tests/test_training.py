@@ -143,7 +143,9 @@ def test_a_pretrained_body_has_its_weights_and_its_normalization_when_asked(lite
 
 def test_a_training_is_a_folder_that_loads_and_says_what_it_is(settings, tmp_path):
     out = train(settings, tmp_path / "net")
-    assert entries(out) == ["chiaroscuro-model.json", "curve.png", "log.csv", "model.safetensors"]
+    assert entries(out) == [
+        "chiaroscuro-model.json", "curve.png", "index.html", "log.csv", "model.safetensors"
+    ]  # fmt: skip
     assert entries(tmp_path) == ["net", "photos"], "the work in progress is gone"
     rows = read_log(out / "log.csv")
     assert [row.epoch for row in rows] == [1, 2, 3]

@@ -14,8 +14,8 @@ from chiaroscuro.choices import EDIT_MAPS, ORDERS, MethodOptions
 from chiaroscuro.errors import ChoiceError, ImageError, InputError, ResultError
 from chiaroscuro.gradients import Method
 from chiaroscuro.images import find_photos
-from chiaroscuro.render import enlarged
-from chiaroscuro.report.what_if import change_spec, change_text, sentences
+from chiaroscuro.render.pictures import enlarged
+from chiaroscuro.report.what_if import change_text, sentences, what_if_sheet
 from chiaroscuro.results import facts_of
 from chiaroscuro.results.facts import Prediction
 from tests.test_linearity import Kinked
@@ -78,7 +78,7 @@ def test_a_promise_can_fail_at_once_or_be_about_nothing():
     nothing = what_if(kinked, np.zeros((1, 2, 1), np.float32), first, 0.5, "black", target=0)
     assert (nothing.actual, nothing.valid_step, int(nothing.changed.sum())) == (0, 1, 0)
     assert nothing.selected == 1
-    assert "the others keep their value" in change_spec(nothing).notes[2]
+    assert "the others keep their value" in what_if_sheet(nothing).rows[0].cells[2].note
 
 
 @pytest.mark.parametrize("name", ORDERS)
@@ -171,7 +171,7 @@ def test_the_folder_holds_figure_page_and_every_number(saved):
         assert figure.size[0] > 1500
     page = (folder / "index.html").read_text()
     assert NASTY not in page and "&lt;b&gt;owl" in page
-    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert not re.search(r'(src|href)="(?!data:|#)', page)
     assert f"{found.predicted:+.2f}" in page and f"{found.actual:+.2f}" in page
 
 
@@ -190,11 +190,11 @@ def test_a_result_is_only_replaced_on_request_and_is_no_photo(saved, tmp_path):
 
 def test_the_pictures_mark_the_changed_pixels_alone(saved):
     found, _ = saved
-    spec = change_spec(found)
-    times = spec.outlined.shape[0] // 4
-    differs = (spec.outlined != enlarged(spec.after)).any(axis=2).reshape(4, times, 5, times)
+    before, after, outlined = (cell.pixels for cell in what_if_sheet(found).rows[0].cells)
+    times = outlined.shape[0] // 4
+    differs = (outlined != enlarged(after)).any(axis=2).reshape(4, times, 5, times)
     assert np.array_equal(differs.any(axis=(1, 3)), found.changed)
-    for picture, pixels in ((spec.before, found.pixels), (spec.after, found.edited)):
+    for picture, pixels in ((before, found.pixels), (after, found.edited)):
         assert np.array_equal(picture, np.rint(255 * pixels).astype(np.uint8).transpose(1, 2, 0))
 
 

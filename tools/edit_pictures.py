@@ -9,9 +9,8 @@ from chiaroscuro import Classifier, class_gradients, edit_map, load_classifier, 
 from chiaroscuro.choices import SMOOTHING
 from chiaroscuro.edits import apply_edit, filled, matched_counts, pixel_order, pixel_rank
 from chiaroscuro.images import frame, open_photo, packaged_photo, to_uint8
-from chiaroscuro.render import one_sided, smooth, two_sided
-from chiaroscuro.render.pictures import Rgb
-from chiaroscuro.render.rows import GridSpec, draw_grid
+from chiaroscuro.render.pictures import Rgb, one_sided, smooth, two_sided
+from chiaroscuro.render.sheets import Picture, Row, Sheet, save_sheet
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 EDITS = [("cat", "black"), ("cat", "white"), ("coffee", "black"), ("coffee", "white")]
@@ -32,9 +31,13 @@ def draw_edit_maps(classifier: Classifier) -> None:
         f"maps smoothed; orange: the change lowers the class, blue: it raises it. Last two: "
         f"{100 * SHARE:.0f} % of the pixels changed"
     )
-    rows = [_edit_row(classifier, name, fill) for name, fill in EDITS]
-    sheet = GridSpec("Maps that know the edit, EfficientNet-Lite0", columns, rows, footer)
-    draw_grid(sheet, IMAGES / "edit-maps.png")
+    rows = []
+    for name, fill in EDITS:
+        label, pictures = _edit_row(classifier, name, fill)
+        cells = [Picture(*pair) for pair in zip(pictures, columns, strict=True)]
+        rows.append(Row([label, *cells], 1.75, [0.9] + [1] * len(columns)))
+    title = "Maps that know the edit, EfficientNet-Lite0"
+    save_sheet(Sheet(rows, title, footer=footer, width=9.5), IMAGES / "edit-maps.png")
 
 
 def _edit_row(classifier: Classifier, name: str, fill: str) -> tuple[str, list[Rgb]]:

@@ -9,8 +9,16 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from chiaroscuro.render import one_sided, overlay, smooth, two_sided
-from chiaroscuro.render.pictures import CLASS_COLORS, HUES, OTHER_CLASS, ZERO
+from chiaroscuro.render.pictures import (
+    CLASS_COLORS,
+    HUES,
+    OTHER_CLASS,
+    ZERO,
+    one_sided,
+    overlay,
+    smooth,
+    two_sided,
+)
 from chiaroscuro.results.facts import CropBox
 from chiaroscuro.viewer import viewer_page
 from tests.browser.feeds import (

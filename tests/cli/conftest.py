@@ -12,8 +12,8 @@ from chiaroscuro.report import explanation as view
 from tests.cli.results import write_spec
 
 
-def quick_figure(spec, path):
-    Image.fromarray(spec.seen).save(path, "PNG")
+def quick_figure(sheet, path):
+    Image.new("RGB", (8, 8)).save(path, "PNG")
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def quick(monkeypatch):
     """One thread for small tensors, and a stand-in for the figure, which takes most of a second."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    monkeypatch.setattr(view, "draw_figure", quick_figure)
+    monkeypatch.setattr(view, "save_sheet", quick_figure)
     yield
     torch.set_num_threads(before)
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from chiaroscuro import Classifier, save_classifier
 from chiaroscuro.cli import app
 from chiaroscuro.models.folder import basic_cnn
-from chiaroscuro.report.sanity import WORDS
+from chiaroscuro.report.checks import WORDS
 from tests.pictures import class_rows, write_parquet
 
 CLASSES = ["cat", "dog", "owl"]

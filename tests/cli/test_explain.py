@@ -27,6 +27,7 @@ def test_one_photo(explain, photos, tmp_path):
     assert entries(tmp_path / "out") == ["a", "index.html"]
     assert entries(tmp_path / "out" / "a") == [
         "arrays.npz", "chiaroscuro-explanation.json", "figure.png", "index.html",
+        "overview.png",
     ]  # fmt: skip
 
 

@@ -8,11 +8,17 @@ import numpy as np
 import pytest
 
 from chiaroscuro.choices import PAPER_MAPS
-from chiaroscuro.render import svg_text
-from chiaroscuro.report.charts import evaluation_charts, fill_title, is_natural
-from chiaroscuro.report.evaluation import lines, load_examples, outcome, write
-from chiaroscuro.report.linearity import linearity_charts, linearity_sentences, linearity_tables
-from chiaroscuro.report.runs import images_text, interval_text
+from chiaroscuro.report.evaluation import (
+    curve_charts,
+    group_of,
+    lines,
+    outcome,
+    what_if_cell,
+    what_if_charts,
+    what_if_words,
+    write,
+)
+from chiaroscuro.report.pages import images_text, interval_text, load_examples, too_few
 from chiaroscuro.results.facts import Interval, LeftOut
 from chiaroscuro.results.measurements import EXAMPLES, ClassRow
 from tests.evaluation.toy import CLASSES, run, toy_classifier
@@ -94,23 +100,22 @@ def test_it_asks_nothing_of_the_network(reader):
     assert_stands_alone(reader)
     sources = reader.values("src")
     assert all(re.match(r"data:image/(png|svg\+xml);base64,", source) for source in sources)
-    # Four charts of curves, three of what-ifs; seven examples of an image, five maps, four edits.
-    assert len(sources) == 4 + 3 + 7 * (1 + 5 + 4)
+    # A chart a fill: own and crossed of two protocols, inverted of one, three of what-ifs; seven
+    # examples of an image, five maps, four edits.
+    assert len(sources) == 2 * (2 + 2 + 1 + 3) + 7 * (1 + 5 + 4)
     assert reader.tags.count("img") == len([alt for alt in reader.values("alt") if alt])
 
 
-def test_charts_are_the_figures_themselves(evaluated, reader):
-    charts = [*evaluation_charts(evaluated), *linearity_charts(evaluated)]
+def test_charts_are_the_files_next_to_the_page(reader, folder):
     drawn = [s.partition(",")[2] for s in reader.values("src") if s.startswith("data:image/svg")]
-    assert [base64.b64decode(text).decode() for text in drawn] == [
-        svg_text(sheet) for _, _, sheet in charts
-    ]
-    assert all(caption in reader.text for _, caption, _ in charts)
+    files = {file.read_bytes() for file in (folder / "run").glob("curves-*.svg")}
+    assert {base64.b64decode(text) for text in drawn} == files
+    assert len(list((folder / "run").glob("curves-*.png"))) == len(files) == len(drawn)
 
 
 def test_rows_hold_their_own_maps_numbers(evaluated, html):
     for protocol in ("paper", "matched"):
-        table = html.partition(f"<h2>Areas, {protocol} protocol</h2>")[2].partition("</table>")[0]
+        table = html.partition(f"<h3>Areas, {protocol} protocol</h3>")[2].partition("</table>")[0]
         for name in dict.fromkeys(c.map for c in evaluated.curves if c.protocol == protocol):
             row = table.partition(f"<tr><td>{name}</td>")[2].partition("</tr>")[0]
             own = [c for c in evaluated.curves if (c.protocol, c.map) == (protocol, name)]
@@ -125,7 +130,7 @@ def test_the_lowest_map_of_each_fill_is_bold_and_no_control_is(evaluated, tmp_pa
     low = Interval(0.0001, 0.0, 0.0002)
     curves = tuple(replace(c, area=low) if c.control else c for c in evaluated.curves)
     bold = re.findall(
-        r'<td class="lowest[^"]*">(\d[^<]*)<',
+        r'<td class="best[^"]*" data-label="[^"]*">(\d[^<]*)<',
         page_of(replace(evaluated, curves=curves), tmp_path),
     )
     wanted = []
@@ -146,16 +151,18 @@ def test_every_pair_is_listed_with_its_better_map(evaluated, tmp_path):
     ]
     html = page_of(replace(evaluated, differences=tuple(sure)), tmp_path)
     cells = re.findall(
-        r"<tr><td>([\w:-]+)</td><td>([\w:-]+)</td><td class=\"(\w*)\">(.*?)</tr>", html
+        r'<tr><td>([\w:-]+)</td><td data-label="against">([\w:-]+)</td>'
+        r'<td data-label="difference" class="(\w*)">(.*?)</tr>',
+        html,
     )
     assert len(cells) == len(sure)
     matched_first = sorted(sure, key=lambda row: row.protocol != "matched")
     for (name, against, mark, rest), row in zip(cells, matched_first, strict=True):
         assert (name, against) == (row.map, row.against)
         better = name if row.difference.value < 0 else against
-        assert (mark == "lowest") == (row.p_holm < 0.05)
+        assert (mark == "best") == (row.p_holm < 0.05)
         assert rest.startswith(f"{row.difference.value:+.3f}<")
-        assert rest.endswith(f"<td>{better if mark else ''}</td>")
+        assert rest.endswith(f">{better if mark else ''}</td>")
         assert f"{row.p_holm:.4f}" in rest
         assert f"[{row.difference.low:+.3f}, {row.difference.high:+.3f}]" in rest
 
@@ -163,11 +170,13 @@ def test_every_pair_is_listed_with_its_better_map(evaluated, tmp_path):
 def test_classes_have_their_own_areas(evaluated, html):
     shown = [
         j for j, c in enumerate(evaluated.curves)
-        if c.protocol == "matched" and c.map in PAPER_MAPS and is_natural(c.map, c.fill)
+        if c.protocol == "matched" and c.map in PAPER_MAPS and group_of(c.map, c.fill) == "own"
     ]  # fmt: skip
     for row in evaluated.classes:
         found = html.partition(f"<tr><td>{row.name}</td>")[2].partition("</tr>")[0]
-        assert re.findall(r"<td>(\d\.\d{3})</td>", found) == [f"{row.areas[j]:.3f}" for j in shown]
+        assert re.findall(r"<td data-label=\"[^\"]*\">(\d\.\d{3})</td>", found) == [
+            f"{row.areas[j]:.3f}" for j in shown
+        ]
         assert f"{100 * row.accuracy:.1f} %" in found
 
 
@@ -187,10 +196,11 @@ def test_examples_are_those_of_the_run(evaluated, folder, reader):
     examples = list(load_examples(folder / "run"))
     assert len(examples) == 7  # one of eight was left out
     for example in examples:
-        assert [name for name, _ in example.maps] == list(PAPER_MAPS)
-        assert f"{example.id}: {example.label}, predicted {example.predicted}" in reader.text
-        assert all(caption in reader.text for caption, _ in example.edits)
-        assert [caption.split(":")[0] for caption, _ in example.edits] == [
+        title, (maps, edits) = example
+        assert [name for name, _ in maps] == ["image", *PAPER_MAPS]
+        assert title in reader.text and ", predicted " in title
+        assert all(caption in reader.text for caption, _ in edits)
+        assert [caption.split(":")[0] for caption, _ in edits] == [
             "10 % black by original", "10 % black by positive", "10 % white by original",
             "10 % white by negative",
         ]  # fmt: skip
@@ -208,7 +218,7 @@ def test_names_from_outside_are_escaped(evaluated, tmp_path):
     html = page_of(replace(result, classes=tuple(classes)), tmp_path)
     found = Reader(html)
     assert_stands_alone(found)
-    assert "<script" not in html and '<b>"x' not in html
+    assert '<b>"x' not in html
     assert found.text.count(ODD) == 3
     assert found.text.count(NASTY) >= 6
 
@@ -298,7 +308,7 @@ def test_the_outcome_says_whether_original_beats_chance(evaluated):
     unknown = against_random(evaluated, 0.1, -0.02, 0.3, 0.05)
     assert (
         "original does not differ significantly from a random order (difference +0.100 [-0.020, "
-        "+0.300])."
+        "+0.300]; p = 0.05 after correction for 25 comparisons)."
     ) in unknown
 
 
@@ -325,14 +335,15 @@ def test_an_edit_map_that_wins_is_called_fitted_to_it(evaluated):
     ]  # fmt: skip
     second = min(others, key=lambda c: c.area.value)
     assert (
-        "It is fitted to this very edit, so this score alone does not make it a better map. Of the "
-        f"maps that know no edit, {second.map} is lowest, {interval_text(second.area)}."
+        "It is fitted to this very edit, so this score alone does not make it a better map. Among "
+        f"the maps that are not fitted to an edit, {second.map} is lowest, "
+        f"{interval_text(second.area)}."
     ) in sentence
 
 
 def test_an_edit_map_belongs_to_every_fill():
-    assert all(is_natural("partial-edit", fill) for fill in ("black", "white", "blur"))
-    assert not is_natural("inverted:partial-edit", "black")
+    assert all(group_of("partial-edit", fill) == "own" for fill in ("black", "white", "blur"))
+    assert group_of("inverted:partial-edit", "black") == "inverted"
 
 
 def test_the_outcome_says_what_does_not_differ_from_the_lowest_map(evaluated):
@@ -349,26 +360,26 @@ def test_the_outcome_says_what_does_not_differ_from_the_lowest_map(evaluated):
 # the charts
 
 
-def names(sheet):
-    return {panel.title: [curve.name for curve in panel.curves] for panel in sheet.panels}
+def names(charts):
+    return {name: [curve.name for curve in chart.curves] for name, chart in charts}
 
 
-def test_charts_show_every_curve_once_and_random_with_each(evaluated):
-    charts = evaluation_charts(evaluated)
-    assert [name for name, _, _ in charts] == [
-        "curves-paper", "curves-paper-crossed", "curves-matched", "curves-matched-crossed",
+def test_every_curve_is_drawn_once_and_random_with_each(evaluated):
+    charts = curve_charts(evaluated)
+    assert [group for group in charts if charts[group]] == [
+        "paper-own", "paper-crossed", "matched-own", "matched-crossed", "matched-inverted",
     ]  # fmt: skip
     for protocol in ("paper", "matched"):
         drawn = [
-            (fill, name)
-            for title, _, sheet in charts
-            if title.startswith(f"curves-{protocol}")
-            for fill, curves in names(sheet).items()
-            for name in curves
-            if name != "random"
+            (name.split("-")[2], curve)
+            for group, shown in charts.items()
+            if group.startswith(protocol)
+            for name, curves in names(shown).items()
+            for curve in curves
+            if curve != "random"
         ]
         wanted = [
-            (fill_title(c.fill), c.map)
+            (c.fill, c.map)
             for c in evaluated.curves
             if c.protocol == protocol and c.map != "random"
         ]
@@ -376,35 +387,49 @@ def test_charts_show_every_curve_once_and_random_with_each(evaluated):
 
 
 def test_each_fill_has_its_own_maps(evaluated):
-    found = {name: names(sheet) for name, _, sheet in evaluation_charts(evaluated)}
-    assert found["curves-paper"] == {
-        "black-deletion": ["original", "positive", "active"],
-        "white-deletion": ["original", "negative", "inactive"],
+    charts = curve_charts(evaluated)
+    assert names(charts["paper-own"]) == {
+        "curves-paper-black": ["original", "positive", "active"],
+        "curves-paper-white": ["original", "negative", "inactive"],
     }
-    assert found["curves-matched"]["black-deletion"][-1] == "random"
-    assert found["curves-paper-crossed"] == {
-        "black-deletion": ["negative", "inactive"], "white-deletion": ["positive", "active"],
-    }  # fmt: skip
+    assert names(charts["matched-own"])["curves-matched-black"][-1] == "random"
+    assert names(charts["paper-crossed"]) == {
+        "curves-paper-black-crossed": ["negative", "inactive"],
+        "curves-paper-white-crossed": ["positive", "active"],
+    }
 
 
 def test_another_fill_shows_all_maps(evaluated):
     curves = tuple(replace(c, fill="blur") for c in fewer(evaluated, fills=("black",)).curves)
     result = replace(fewer(evaluated, protocols=("paper",)), curves=curves)
     result = replace(result, settings=replace(result.settings, fills=("blur",)))
-    ((name, _, sheet),) = evaluation_charts(result)
-    assert name == "curves-paper"
-    assert names(sheet) == {"blur-deletion": list(PAPER_MAPS)}
+    charts = [pair for shown in curve_charts(result).values() for pair in shown]
+    assert names(charts) == {"curves-paper-blur": list(PAPER_MAPS)}
 
 
 def test_drawn_curves_are_those_of_the_result(evaluated):
-    _, _, (_, caption, sheet), _ = evaluation_charts(evaluated)
-    assert "Lower is better" in caption and "95 % intervals" in caption
-    for curve in sheet.panels[0].curves:
+    (_, chart), _ = curve_charts(evaluated)["matched-own"]
+    assert chart.title == "black-deletion, matched protocol"
+    for curve in chart.curves:
         row = evaluated.curve("matched", curve.name, "black")
         assert curve.x == evaluated.settings.fractions
         assert (curve.y, curve.low, curve.high) == (
             row.allegiance.mean, row.allegiance.low, row.allegiance.high,
         )  # fmt: skip
+
+
+def test_the_protocol_to_compare_by_comes_first_and_controls_are_closed(html):
+    assert html.index("Deletion, matched protocol") < html.index("Deletion, paper protocol")
+    assert "<details open" not in html.partition("Paired differences")[0]
+    assert "<details open><summary>matched" not in html
+
+
+def test_too_few_images_are_warned_of(reader):
+    assert "14 images are too few to rank maps" in reader.text
+    assert too_few(30, 60) == []
+    (hopeless,), (possible,) = too_few(3, 1), too_few(20, 10)
+    assert hopeless.endswith("No difference can be significant with so few.")
+    assert "significant" not in possible and "1 image is" in too_few(1, 0)[0]
 
 
 def test_numbers_of_images_read_as_words():
@@ -418,17 +443,17 @@ def test_numbers_of_images_read_as_words():
 
 def test_a_run_without_what_ifs_shows_none(evaluated):
     without = replace(evaluated, what_if=())
-    assert linearity_charts(without) == []
-    assert linearity_tables(without) == []
-    assert list(linearity_sentences(without)) == []
+    assert list(what_if_charts(without)) == list(what_if_words(without)) == []
 
 
 def test_what_if_charts_are_the_rows(evaluated):
-    charts = {name: sheet for name, _, sheet in linearity_charts(evaluated)}
-    assert list(charts) == [f"curves-what-if-{f}" for f in ("direction", "tolerated", "flips")]
-    panels = charts["curves-what-if-direction"].panels
-    assert [panel.title for panel in panels] == ["black-deletion", "white-deletion"]
-    for curve in panels[0].curves:
+    charts = dict(what_if_charts(evaluated))
+    assert list(charts) == [
+        f"curves-what-if-{figure}-{fill}"
+        for figure in ("direction", "tolerated", "flips")
+        for fill in ("black", "white")
+    ]
+    for curve in charts["curves-what-if-direction-black"].curves:
         own = [r for r in evaluated.what_if if (r.map, r.fill) == (curve.name, "black")]
         assert list(curve.x) == [r.step for r in own] == [0.1, 0.25, 0.5, 1.0]
         assert list(curve.y) == [r.direction.value for r in own]
@@ -442,10 +467,9 @@ def without_random_direction(result):
 
 def test_a_figure_without_a_value_is_left_out(evaluated):
     result = without_random_direction(evaluated)
-    panel = linearity_charts(result)[0][2].panels[0]
-    assert [curve.name for curve in panel.curves] == list(PAPER_MAPS)
-    assert list(linearity_sentences(result)) == []  # nothing to compare a map with
-    assert linearity_tables(result)[0].rows[-1][2][0] == "none"
+    assert [curve.name for curve in what_if_charts(result)[0][1].curves] == list(PAPER_MAPS)
+    assert list(what_if_words(result)) == []  # nothing to compare a map with
+    assert what_if_cell(result.what_if[-1], "direction") == "none"
 
 
 def known(row):
@@ -461,24 +485,23 @@ def known(row):
     )  # fmt: skip
 
 
-def test_the_whole_change_comes_first_and_open(evaluated):
-    tables = linearity_tables(replace(evaluated, what_if=tuple(map(known, evaluated.what_if))))
-    assert len(tables) == 8
-    assert [table.is_open for table in tables] == [True] * 2 + [False] * 6
-    assert tables[0].title == "black-deletion, the whole change"
-    assert tables[-1].title == "white-deletion, 10 % of the change"
-    name, images, cells = tables[0].rows[1]
-    assert (name, images) == ("positive", "1,234")
-    assert cells == [
-        "98 % [97, 99]", "40 % [39, 41]", "0.73 [0.72, 0.74]", "none", "-2.50 [-2.51, -2.49]",
-        "-1.25 [-1.26, -1.24]", "77 % [76, 78]", "90 % [89, 91]",
+def test_the_whole_change_comes_first_and_open(evaluated, tmp_path):
+    html = page_of(replace(evaluated, what_if=tuple(map(known, evaluated.what_if))), tmp_path)
+    html = html.partition("What if: predicted and actual changes</h2>")[2]
+    tables = re.findall(r"<details( open)?><summary>([^<]*change)</summary>", html)
+    assert [is_open for is_open, _ in tables] == [" open"] * 2 + [""] * 6
+    assert tables[0][1] == "black-deletion, the whole change"
+    assert tables[-1][1] == "white-deletion, 10 % of the change"
+    row = html.partition("<tr><td>positive</td>")[2].partition("</tr>")[0]
+    assert re.findall(r">([^<]+)</td>", row) == [
+        "1,234", "98 % [97, 99]", "40 % [39, 41]", "0.73 [0.72, 0.74]", "none",
+        "-2.50 [-2.51, -2.49]", "-1.25 [-1.26, -1.24]", "77 % [76, 78]", "90 % [89, 91]",
     ]  # fmt: skip
-    assert len(cells) == len(tables[0].columns)
 
 
 def test_sentences_name_the_best_map_and_chance(evaluated):
     result = replace(evaluated, what_if=tuple(map(known, evaluated.what_if)))
-    first, _ = linearity_sentences(result)
+    first, _ = what_if_words(result)
     assert first == (
         "Black-deletion of the top 10 %: the target logit moves in the predicted direction most "
         "often with positive, in 98 % [97, 99] of the images, by 0.73 [0.72, 0.74] of the "

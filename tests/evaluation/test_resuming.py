@@ -29,7 +29,7 @@ def test_interrupted_and_resumed_it_is_the_same_bytes(data, tmp_path, page, opti
     run(data, tmp_path / "whole", **options)
     whole = bytes_of(tmp_path / "whole")
     assert bytes_of(tmp_path / "run") == whole
-    assert {MARKER, "index.html", "curves-matched.svg", "examples/00000001.npz"} < set(whole)
+    assert {MARKER, "index.html", "curves-matched-white.svg", "examples/00000001.npz"} < set(whole)
 
 
 def test_two_workers_write_the_same_bytes(data, tmp_path, page):

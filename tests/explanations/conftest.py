@@ -20,8 +20,8 @@ def make():
 """
 
 
-def quick_figure(spec, path):
-    Image.fromarray(spec.seen).save(path, "PNG")
+def quick_figure(sheet, path):
+    Image.new("RGB", (8, 8)).save(path, "PNG")
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def one_thread():
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """A stand-in for the figure, which takes most of a second; tests/test_render.py draws it."""
-    monkeypatch.setattr(view, "draw_figure", quick_figure)
+    monkeypatch.setattr(view, "save_sheet", quick_figure)
 
 
 @pytest.fixture

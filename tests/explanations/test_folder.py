@@ -24,7 +24,7 @@ from chiaroscuro.choices import MethodOptions
 from chiaroscuro.explanations import explain_files, single
 from chiaroscuro.images import find_photos
 from chiaroscuro.images.finding import safe_name
-from chiaroscuro.render import draw_figure
+from chiaroscuro.render.sheets import save_sheet
 from chiaroscuro.report import explanation as view
 from chiaroscuro.report.explanation import color_limits
 from chiaroscuro.results import KINDS, load
@@ -387,7 +387,7 @@ def test_resume_draws_what_has_another_scale(toy, album, tmp_path):
 
 def test_worker_processes_write_what_one_writes(album, tmp_path, monkeypatch):
     """A network whose class a worker can import, real figures, one photo that is none."""
-    monkeypatch.setattr(view, "draw_figure", draw_figure)
+    monkeypatch.setattr(view, "save_sheet", save_sheet)
     classifier = Classifier(small_cnn().float(), mean=0.5, std=0.25, size=12, name="cnn")
     (album / "b.png").write_text("no picture")
     paths = sorted(album.iterdir())

@@ -10,7 +10,7 @@ from chiaroscuro import ResultError, class_gradients, explain, saliency_maps
 from chiaroscuro.choices import MethodOptions, parse_method
 from chiaroscuro.explanations import replay
 from chiaroscuro.gradients import Method, PixelModule
-from chiaroscuro.report.explanation import figure_spec
+from chiaroscuro.report.explanation import explanation_sheet
 from chiaroscuro.results.explanations import MethodFacts
 
 
@@ -18,7 +18,7 @@ def test_a_method_and_its_settings_are_kept(toy, photo):
     found = explain(toy, photo, method=MethodOptions("smoothgrad", 3, 0.1, seed=6), rivals="mean")
     assert found.choices.method == MethodFacts("smoothgrad", 3, 0.1, seed=6)
     assert found.choices.rivals == "mean"
-    subtitle = figure_spec(found).subtitle
+    subtitle = explanation_sheet(found, []).subtitle
     assert "4 rivals (mean) · smoothgrad (3 points, sigma 0.1) of the logit" in subtitle
     pixels = torch.from_numpy(found.pixels)[None]
     method = Method("smoothgrad", points=3, sigma=0.1, seed=6)
@@ -30,8 +30,8 @@ def test_a_method_and_its_settings_are_kept(toy, photo):
 
 def test_one_rival_is_in_the_question(toy, photo):
     found = explain(toy, photo, target="dog", rivals=["cup"])
-    assert figure_spec(found).title.endswith("why dog and not cup, mug?")
-    assert "compared with cup ·" in figure_spec(found).subtitle
+    assert explanation_sheet(found, []).title.endswith("why dog and not cup, mug?")
+    assert "compared with cup ·" in explanation_sheet(found, []).subtitle
 
 
 def test_a_background_is_read_again(spec, photo, tmp_path):
@@ -43,7 +43,7 @@ def test_a_background_is_read_again(spec, photo, tmp_path):
     options = parse_method("expected-gradients", 4, background=str(folder))
     found = explain(spec, photo, method=options)
     assert found.choices.method.background_images == 3
-    assert "from 3 background images" in figure_spec(found).subtitle
+    assert "from 3 background images" in explanation_sheet(found, []).subtitle
     found.save(tmp_path / "one")
     _, differences = replay(tmp_path / "one", spec, background=folder)
     assert differences.same and differences.changes == ()

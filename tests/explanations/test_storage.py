@@ -20,9 +20,9 @@ from chiaroscuro import (
     results,
     what_if,
 )
-from chiaroscuro.render import draw_figure
+from chiaroscuro.render.sheets import save_sheet
 from chiaroscuro.report import explanation as view
-from chiaroscuro.report.explanation import color_limits, figure_spec
+from chiaroscuro.report.explanation import color_limits, map_panels
 from chiaroscuro.results import FIGURE, KINDS, PAGE, verify
 from chiaroscuro.results.folders import Marker, write_marker
 from chiaroscuro.results.kinds import imported
@@ -31,11 +31,11 @@ from tests.explanations.inputs import array, snapshot
 from tests.toys import Linear
 
 MARKER = "chiaroscuro-explanation.json"
-FILES = ["arrays.npz", MARKER, "figure.png", "index.html"]
+FILES = ["arrays.npz", MARKER, "figure.png", "index.html", "overview.png"]
 
 
 def test_the_folder_holds_exactly_four_files(toy, tmp_path, monkeypatch):
-    monkeypatch.setattr(view, "draw_figure", draw_figure)
+    monkeypatch.setattr(view, "save_sheet", save_sheet)
     folder = tmp_path / "new" / "deeper" / "one"
     found = explain(toy, array(), maps=choices.MAPS)
     assert found.save(folder) == folder
@@ -147,7 +147,7 @@ def test_a_failure_while_writing_leaves_nothing_behind(
         path.write_bytes(b"half a picture")
         raise error
 
-    monkeypatch.setattr(view, "draw_figure", fail)
+    monkeypatch.setattr(view, "save_sheet", fail)
     with pytest.raises(raised, match=message):
         found.save(folder, overwrite=overwrite)
     assert [file.name for file in tmp_path.iterdir()] == (["one"] if overwrite else [])
@@ -188,7 +188,7 @@ def test_a_missing_folder_is_a_result_error(tmp_path):
 
 
 def test_a_map_of_zeros_has_limits_of_zero_and_is_drawn(tmp_path, monkeypatch):
-    monkeypatch.setattr(view, "draw_figure", draw_figure)
+    monkeypatch.setattr(view, "save_sheet", save_sheet)
     weights = torch.ones(3, 3, 12, 12) * torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1, 1)
     found = explain(Classifier(Linear(weights)), array(), target=1, maps=["active", "signed"])
     assert not found.maps["active"].any()
@@ -212,9 +212,9 @@ def test_color_limits_clip_the_largest_sizes(toy):
 def test_given_limits_are_drawn_and_written_down(toy, tmp_path):
     found = explain(toy, array(), maps=["active"])
     own, given = color_limits(found)["active"], (123.5, 45.25)
-    assert figure_spec(found).panels[0].pixels.max() == 255, "its own limits are reached"
+    assert map_panels(found)[0].fine.max() == 255, "its own limits are reached"
     shared = dataclasses.replace(found, color_limits={"active": given})
-    assert figure_spec(shared).panels[0].pixels.max() < 255 * own[0]
+    assert map_panels(shared)[0].fine.max() < 255 * own[0]
     shared.save(tmp_path / "one")
     assert Explanation.load(tmp_path / "one").color_limits == {"active": given}
     page = (tmp_path / "one" / "index.html").read_text()

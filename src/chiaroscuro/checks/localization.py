@@ -28,7 +28,7 @@ from chiaroscuro.maps import saliency_maps
 from chiaroscuro.metrics import localization
 from chiaroscuro.metrics.intervals import SignFlips, holm
 from chiaroscuro.passes.runner import Progress, part_of, run_pass, silent
-from chiaroscuro.render import smooth
+from chiaroscuro.render.pictures import smooth
 from chiaroscuro.results import KINDS
 from chiaroscuro.results.facts import LeftOut
 from chiaroscuro.results.measurements import Localization, LocatedMap

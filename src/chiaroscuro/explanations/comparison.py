@@ -24,7 +24,7 @@ from chiaroscuro.gradients.stream import Progress
 from chiaroscuro.images import open_photo, to_uint8
 from chiaroscuro.metrics import map_similarity
 from chiaroscuro.models import load_classifier
-from chiaroscuro.render import enlarged, outlined
+from chiaroscuro.render.pictures import enlarged, outlined
 from chiaroscuro.report.what_if import sentences
 from chiaroscuro.results import facts_of
 from chiaroscuro.results.explanations import Comparison, Detail, Differences, Explanation

@@ -10,24 +10,26 @@ from chiaroscuro.choices import Helps
 
 Rgb = NDArray[np.uint8]
 Color = tuple[int, int, int]
+Ramp = tuple[Color, ...]
 
 CLIP = 0.99
 """Color limits are this quantile of a map's non-zero sizes: one pixel cannot darken the rest."""
 ZERO = (14, 16, 20)
 BRIGHTER = (240, 120, 20)
 DARKER = (40, 130, 235)
-RAMPS: dict[Helps, tuple[Color, ...]] = {
+BRIGHT_RAMP: Ramp = (ZERO, BRIGHTER, (255, 240, 190))
+DARK_RAMP: Ramp = (ZERO, DARKER, (205, 240, 255))
+RAMPS: dict[Helps, Ramp] = {
     "either": (ZERO, (128, 128, 128), (255, 255, 255)),
-    "brighter": (ZERO, BRIGHTER, (255, 240, 190)),
-    "darker": (ZERO, DARKER, (205, 240, 255)),
+    "brighter": BRIGHT_RAMP,
+    "darker": DARK_RAMP,
 }
 """Colors from zero to the limit of a map's values."""
 HUES: dict[Helps, Color] = {"either": (205, 60, 190), "brighter": BRIGHTER, "darker": DARKER}
 """Colors of a map that lies over the gray photo."""
 GRAY = (80, 130)
 """The gray photo below a map: black, and what white adds."""
-_MORE, _LESS = (0, 158, 115), (190, 90, 170)
-CLASS_COLORS: tuple[Color, ...] = (
+CLASS_COLORS: Ramp = (
     (48, 191, 120), (237, 166, 255), (255, 227, 115), (111, 69, 153), (153, 38, 50),
     (149, 230, 213), (119, 153, 38),
 )  # fmt: skip
@@ -44,10 +46,12 @@ def one_sided(values: NDArray[np.floating], limit: float, helps: Helps) -> Rgb:
     return _ramp(_share(values, limit), RAMPS[helps])
 
 
-def two_sided(values: NDArray[np.floating], limit: float) -> Rgb:
+def two_sided(
+    values: NDArray[np.floating], limit: float, up: Ramp = BRIGHT_RAMP, down: Ramp = DARK_RAMP
+) -> Rgb:
     """A signed map (H, W) as a picture: 0 near-black, +limit light orange, -limit light blue."""
     share = _share(values, limit)
-    bright, dark = _ramp(share, RAMPS["brighter"]), _ramp(-share, RAMPS["darker"])
+    bright, dark = _ramp(share, up), _ramp(-share, down)
     bright[share < 0] = dark[share < 0]
     return bright
 
@@ -67,13 +71,8 @@ def difference(values: NDArray[np.floating], limit: float) -> Rgb:
 
     Other hues than those of a map, since its sign tells nothing of brighter or darker.
     """
-    share = _share(values, limit)
-    more, less = (
-        _ramp(share, (ZERO, _MORE, (215, 255, 235))),
-        _ramp(-share, (ZERO, _LESS, (255, 225, 250))),
-    )
-    more[share < 0] = less[share < 0]
-    return more
+    more, less = (0, 158, 115), (190, 90, 170)
+    return two_sided(values, limit, (ZERO, more, (215, 255, 235)), (ZERO, less, (255, 225, 250)))
 
 
 def class_colors(classes: NDArray[np.integer]) -> tuple[Rgb, dict[int, Color]]:
@@ -104,14 +103,20 @@ def smooth(values: NDArray[np.floating], sigma: float) -> NDArray[np.float64]:
     result = np.asarray(values, np.float64)
     if sigma <= 0:
         return result
-    for axis in (0, 1):
-        result = _blurred(result, sigma, axis) / _blurred(np.ones_like(result), sigma, axis)
-    return result
+    down, across = (_gaussian(size, sigma) for size in result.shape)
+    return down @ result @ across.T
+
+
+def _gaussian(size: int, sigma: float) -> NDArray[np.float64]:
+    """The weight of every position (columns) for every other (rows); rows sum to 1."""
+    apart = np.subtract.outer(np.arange(size), np.arange(size))
+    weights = np.exp(-0.5 * (apart / sigma) ** 2) * (np.abs(apart) <= int(4 * sigma + 0.5))
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
 
 def enlarged(picture: Rgb, side: int = _SIDE) -> Rgb:
     """A picture (H, W, 3) with every pixel a square, its longer side about `side`."""
-    times = _times(picture.shape, side)
+    times = max(1, round(side / max(picture.shape[:2])))
     return picture.repeat(times, axis=0).repeat(times, axis=1)
 
 
@@ -127,11 +132,10 @@ def outlined(picture: Rgb, mask: NDArray[np.bool_], side: int = _SIDE) -> Rgb:
     (np.True_, [0, 0, 0], [0, 0, 0])
     """
     large = enlarged(picture, side)
-    times = _times(picture.shape, side)
+    times = large.shape[0] // picture.shape[0]
     inside = mask.repeat(times, axis=0).repeat(times, axis=1)
-    width = max(1, times // 8)
     core = inside
-    for _ in range(width):
+    for _ in range(max(1, times // 8)):
         core = _eroded(core)
     large[inside & ~core] = OUTLINE
     return large
@@ -144,23 +148,10 @@ def _share(values: NDArray[np.floating], limit: float) -> NDArray[np.float64]:
     return np.clip(np.asarray(values, np.float64) / limit, -1, 1)
 
 
-def _ramp(share: NDArray[np.float64], stops: tuple[Color, ...]) -> Rgb:
+def _ramp(share: NDArray[np.float64], stops: Ramp) -> Rgb:
     positions = np.linspace(0, 1, len(stops))
     channels = [np.interp(share, positions, [stop[c] for stop in stops]) for c in range(3)]
     return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
-
-
-def _blurred(values: NDArray[np.float64], sigma: float, axis: int) -> NDArray[np.float64]:
-    length = values.shape[axis]
-    reach = min(int(4 * sigma + 0.5), length - 1)
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    kernel /= kernel.sum()
-    wide = np.apply_along_axis(np.convolve, axis, values, kernel)
-    return np.take(wide, range(reach, reach + length), axis=axis)
-
-
-def _times(shape: tuple[int, ...], side: int) -> int:
-    return max(1, round(side / max(shape[:2])))
 
 
 def _eroded(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

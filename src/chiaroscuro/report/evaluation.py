@@ -1,82 +1,117 @@
-"""The page of one evaluation, with its charts and a few of the images."""
+"""The page of an evaluation: curves, areas, differences, what-ifs, classes and a few images."""
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from chiaroscuro.choices import EDIT_MAPS, MAPS, RANDOM
-from chiaroscuro.images import gray
-from chiaroscuro.render import one_sided, overlay
-from chiaroscuro.render.pictures import Rgb
-from chiaroscuro.report.charts import evaluation_charts, fill_title, is_natural
-from chiaroscuro.report.linearity import linearity_charts, linearity_sentences, linearity_tables
-from chiaroscuro.report.pages import data_uri, write_page
-from chiaroscuro.report.runs import SURE, details, draw, images_text, interval_text
-from chiaroscuro.report.sanity import check_section
+from chiaroscuro.choices import EDIT_MAPS, RANDOM, WHAT_IF_TOLERANCE, parse_fill
+from chiaroscuro.render.sheets import Chart, Curve
+from chiaroscuro.report.checks import check_section
+from chiaroscuro.report.pages import (
+    SURE,
+    Charts,
+    draw,
+    images_line,
+    interval_text,
+    load_examples,
+    run_rows,
+    too_few,
+    write_page,
+)
 from chiaroscuro.results.facts import Interval
-from chiaroscuro.results.measurements import EXAMPLES, ClassRow, Curve, Difference, Evaluation
+from chiaroscuro.results.measurements import Curve as Row
+from chiaroscuro.results.measurements import Evaluation, WhatIfRow
 
+NATURAL = {
+    "black": ("original", "positive", "active"),
+    "white": ("original", "negative", "inactive"),
+}
+"""The maps that the paper judges by each fill."""
+GROUPS = ("own", "crossed", "inverted")
+"""Curves that are drawn together: a fill's own maps, those of the other fill, and wrong orders."""
 _CLASSES = 50
 """So many classes are shown; all are in the result."""
-_CLIP = 0.99
-
-
-@dataclass(frozen=True, eq=False)
-class Example:
-    """One image of the gallery: pixels (H, W, 3), maps by name, and edits by what they do."""
-
-    id: str
-    label: str | None
-    predicted: str
-    pixels: Rgb
-    maps: Sequence[tuple[str, Rgb]]
-    edits: Sequence[tuple[str, Rgb]]
+_NEAR = f"{100 * WHAT_IF_TOLERANCE:.0f} %"
+WHAT_IF_CHARTS = {
+    "direction": "share with predicted direction",
+    "tolerated": "share within tolerance",
+    "flips": "share of predictions flipped",
+}
+WHAT_IF_COLUMNS = {
+    "direction": "predicted direction",
+    "tolerated": f"within {_NEAR}",
+    "slope": "slope",
+    "correlation": "correlation",
+    "predicted": "predicted",
+    "actual": "actual",
+    "flips": "flips",
+    "predicted_flips": "predicted flips",
+}
 
 
 def write(result: Evaluation, folder: Path) -> None:
     """Draw every chart as PNG and SVG, and the page, which needs no other file."""
-    columns = _class_columns(result)
+    best = best_protocol(result)
+    steps = sorted({row.step for row in result.what_if}, reverse=True)
     shown = sorted(result.classes, key=lambda row: -row.images)[:_CLASSES]
+    curves = [(j, row) for j, row in enumerate(result.curves) if row.protocol == best]
     write_page(
-        folder,
-        "evaluation.html.j2",
-        result=result,
-        images=images_text(result.data.images),
-        outcome=list(outcome(result)),
-        charts=draw(evaluation_charts(result), folder),
-        what_if_charts=draw(linearity_charts(result), folder),
-        what_if_sentences=list(linearity_sentences(result)),
-        what_if_tables=linearity_tables(result),
-        areas=[area_table(result, protocol) for protocol in result.settings.protocols],
-        differences=_differences(result),
-        metrics=[
-            (row.metric, row.measure, row.map, row.fill, interval_text(row.mean))
-            for row in result.metrics
-        ],
-        class_columns=[result.curves[j] for j in columns],
-        classes=[_class_row(row, columns) for row in shown],
-        examples=list(load_examples(folder)),
-        data_uri=data_uri,
-        details=details(result),
-        sure=SURE,
+        folder, "evaluation", title=f"{result.model.name} on {result.data.name}",
+        asked="Which map finds the pixels that the prediction depends on? A map's highest pixels "
+        "are changed, and the network predicts again.", docs="how-to/evaluate",
+        found=[best_maps(result)], outcome=outcome(result),
+        warnings=too_few(result.data.images, len(result.differences)),
+        result=result, protocols=sorted(result.settings.protocols, key=lambda name: name != best),
+        charts={group: draw(charts, folder) for group, charts in curve_charts(result).items()},
+        group_of=group_of, fill_title=fill_title, best=best, steps=steps, part=_part,
+        what_if_charts=draw(what_if_charts(result), folder), what_if=list(what_if_words(result)),
+        columns=WHAT_IF_COLUMNS, near=_NEAR, cell=what_if_cell, classes=shown,
+        class_columns=[pair for pair in curves
+                       if not pair[1].control and group_of(pair[1].map, pair[1].fill) == "own"],
+        examples=load_examples(folder), rows=run_rows(result),
         check=None if result.check is None else check_section(result.check, result.check_page),
-    )
+    )  # fmt: skip
 
 
-def outcome(result: Evaluation) -> Sequence[str]:
-    """The outcome in sentences: the lowest area of each fill, and `original` against chance."""
-    protocol = _fairest(result)
-    sentences = []
+def lines(result: Evaluation) -> Iterator[str]:
+    """What a terminal shows: images, accuracy, the area of every map, what-ifs, other metrics."""
+    accuracy = f"no accuracy: {result.accuracy_note or 'deletion was not measured'}"
+    if result.accuracy is not None:
+        accuracy = f"accuracy {interval_text(result.accuracy, 4)}"
+    yield f"{images_line(result)}; {accuracy}"
+    for protocol in result.settings.protocols:
+        for fill in result.settings.fills:
+            rows = [row for row in _curves(result, protocol, fill) if "inverted:" not in row.map]
+            if rows:
+                areas = ", ".join(f"{row.map} {row.area.value:.3f}" for row in rows)
+                yield f"area, {protocol}, {fill}: {areas}"
+    yield from what_if_words(result)
+    for one in result.metrics:
+        fill = f", {one.fill}" if one.fill else ""
+        yield f"{one.metric}, {one.measure}: {one.map}{fill} {interval_text(one.mean)}"
+
+
+# Deletion
+
+
+def best_maps(result: Evaluation) -> str:
+    """The best map of each fill in one sentence."""
+    protocol, best = best_protocol(result), []
     for fill in result.settings.fills:
-        rows = [
-            row
-            for row in result.curves
-            if (row.protocol, row.fill) == (protocol, fill) and not row.control
-        ]
+        rows = [row for row in _curves(result, protocol, fill) if not row.control]
+        if rows:
+            lowest = min(rows, key=lambda row: row.area.value)
+            sure = "" if _equals(result, lowest) else ", significantly"
+            best.append(f"{lowest.map} under {fill_title(fill)}{sure}")
+    if not best:
+        return "Deletion was not measured; the other metrics are below."
+    return f"The map that finds them first ({protocol} protocol): {'; '.join(best)}."
+
+
+def outcome(result: Evaluation) -> list[str]:
+    """The outcome in sentences: the lowest area of each fill, and `original` against chance."""
+    protocol, sentences = best_protocol(result), []
+    for fill in result.settings.fills:
+        rows = [row for row in _curves(result, protocol, fill) if not row.control]
         if not rows:
             continue
         best = min(rows, key=lambda row: row.area.value)
@@ -93,51 +128,17 @@ def outcome(result: Evaluation) -> Sequence[str]:
     return sentences
 
 
-def lines(result: Evaluation) -> Iterator[str]:
-    """What a terminal shows: images, accuracy, the area of every map, what-ifs, other metrics."""
-    data, right = result.data, result.accuracy
-    accuracy = f"no accuracy: {result.accuracy_note or 'deletion was not measured'}"
-    if right is not None:
-        accuracy = f"accuracy {interval_text(right, 4)}"
-    left_out = f", {data.left_out_count} left out" if data.left_out_count else ""
-    yield f"{images_text(data.images)} of {data.name}{left_out}; {accuracy}"
-    for protocol in result.settings.protocols:
-        for fill in result.settings.fills:
-            areas = ", ".join(
-                f"{row.map} {row.area.value:.3f}"
-                for row in result.curves
-                if (row.protocol, row.fill) == (protocol, fill)
-                and not row.map.startswith("inverted:")
-            )
-            if areas:
-                yield f"area, {protocol}, {fill}: {areas}"
-    yield from linearity_sentences(result)
-    for row in result.metrics:
-        fill = f", {row.fill}" if row.fill else ""
-        yield f"{row.metric}, {row.measure}: {row.map}{fill} {interval_text(row.mean)}"
-
-
-def _fitted(rows: Sequence[Curve], best: Curve) -> str:
-    """That an edit map wins the score it is fitted to, and what is lowest among the other maps."""
-    if best.map not in EDIT_MAPS:
-        return ""
-    said = " It is fitted to this very edit, so this score alone does not make it a better map."
-    others = [row for row in rows if row.map not in EDIT_MAPS]
-    if not others:
-        return said
-    next_ = min(others, key=lambda row: row.area.value)
-    return (
-        f"{said} Of the maps that know no edit, {next_.map} is lowest, {interval_text(next_.area)}."
-    )
-
-
-def _fairest(result: Evaluation) -> str:
+def best_protocol(result: Evaluation) -> str:
     """The protocol to rank maps by: `matched`, where it was run."""
     protocols = result.settings.protocols
     return "matched" if "matched" in protocols else protocols[0]
 
 
-def _equals(result: Evaluation, best: Curve) -> str:
+def _curves(result: Evaluation, protocol: str, fill: str) -> list[Row]:
+    return [row for row in result.curves if (row.protocol, row.fill) == (protocol, fill)]
+
+
+def _equals(result: Evaluation, best: Row) -> str:
     """Which maps the lowest one does not differ from significantly."""
     close = [
         row.against if row.map == best.map else row.map
@@ -149,124 +150,142 @@ def _equals(result: Evaluation, best: Curve) -> str:
     return f" (not significantly different from {', '.join(close)})" if close else ""
 
 
+def _fitted(rows: Sequence[Row], best: Row) -> str:
+    """That an edit map wins the score it is fitted to, and what is lowest among the other maps."""
+    if best.map not in EDIT_MAPS:
+        return ""
+    said = " It is fitted to this very edit, so this score alone does not make it a better map."
+    others = [row for row in rows if row.map not in EDIT_MAPS]
+    if not others:
+        return said
+    other = min(others, key=lambda row: row.area.value)
+    area = interval_text(other.area)
+    return f"{said} Among the maps that are not fitted to an edit, {other.map} is lowest, {area}."
+
+
 def _against_random(result: Evaluation, protocol: str, fill: str) -> str:
     for row in result.differences:
-        if (row.protocol, row.fill, row.map, row.against) == (protocol, fill, "original", RANDOM):
-            difference = row.difference
-            if row.p_holm >= SURE:
-                size = f"difference {interval_text(difference, sign='+')}"
-                return f" original does not differ significantly from a random order ({size})."
-            word = "lower (better)" if difference.value < 0 else "higher (worse)"
-            less = Interval(-difference.value, -difference.high, -difference.low)
-            size = interval_text(less if difference.value < 0 else difference)
-            return f" original is {word} than a random order by {size}."
+        if (row.protocol, row.fill, row.map, row.against) != (protocol, fill, "original", RANDOM):
+            continue
+        difference = row.difference
+        if row.p_holm >= SURE:
+            count = len(result.differences)
+            return (
+                " original does not differ significantly from a random order (difference "
+                f"{interval_text(difference, sign='+')}; p = {row.p_holm:.2g} after correction for "
+                f"{count} comparison{'' if count == 1 else 's'})."
+            )
+        word = "lower (better)" if difference.value < 0 else "higher (worse)"
+        less = Interval(-difference.value, -difference.high, -difference.low)
+        size = interval_text(less if difference.value < 0 else difference)
+        return f" original is {word} than a random order by {size}."
     return ""
 
 
-@dataclass(frozen=True, slots=True)
-class AreaCell:
-    """One area as written; `natural`: the fill is the one that the map is judged by."""
-
-    area: str
-    by_range: str
-    changed: str
-    lowest: bool
-    natural: bool
+def group_of(name: str, fill: str) -> str:
+    """The group of a map's curve under a fill; `random` and edit maps belong to every fill."""
+    if name.startswith("inverted:"):
+        return "inverted"
+    own = name == RANDOM or name in EDIT_MAPS or name in NATURAL.get(fill, [name])
+    return "own" if own else "crossed"
 
 
-@dataclass(frozen=True, slots=True)
-class AreaTable:
-    """One protocol's areas: fills with their titles, rows of maps in groups, cells by both."""
+def fill_title(fill: str) -> str:
+    """What happens to the pixels, in words that suit a heading.
 
-    protocol: str
-    fills: Sequence[tuple[str, str]]
-    groups: Sequence[tuple[str, Sequence[str]]]
-    cells: Mapping[tuple[str, str], AreaCell]
-
-
-def area_table(result: Evaluation, protocol: str) -> AreaTable:
-    """Maps as rows, fills as columns, controls in a group of their own, the lowest marked."""
-    curves = {(row.map, row.fill): row for row in result.curves if row.protocol == protocol}
-    controls = list(dict.fromkeys(name for (name, _), row in curves.items() if row.control))
-    maps = list(dict.fromkeys(name for name, _ in curves if name not in controls))
-    lowest = {
-        fill: min(row.area.value for row in curves.values() if row.fill == fill and not row.control)
-        for fill in {fill for name, fill in curves if name in maps}
-    }
-    return AreaTable(
-        protocol,
-        [(fill, fill_title(fill)) for fill in result.settings.fills],
-        [group for group in (("maps", maps), ("controls", controls)) if group[1]],
-        {
-            key: AreaCell(
-                area=interval_text(row.area),
-                by_range=f"{row.area_by_range.value:.3f}",
-                changed=f"{100 * row.changed[-1]:.0f} %",
-                lowest=row.area.value == lowest.get(row.fill) and not row.control,
-                natural=is_natural(*key),
-            )
-            for key, row in curves.items()
-        },
-    )
+    >>> fill_title("black"), fill_title("brighter:0.1")
+    ('black-deletion', 'pixels brighter by 0.1')
+    """
+    parsed = parse_fill(fill)
+    changed = parsed.name in ("brighter", "darker")
+    return f"pixels {parsed.name} by {parsed.amount:g}" if changed else f"{fill}-deletion"
 
 
-@dataclass(frozen=True, slots=True)
-class DifferenceGroup:
-    """The pairs of one protocol and fill, each with the better map where one is."""
-
-    title: str
-    is_open: bool
-    rows: Sequence[tuple[Difference, str]]
-
-
-def _differences(result: Evaluation) -> list[DifferenceGroup]:
-    """Those of the protocol to rank by come first, and open."""
-    first = _fairest(result)
-    groups: dict[tuple[str, str], list[tuple[Difference, str]]] = {}
-    for row in sorted(result.differences, key=lambda row: row.protocol != first):
-        better = row.map if row.difference.value < 0 else row.against
-        pair = (row, better if row.p_holm < SURE else "")
-        groups.setdefault((row.protocol, row.fill), []).append(pair)
-    return [
-        DifferenceGroup(f"{protocol}, {fill_title(fill)}", protocol == first, rows)
-        for (protocol, fill), rows in groups.items()
-    ]
-
-
-def _class_columns(result: Evaluation) -> list[int]:
-    """Places of the curves that a class's row shows: each fill's own maps, to rank by."""
-    protocol = _fairest(result)
-    return [
-        j
-        for j, row in enumerate(result.curves)
-        if row.protocol == protocol and not row.control and is_natural(row.map, row.fill)
-    ]
+def curve_charts(result: Evaluation) -> dict[str, Charts]:
+    """One chart a fill with the curves of one group, by PROTOCOL-GROUP; random is in each."""
+    charts: dict[str, Charts] = {}
+    fractions = result.settings.fractions
+    for protocol in result.settings.protocols:
+        for group in GROUPS:
+            drawn = []
+            for fill in result.settings.fills:
+                curves = []
+                for row in _curves(result, protocol, fill):
+                    kept = row.allegiance
+                    # Inverted orders go without bands: there are as many as maps.
+                    band = () if group == "inverted" else (kept.low, kept.high)
+                    if row.map == RANDOM or group_of(row.map, fill) == group:
+                        curves.append(Curve(row.map, fractions, kept.mean, *band))
+                if any(curve.name != RANDOM for curve in curves):
+                    name = f"{fill_title(fill)}, {protocol} protocol"
+                    axes = ("pixels deleted (%)", "share of predictions kept")
+                    end = "" if group == "own" else f"-{group}"
+                    drawn.append((f"curves-{protocol}-{fill}{end}", Chart(name, curves, *axes)))
+            charts[f"{protocol}-{group}"] = drawn
+    return charts
 
 
-def _class_row(row: ClassRow, columns: Sequence[int]) -> tuple[str, str, str, list[str]]:
-    """A class's name, images, accuracy and areas, as written."""
-    accuracy = "" if row.accuracy is None else f"{100 * row.accuracy:.1f} %"
-    return row.name, f"{row.images:,}", accuracy, [f"{row.areas[j]:.3f}" for j in columns]
+# What-ifs
 
 
-def load_examples(folder: Path) -> Iterator[Example]:
-    """The images that a run kept."""
-    for file in sorted((folder / EXAMPLES).glob("*.npz")):
-        with np.load(file, allow_pickle=False) as arrays:
-            about = json.loads(str(arrays["about"]))
-            pixels = arrays["pixels"]
-            shade = gray(np.moveaxis(pixels, -1, 0).astype(np.float32) / 255)
-            names = [name for name in arrays.files if name.startswith("map_")]
-            maps = [(name.removeprefix("map_"), arrays[name]) for name in names]
-            edits = [(caption, arrays[f"edit_{n}"]) for n, caption in enumerate(about["captions"])]
-        pictures = [(name, _map_picture(name, values, shade)) for name, values in maps]
-        yield Example(about["id"], about["label"], about["predicted"], pixels, pictures, edits)
+def what_if_charts(result: Evaluation) -> Charts:
+    """A chart a figure and fill, against the part of the change."""
+    charts = []
+    for figure, label in WHAT_IF_CHARTS.items():
+        for fill in result.settings.fills:
+            points: dict[str, list[tuple[float, Interval]]] = {}
+            for row in result.what_if:
+                interval = _figure(row, figure)
+                if row.fill == fill and interval is not None:
+                    points.setdefault(row.map, []).append((row.step, interval))
+            curves = []
+            for name, steps in points.items():
+                ends = ([getattr(one, end) for _, one in steps] for end in ("value", "low", "high"))
+                curves.append(Curve(name, [step for step, _ in steps], *ends))
+            if curves:
+                chart = Chart(fill_title(fill), curves, "part of the change (%)", label)
+                charts.append((f"curves-what-if-{figure}-{fill}", chart))
+    return charts
 
 
-def _map_picture(name: str, values: NDArray[np.float32], shade: NDArray[np.floating]) -> Rgb:
-    sizes = np.abs(values[values != 0])
-    limit = float(np.quantile(sizes, _CLIP)) if sizes.size else 0.0
-    choice = {**MAPS, **EDIT_MAPS}.get(name.partition(",")[0])
-    if choice is not None and choice.kind == "signed":
-        return overlay(values, limit, shade)
-    return one_sided(values, limit, "either" if choice is None else choice.helps)
+def what_if_words(result: Evaluation) -> Iterator[str]:
+    """How well the whole change is predicted, a sentence per fill."""
+    last = max((row.step for row in result.what_if), default=1)
+    top = f"{100 * (result.settings.what_if or 0):g} %"
+    for fill in result.settings.fills:
+        rows = {
+            row.map: (row.direction.value, row)
+            for row in result.what_if
+            if (row.fill, row.step) == (fill, last) and row.direction is not None
+        }
+        if RANDOM not in rows or len(rows) == 1:
+            continue
+        chance = rows.pop(RANDOM)[1]
+        best = max(rows.values(), key=lambda pair: pair[0])[1]
+        yield (
+            f"{fill_title(fill).capitalize()} of the top {top}: the target logit moves "
+            f"in the predicted direction most often with {best.map}, in "
+            f"{what_if_cell(best, 'direction')} of the images, by {what_if_cell(best, 'slope')} of "
+            f"the predicted change; {what_if_cell(best, 'flips')} of the predictions flip. A "
+            f"random order: {what_if_cell(chance, 'direction')}, "
+            f"{what_if_cell(chance, 'flips')} flip."
+        )
+
+
+def what_if_cell(row: WhatIfRow, figure: str) -> str:
+    """A figure with its interval: shares in percent, changes of logits with their sign."""
+    one = _figure(row, figure)
+    if one is None:
+        return "none"
+    if figure in ("direction", "tolerated", "flips", "predicted_flips"):
+        return f"{100 * one.value:.0f} % [{100 * one.low:.0f}, {100 * one.high:.0f}]"
+    return interval_text(one, 2, "+" if figure in ("predicted", "actual") else "")
+
+
+def _figure(row: WhatIfRow, figure: str) -> Interval | None:
+    interval: Interval | None = getattr(row, figure)
+    return interval
+
+
+def _part(step: float) -> str:
+    return "the whole change" if step >= 1 else f"{100 * step:g} % of the change"

@@ -1,173 +1,143 @@
-"""An explanation as a figure and a page, and the gallery over many."""
+"""Explanations as figures and pages: one, the list of many, and several of one image compared."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chiaroscuro.choices import MAPS, SMOOTHING, parse_rivals
+from chiaroscuro.choices import SMOOTHING, parse_rivals
 from chiaroscuro.images import gray, to_uint8
-from chiaroscuro.render import (
-    Bar,
-    FigureSpec,
-    Frame,
-    Panel,
-    class_colors,
-    draw_figure,
-    one_sided,
-    overlay,
-    smooth,
-)
-from chiaroscuro.render.pictures import CLIP, OTHER_CLASS, ZERO, Rgb
+from chiaroscuro.render import percent
+from chiaroscuro.render import pictures as draw
+from chiaroscuro.render.pictures import CLIP, Color, Rgb
+from chiaroscuro.render.sheets import Bar, Bars, Legend, Picture, Row, Sheet, save_sheet
 from chiaroscuro.report.pages import (
-    Rows,
-    data_uri,
-    filled,
-    image_rows,
+    clip,
+    map_picture,
     method_text,
-    model_rows,
-    plain,
+    photo_rows,
     write_page,
 )
 from chiaroscuro.results import FIGURE
-from chiaroscuro.results.explanations import MOST_NAMED, ColorLimits, Explanation, Gallery
+from chiaroscuro.results.explanations import (
+    MOST_NAMED,
+    ColorLimits,
+    Comparison,
+    Explanation,
+    Gallery,
+    GalleryEntry,
+    Pair,
+)
+
+OVERVIEW = "overview.png"
+"""A small picture of an explanation, for the list of many."""
+_COLUMNS = 6
+_KEY = Legend(
+    [
+        ("brighter helps", draw.BRIGHTER), ("darker helps", draw.DARKER),
+        ("no effect shown, over the photo", (150, 150, 150)), ("no effect shown, else", draw.ZERO),
+    ],
+    "how to read the colors",
+)  # fmt: skip
+_PLACES = (
+    "in the upper left", "at the top", "in the upper right", "at the left", "in the middle",
+    "at the right", "in the lower left", "at the bottom", "in the lower right",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """A map as pictures: pixel by pixel, and smoothed; a class map has a `legend` instead."""
+
+    name: str
+    note: str
+    fine: Rgb
+    soft: Rgb | None
+    legend: Sequence[tuple[str, Color]] = ()
 
 
 def write(explanation: Explanation, folder: Path) -> None:
-    """Write the figure and the page into a folder."""
-    spec = figure_spec(explanation)
-    draw_figure(spec, folder / FIGURE)
-    height, width = spec.frame.photo.shape[:2]
-    write_page(
-        folder,
-        "explanation.html.j2",
-        spec=spec,
-        photo=data_uri(spec.frame.photo),
-        seen=data_uri(spec.seen),
-        panels=[
-            (
-                panel,
-                data_uri(panel.pixels),
-                None if panel.smoothed is None else data_uri(panel.smoothed),
-                explanation.facts[panel.name].form == "printed",
-            )
-            for panel in spec.panels
-        ],
-        frame={
-            "left": 100 * spec.frame.left / width,
-            "top": 100 * spec.frame.top / height,
-            "width": 100 * (spec.frame.right - spec.frame.left) / width,
-            "height": 100 * (spec.frame.bottom - spec.frame.top) / height,
-        },
-        notes=explanation.notes,
-        rows=_rows(explanation),
+    """Write the figure, a small picture and the page into a folder."""
+    panels = map_panels(explanation)
+    save_sheet(explanation_sheet(explanation, panels), folder / FIGURE)
+    seen, target = to_uint8(explanation.pixels), explanation.target
+    small = [seen, *(panel.fine if panel.soft is None else panel.soft for panel in panels[:4])]
+    save_sheet(Sheet([Row([Picture(one) for one in small], 1.4)], width=7), folder / OVERVIEW)
+    left, top, right, bottom = _frame(explanation)
+    limits = ", ".join(
+        f"{name} {fine:.3g} (smoothed {soft:.3g})"
+        for name, (fine, soft) in _limits(explanation).items()
     )
+    write_page(
+        folder, "explanation", title=title(explanation), docs="how-to/choose-a-method",
+        asked=f"Which pixels of {_source(explanation)} speak for {target.label}, the class that "
+        f"{explanation.model.name} gives {percent(target.probability)}, and how? Compared with "
+        f"{rivals_text(explanation)}; {_method(explanation)}.",
+        found=found(explanation), shown=explanation, panels=panels, seen=seen,
+        photo=explanation.photo, frame=(left, top, right - left, bottom - top),
+        bars=bars(explanation), smoothing=_smoothing(explanation), facts=explanation.facts,
+        notes=explanation.notes,
+        footer=_footer(explanation),
+        rows=photo_rows(
+            explanation, compared_with=rivals_text(explanation), color_limits=limits,
+            color_scale="per image" if explanation.color_limits is None else "shared",
+            seed=str(explanation.choices.method.seed),
+            background=str(explanation.choices.method.background),
+        ),
+    )  # fmt: skip
 
 
 def write_gallery(gallery: Gallery, folder: Path) -> None:
-    """Write the page of links to the explanations of a gallery."""
-    write_page(folder, "gallery.html.j2", entries=gallery.entries)
+    """Write the page of links to the explanations of a gallery, by folder."""
+    groups: dict[str, list[GalleryEntry]] = {}
+    for entry in gallery.entries:
+        groups.setdefault(PurePosixPath(entry.folder).parent.as_posix(), []).append(entry)
+    count = f"{len(gallery.entries)} explanation{'' if len(gallery.entries) == 1 else 's'}"
+    asked = "Which pixels of each photo speak for its class, and how?"
+    said = "Each entry opens the page of its photo. The small pictures: what the network sees, and "
+    write_page(
+        folder, "gallery", title=count, asked=asked, found=[f"{said}the first maps, smoothed."],
+        docs="index", groups=groups, OVERVIEW=OVERVIEW,
+    )  # fmt: skip
 
 
-def _rows(explanation: Explanation) -> Rows:
-    choices, limits = explanation.choices, _limits(explanation)
-    shown = ", ".join(
-        f"{name} {fine:.3g} (smoothed {soft:.3g})" for name, (fine, soft) in limits.items()
-    )
-    return filled(
-        [
-            *image_rows(explanation.image, explanation.crop),
-            *model_rows(explanation.model, explanation.threads),
-            ("target", str(choices.target)),
-            ("rivals", rivals_text(explanation)),
-            ("score", choices.score),
-            ("method", method_text(choices.method)),
-            ("seed", str(choices.method.seed)),
-            ("background", str(choices.method.background)),
-            ("maps", plain(choices.maps)),
-            ("fit", choices.fit),
-            ("color limits", shown),
-            ("color scale", "per image" if explanation.color_limits is None else "shared"),
-            ("versions", plain(explanation.versions)),
+# Words
+
+
+def title(explanation: Explanation) -> str:
+    """What was asked, as "photo.jpg: why cat and not dog?"."""
+    rivals = explanation.rivals
+    contrast = f" and not {explanation.labels[rivals[0]]}" if len(rivals) == 1 else ""
+    return f"{_source(explanation)}: why {explanation.target.label}{contrast}?"
+
+
+def found(explanation: Explanation) -> list[str]:
+    """What the network predicts, and how much of the picture the first map takes, and where."""
+    best, target = explanation.predictions[0], explanation.target
+    said = f"The network predicts {best.label} ({percent(best.probability)})"
+    sentences = [f"{said}." if best.index == target.index else f"{said}, not {target.label}."]
+    names = [name for name, facts in explanation.facts.items() if facts.kind != "class"]
+    if names:
+        name = "active" if "active" in names else names[0]
+        sizes = np.abs(explanation.maps[name].astype(float))
+        if not sizes.any():
+            return [*sentences, f"Its {name} map is empty."]
+        highest = np.sort(sizes, axis=None)[::-1].cumsum()
+        half = (int(np.searchsorted(highest, highest[-1] / 2)) + 1) / sizes.size
+        ninths = [
+            float(part.sum())
+            for band in np.array_split(sizes, 3)
+            for part in np.array_split(band, 3, axis=1)
         ]
-    )
-
-
-# Colors
-
-
-def smoothing_sigma(explanation: Explanation) -> float:
-    """Standard deviation of the smoothed view in pixels."""
-    height, width = explanation.pixels.shape[1:]
-    return SMOOTHING * float(min(height, width))
-
-
-def color_limits(explanation: Explanation) -> ColorLimits:
-    """The clip quantile of each map's sizes, pixel by pixel and smoothed; class maps have none."""
-    sigma = smoothing_sigma(explanation)
-    return {
-        name: (_clip(values), _clip(smooth(values, sigma)))
-        for name, values in explanation.maps.items()
-        if explanation.facts[name].kind != "class"
-    }
-
-
-def shared_limits(several: Sequence[ColorLimits]) -> ColorLimits:
-    """The largest limits of several images, map by map."""
-    names = {name for limits in several for name in limits}
-    largest = {}
-    for name in sorted(names):
-        fine, soft = zip(*(limits[name] for limits in several if name in limits), strict=True)
-        largest[name] = (max(fine), max(soft))
-    return largest
-
-
-def _limits(explanation: Explanation) -> ColorLimits:
-    shared = explanation.color_limits
-    return color_limits(explanation) if shared is None else shared
-
-
-def _clip(values: NDArray[np.floating[Any]]) -> float:
-    sizes = np.abs(values[values != 0])
-    return float(np.quantile(sizes, CLIP)) if sizes.size else 0.0
-
-
-def picture(name: str, values: NDArray[Any], limit: float, photo: NDArray[Any]) -> Rgb:
-    """A map (H, W) in its colors: one with a sign lies over the gray photo (H, W)."""
-    if MAPS[name].kind == "magnitude":
-        return one_sided(values, limit, MAPS[name].helps)
-    return overlay(values, limit, photo)
-
-
-# The figure
-
-
-def figure_spec(explanation: Explanation) -> FigureSpec:
-    """The figure's contents, with the explanation's color limits or each map's own."""
-    limits, sigma = _limits(explanation), smoothing_sigma(explanation)
-    crop, photo = explanation.crop, explanation.photo
-    scale = photo.shape[1] / crop.photo_width
-    source, target = Path(explanation.image.source).name, explanation.target.label
-    return FigureSpec(
-        title=f"{source}: why {target}{_contrast(explanation)}?",
-        subtitle=_subtitle(explanation),
-        frame=Frame(
-            photo, crop.left * scale, crop.top * scale, crop.right * scale, crop.bottom * scale
-        ),
-        seen=to_uint8(explanation.pixels),
-        bars=bars(explanation),
-        panels=[_panel(explanation, name, limits, sigma) for name in explanation.maps],
-        smoothing=f"smoothed (Gaussian \N{GREEK SMALL LETTER SIGMA} {sigma:.1f} px)",
-        footer=_footer(explanation),
-    )
-
-
-def bars(explanation: Explanation) -> list[Bar]:
-    """The listed classes, the target class marked."""
-    target = explanation.target.index
-    return [Bar(p.label, p.probability, p.index == target) for p in explanation.predictions]
+        sentences.append(
+            f"Half of the {name} map's sum lies on {percent(half)} of the pixels; of nine equal "
+            f"parts of the picture, the one {_PLACES[int(np.argmax(ninths))]} has the most "
+            f"({100 * max(ninths) / sum(ninths):.0f} %)."
+        )
+    return sentences
 
 
 def rivals_text(explanation: Explanation) -> str:
@@ -183,56 +153,204 @@ def rivals_text(explanation: Explanation) -> str:
     return f"{len(rivals)} rivals{word}"
 
 
-def _contrast(explanation: Explanation) -> str:
-    """The one class that it is compared with, where there is one."""
-    rivals = explanation.rivals
-    return f" and not {explanation.labels[rivals[0]]}" if len(rivals) == 1 else ""
+def _source(explanation: Explanation) -> str:
+    return Path(explanation.image.source).name
 
 
-def _subtitle(explanation: Explanation) -> str:
-    target, choices = explanation.target, explanation.choices
-    return (
-        f"{explanation.model.name} · class {target.index} at {100 * target.probability:.1f} % · "
-        f"compared with {rivals_text(explanation)} · {method_text(choices.method)} of the "
-        f"{choices.score}"
-    )
+def _method(explanation: Explanation) -> str:
+    return f"{method_text(explanation.choices.method)} of the {explanation.choices.score}"
+
+
+def _smoothing(explanation: Explanation) -> str:
+    sigma = smoothing_sigma(explanation)
+    return f"smoothed (Gaussian \N{GREEK SMALL LETTER SIGMA} {sigma:.1f} px)"
 
 
 def _footer(explanation: Explanation) -> str:
     own = explanation.color_limits is None
     scale = "each map has its own color scale" if own else "one color scale for all images"
     notes = "".join(f" · {note}" for note in (*explanation.image.notes, *explanation.notes))
+    return f"{scale}, clipped at its {100 * CLIP:.0f}th percentile{notes}"
+
+
+# Colors
+
+
+def smoothing_sigma(explanation: Explanation) -> float:
+    """Standard deviation of the smoothed view in pixels."""
+    return SMOOTHING * float(min(explanation.pixels.shape[1:]))
+
+
+def color_limits(explanation: Explanation) -> ColorLimits:
+    """The clip quantile of each map's sizes, pixel by pixel and smoothed; class maps have none."""
+    sigma = smoothing_sigma(explanation)
+    return {
+        name: (clip(values), clip(draw.smooth(values, sigma)))
+        for name, values in explanation.maps.items()
+        if explanation.facts[name].kind != "class"
+    }
+
+
+def shared_limits(several: Sequence[ColorLimits]) -> ColorLimits:
+    """The largest limits of several images, map by map."""
+    largest: dict[str, tuple[float, float]] = {}
+    for limits in several:
+        for name, (fine, soft) in limits.items():
+            before = largest.get(name, (0.0, 0.0))
+            largest[name] = (max(fine, before[0]), max(soft, before[1]))
+    return largest
+
+
+def _limits(explanation: Explanation) -> ColorLimits:
+    shared = explanation.color_limits
+    return color_limits(explanation) if shared is None else shared
+
+
+# The figure
+
+
+def explanation_sheet(explanation: Explanation, panels: Sequence[Panel]) -> Sheet:
+    """The figure: photo, classes, how to read it, then every map twice."""
+    photo = Picture(explanation.photo, "the photo, and what the network sees of it",
+                    frame=_frame(explanation))  # fmt: skip
+    seen = Picture(to_uint8(explanation.pixels), "what the network sees")
+    classes = Bars(bars(explanation), "classes (target class in black)")
+    rows = [Row([photo, seen, classes, _KEY], 3.1, [2, 1, 1.8, 1.2])]
+    for start in range(0, len(panels), _COLUMNS):
+        group = panels[start : start + _COLUMNS]
+        empty = [""] * (_COLUMNS - len(group))
+        fine = [Picture(one.fine, one.name, one.note) for one in group]
+        words = f", {_smoothing(explanation)}"
+        soft = [
+            Legend(one.legend) if one.soft is None else Picture(one.soft, "", one.name + words)
+            for one in group
+        ]
+        rows += [Row([*fine, *empty], 2.9), Row([*soft, *empty], 2.9)]
+    return Sheet(rows, title(explanation), _subtitle(explanation), _footer(explanation))
+
+
+def _subtitle(explanation: Explanation) -> str:
+    target = explanation.target
     return (
-        f"{scale}, clipped at its {100 * CLIP:.0f}th percentile · support: share of pixels in the "
-        f"map's mask{notes}"
+        f"{explanation.model.name} · class {target.index} at {100 * target.probability:.1f} % · "
+        f"compared with {rivals_text(explanation)} · {_method(explanation)}"
     )
 
 
-def _panel(explanation: Explanation, name: str, limits: ColorLimits, sigma: float) -> Panel:
-    values, facts = explanation.maps[name], explanation.facts[name]
-    share = f"{100 * facts.support_pixels:.1f}"
-    note = f"{facts.reads}; support\N{NO-BREAK SPACE}{share}\N{NO-BREAK SPACE}%"
-    if facts.kind == "class":
-        pixels, colors = class_colors(values)
-        return Panel(name, note, pixels, None, _winners(explanation.labels, values, colors))
-    photo, (fine, soft) = gray(explanation.pixels), limits[name]
-    return Panel(
-        name,
-        note,
-        picture(name, values, fine, photo),
-        picture(name, smooth(values, sigma), soft, photo),
-    )
+def bars(explanation: Explanation) -> list[Bar]:
+    """The listed classes, the target class marked."""
+    target = explanation.target.index
+    return [Bar(p.label, p.probability, p.index == target) for p in explanation.predictions]
+
+
+def _frame(explanation: Explanation) -> tuple[float, float, float, float]:
+    """What the network sees, in pixels of the photo as it is kept."""
+    crop, scale = explanation.crop, explanation.photo.shape[1] / explanation.crop.photo_width
+    return crop.left * scale, crop.top * scale, crop.right * scale, crop.bottom * scale
+
+
+def map_panels(explanation: Explanation) -> list[Panel]:
+    """Every map as pictures, on the explanation's color limits or its own."""
+    limits, sigma = _limits(explanation), smoothing_sigma(explanation)
+    shade, panels = gray(explanation.pixels), []
+    for name, values in explanation.maps.items():
+        facts = explanation.facts[name]
+        share = f"{100 * facts.support_pixels:.1f}"
+        note = f"{facts.reads}; support\N{NO-BREAK SPACE}{share}\N{NO-BREAK SPACE}%"
+        if facts.kind == "class":
+            pixels, colors = draw.class_colors(values)
+            panel = Panel(name, note, pixels, None, _winners(explanation.labels, values, colors))
+        else:
+            fine, soft = limits[name]
+            smoothed = map_picture(name, draw.smooth(values, sigma), shade, soft)
+            panel = Panel(name, note, map_picture(name, values, shade, fine), smoothed)
+        panels.append(panel)
+    return panels
 
 
 def _winners(
-    labels: Mapping[int, str], values: NDArray[Any], colors: dict[int, tuple[int, int, int]]
-) -> tuple[tuple[str, tuple[int, int, int]], ...]:
+    labels: Mapping[int, str], values: NDArray[Any], colors: dict[int, Color]
+) -> list[tuple[str, Color]]:
     """Names and shares of the most frequent classes, of all others and of ties: what is shown."""
     rest = (values >= 0) & ~np.isin(values, [*colors])
     shown = [(labels[k], values == k, color) for k, color in colors.items()]
-    shown += [("other classes", rest, OTHER_CLASS), ("a tie", values < 0, ZERO)]
-    return tuple(
-        (f"{label} {100 * float(where.mean()):.0f} %", color)
-        for label, where, color in shown
-        if where.any()
+    shown += [("other classes", rest, draw.OTHER_CLASS), ("a tie", values < 0, draw.ZERO)]
+    return [(f"{n} {100 * where.mean():.0f} %", color) for n, where, color in shown if where.any()]
+
+
+# A comparison
+
+
+def write_comparison(comparison: Comparison, folder: Path) -> None:
+    """Write the figure, the page, and each explanation in a folder of its own: 1, 2, ..."""
+    explanations, names = comparison.explanations, comparison.names
+    first = explanations[0]
+    for place, explanation in enumerate(explanations, 1):
+        explanation.save(folder / str(place))
+    sheet = comparison_sheet(comparison)
+    save_sheet(sheet, folder / FIGURE)
+    write_page(
+        folder, "comparison", title=sheet.title, found=_found_pairs(comparison),
+        asked=f"Do {len(names)} classifiers see {first.target.label} in the same pixels? "
+        f"{sheet.subtitle.capitalize().replace(' · ', '; ')}.", docs="how-to/compare-checkpoints",
+        sheet=sheet, names=names, notes=[note for one in explanations for note in one.notes],
+        details=comparison.details,
+        rows=photo_rows(first, classifiers=", ".join(one.model.name for one in explanations)),
+    )  # fmt: skip
+
+
+def _found_pairs(comparison: Comparison) -> list[str]:
+    """What each predicts, and how similar the first map that both have is."""
+    said = [
+        f"{name}: {one.predictions[0].label} {percent(one.predictions[0].probability)}, "
+        f"{one.target.label} {percent(one.target.probability)}"
+        for name, one in zip(comparison.names, comparison.explanations, strict=True)
+    ]
+    sentences = [f"{'; '.join(said)}."]
+    for pair in comparison.pairs:
+        both = f"{comparison.names[0]} and {comparison.names[pair.other]}"
+        if pair.note:
+            sentences.append(f"{both} have no differences to show: {pair.note}.")
+            continue
+        name = "active" if "active" in pair.maps else next(iter(pair.maps))
+        one = pair.maps[name]
+        sentences.append(
+            f"The {name} maps of {both} have a rank correlation of {one.correlation:.2f} (1 is the "
+            f"same order) and share {100 * one.overlap:.0f} % of their highest tenth of pixels."
+        )
+    return sentences
+
+
+def comparison_sheet(comparison: Comparison) -> Sheet:
+    """The figure: a row of maps a classifier, then a row of differences a pair."""
+    first, explanations = comparison.explanations[0], comparison.explanations
+    rows: list[list[Picture | Bars | str]] = []
+    for name, one in zip(comparison.names, explanations, strict=True):
+        limits, sigma, shade = color_limits(one), smoothing_sigma(one), gray(one.pixels)
+        maps = [
+            Picture(map_picture(key, draw.smooth(values, sigma), shade, limits[key][1]), key)
+            for key, values in one.maps.items()
+        ]
+        rows.append([name, Picture(to_uint8(one.pixels), "what it sees"), Bars(bars(one)), *maps])
+    rows += [_differences(comparison, pair) for pair in comparison.pairs if pair.maps]
+    sigmas = sorted({f"{smoothing_sigma(explanation):.1f}" for explanation in explanations})
+    widths = [0.8, 1, 1.3, *[1] * len(first.maps)]
+    return Sheet(
+        [Row(cells, 2.4, widths) for cells in rows],
+        f"{_source(first)}: why {first.target.label}, by classifier",
+        f"compared with {rivals_text(first)} · {_method(first)}",
+        f"smoothed (Gaussian of {' or '.join(sigmas)} px), each map on its own scale, "
+        f"clipped at its {100 * CLIP:.0f}th percentile · differences: each map divided by its "
+        "root mean square; green: more in the second, purple: more in the first",
     )
+
+
+def _differences(comparison: Comparison, pair: Pair) -> list[Picture | Bars | str]:
+    sigma = smoothing_sigma(comparison.explanations[0])
+    cells: list[Picture | Bars | str] = [f"{pair.other + 1} minus 1", "", ""]
+    for name, one in pair.maps.items():
+        values = draw.smooth(one.difference, sigma)
+        limit = float(np.quantile(np.abs(values), CLIP))
+        note = f"rank correlation {one.correlation:.2f}, top tenth {100 * one.overlap:.0f} %"
+        cells.append(Picture(draw.difference(values, limit), name, note))
+    return cells

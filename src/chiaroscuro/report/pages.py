@@ -1,81 +1,227 @@
-"""What every page has: templates, pictures inside the page, and rows that say how it was made."""
+"""What every page has: its frame, numbers as text, pictures inside the page, how it was made."""
 
 import base64
+import hashlib
 import io
-from collections.abc import Iterable, Iterator, Mapping
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from numpy.typing import NDArray
 from PIL import Image
 
+from chiaroscuro import viewer
+from chiaroscuro.choices import EDIT_MAPS, MAPS
+from chiaroscuro.images import gray
 from chiaroscuro.render import percent
-from chiaroscuro.render.pictures import Rgb
+from chiaroscuro.render.pictures import CLIP, Rgb, one_sided, outlined, overlay
+from chiaroscuro.render.sheets import Chart, Row, Sheet, draw_sheet
 from chiaroscuro.results import FIGURE, PAGE
-from chiaroscuro.results.explanations import MethodFacts
-from chiaroscuro.results.facts import CropBox, ImageFacts, ModelFacts
+from chiaroscuro.results.explanations import Explanation, MethodFacts, WhatIf
+from chiaroscuro.results.facts import Interval, ModelFacts
+from chiaroscuro.results.measurements import EXAMPLES, Evaluation, Localization, SanityCheck
+from chiaroscuro.viewer.page import page_script
 
-_LEVEL = 3
-"""Of the pictures' compression: the highest takes 2 to 13 times as long to save a tenth at most."""
+DOCS = ""
+"""Where the built documentation lies, with a slash at the end; without it pages name its pages."""
+SURE = 0.05
+"""p-values below this count as a difference."""
+FEW = 30
+"""Intervals of fewer images are not to be relied on."""
 
 Rows = list[tuple[str, str]]
+Charts = Sequence[tuple[str, Chart]]
+"""Charts by file name."""
+Examples = list[tuple[str, list[list[tuple[str, Rgb]]]]]
+"""Images by heading, each with rows of pictures by caption."""
+RunResult = Evaluation | SanityCheck | Localization
 
 
 @cache
 def environment() -> Environment:
     """The templates, with everything escaped."""
     templates = Environment(
-        loader=PackageLoader("chiaroscuro.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    templates.globals.update(PAGE=PAGE, FIGURE=FIGURE)
-    templates.filters["percent"] = percent
+        loader=PackageLoader("chiaroscuro.report"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    templates.globals.update(PAGE=PAGE, FIGURE=FIGURE, DOCS=DOCS, SURE=SURE, uri=data_uri)
+    templates.filters.update(percent=percent, interval=interval_text, images=images_text, zip=zip)
     return templates
 
 
-def data_uri(picture: Rgb) -> str:
-    """A picture (H, W, 3) as a PNG inside a data address."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG", compress_level=_LEVEL)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+def write_page(
+    folder: Path, template: str, *, title: str, asked: str, found: Sequence[str], docs: str,
+    warnings: Sequence[str] = (), shown: Explanation | None = None, **values: Any,
+) -> None:  # fmt: skip
+    """Write a template with its values as the page of a folder.
 
+    It begins with what was `asked` and what is `found`; `docs` names a page of the documentation.
+    A page of an explanation has a viewer.
+    """
+    headings: list[str] = []
 
-def write_page(folder: Path, template: str, **values: Any) -> None:
-    """Write a template with its values as the page of a folder."""
-    text = environment().get_template(template).render(**values)
+    def heading(text: str) -> Markup:
+        headings.append(text)
+        return Markup('<h2 id="s{}">{}</h2>').format(len(headings), text)
+
+    styles, scripts = [_asset("page.css")], [_asset("page.js")]
+    if shown is not None:
+        styles.append(viewer.style())
+        scripts.append(page_script())
+        values["viewer"] = Markup(viewer.viewer_html(viewer.make_feed(shown)))
+    source = environment().get_template(f"{template}.html.j2")
+    body = Markup(source.render(heading=heading, **values))
+    hashes = [" ".join(map(_hash, texts)) for texts in (styles, scripts)]
+    policy = "default-src 'none'; img-src data: 'self'; style-src {}; script-src {}".format(*hashes)
+    text = environment().get_template("page.html.j2").render(
+        title=title, asked=asked, found=found, warnings=warnings, docs=docs, body=body,
+        headings=headings, policy=policy, styles=map(Markup, styles), scripts=map(Markup, scripts),
+    )  # fmt: skip
     (folder / PAGE).write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def image_rows(image: ImageFacts, crop: CropBox) -> Rows:
-    """Where pixels come from."""
+def _asset(name: str) -> str:
+    loader = environment().loader
+    assert loader is not None
+    return loader.get_source(environment(), name)[0]
+
+
+def _hash(text: str) -> str:
+    """What a Content-Security-Policy knows an inline style or script by."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def data_uri(picture: Rgb | bytes, kind: str = "png") -> str:
+    """A picture (H, W, 3), or the bytes of a file, as a data address; "webp" is for photos."""
+    if not isinstance(picture, bytes):
+        buffer = io.BytesIO()
+        # PNG's highest level takes 2 to 13 times as long to save a tenth at most.
+        Image.fromarray(picture).save(buffer, kind, compress_level=3, quality=85)
+        picture = buffer.getvalue()
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode('ascii')}"
+
+
+def draw(charts: Charts, folder: Path) -> list[tuple[str, str]]:
+    """Each chart's title and its SVG as a data address; the files are written as PNG and SVG."""
+    shown = []
+    for name, chart in charts:
+        svg, png = draw_sheet(Sheet([Row([chart], 2.9)], width=5.4), "svg", "png")
+        file = folder / re.sub(r"[^\w.+-]", "-", name)
+        file.with_name(f"{file.name}.svg").write_bytes(svg)
+        file.with_name(f"{file.name}.png").write_bytes(png)
+        shown.append((chart.title, data_uri(svg, "svg+xml")))
+    return shown
+
+
+# Numbers and sentences
+
+
+def images_text(count: int) -> str:
+    """A number of images in words: 1 image, 1,000 images."""
+    return f"{count:,} image{'' if count == 1 else 's'}"
+
+
+def interval_text(interval: Interval, digits: int = 3, sign: str = "") -> str:
+    """A value with its interval: 0.123 [0.110, 0.136]."""
+    ends = (interval.value, interval.low, interval.high)
+    return "{} [{}, {}]".format(*(f"{end:{sign}.{digits}f}" for end in ends))
+
+
+def images_line(result: RunResult) -> str:
+    """The images of a result, and how many were left out."""
+    data = result.data
+    left_out = f", {data.left_out_count} left out" if data.left_out_count else ""
+    return f"{images_text(data.images)} of {data.name}{left_out}"
+
+
+def too_few(images: int, tests: int) -> list[str]:
+    """The warning of a result over too few images, of which `tests` differences were tested.
+
+    Sign flips of n images have no p-value below 2 / 2^n, and Holm multiplies it by the tests.
+    """
+    if images >= FEW:
+        return []
+    hopeless = tests * 2.0 ** (1 - images) >= SURE and tests > 0
+    never = " No difference can be significant with so few." if hopeless else ""
     return [
-        ("photo", f"{image.source} ({crop.photo_width} x {crop.photo_height} px)"),
-        ("sha256", image.sha256),
-        ("reading", "; ".join(image.notes) or "as it is"),
-        (
-            "frame",
-            f"left {crop.left:.1f}, top {crop.top:.1f}, right {crop.right:.1f}, "
-            f"bottom {crop.bottom:.1f} px of the upright photo",
-        ),
+        f"{images_text(images).capitalize()} {'is' if images == 1 else 'are'} too few to rank "
+        f"maps: intervals over fewer than {FEW} images are not reliable.{never}"
     ]
+
+
+def load_examples(folder: Path) -> Examples:
+    """The images that a run kept, with their maps, and with what was changed or marked of them."""
+    examples: Examples = []
+    for file in sorted((folder / EXAMPLES).glob("*.npz")):
+        with np.load(file, allow_pickle=False) as arrays:
+            about, pixels = json.loads(str(arrays["about"])), arrays["pixels"]
+            shade = gray(np.moveaxis(pixels, -1, 0).astype(np.float32) / 255)
+            names = [name for name in arrays.files if name.startswith("map_")]
+            shown = {name.removeprefix("map_"): arrays[name] for name in names}
+            region = arrays["region"] if "region" in arrays.files else None
+            edits = [(caption, arrays[f"edit_{n}"]) for n, caption in enumerate(about["captions"])]
+        pictures = [("image", pixels)]
+        pictures += [(name, map_picture(name, values, shade)) for name, values in shown.items()]
+        if region is not None:
+            pictures = [(name, outlined(picture, region, 320)) for name, picture in pictures]
+        label = f": {about['label']}" if about["label"] else ""
+        heading = f"{about['id']}{label}, predicted {about['predicted']}"
+        examples.append((heading, [row for row in (pictures, edits) if row]))
+    return examples
+
+
+def clip(values: NDArray[Any]) -> float:
+    """The limit of a map's colors: one pixel cannot darken the rest."""
+    sizes = np.abs(values[values != 0])
+    return float(np.quantile(sizes, CLIP)) if sizes.size else 0.0
+
+
+def map_picture(name: str, values: NDArray[Any], shade: NDArray[Any], limit: float = 0.0) -> Rgb:
+    """A map (H, W) in its colors, to its own limit; one with a sign lies over the gray photo."""
+    choice = {**MAPS, **EDIT_MAPS}.get(name.partition(",")[0])
+    limit = limit or clip(values)
+    if choice is not None and choice.kind != "magnitude":
+        return overlay(values, limit, shade)
+    return one_sided(values, limit, "either" if choice is None else choice.helps)
+
+
+# How a result was made
+
+
+def photo_rows(result: Explanation | WhatIf, **more: str) -> Rows:
+    """Everything about a result of one image: where pixels come from, the model, the choices."""
+    image, crop, choices = result.image, result.crop, result.choices
+    ends = (crop.left, crop.top, crop.right, crop.bottom)
+    sides = "left {:.1f}, top {:.1f}, right {:.1f}, bottom {:.1f} px of the upright photo"
+    return filled(
+        [
+            ("photo", f"{image.source} ({crop.photo_width} x {crop.photo_height} px)"),
+            ("sha256", image.sha256),
+            ("reading", "; ".join(image.notes) or "as it is"),
+            ("frame", sides.format(*ends)),
+            *model_rows(result.model, result.threads),
+            *((field.name, plain(getattr(choices, field.name))) for field in fields(choices)),
+            *((name.replace("_", " "), text) for name, text in more.items()),
+            ("versions", plain(result.versions)),
+        ]
+    )
 
 
 def model_rows(model: ModelFacts, threads: int) -> Rows:
     """The classifier, and where it computes."""
+    mean, std = (_numbers(values) for values in (model.mean, model.std))
     normalized = model.mean is not None or model.std is not None
     return [
         ("model", model.name),
         *_origin_rows(model.origin),
-        (
-            "normalization",
-            f"mean {_numbers(model.mean)}, std {_numbers(model.std)}, inside the model"
-            if normalized
-            else "none",
-        ),
+        ("normalization", f"mean {mean}, std {std}, inside the model" if normalized else "none"),
         ("computed on", f"{model.device}, {model.dtype}, CPU threads: {threads}"),
     ]
 
@@ -94,18 +240,33 @@ def _numbers(values: Iterable[float] | None) -> str:
     return "none" if values is None else ", ".join(f"{value:.4g}" for value in values)
 
 
+def run_rows(result: RunResult) -> Rows:
+    """What it takes to compute a result over an image set again."""
+    settings = [(key.replace("_", " "), plain(v)) for key, v in result.settings.plain().items()]
+    return filled(
+        [
+            *model_rows(result.model, result.settings.threads or 0),
+            ("model sha256", str(result.model.sha256)),
+            *settings,
+            ("versions", plain(result.versions)),
+        ]
+    )
+
+
 def method_text(method: MethodFacts) -> str:
     """The method with its settings: smoothgrad (32 points, sigma 0.15)."""
-    settings = [] if method.points is None else [f"{method.points} points"]
-    settings += [] if method.sigma is None else [f"sigma {method.sigma:g}"]
-    settings += [] if method.baseline is None else [f"from {method.baseline}"]
-    if method.background_images is not None:
-        settings.append(f"from {method.background_images} background images")
-    return f"{method.name} ({', '.join(settings)})" if settings else method.name
+    parts = {
+        "{} points": method.points, "sigma {:g}": method.sigma, "from {}": method.baseline,
+        "from {} background images": method.background_images,
+    }  # fmt: skip
+    settings = ", ".join(text.format(value) for text, value in parts.items() if value is not None)
+    return f"{method.name} ({settings})" if settings else method.name
 
 
 def plain(value: Any) -> str:
     """A value in words, without brackets and quotes."""
+    if isinstance(value, MethodFacts):
+        return method_text(value)
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {inner}" for name, inner in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

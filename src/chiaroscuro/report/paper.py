@@ -1,37 +1,46 @@
 """The report of the paper's tables, claims and figures: as a page, Markdown, CSV and LaTeX."""
 
-import base64
+import csv
+import io
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from chiaroscuro.report.pages import write_page
-from chiaroscuro.report.tables import csv_text, latex, markdown
+from chiaroscuro.report.pages import data_uri, write_page
 from chiaroscuro.results import PAGE
-from chiaroscuro.results.measurements import Figure, Reproduction
+from chiaroscuro.results.measurements import Reproduction, Table
 
 TEXT = "paper.md"
+_LATEX = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+}  # fmt: skip
+_MARKDOWN = re.compile(r"[\\`*<>|~]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)|(?<=\])\(")
+"""Letters that Markdown reads as more than themselves where they stand."""
 
 
 def write(result: Reproduction, folder: Path) -> list[str]:
     """Write page, text and tables; the figures lie in the folder already. Returns their names."""
     (folder / "tables").mkdir(exist_ok=True)
-    claims = {
-        f"claim-{number}": answer.table
-        for number, answer in enumerate(result.answers, 1)
-        if answer.table is not None
-    }
+    tables = dict(result.tables)
+    for number, answer in enumerate(result.answers, 1):
+        if answer.table is not None:
+            tables[f"claim-{number}"] = answer.table
     texts = {TEXT: _document(result)}
-    for name, table in {**result.tables, **claims}.items():
+    for name, table in tables.items():
         texts |= {f"tables/{name}.csv": csv_text(table), f"tables/{name}.tex": latex(table)}
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
-    figures = [(_embedded(folder, figure), figure.caption) for figure in result.figures]
-    write_page(folder, "paper.html.j2", result=result, figures=figures)
-    return [PAGE, *texts, *(figure.file for figure in result.figures)]
-
-
-def _embedded(folder: Path, figure: Figure) -> str:
-    text = base64.b64encode((folder / figure.file).read_bytes()).decode("ascii")
-    return f"data:image/png;base64,{text}"
+    files = [one.file for one in result.figures]
+    figures = [data_uri((folder / file).read_bytes()) for file in files]
+    quick = [fact for fact in result.facts if "mean nothing" in fact]
+    write_page(
+        folder, "paper", title="The paper's tables and figures, reproduced",
+        asked="Do the paper's numbers come out again, when all of them are computed from images?",
+        found=[" ".join(answer.sentences[:1]) for answer in result.answers[:2]],
+        docs="how-to/reproduce-the-paper", warnings=quick, result=result, figures=figures,
+    )  # fmt: skip
+    return [PAGE, *texts, *files]
 
 
 def _document(result: Reproduction) -> str:
@@ -41,8 +50,50 @@ def _document(result: Reproduction) -> str:
     parts += ["## The six claims\n"]
     for answer in result.answers:
         parts += [f"### {answer.claim}\n", *(f"- {line}" for line in answer.sentences), ""]
-        if answer.table is not None:
-            parts.append(markdown(answer.table))
+        parts += [markdown(answer.table)] if answer.table is not None else []
     parts += ["## Figures\n"]
     parts += [f"![{one.caption}]({one.file})\n\n{one.caption}\n" for one in result.figures]
     return "\n".join(parts)
+
+
+def markdown(table: Table) -> str:
+    """The table in GitHub's Markdown, with its title and note."""
+    head, *rows = (
+        f"| {' | '.join(map(_plain, cells))} |" for cells in (table.columns, *table.rows)
+    )
+    lines = [head, "|".join(["", *["---"] * len(table.columns), ""]), *rows]
+    note = ["", _plain(table.note)] if table.note else []
+    return "\n".join([f"**{_plain(table.title)}**", "", *lines, *note]) + "\n"
+
+
+def csv_text(table: Table) -> str:
+    """The columns' names and the rows as CSV."""
+    target = io.StringIO()
+    csv.writer(target, lineterminator="\n").writerows([table.columns, *table.rows])
+    return target.getvalue()
+
+
+def latex(table: Table) -> str:
+    """The table as a LaTeX `table` that needs no package."""
+    head, *rows = (_latex_line(cells) for cells in (table.columns, *table.rows))
+    lines = [
+        r"\begin{table}", r"\centering", f"\\caption{{{_escaped(table.title)}}}",
+        f"\\begin{{tabular}}{{{'l' * len(table.columns)}}}", head, r"\hline", *rows,
+        r"\end{tabular}", *(["", _escaped(table.note)] if table.note else []), r"\end{table}",
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    return _MARKDOWN.sub(r"\\\g<0>", " ".join(text.splitlines()))
+
+
+def _latex_line(cells: Sequence[str]) -> str:
+    line = f"{' & '.join(map(_escaped, cells))} \\\\"
+    # The line break before this row would take a leading bracket or star as its own argument.
+    return f"{{}}{line}" if line.startswith(("[", "*")) else line
+
+
+def _escaped(text: str) -> str:
+    return "".join(_LATEX.get(letter, letter) for letter in " ".join(text.splitlines()))

@@ -1,30 +1,22 @@
 """A what-if as a figure, a page and sentences."""
 
-import base64
 from pathlib import Path
 
 from chiaroscuro.choices import parse_fill
 from chiaroscuro.images import to_uint8
-from chiaroscuro.render import (
-    ChangeSpec,
+from chiaroscuro.render.pictures import outlined
+from chiaroscuro.render.sheets import (
+    Bar,
+    Bars,
+    Chart,
     Curve,
-    CurvePanel,
-    CurveSpec,
-    Shift,
-    draw_change,
-    outlined,
-    svg_text,
+    Picture,
+    Row,
+    Sheet,
+    draw_sheet,
+    save_sheet,
 )
-from chiaroscuro.report.pages import (
-    Rows,
-    data_uri,
-    filled,
-    image_rows,
-    method_text,
-    model_rows,
-    plain,
-    write_page,
-)
+from chiaroscuro.report.pages import data_uri, photo_rows, write_page
 from chiaroscuro.results import FIGURE
 from chiaroscuro.results.explanations import WhatIf
 from chiaroscuro.results.facts import Prediction
@@ -34,62 +26,44 @@ _BECAME = {"mean": "the image's mean", "blur": "blurred"}
 
 def write(result: WhatIf, folder: Path) -> None:
     """Write the figure and the page into a folder."""
-    spec = change_spec(result)
-    draw_change(spec, folder / FIGURE)
-    titles = ("before", "after", "after, changed pixels outlined")
-    pictures = [data_uri(picture) for picture in (spec.before, spec.after, spec.outlined)]
-    chart = base64.b64encode(svg_text(_chart(result, spec)).encode()).decode("ascii")
+    sheet, target = what_if_sheet(result), result.target
+    save_sheet(sheet, folder / FIGURE)
+    chart = draw_sheet(Sheet([Row([_chart(result)], 2.9)], width=5.4), "svg")[0]
     write_page(
-        folder,
-        "what_if.html.j2",
-        spec=spec,
-        sentences=sentences(result),
-        notes=result.notes,
-        pictures=list(zip(titles, pictures, spec.notes, strict=True)),
-        chart=f"data:image/svg+xml;base64,{chart}",
-        shifts=[(shift, shift.predicted * shift.actual > 0) for shift in spec.shifts],
-        rows=_rows(result),
-    )
+        folder, "what_if", title=sheet.title, found=sentences(result), docs="how-to/what-if",
+        asked=f"Does {result.model.name} answer as its gradient says for {target.label}, when "
+        f"{change_text(result)}?", notes=result.notes, pictures=sheet.rows[0].cells,
+        chart=data_uri(chart, "svg+xml"), result=result, rows=photo_rows(result),
+        footer=sheet.footer,
+    )  # fmt: skip
 
 
 def sentences(result: WhatIf) -> list[str]:
     """Predicted and actual change, the predicted class, and how far first order is valid."""
     label, predicted, actual = result.target.label, result.predicted, result.actual
+    way = "in the same direction" if result.same_direction else "in the other direction"
+    change, came = f"changes by {predicted:+.2f}", f"it changes {way}, by {actual:+.2f}"
+    first = f"First order predicts that the logit of {label} {change}; "
+    first += f"{came if actual else 'it does not change'}."
     if predicted == 0:
-        first = (
-            f"First order predicts no change of the logit of {label}; it changes by {actual:+.2f}."
-        )
-    else:
-        way = "in the same direction" if result.same_direction else "in the other direction"
-        said = f"it changes {way}, by {actual:+.2f}" if actual else "it does not change"
-        first = (
-            f"First order predicts that the logit of {label} changes by {predicted:+.2f}; {said}."
-        )
-    return [first, _flip(result), _validity(result)]
-
-
-def _flip(result: WhatIf) -> str:
+        first = "First order predicts no change of the logit of "
+        first += f"{label}; it changes by {actual:+.2f}."
     before, expected, after = result.before[0], result.expected, result.after[0]
-    said = (
-        f"The predicted class changes from {before.label} to {after.label}"
-        if result.flipped
-        else f"The predicted class stays {before.label}"
-    )
-    if expected.index == after.index:
-        return f"{said}, as first order predicts."
-    return f"{said}; first order predicts {expected.label}."
-
-
-def _validity(result: WhatIf) -> str:
+    flip = f"changes from {before.label} to" if result.flipped else "stays"
+    agrees = expected.index == after.index
+    order = ", as first order predicts" if agrees else f"; first order predicts {expected.label}"
+    flip = f"The predicted class {flip} {after.label}{order}."
     share, step = f"{100 * result.choices.tolerance:.0f} %", result.valid_step
     if step >= 1:
-        return f"First order is valid for the whole change: the two differ by {share} at most."
-    if step <= 0:
-        return f"First order is not valid at any step: the two differ by more than {share}."
-    return (
-        f"First order is valid up to a step of {step:.2g} (1 is the whole change); beyond "
-        f"it the two differ by more than {share} of the predicted change, or in direction."
-    )
+        valid = f"valid for the whole change: the two differ by {share} at most"
+    elif step <= 0:
+        valid = f"not valid at any step: the two differ by more than {share}"
+    else:
+        valid = (
+            f"valid up to a step of {step:.2g} (1 is the whole change); beyond it the two differ "
+            f"by more than {share} of the predicted change, or in direction"
+        )
+    return [first, flip, f"First order is {valid}."]
 
 
 def change_text(result: WhatIf) -> str:
@@ -102,41 +76,32 @@ def change_text(result: WhatIf) -> str:
     )
 
 
-def change_spec(result: WhatIf) -> ChangeSpec:
-    """The figure's contents."""
+def what_if_sheet(result: WhatIf) -> Sheet:
+    """The figure: the image before and after, its classes, predicted and actual change."""
     before, after = to_uint8(result.pixels), to_uint8(result.edited)
-    steps = (0.0, *result.steps)
-    return ChangeSpec(
-        title=f"{Path(result.image.source).name}: what if {change_text(result)}?",
-        subtitle=_subtitle(result),
-        before=before,
-        after=after,
-        outlined=outlined(after, result.changed),
-        notes=(_says(result.before[0]), _says(result.after[0]), _counts(result)),
-        shifts=[_shift(result, *pair) for pair in result.shown],
-        curves=[
-            Curve("predicted", steps, [step * result.predicted for step in steps]),
-            Curve("actual", steps, (0.0, *result.path)),
-        ],
-        valid_step=result.valid_step,
-        footer=(
-            "predicted: to first order, the gradient of each logit times the change · valid: the "
-            "target logit's actual change differs from the predicted one by at most "
-            f"{100 * result.choices.tolerance:.0f} % of it, in the same direction"
+    count, selected = int(result.changed.sum()), result.selected
+    rest = "" if count == selected else f", of {selected:,} selected; the others keep their value"
+    pictures = [
+        Picture(before, "before", _says(result.before[0])),
+        Picture(after, "after", _says(result.after[0])),
+        Picture(
+            outlined(after, result.changed), "after, changed pixels outlined",
+            f"{count:,} of {result.changed.size:,} pixels changed{rest}",
         ),
+    ]  # fmt: skip
+    classes = Bars(
+        [_bar(result, *pair) for pair in result.shown],
+        "classes before (gray) and after (black); target class in bold",
     )
-
-
-def _subtitle(result: WhatIf) -> str:
-    before, after = result.before[0].label, result.after[0].label
-    flip = f"prediction {before} → {after}" if result.flipped else f"prediction stays {before}"
-    return f"{result.model.name} · {_changes(result)} · {flip}"
-
-
-def _changes(result: WhatIf) -> str:
-    return (
-        f"logit of {result.target.label}: predicted {result.predicted:+.2f}, "
-        f"actual {result.actual:+.2f}"
+    flip = f"{result.before[0].label} → " if result.flipped else "stays "
+    return Sheet(
+        [Row(pictures, 5.4), Row([classes, _chart(result)], 3.6)],
+        f"{Path(result.image.source).name}: what if {change_text(result)}?",
+        f"{result.model.name} · logit of {result.target.label}: predicted {result.predicted:+.2f}, "
+        f"actual {result.actual:+.2f} · prediction {flip}{result.after[0].label}",
+        "predicted: to first order, the gradient of each logit times the change · valid: the "
+        "target logit's actual change differs from the predicted one by at most "
+        f"{100 * result.choices.tolerance:.0f} % of it, in the same direction",
     )
 
 
@@ -144,54 +109,26 @@ def _says(best: Prediction) -> str:
     return f"{best.label}, {100 * best.probability:.1f} %"
 
 
-def _counts(result: WhatIf) -> str:
-    count, selected = int(result.changed.sum()), result.selected
-    rest = "" if count == selected else f", of {selected:,} selected; the others keep their value"
-    return f"{count:,} of {result.changed.size:,} pixels changed{rest}"
-
-
-def _shift(result: WhatIf, before: Prediction, after: Prediction) -> Shift:
-    return Shift(
-        label=before.label,
-        before=before.probability,
-        after=after.probability,
-        logit=before.logit,
-        predicted=float(result.predicted_change[before.index]),
-        actual=float(result.actual_change[before.index]),
-        is_target=before.index == result.target.index,
+def _bar(result: WhatIf, before: Prediction, after: Prediction) -> Bar:
+    predicted, actual = (
+        float(changes[before.index]) for changes in (result.predicted_change, result.actual_change)
     )
+    is_target = before.index == result.target.index
+    note = f"logit {actual:+.2f}, predicted {predicted:+.2f}"
+    return Bar(before.label, before.probability, is_target, after.probability, note)
 
 
-def _chart(result: WhatIf, spec: ChangeSpec) -> CurveSpec:
-    heights = [height for curve in spec.curves for height in curve.y]
-    low, high = min(heights), max(heights)
-    if low == high:
-        low, high = low - 1, high + 1
-    return CurveSpec(
-        title="Predicted and actual change",
-        subtitle=_changes(result),
-        panels=[CurvePanel("", spec.curves)],
-        x_label="share of the change made (%)",
-        y_label="change of the logit",
-        y_limits=(low, high),
-    )
-
-
-def _rows(result: WhatIf) -> Rows:
-    choices = result.choices
-    return filled(
+def _chart(result: WhatIf) -> Chart:
+    """A straight line, the prediction, and what the network does."""
+    steps, valid = (0.0, *result.steps), result.valid_step
+    return Chart(
+        "first order is valid in the shaded part" if 0 < valid < 1 else "",
         [
-            *image_rows(result.image, result.crop),
-            *model_rows(result.model, result.threads),
-            ("map", choices.map),
-            ("fraction", str(choices.fraction)),
-            ("fill", choices.fill),
-            ("target", str(choices.target)),
-            ("rivals", choices.rivals),
-            ("method", method_text(choices.method) if choices.method else ""),
-            ("fit", choices.fit),
-            ("tolerance", str(choices.tolerance)),
-            ("seed", str(choices.seed)),
-            ("versions", plain(result.versions)),
-        ]
+            Curve("predicted", steps, [step * result.predicted for step in steps]),
+            Curve("actual", steps, (0.0, *result.path)),
+        ],
+        "share of the change made (%)",
+        "change of the target logit",
+        (None, None),
+        shade=valid,
     )

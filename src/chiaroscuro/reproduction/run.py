@@ -16,7 +16,7 @@ from chiaroscuro.errors import ChiaroscuroError, InputError
 from chiaroscuro.gradients import class_gradients
 from chiaroscuro.images import to_uint8
 from chiaroscuro.maps import saliency_maps
-from chiaroscuro.render import Curve, CurvePanel, CurveSpec, GridSpec, draw_curves, draw_grid, hot
+from chiaroscuro.render.sheets import Chart, Curve, Picture, Row, Sheet, hot, save_sheet
 from chiaroscuro.reproduction import experiments
 from chiaroscuro.reproduction.experiments import ReproductionSettings, ReproductionWatcher
 from chiaroscuro.reproduction.tables import answer_claims, make_tables
@@ -119,9 +119,9 @@ def _draw(
 
 def _draw_curves(result: experiments.ExperimentResult, protocol: str, path: Path) -> None:
     """Black- and white-deletion, test and training images: allegiance against percent deleted."""
-    panels = []
+    rows = []
     for split, words in (("test", "test"), ("train", "training")):
-        run = result.runs[split]
+        run, charts = result.runs[split], []
         for fill, maps in experiments.COLUMNS.items():
             names = (*maps, RANDOM) if protocol == "matched" else maps
             kept = {name: run.curve(protocol, name, fill).allegiance for name in names}
@@ -130,15 +130,10 @@ def _draw_curves(result: experiments.ExperimentResult, protocol: str, path: Path
                 for name, line in kept.items()
             ]
             title = f"{fill}-deletion, {words} ({run.data.images:,} images)"
-            panels.append(CurvePanel(title, curves))
-    spec = CurveSpec(
-        title=result.experiment.title,
-        subtitle=f"{protocol} protocol; bands: 95 % bootstrap intervals over images",
-        panels=panels,
-        x_label="pixels deleted (%)",
-        y_label="allegiance",
-    )
-    draw_curves(spec, path)
+            charts.append(Chart(title, curves, "pixels deleted (%)", "allegiance"))
+        rows.append(Row(charts, 3.4))
+    words = f"{protocol} protocol; bands: 95 % bootstrap intervals over images"
+    save_sheet(Sheet(rows, result.experiment.title, words, width=12), path)
 
 
 def _choose_examples(result: experiments.ExperimentResult, out: Path, seed: int) -> list[str]:
@@ -173,10 +168,11 @@ def _draw_examples(
         _, pixels, _ = read_row(row, classifier.framing, classifier.channels)
         gradients = class_gradients(classifier, torch.from_numpy(pixels)[None])
         maps = saliency_maps(gradients, PAPER_MAPS)
-        pictures = [to_uint8(pixels), *(hot(maps[name][0].cpu().numpy()) for name in PAPER_MAPS)]
-        rows[row.id] = classifier.label(int(gradients.target[0])).split(",")[0], pictures
+        cells = [Picture(hot(maps[name][0].cpu().numpy()), name) for name in PAPER_MAPS]
+        label = classifier.label(int(gradients.target[0])).split(",")[0]
+        rows[row.id] = Row([label, Picture(to_uint8(pixels), "image"), *cells], 1.75)
         if len(rows) == len(ids):
             break
     footer = "one random correctly classified test image per class; each map scaled by its extremes"
     shown = [rows[id_] for id_ in ids if id_ in rows]
-    draw_grid(GridSpec(result.experiment.title, ["image", *PAPER_MAPS], shown, footer), path)
+    save_sheet(Sheet(shown, result.experiment.title, footer=footer, width=9.5), path)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from chiaroscuro.choices import PAPER_MAPS, RANDOM
 from chiaroscuro.metrics.intervals import share_interval
-from chiaroscuro.report.runs import SURE, interval_text
+from chiaroscuro.report.pages import SURE, interval_text
 from chiaroscuro.reproduction.experiments import COLUMNS, EPOCHS, METHODS, SPLITS, ExperimentResult
 from chiaroscuro.results.facts import Interval, pick
 from chiaroscuro.results.measurements import Answer, Evaluation, Table

@@ -54,11 +54,11 @@ KINDS: dict[str, Kind] = {
         Kind("training"),
         Kind("explanation", f"{_IMAGE}:Explanation", f"{_REPORT}.explanation:write"),
         Kind("what-if", f"{_IMAGE}:WhatIf", f"{_REPORT}.what_if:write"),
-        Kind("comparison", f"{_IMAGE}:Comparison", f"{_REPORT}.comparison:write"),
+        Kind("comparison", f"{_IMAGE}:Comparison", f"{_REPORT}.explanation:write_comparison"),
         Kind("gallery", f"{_IMAGE}:Gallery", f"{_REPORT}.explanation:write_gallery", 1, True),
         Kind("evaluation", f"{_SET}:Evaluation", f"{_REPORT}.evaluation:write"),
-        Kind("check", f"{_SET}:SanityCheck", f"{_REPORT}.sanity:write"),
-        Kind("localization", f"{_SET}:Localization", f"{_REPORT}.localization:write"),
+        Kind("check", f"{_SET}:SanityCheck", f"{_REPORT}.checks:write"),
+        Kind("localization", f"{_SET}:Localization", f"{_REPORT}.checks:write_localization"),
         Kind("reproduction", f"{_SET}:Reproduction", f"{_REPORT}.paper:write"),
     )
 }

@@ -21,7 +21,7 @@ from chiaroscuro.data.loading import load_images
 from chiaroscuro.errors import ChiaroscuroError, ChoiceError, InputError, ResultError
 from chiaroscuro.images import Framing
 from chiaroscuro.models import folder, load_classifier
-from chiaroscuro.render.training import TrainingCurve, draw_training
+from chiaroscuro.report.training import write as write_page
 from chiaroscuro.results import KINDS, check_free, kind_in, staged
 from chiaroscuro.results.models import TrainingRecord
 from chiaroscuro.results.runs import open_run
@@ -77,13 +77,9 @@ def train(
         network, rows, record = _train(chosen, (images, tests), work, device, watcher)
         with staged(final, folder.MODEL, overwrite=overwrite) as stage:
             shutil.copy(work / LOG, stage / LOG)
-            curve = TrainingCurve(
-                f"{chosen.architecture} on {Path(chosen.data).resolve().name}",
-                [row.loss for row in rows],
-                [row.train_accuracy for row in rows],
-                [row.test_accuracy for row in rows if row.test_accuracy is not None],
-            )
-            draw_training(curve, stage / "curve.png")
+            tested = [row.test_accuracy for row in rows if row.test_accuracy is not None]
+            learned = [row.loss for row in rows], [row.train_accuracy for row in rows]
+            write_page(record, len(images.labels or ()), *learned, tested, stage)
             network.classifier.origin = {
                 "architecture": network.architecture,
                 "weights": f"trained on {chosen.data}, epoch {chosen.epochs} kept",
