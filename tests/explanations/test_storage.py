@@ -227,7 +227,7 @@ def test_every_marker_schema_and_file_name_is_written_once():
     source = Path(results.__file__).parent
     names = [kind.name for kind in KINDS.values()]
     words = "|".join(map(re.escape, names))
-    wrong = re.compile(rf'"chiaroscuro-({words})(?:/|\.json)|"({words})\.json"|"chiaroscuro-\w+\.json"')
+    wrong = re.compile(rf'"chiaroscuro-({words})/|"({words})\.json"|"chiaroscuro-[\w-]+\.json"')
     found = []
     for path in source.parent.rglob("*.py"):
         text = path.read_text()
