@@ -116,6 +116,15 @@ def test_the_how_to_of_a_change_runs(tmp_path, monkeypatch, capsys):
     }  # fmt: skip
 
 
+def test_the_how_to_of_looking_runs(tmp_path, monkeypatch):
+    (snippet,) = snippets("docs/how-to/look-at-maps.md", "python")
+    Image.open(packaged_photo("cat")).convert("RGB").save(tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    exec(snippet, {})
+    page = (tmp_path / "viewer.html").read_text("utf-8")
+    assert '"name":"cat · ' in page and '"name":"dog · ' in page
+
+
 def test_the_how_to_of_several_classes_runs(tmp_path, monkeypatch, capsys):
     several, reducer = snippets("docs/how-to/several-classes.md", "python")
     Image.open(packaged_photo("coffee")).save(tmp_path / "photo.jpg")
