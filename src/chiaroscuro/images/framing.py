@@ -81,11 +81,9 @@ def _to_pixels(cut: Image.Image, channels: int, window: Window, scaled: Size) ->
         pixels = array.transpose(2, 0, 1).astype(np.float32, order="C")
         pixels /= np.float32(255)
     left, top, right, bottom = window
-    width, height = scaled
-    pixels[:, : max(0, -top)] = PAD_VALUE
-    pixels[:, :, : max(0, -left)] = PAD_VALUE
-    pixels[:, pixels.shape[1] - max(0, bottom - height) :] = PAD_VALUE
-    pixels[:, :, pixels.shape[2] - max(0, right - width) :] = PAD_VALUE
+    rows, columns = np.arange(top, bottom), np.arange(left, right)
+    pixels[:, (rows < 0) | (rows >= scaled[1])] = PAD_VALUE
+    pixels[:, :, (columns < 0) | (columns >= scaled[0])] = PAD_VALUE
     return pixels
 
 
