@@ -472,7 +472,7 @@ def test_the_download_has_the_size_of_the_photo(open_page):
 
 
 def test_the_download_of_a_comparison_has_its_divider(open_page):
-    wish = {**SHARP, "view": "split", "otherMap": "", "divider": 0.5}
+    wish = {**SHARP, "view": "split", "otherMap": "", "divider": 0.5, "zoom": 2}
     page = viewer_at(open_page, small_feed(), wish)
     data = page.evaluate(
         "viewer.picture().then((blob) => blob.arrayBuffer()).then((b) => [...new Uint8Array(b)])"
@@ -539,7 +539,17 @@ def test_a_broken_photo_is_told(open_page):
 def test_the_newest_of_several_feeds_stays(open_page):
     page = viewer_at(open_page, small_feed())
     feeds = [small_feed(title=f"{n}.png").json() for n in range(3)]
-    page.evaluate(f"Promise.all([{','.join(feeds)}].map(feed => viewer.update(feed)))")
+    page.evaluate(
+        f"""() => {{
+          const {{ decode }} = Image.prototype;
+          let wait = 300;  // the first takes longest
+          Image.prototype.decode = async function () {{
+            await new Promise((done) => setTimeout(done, (wait -= 100)));
+            return decode.call(this);
+          }};
+          return Promise.all([{",".join(feeds)}].map((feed) => viewer.update(feed)));
+        }}"""
+    )
     settle(page)
     assert "2.png" in stage(page).get_attribute("aria-label")
 
