@@ -120,6 +120,10 @@ def _strided_backward() -> None:
     vars(kernels)["_reads_padding"] = lambda conv: True
 
 
+def _as_many_rows() -> None:
+    _resize("busy_bytes", 1 << 60)
+
+
 def _all_channels() -> None:
     _resize("many_classes", 1 << 60)
 
@@ -149,6 +153,7 @@ STEPS: dict[str, Callable[[], None]] = {
     "matrices for a few pixels": _no_dense,
     "products as convolutions": _matrix_products,
     "strided convolutions of single pixels as products": _strided_backward,
+    "smaller chunks of many rows": _as_many_rows,
     "chunk of 20 MiB: 6 MiB": _chunk(6),
     "chunk of 20 MiB: 96 MiB": _chunk(96),
     "no allocator setting": _nothing,

@@ -1,4 +1,4 @@
-"""The sizes of work that suit a machine's caches, memory and number formats."""
+"""The sizes of work that suit a machine's caches, cores and number formats."""
 
 import os
 from collections.abc import Iterator
@@ -19,22 +19,25 @@ class DeviceProfile:
 
     `budget_bytes`: memory above the loaded model unless a budget is given. `chunk_bytes`: what one
     step of the backward pass reads and writes; more leaves the cache, less costs more than the
-    arithmetic. `forward_bytes`, `tangent_bytes`: pixels that are predicted, or differentiated in
-    forward mode, at a time. `graph_bytes`: what autograd keeps at a time for one class.
-    `matrix_bytes`: the largest matrix that stands for a convolution of a few pixels. `lanes`:
-    numbers of one instruction, so channels are left out so many at a time, where `many_classes`
-    make the look for them worth its cost. `slow_convolutions`: number formats whose forward
-    convolutions have no fast kernels on CPUs. A GPU takes the same sizes.
+    arithmetic. `busy_rows` keep all cores busy, so they take no more than `busy_bytes`.
+    `forward_bytes`, `tangent_bytes`: pixels that are predicted, or differentiated in forward mode,
+    at a time. `graph_bytes`: what autograd keeps at a time for one class. `matrix_bytes`: the
+    largest matrix that stands for a convolution of a few pixels. `lanes`: numbers of one
+    instruction, so channels are left out so many at a time, where `many_classes` make the look for
+    them worth its cost. `slow_convolutions`: number formats whose forward convolutions have no fast
+    kernels on CPUs. A GPU takes the same sizes.
 
     Sizes decide how sums are grouped, so results under two profiles differ by rounding. A saved
     run lists its profile (`describe`), and `profile_in_use(DeviceProfile(**listed))` reproduces it.
 
-    >>> DeviceProfile.of(cache_bytes=16 << 20).chunk_bytes >> 20
+    >>> DeviceProfile.of(cores=4, cache_bytes=16 << 20).chunk_bytes >> 20
     10
     """
 
     budget_bytes: int = 900 * _MIB
     chunk_bytes: int = 20 * _MIB
+    busy_rows: int = 64
+    busy_bytes: int = 8 * _MIB
     forward_bytes: int = 6 * _MIB
     tangent_bytes: int = 4 * _MIB
     graph_bytes: int = 320 * _MIB
@@ -44,12 +47,14 @@ class DeviceProfile:
     slow_convolutions: tuple[str, ...] = ("float64",)
 
     @classmethod
-    def of(cls, cache_bytes: int, memory_bytes: int = 1 << 62) -> "DeviceProfile":
-        """The sizes for a machine's last cache and memory."""
+    def of(cls, cores: int, cache_bytes: int, memory_bytes: int = 1 << 62) -> "DeviceProfile":
+        """The sizes for a machine of so many cores, last cache and memory."""
         chunk = min(20 * _MIB, max(8 * _MIB, cache_bytes * 5 // 8))
         return cls(
             budget_bytes=min(900 * _MIB, memory_bytes // 4),
             chunk_bytes=chunk,
+            busy_rows=32 * cores,
+            busy_bytes=chunk * 2 // 5,
             forward_bytes=chunk * 3 // 10,
             tangent_bytes=chunk // 5,
             graph_bytes=chunk * 16,
@@ -87,6 +92,6 @@ def _of_this_machine() -> DeviceProfile:
         units = {"K": 1 << 10, "M": _MIB}
         last = max(int(text[:-1]) * units[text[-1]] for text in caches)
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return DeviceProfile.of(last, memory)
+        return DeviceProfile.of(len(os.sched_getaffinity(0)), last, memory)
     except (OSError, ValueError, KeyError, AttributeError):
         return DeviceProfile()

@@ -69,7 +69,7 @@ def test_another_configuration_is_refused(data, tmp_path, change, named):
 def test_what_decides_the_rounding_is_part_of_the_configuration(data, tmp_path):
     run(data, tmp_path / "run")
     facts = device_profile().describe()
-    for name in ("chunk_bytes", "budget_bytes", "forward_bytes", "lanes"):
+    for name in ("chunk_bytes", "busy_rows", "budget_bytes", "forward_bytes", "lanes"):
         wanted = rf"profile\.{name} was {facts[name]}, now {2 * facts[name]}"
         with (
             profile_in_use(DeviceProfile(**facts | {name: 2 * facts[name]})),

@@ -14,7 +14,7 @@ from chiaroscuro.gradients.backward import steps
 from chiaroscuro.gradients.backward.program import Program
 from chiaroscuro.gradients.backward.tape import Tape
 from tests.gradients.oracle import close, engine_gradients, plain_gradients
-from tests.toys import random_pixels, small_cnn
+from tests.toys import random_pixels, sizes, small_cnn
 
 CLASSES = 40
 FIELDS = ("logits", "target_gradient", "rival_max", "rival_min", "rival_argmax", "rival_argmin")
@@ -86,6 +86,30 @@ def test_what_a_leg_hands_on_fits_the_chunk_too(monkeypatch):
     made, _ = engine_gradients(net, pixels, chunk=chunk, classes=CLASSES, basis=0)
     close(made, plain_gradients(net, pixels))
     assert max(handed) <= chunk
+
+
+@pytest.mark.parametrize(("rows", "busy", "most"), [(1, 4, 2), (2, 3, 1), (2, 3, 4), (4, 1, 3)])
+def test_many_rows_take_no_more_of_the_cache_than_keeps_the_cores_busy(
+    rows, busy, most, monkeypatch
+):
+    """Whatever the chunk: as many classes as fit the bytes, or as make the rows, if more."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Tanh(), nn.Flatten(), nn.Linear(512, CLASSES))
+    pixels = random_pixels(rows, 3, 10, 10)
+    # The linear layer reads forty numbers a row and writes 512.
+    most_bytes = most * rows * (CLASSES + 512) * 8
+    taken = []
+    plain = Program._pass
+
+    def spy(self, stage, cotangent):
+        taken.append(len(cotangent.tensor))
+        return plain(self, stage, cotangent)
+
+    monkeypatch.setattr(Program, "_pass", spy)
+    with sizes(busy_rows=busy, busy_bytes=most_bytes):
+        made, _ = engine_gradients(net.double(), pixels, chunk=1 << 30)
+    close(made, plain_gradients(net, pixels))
+    assert max(taken) == max(most, -(-busy // rows))
 
 
 def test_a_basis_is_used_where_it_saves_passes_and_fits():

@@ -153,8 +153,10 @@ class Program:
         return best if values * self._itemsize <= basis else None
 
     def _fitting(self, stage: _Stage) -> int:
-        """Classes that fit the chunk in a stage."""
-        return max(1, self._chunk // (stage.size * self._itemsize))
+        """Classes that fit the chunk in a stage, and no more than keep cores busy."""
+        profile, size = device_profile(), stage.size * self._itemsize
+        busy = max(math.ceil(profile.busy_rows / self._pixels[0]), profile.busy_bytes // size)
+        return max(1, min(self._chunk // size, busy))
 
     def _segments(self, stages: Sequence[_Stage]) -> list[_Stage]:
         """Neighboring stages as one, wherever fewer classes than before need not be taken."""
