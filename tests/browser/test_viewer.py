@@ -339,6 +339,18 @@ def test_the_divider_by_pointer_and_keyboard(open_page):
     assert state(page)["divider"] == 0
 
 
+def test_each_side_lies_in_its_own_crop(open_page):
+    """Two networks may see different parts of the photo."""
+    box = CropBox(40, 20, 80, 60, WIDTH, HEIGHT)
+    flat = replace(make_target(crop=box), maps=(one_map("signed", np.ones((SIDE, SIDE))),))
+    feed = small_feed(targets=(make_target(), flat))
+    wish = {**SHARP, "view": "split", "otherTarget": 1, "otherMap": "signed", "divider": 0.25}
+    page = viewer_at(open_page, feed, wish)
+    drawn = canvas_pixels(page)[4::SCALE, 4::SCALE, :3]
+    assert (drawn[20:, 40:] == HUES["brighter"]).all()
+    assert (drawn[:20, 20:] != HUES["brighter"]).any(-1).all()
+
+
 # Reading
 
 
@@ -454,6 +466,18 @@ def test_two_fingers_zoom(open_page):
     send("touchMove", (240, 200), (400, 200))
     send("touchEnd")
     assert state(page)["zoom"] == pytest.approx(4, rel=0.1)
+
+
+def test_sharp_screens_and_other_widths(open_page):
+    page = viewer_at(open_page, small_feed(), SHARP, device_scale_factor=2)
+    assert canvas_pixels(page).shape == (960, 1280, 4)
+    stage(page).hover(position={"x": 22 * SCALE, "y": 12 * SCALE})
+    expect(page.locator(".cv-readout")).to_contain_text("pixel 0, 0")
+    page.evaluate("document.getElementById('box').style.width = '320px'")
+    page.wait_for_function("document.querySelector('.cv-stage canvas').width === 640")
+    values = signed_values()
+    expected = overlay(values, np.abs(values).max(), gray_photo())
+    assert_colors(at_map(canvas_pixels(page)), expected, 2)
 
 
 # Files, links, events
