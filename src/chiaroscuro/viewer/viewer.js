@@ -651,7 +651,7 @@ function controls(id, change, save) {
     predictions,
   );
   /** @type {FeedTarget | null} */
-  let told = null;
+  let listed = null;
 
   /** @type {(feed: Feed, state: State) => void} */
   const show = (feed, state) => {
@@ -682,8 +682,8 @@ function controls(id, change, save) {
     smoothing.show(state.smoothing, sigma, isMeasured && state.view !== "photo");
     gray.checked = state.gray;
     gray.disabled = !onPhoto;
-    if (told !== shown) predictions.replaceChildren(...predictionRows(shown));
-    told = shown;
+    if (listed !== shown) predictions.replaceChildren(...predictionRows(shown));
+    listed = shown;
   };
   return { bar, side, show };
 }
@@ -721,7 +721,7 @@ export function mount(element, feed, first) {
 
   /** @type {(text: string, name: string, act: () => void) => HTMLButtonElement} */
   const button = (text, name, click) => h("button", { type: "button", "aria-label": name, title: name, click }, text);
-  const panel = controls(id, change, () => void save().catch(tell));
+  const panel = controls(id, change, () => void save().catch(showError));
   const canvas = h("canvas", { tabindex: 0, role: "application", "aria-describedby": `${id}-keys` });
   const divider = h("div", {
     class: "cv-divider",
@@ -1018,7 +1018,7 @@ export function mount(element, feed, first) {
   // Files and feeds
 
   /** @param {Error} error */
-  const tell = (error) => {
+  const showError = (error) => {
     readout.textContent = `The picture cannot be made: ${error.message}`;
   };
 
@@ -1057,12 +1057,12 @@ export function mount(element, feed, first) {
 
   /** @param {Feed} next */
   const update = async (next) => {
-    const mine = ++turn;
+    const own = ++turn;
     const decoded = await Scene.from(next).catch((error) => {
-      tell(error);
+      showError(error);
       throw error;
     });
-    if (mine !== turn) return; // a newer one came
+    if (own !== turn) return; // a newer one came
     feed = next;
     scene = decoded;
     probe = null;

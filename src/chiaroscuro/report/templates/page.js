@@ -1,10 +1,12 @@
 "use strict";
 // Tables sort by their heads and download as CSV; pictures open large. The page is whole without.
+/** @type {(text: string) => number} */
 const number = (text) => parseFloat(text.replace(/[,\u2212]/g, (c) => (c === "," ? "" : "-")).replace(/^[<>]\s*/, ""));
+/** @type {(cell?: HTMLElement) => string} */
 const text = (cell) => (cell ? cell.innerText.trim() : "");
 
-for (const table of document.querySelectorAll("table.data")) {
-  const heads = [...table.tHead.rows[table.tHead.rows.length - 1].cells];
+for (const table of /** @type {NodeListOf<HTMLTableElement>} */ (document.querySelectorAll("table.data"))) {
+  const heads = [...([...(table.tHead?.rows ?? [])].at(-1)?.cells ?? [])];
   heads.forEach((head, column) => {
     const button = document.createElement("button");
     button.className = "sort";
@@ -16,6 +18,7 @@ for (const table of document.querySelectorAll("table.data")) {
       head.setAttribute("aria-sort", up ? "ascending" : "descending");
       for (const body of table.tBodies) {
         const rows = [...body.rows];
+        /** @type {(a: HTMLTableRowElement, b: HTMLTableRowElement) => number} */
         const order = (a, b) => {
           const [x, y] = [text(a.cells[column]), text(b.cells[column])];
           const [n, m] = [number(x), number(y)];
@@ -40,7 +43,7 @@ for (const table of document.querySelectorAll("table.data")) {
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   });
-  table.parentElement.after(button);
+  table.parentElement?.after(button);
 }
 
 const dialog = document.createElement("dialog");
@@ -48,7 +51,8 @@ const large = document.createElement("img");
 dialog.append(large);
 document.body.append(dialog);
 dialog.addEventListener("click", () => dialog.close());
-for (const picture of document.querySelectorAll("figure img, .layers img")) {
+const pictures = /** @type {NodeListOf<HTMLImageElement>} */ (document.querySelectorAll("figure img, .layers img"));
+for (const picture of pictures) {
   picture.classList.add("zoom");
   picture.tabIndex = 0;
   picture.setAttribute("role", "button");
