@@ -71,4 +71,3 @@ for (const picture of pictures) {
     }
   });
 }
-addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((one) => (one.open = true)));
