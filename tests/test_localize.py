@@ -16,7 +16,9 @@ from chiaroscuro.checks import LocalizationSettings, localize
 from chiaroscuro.checks.regions import load_regions
 from chiaroscuro.errors import ChoiceError, InputError, MissingFileError, ResultError
 from chiaroscuro.images import CropBox
+from chiaroscuro.render.pictures import OUTLINE
 from chiaroscuro.report.checks import lines
+from chiaroscuro.report.pages import load_examples
 from chiaroscuro.results import load
 from tests.evaluation.toy import bytes_of
 
@@ -198,6 +200,14 @@ def test_a_run_over_boxes_by_hand(boxes):
     assert load(boxes / "labels") == own
     page = (boxes / "labels" / "index.html").read_text()
     assert "left/3.png" in page and "better than a random order" in page
+    # Seven of the first eight rows measure something: the image and its maps, the region outlined.
+    assert page.count("<article") == 7 and page.count('alt="original"') == 7
+    shown = load_examples(boxes / "labels")
+    assert shown[0][0].startswith("left/0.png, predicted ")
+    for _, ((_, *maps),) in shown:
+        assert [name for name, _ in maps] == list(own.settings.maps)
+        for _, picture in maps:
+            assert (picture == OUTLINE).all(axis=-1).mean() > 0.01
     assert next(lines(own)).endswith(", 2 left out")
 
 

@@ -20,6 +20,7 @@ from chiaroscuro.data.loading import load_images
 from chiaroscuro.errors import InputError
 from chiaroscuro.evaluation import rows
 from chiaroscuro.evaluation.deletion import match_classes
+from chiaroscuro.evaluation.examples import archive, example_places
 from chiaroscuro.evaluation.run import add_up, describe_method
 from chiaroscuro.evaluation.stacks import image_stacks
 from chiaroscuro.explanations.single import make_method
@@ -31,7 +32,7 @@ from chiaroscuro.passes.runner import Progress, part_of, run_pass, silent
 from chiaroscuro.render.pictures import smooth
 from chiaroscuro.results import KINDS
 from chiaroscuro.results.facts import LeftOut
-from chiaroscuro.results.measurements import Localization, LocatedMap
+from chiaroscuro.results.measurements import EXAMPLES, Localization, LocatedMap
 from chiaroscuro.results.runs import Part, RunConfig
 from chiaroscuro.settings import LocalizationSettings, settings_from, takes
 
@@ -84,6 +85,7 @@ class _LocalizationTask:
     method: Any = None
     regions: Regions | None = None
     classes: NDArray[np.int64] | None = None
+    examples: frozenset[int] = frozenset()
     kind: ClassVar = KINDS["localization"]
 
     def set_up(self, classifier: Classifier, images: ImageSet) -> "_LocalizationTask":
@@ -99,7 +101,8 @@ class _LocalizationTask:
                 )
         method = make_method(settings.method_options, classifier)
         regions = load_regions(settings.regions, images.split)
-        return replace(self, method=method, regions=regions, classes=classes)
+        shown = example_places(images)
+        return replace(self, method=method, regions=regions, classes=classes, examples=shown)
 
     def facts(self) -> Mapping[str, Any]:
         place = Path(self.settings.regions)
@@ -112,13 +115,13 @@ class _LocalizationTask:
         regions = {place: self._region(batch, place) for place in range(len(batch.ids))}
         faults = {place: why for place, why in regions.items() if isinstance(why, str)}
         kept = [place for place in regions if place not in faults]
-        tables = []
+        tables, files = [], dict[str, bytes]()
         for places, pixels in image_stacks(classifier, batch, kept):
             own = torch.from_numpy(np.stack([regions[place] for place in places]))
-            tables.append((places, self._rows(classifier, batch, places, pixels, own)))
+            tables.append((places, self._rows(classifier, batch, places, pixels, own, files)))
         found = {"rows": rows.in_image_order(tables, LOCALIZATION_SCHEMA)}
         left_out = [LeftOut(batch.ids[place], why) for place, why in faults.items()]
-        return part_of(batch, found, left_out=left_out)
+        return part_of(batch, found, files, left_out)
 
     def _region(self, batch: Batch, place: int) -> Mask | str:
         """The region on the network's pixels, or why the image measures nothing."""
@@ -134,9 +137,10 @@ class _LocalizationTask:
         return "the region is all that the network sees" if region.all() else region
 
     def _rows(
-        self, classifier: Classifier, batch: Batch, places: list[int], pixels: Tensor, masks: Tensor
-    ) -> pa.Table:
-        """The rows of images of one size."""
+        self, classifier: Classifier, batch: Batch, places: list[int], pixels: Tensor,
+        masks: Tensor, files: dict[str, bytes],
+    ) -> pa.Table:  # fmt: skip
+        """The rows of images of one size; the files of examples are added."""
         settings = self.settings
         if settings.target == "predicted":
             target = classifier(pixels).argmax(dim=1)
@@ -152,13 +156,20 @@ class _LocalizationTask:
             score=settings.score,
         )
         sigma = settings.smoothing * min(pixels.shape[2:])
-        measured = []
-        for values in saliency_maps(gradients, settings.maps).values():
+        measured, maps = [], saliency_maps(gradients, settings.maps)
+        for values in maps.values():
             drawn = values.cpu().double()
             if sigma:
                 drawn = torch.from_numpy(np.stack([smooth(one, sigma) for one in drawn.numpy()]))
             measured.append(localization(drawn, masks, settings.tolerance))
         ids, targets = [batch.ids[place] for place in places], gradients.target.tolist()
+        for b, place in enumerate(places):
+            row = batch.number * (settings.batch or 0) + place
+            if row in self.examples:
+                name = classifier.label(targets[b])
+                about = {"id": ids[b], "label": None, "predicted": name}
+                own, region = {key: one[b] for key, one in maps.items()}, masks[b].numpy()
+                files[f"{EXAMPLES}/{row:08d}.npz"] = archive(about, pixels[b], own, region=region)
         columns = {
             measure: torch.stack([getattr(one, measure) for one in measured], dim=1).numpy()
             for measure in MEASURES

@@ -2,11 +2,12 @@
 
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from chiaroscuro.choices import EDIT_MAPS
 from chiaroscuro.data.images import ImageSet
@@ -50,14 +51,22 @@ def _archive(stack: Stack, b: int, labels: Sequence[str] | None) -> bytes:
         "predicted": stack.classifier.label(int(stack.logits[b].argmax())),
         "captions": [caption for caption, _ in edits],
     }
-    arrays: dict[str, Any] = {"about": np.array(json.dumps(about))}
-    for fill, maps in stack.maps.items():
-        for name, values in maps.items():
-            key = f"map_{name}, {fill}" if name in EDIT_MAPS else f"map_{name}"
-            arrays[key] = values[b].float().cpu().numpy()
-    arrays |= {f"edit_{n}": picture for n, (_, picture) in enumerate(edits)}
-    target = io.BytesIO()
-    np.savez_compressed(target, pixels=to_uint8(stack.pixels[b].float().cpu().numpy()), **arrays)
+    maps = {
+        f"{name}, {fill}" if name in EDIT_MAPS else name: values[b]
+        for fill, named in stack.maps.items()
+        for name, values in named.items()
+    }
+    pictures = {f"edit_{n}": picture for n, (_, picture) in enumerate(edits)}
+    return archive(about, stack.pixels[b], maps, **pictures)
+
+
+def archive(
+    about: Mapping[str, Any], pixels: Tensor, maps: Mapping[str, Tensor], **more: Any
+) -> bytes:
+    """The file of an example: (C, H, W) pixels, maps (H, W) by name, and `more` arrays."""
+    arrays = {f"map_{name}": values.float().cpu().numpy() for name, values in maps.items()} | more
+    seen, target = to_uint8(pixels.float().cpu().numpy()), io.BytesIO()
+    np.savez_compressed(target, pixels=seen, about=np.array(json.dumps(about)), **arrays)
     return target.getvalue()
 
 

@@ -166,7 +166,8 @@ def load_examples(folder: Path) -> Examples:
             names = [name for name in arrays.files if name.startswith("map_")]
             shown = {name.removeprefix("map_"): arrays[name] for name in names}
             region = arrays["region"] if "region" in arrays.files else None
-            edits = [(caption, arrays[f"edit_{n}"]) for n, caption in enumerate(about["captions"])]
+            captions = about.get("captions", ())
+            edits = [(caption, arrays[f"edit_{n}"]) for n, caption in enumerate(captions)]
         pictures = [("image", pixels)]
         pictures += [(name, map_picture(name, values, shade)) for name, values in shown.items()]
         if region is not None:
