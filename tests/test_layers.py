@@ -17,6 +17,7 @@ LAYERS = [
     ["data", "render"],
     ["viewer"],
     ["report"],
+    ["notebook"],
     ["edits", "guard", "matmul"],
     ["shortcuts"],
     ["classifier"],

@@ -290,7 +290,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
     sheet = comparison_sheet(comparison)
     save_sheet(sheet, folder / FIGURE)
     write_page(
-        folder, "comparison", title=sheet.title, found=_found_pairs(comparison),
+        folder, "comparison", title=sheet.title, found=found_pairs(comparison),
         asked=f"Do {len(names)} classifiers see {first.target.label} in the same pixels? "
         f"{sheet.subtitle.capitalize().replace(' · ', '; ')}.", docs="how-to/compare-checkpoints",
         sheet=sheet, names=names, notes=[note for one in explanations for note in one.notes],
@@ -299,7 +299,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
     )  # fmt: skip
 
 
-def _found_pairs(comparison: Comparison) -> list[str]:
+def found_pairs(comparison: Comparison) -> list[str]:
     """What each predicts, and how similar the first map that both have is."""
     said = [
         f"{name}: {one.predictions[0].label} {percent(one.predictions[0].probability)}, "

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chiaroscuro.choices import Fit, Score
-from chiaroscuro.results.facts import CropBox, ImageFacts, MapFacts, ModelFacts, Prediction
+from chiaroscuro.results.facts import CropBox, ImageFacts, MapFacts, ModelFacts, Prediction, Shown
 from chiaroscuro.results.store import kind_of, load, save
 
 ColorLimits = Mapping[str, tuple[float, float]]
@@ -19,7 +20,7 @@ MOST_NAMED = 3
 """So many rivals are named, more are counted; the labels of these are always kept."""
 
 
-class Saved:
+class Saved(Shown):
     """A result that can be saved."""
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
@@ -97,6 +98,18 @@ class Explanation(Saved):
             f"{self.choices.rivals}, {self.choices.method.name}, {width} x {height} px; "
             f"maps {', '.join(self.maps)}>"
         )
+
+    def overlay(self, map: str = "signed", **options: Any) -> Any:
+        """A map over the photo at the photo's size, as a Pillow image; see `overlay`."""
+        return import_module("chiaroscuro.notebook").overlay(self, map, **options)
+
+    def plot(self, maps: Any = None, *, ax: Any = None, **options: Any) -> Any:
+        """Maps as Matplotlib axes, an array of one a map; see `plot_maps`."""
+        return import_module("chiaroscuro.notebook").plot_maps(self, maps, axes=ax, **options)
+
+    def widget(self) -> Any:
+        """The viewer as a widget of a notebook (extra `notebook`)."""
+        return import_module("chiaroscuro.notebook").widget(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from importlib import import_module
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,6 +13,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Row = TypeVar("Row")
+
+
+class Shown:
+    """A result that a notebook shows by itself."""
+
+    def _repr_html_(self) -> str:
+        return str(import_module("chiaroscuro.notebook").html(self))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from chiaroscuro.errors import unknown
-from chiaroscuro.results.facts import DataFacts, Interval, ModelFacts, frame_of, pick
+from chiaroscuro.results.facts import DataFacts, Interval, ModelFacts, Shown, frame_of, pick
 from chiaroscuro.settings import CheckSettings, EvaluationSettings, LocalizationSettings
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class CheckedMap:
 
 
 @dataclass(frozen=True, repr=False)
-class SanityCheck:
+class SanityCheck(Shown):
     """Whether maps depend on the weights and the class, and not on noise."""
 
     settings: CheckSettings
@@ -146,7 +146,7 @@ class LocatedMap:
 
 
 @dataclass(frozen=True, repr=False)
-class Localization:
+class Localization(Shown):
     """Whether maps point at regions of images: the pointing game, and the energy inside."""
 
     settings: LocalizationSettings
@@ -262,7 +262,7 @@ class Figures:
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Evaluation(Figures):
+class Evaluation(Figures, Shown):
     """Maps of a classifier, measured over an image set.
 
     `accuracy`: the share of images whose predicted class is their own, `accuracy_note` says why

@@ -143,7 +143,7 @@ def make_feed(
     labels = names or _names(several)
     return Feed(
         PurePath(first.image.source).name,
-        _photo(photo or _original(first), first.crop),
+        _photo(photo or original_photo(first), first.crop),
         tuple(_target(e, name) for e, name in zip(several, labels, strict=True)),
         FeedColors(
             pictures.RAMPS,
@@ -167,7 +167,7 @@ def _names(explanations: Sequence[Explanation]) -> list[str]:
     ]
 
 
-def _original(explanation: Explanation) -> Image.Image:
+def original_photo(explanation: Explanation) -> Image.Image:
     """The explained file, where it is still the same, or the photo that the explanation keeps."""
     image = explanation.image
     with suppress(OSError, ImageError):
