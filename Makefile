@@ -59,7 +59,7 @@ $(READY): pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(READY_DEV): $(READY) requirements-dev.txt
-	$(INSTALLER) install --quiet -c constraints.txt -r requirements-dev.txt -e '.[hf,train,adapters,web]'
+	$(INSTALLER) install --quiet -c constraints.txt -r requirements-dev.txt -e '.[hf,train,adapters,web,notebook]'
 	touch $@
 
 $(READY_BROWSER): package.json

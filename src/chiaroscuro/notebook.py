@@ -1,12 +1,12 @@
 """Results where they are looked at: in a notebook, as Matplotlib axes, laid over the photo."""
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -78,7 +78,7 @@ def _layer(
     limit = pages.clip(shown)
     cover = np.minimum(np.abs(shown) / limit, 1) if limit else np.zeros(shown.shape)
     if top < 1:
-        kept = np.argsort(-cover, axis=None, kind="stable")[: round(top * cover.size)]
+        kept = np.argsort(-np.abs(shown), axis=None, kind="stable")[: round(top * cover.size)]
         mask = np.zeros(cover.size, bool)
         mask[kept] = True
         cover = cover * mask.reshape(cover.shape)
@@ -136,23 +136,23 @@ def widget(explanations: Explanation | Sequence[Explanation]) -> Any:
     `widget.state` is what is shown, a dictionary that can be read and set: the map, the opacity...
     Raises `MissingExtraError`.
     """
-    return _widget_class()(feed=make_feed(explanations).json())
+    return _widget_class()(feed=json.loads(make_feed(explanations).json()))
 
 
 @cache
 def _widget_class() -> type[Any]:
     try:
-        import anywidget  # type: ignore[import-not-found,unused-ignore]
+        import anywidget
         import traitlets
     except ImportError as error:
         raise missing_extra("the widget", error.name or "anywidget", "notebook") from error
 
-    class ViewerWidget(anywidget.AnyWidget):  # type: ignore[misc]
-        """The viewer; `feed` is JSON, `state` what is shown."""
+    class ViewerWidget(anywidget.AnyWidget):
+        """The viewer; `feed` is what it shows, `state` how."""
 
         _esm = script()
         _css = style()
-        feed = traitlets.Unicode().tag(sync=True)
+        feed = traitlets.Dict().tag(sync=True)
         state = traitlets.Dict().tag(sync=True)
 
     return ViewerWidget
@@ -170,7 +170,7 @@ class Output:
     groups: Sequence[tuple[str, Sequence[tuple[str, Rgb]]]] = ()
     bars: Sequence[tuple[Prediction, Prediction | None]] = ()
     charts: Sequence[Chart] = ()
-    section: Markup = Markup("")
+    table: Sequence[Sequence[str]] = ()
     rows: pages.Rows = field(default_factory=list)
     rows_title: str = "How this was made"
 
@@ -241,13 +241,29 @@ def _evaluation(shown: Evaluation) -> Output:
     )
 
 
+_MARKS = {"good": "✓", "half": "◐", "bad": "✗"}
+
+
 def _check(shown: SanityCheck) -> Output:
-    said, verdicts = checks.outcome(shown), checks.check_section(shown)
-    return Output(title=pages.images_line(shown), said=said, section=verdicts)
+    table = [["method, map", *checks.QUESTIONS.values()]]
+    for one in shown.maps:
+        cells = checks.verdict_cells(one)
+        marks = [f"{_MARKS[grade]} {found.value:.2f}" for grade, _, found in cells]
+        table.append([f"{one.method}, {one.map}", *marks])
+    said = [*checks.outcome(shown), "Numbers are rank correlations with the untouched map."]
+    return Output(title=pages.images_line(shown), said=said, table=table)
 
 
 def _localization(shown: Localization) -> Output:
-    return Output(title=pages.images_line(shown), said=list(checks.lines(shown))[1:])
+    table = [["map", "highest pixel inside", "energy inside"]]
+    table += [
+        [one.map, pages.interval_text(one.hit), pages.interval_text(one.energy)]
+        for one in shown.maps
+    ]
+    chance = shown.maps[0]
+    at_random = [pages.interval_text(chance.chance_hit), pages.interval_text(chance.chance_energy)]
+    table.append(["random order", *at_random])
+    return Output(title=pages.images_line(shown), said=[], table=table)
 
 
 _OUTPUTS: dict[type, Callable[[Any], Output]] = {

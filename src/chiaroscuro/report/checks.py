@@ -84,7 +84,7 @@ def check_section(result: SanityCheck, link: str = "") -> Markup:
     template = environment().get_template("verdicts.html.j2")
     said = template.render(
         result=result, outcome=outcome(result) if link else [], questions=list(QUESTIONS.values()),
-        notes=_METHODS, maps=_maps, cells=_cells, limits=_limits_text(result), link=link,
+        notes=_METHODS, maps=_maps, cells=verdict_cells, limits=_limits_text(result), link=link,
     )  # fmt: skip
     return Markup(said)
 
@@ -101,7 +101,7 @@ def outcome(result: SanityCheck) -> list[str]:
     return sentences
 
 
-def _cells(checked: CheckedMap) -> list[tuple[str, str, Interval]]:
+def verdict_cells(checked: CheckedMap) -> list[tuple[str, str, Interval]]:
     """A map's grade, verdict in words, and rank correlation, by question."""
     steps = {
         "weights": checked.cascade_mean, "other_class": checked.other_class, "noise": checked.noise
@@ -200,7 +200,7 @@ def lines(result: SanityCheck | Localization) -> Iterator[str]:
     if isinstance(result, SanityCheck):
         yield f"{images_line(result)}, {len(result.layers)} steps from the output to the input"
         for checked in result.maps:
-            words = "; ".join(words for _, words, _ in _cells(checked))
+            words = "; ".join(words for _, words, _ in verdict_cells(checked))
             yield f"{checked.method}, {checked.map}: {words}"
         return
     yield images_line(result)
