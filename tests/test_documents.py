@@ -47,8 +47,7 @@ def test_the_readme_python_runs(tmp_path, monkeypatch, capsys):
     exec(first, {})
     assert re.fullmatch(r"class \d \(32, 32\)\n", capsys.readouterr().out)
     assert {file.name for file in (tmp_path / "why").iterdir()} == {
-        "arrays.npz", "chiaroscuro-explanation.json", "figure.png", "index.html",
-        "overview.png",
+        "arrays.npz", "chiaroscuro-explanation.json", "index.html", "overview.webp",
     }  # fmt: skip
     scope = {}
     exec(second, scope)

@@ -26,8 +26,7 @@ def test_one_photo(explain, photos, tmp_path):
     assert page == f"page: {(tmp_path / 'out' / 'index.html').resolve()}"
     assert entries(tmp_path / "out") == ["a", "index.html"]
     assert entries(tmp_path / "out" / "a") == [
-        "arrays.npz", "chiaroscuro-explanation.json", "figure.png", "index.html",
-        "overview.png",
+        "arrays.npz", "chiaroscuro-explanation.json", "index.html", "overview.webp",
     ]  # fmt: skip
 
 
@@ -116,6 +115,11 @@ def test_a_shared_scale(explain, photos, tmp_path):
     shown = [about(tmp_path / "out" / name)["color_limits"] for name in "ab"]
     assert shown[0] == shown[1]
     assert shown[0].keys() == {"active"}
+
+
+def test_a_figure_on_request(explain, photos, tmp_path):
+    assert explain(photos / "a.png", "--figure")[0] == 0
+    assert (tmp_path / "out" / "a" / "figure.png").is_file()
 
 
 def test_threads(explain, photos):

@@ -5,6 +5,8 @@ import logging
 import os
 import re
 import shutil
+from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -21,13 +23,13 @@ from chiaroscuro import (
     explain,
 )
 from chiaroscuro.choices import MethodOptions
-from chiaroscuro.explanations import explain_files, single
+from chiaroscuro.explanations import explain_files, folder, single
 from chiaroscuro.images import find_photos
 from chiaroscuro.images.finding import safe_name
 from chiaroscuro.render.sheets import save_sheet
 from chiaroscuro.report import explanation as view
 from chiaroscuro.report.explanation import color_limits
-from chiaroscuro.results import KINDS, load
+from chiaroscuro.results import KINDS, load, verify
 from chiaroscuro.results.explanations import Gallery
 from tests.explanations.inputs import Broken, picture, plan_photos, snapshot
 from tests.toys import small_cnn
@@ -365,10 +367,84 @@ def test_resume_computes_damaged_explanations_once_more(toy, album, tmp_path):
     out = tmp_path / "out"
     list(explain_files(toy, jobs([album / "a.png"]), out))
     whole = snapshot(out / "a")
-    (out / "a" / "figure.png").write_bytes(b"half")
+    (out / "a" / "overview.webp").write_bytes(b"half")
     (outcome,) = explain_files(toy, jobs([album / "a.png"]), out, resume=True)
     assert outcome.error is None
     assert snapshot(out / "a") == whole
+
+
+def test_resume_draws_a_missing_figure_without_computing(toy, album, tmp_path, monkeypatch):
+    out, planned = tmp_path / "out", jobs([album / "a.png"])
+    list(explain_files(toy, planned, out))
+    assert not (out / "a" / "figure.png").exists()
+    monkeypatch.setattr(folder, "explain", None)
+    for _ in range(2):  # drawn, then kept
+        (outcome,) = explain_files(toy, planned, out, resume=True, figure=True)
+        assert outcome.error is None
+        assert (out / "a" / "figure.png").is_file()
+    list(explain_files(toy, planned, out, resume=True, scale="shared"))
+    assert (out / "a" / "figure.png").is_file(), "drawn once more"
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """What is computed and drawn, in order, with what to call at each."""
+    done, calls = [], {}
+
+    def noted(name, function):
+        def call(*arguments, **options):
+            source = arguments[1] if name == "computed" else arguments[0].image.source
+            step = f"{name} {Path(source).stem}"
+            calls.get(step, lambda: None)()
+            result = function(*arguments, **options)
+            done.append(step)
+            return result
+
+        return call
+
+    monkeypatch.setattr(folder, "explain", noted("computed", folder.explain))
+    monkeypatch.setattr(view, "write", noted("drawn", view.write))
+    return done, calls
+
+
+def test_the_next_photo_is_computed_while_one_is_drawn_and_no_more(toy, album, tmp_path, steps):
+    done, calls = steps
+    reached = Event()
+    calls["computed b"] = reached.set
+    calls["drawn a"] = lambda: reached.wait(20) or pytest.fail("b waits for the pictures of a")
+    calls["computed c"] = lambda: pytest.fail("two behind") if "drawn a" not in done else None
+    outcomes = explain_files(toy, jobs(sorted(album.iterdir())), tmp_path / "out")
+    assert [(o.source.stem, o.error) for o in outcomes] == [("a", None), ("b", None), ("c", None)]
+    assert sorted(done) == sorted(
+        f"{what} {name}" for what in ("computed", "drawn") for name in "abc"
+    )
+
+
+def test_an_error_while_drawing_is_that_photos_own(toy, album, tmp_path, steps):
+    def fail():
+        raise OSError(28, "No space left on device")
+
+    steps[1]["drawn b"] = fail
+    outcomes = list(explain_files(toy, jobs(sorted(album.iterdir())), tmp_path / "out"))
+    assert [o.error is None for o in outcomes] == [True, False, True]
+    assert re.search("b: cannot be written .*No space left", str(outcomes[1].error))
+    left = sorted(f.name for f in (tmp_path / "out").iterdir())
+    assert left == [".chiaroscuro-lock", "a", "c", "chiaroscuro-gallery.json", "index.html"]
+
+
+def test_an_interruption_leaves_what_is_being_written_whole(toy, album, tmp_path, steps):
+    reached = Event()
+
+    def interrupt():
+        reached.set()
+        raise KeyboardInterrupt
+
+    steps[1]["drawn a"] = lambda: reached.wait(20)
+    steps[1]["computed b"] = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        list(explain_files(toy, jobs(sorted(album.iterdir())), tmp_path / "out"))
+    assert [f.name for f in (tmp_path / "out").iterdir()] == ["a"]
+    assert verify(tmp_path / "out" / "a") == []
 
 
 def test_resume_draws_what_has_another_scale(toy, album, tmp_path):
@@ -397,7 +473,7 @@ def test_worker_processes_write_what_one_writes(album, tmp_path, monkeypatch):
         out = tmp_path / str(workers)
         outcomes = list(
             explain_files(
-                classifier, jobs(paths), out, workers=workers, threads=1,
+                classifier, jobs(paths), out, workers=workers, threads=1, figure=True,
                 on_image=lambda *told: started.append(told),
             )
         )  # fmt: skip

@@ -31,16 +31,20 @@ from tests.explanations.inputs import array, snapshot
 from tests.toys import Linear
 
 MARKER = "chiaroscuro-explanation.json"
-FILES = ["arrays.npz", MARKER, "figure.png", "index.html", "overview.png"]
+FILES = ["arrays.npz", MARKER, "index.html", "overview.webp"]
 
 
-def test_the_folder_holds_exactly_four_files(toy, tmp_path, monkeypatch):
+def test_the_folder_holds_exactly_these_files(toy, tmp_path, monkeypatch):
     monkeypatch.setattr(view, "save_sheet", save_sheet)
     folder = tmp_path / "new" / "deeper" / "one"
     found = explain(toy, array(), maps=choices.MAPS)
     assert found.save(folder) == folder
     assert sorted(file.name for file in folder.iterdir()) == FILES
     assert [file.name for file in folder.parent.iterdir()] == ["one"], "nothing left behind"
+    with Image.open(folder / "overview.webp") as small:
+        assert small.size == (5 * 160 + 4 * 6, 160)
+    assert found.save(folder, overwrite=True, figure=True) == folder
+    assert sorted(file.name for file in folder.iterdir()) == sorted([*FILES, "figure.png"])
     with Image.open(folder / "figure.png") as figure:
         assert figure.format == "PNG"
         assert len(figure.convert("L").getcolors()) > 50
@@ -71,12 +75,12 @@ def test_save_and_load_is_exact(toy, photo, tmp_path, kind):
     found = explain(
         toy.to(kind), photo, target="dog", rivals=["cat", "mug"], maps=choices.MAPS, fit="pad"
     )
-    found.save(tmp_path / "one")
+    found.save(tmp_path / "one", figure=True)
     loaded = Explanation.load(tmp_path / "one")
     assert_equal(found, loaded)
-    loaded.save(tmp_path / "two")
+    loaded.save(tmp_path / "two", figure=True)
     assert_equal(found, Explanation.load(tmp_path / "two"))
-    for name in (MARKER, "figure.png"):
+    for name in (MARKER, "figure.png", "index.html", "overview.webp"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
@@ -149,7 +153,7 @@ def test_a_failure_while_writing_leaves_nothing_behind(
 
     monkeypatch.setattr(view, "save_sheet", fail)
     with pytest.raises(raised, match=message):
-        found.save(folder, overwrite=overwrite)
+        found.save(folder, overwrite=overwrite, figure=True)
     assert [file.name for file in tmp_path.iterdir()] == (["one"] if overwrite else [])
     if overwrite:
         assert snapshot(folder) == before
@@ -194,7 +198,7 @@ def test_a_map_of_zeros_has_limits_of_zero_and_is_drawn(tmp_path, monkeypatch):
     assert not found.maps["active"].any()
     assert color_limits(found) == {"active": (0.0, 0.0), "signed": (0.0, 0.0)}
     assert found.facts["active"].support_pixels == 0
-    found.save(tmp_path / "zero")
+    found.save(tmp_path / "zero", figure=True)
     with Image.open(tmp_path / "zero" / "figure.png") as figure:
         assert figure.width == 1860
     assert "active 0 (smoothed 0)" in (tmp_path / "zero" / "index.html").read_text()

@@ -290,4 +290,4 @@ def test_a_quiet_command_hides_the_bars_of_transformers_too(tmp_path):
         capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert (tmp_path / "chiaroscuro-out" / "photo" / "figure.png").is_file()
+    assert (tmp_path / "chiaroscuro-out" / "photo" / "index.html").is_file()

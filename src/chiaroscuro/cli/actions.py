@@ -130,6 +130,7 @@ def explain(settings: known.ExplainSettings, run: commands.ExplainOptions) -> No
             workers=run.workers,
             threads=run.threads,
             scale=cast(Scale, run.scale),
+            figure=run.figure,
             on_image=lambda at, total, path: bars.show("images", at, total),
             on_class=partial(bars.show, "class gradients"),
         )

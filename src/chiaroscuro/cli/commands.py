@@ -41,6 +41,7 @@ class ExplainOptions(OutputOptions):
     workers: int = option("Processes, each with its share of the threads.", 1, COUNT, panel=MACHINE)
     scale: str = option("Colors per image, or shared by all:", "image", SCALES)
     out: Path = option("Where the results go.", Path(DEFAULT_OUT))
+    figure: bool = option("Also draw every map on one picture, figure.png.", False)
     replay: Path | None = option("Recompute the explanation in this folder and compare.", None)
     profile: bool = option("Say where the time went, on standard error.", False)
     resume: bool = option("Keep explanations of the same photo, options and weights.", False)

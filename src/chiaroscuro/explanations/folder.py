@@ -2,7 +2,9 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from chiaroscuro.explanations.single import class_index, explain, make_method
 from chiaroscuro.gradients import Method
 from chiaroscuro.passes.executor import compute
 from chiaroscuro.report.explanation import color_limits, shared_limits
-from chiaroscuro.results import KINDS
+from chiaroscuro.results import FIGURE, KINDS
 from chiaroscuro.results.explanations import ColorLimits, Explanation, Gallery, GalleryEntry
 from chiaroscuro.results.facts import ModelFacts
 from chiaroscuro.results.folders import digest, read_marker
@@ -56,6 +58,7 @@ def explain_files(
     workers: int = 1,
     threads: int | None = None,
     scale: Scale = "image",
+    figure: bool = False,
     on_image: Callable[[int, int, Path], object] | None = None,
     on_class: Callable[[int, int], object] | None = None,
 ) -> Iterator[Outcome]:
@@ -63,9 +66,11 @@ def explain_files(
 
     `resume` keeps explanations that are whole and of the same photo, options and weights; others
     are an error, unless `overwrite` replaces them. `threads`: of each process; the same number
-    gives the same files with any `workers`. With `scale="shared"` pictures are drawn once more when
-    all limits are known, each map on the largest, and outcomes come then. An error of a photo
-    becomes its outcome. `on_image` gets (photos done, photos in all, the one that starts).
+    gives the same files with any `workers`. While a photo is drawn and written, the next one is
+    computed; an outcome comes once its files are there. `figure`: also every map on one PNG. With
+    `scale="shared"` pictures are drawn once more when all limits are known, each map on the
+    largest, and outcomes come then. An error of a photo becomes its outcome. `on_image` gets
+    (photos done, photos in all, the one that starts).
     """
     check_names("scale", [scale], SCALES)
     jobs = [replace(job, options=_resolved(classifier, job.options)) for job in jobs]
@@ -75,7 +80,7 @@ def explain_files(
     limits: list[ColorLimits] = []
     entries: dict[str, GalleryEntry] = {}
     watched, facts = on_class if workers == 1 else None, classifier.describe(digest=True)
-    work = _Photos(classifier, tuple(jobs), out, resume, overwrite, watched, facts)
+    work = _Photos(classifier, tuple(jobs), out, resume, overwrite, figure, watched, facts)
     share = threads or max(1, torch.get_num_threads() // workers)
     outcomes = _in_order(compute(work, range(len(jobs)), workers=workers, threads=share))
 
@@ -94,11 +99,11 @@ def explain_files(
             more = explanation.model.name, explanation.choices.rivals
             entries[where] = GalleryEntry(where, *about, *more, shared)
         if not shared and explanation is not None and explanation.color_limits is not None:
-            yield _redrawn(job, out / job.folder, None)
+            yield _redrawn(job, out / job.folder, None, figure=figure)
         elif outcome.error is not None or not shared:
             yield outcome
     for job in done if shared else ():
-        yield _redrawn(job, out / job.folder, shared_limits(limits))
+        yield _redrawn(job, out / job.folder, shared_limits(limits), figure=figure)
     if entries:
         save_page(out, KINDS["gallery"], lambda older: _gallery(out, older, entries))
 
@@ -130,16 +135,24 @@ class _Photos:
     out: Path
     resume: bool
     overwrite: bool
+    figure: bool
     on_class: Callable[[int, int], object] | None
     model: ModelFacts
 
     def __call__(self, numbers: Iterable[int]) -> Iterator[tuple[int, Outcome]]:
-        return ((number, self._outcome(self.jobs[number])) for number in numbers)
+        """Outcomes; a thread draws and writes one photo while the next one is computed."""
+        with ThreadPoolExecutor(1, "drawing") as thread:
+            before: tuple[int, Future[Outcome]] | None = None
+            for number in numbers:
+                finish = self._computed(self.jobs[number])
+                drawn = _waited(before)  # so that one photo at most is held back
+                before = number, thread.submit(self._outcome, self.jobs[number], finish)
+                yield from drawn
+            yield from _waited(before)
 
-    def _outcome(self, job: PhotoJob) -> Outcome:
+    def _outcome(self, job: PhotoJob, finish: Callable[[], Explanation]) -> Outcome:
         try:
-            folder = self.out / job.folder
-            return Outcome(job.path, folder, self._explanation(job, folder))
+            return Outcome(job.path, self.out / job.folder, finish())
         except Exception as error:  # whatever one photo does, the others go on
             _LOG.info("%s failed", printable(job.path), exc_info=True)
             if not isinstance(error, ChiaroscuroError):
@@ -147,8 +160,15 @@ class _Photos:
                 error = ChiaroscuroError(text)
             return Outcome(job.path, error=error)
 
-    def _explanation(self, job: PhotoJob, folder: Path) -> Explanation:
-        kind, overwrite = KINDS["explanation"], self.overwrite
+    def _computed(self, job: PhotoJob) -> Callable[[], Explanation]:
+        """What is left to do for a photo: to write its explanation, or to raise what went wrong."""
+        try:
+            return self._explained(job)
+        except Exception as error:
+            return partial(_raise, error)
+
+    def _explained(self, job: PhotoJob) -> Callable[[], Explanation]:
+        folder, kind, overwrite = self.out / job.folder, KINDS["explanation"], self.overwrite
         sha256 = digest(job.path).sha256 if job.path.is_file() else ""  # reading tells what it is
         options = _plain(job.options, self.classifier)
         config = {"photo": sha256, "options": options, "model": self.model}
@@ -156,7 +176,10 @@ class _Photos:
             try:
                 check_config(folder, kind, config, "an explanation")
                 if not results.verify(folder):
-                    return Explanation.load(folder)
+                    kept = Explanation.load(folder)
+                    if self.figure and not (folder / FIGURE).exists():
+                        return partial(self._written, kept, folder, True, config)
+                    return lambda: kept
                 overwrite = True  # the same one, but damaged
             except ResultError:
                 if not overwrite:
@@ -164,9 +187,23 @@ class _Photos:
         results.check_free(folder, kind, overwrite=overwrite)
         explanation = explain(self.classifier, job.path, progress=self.on_class, **job.options)
         explanation = replace(explanation, model=self.model)
-        with timed("drawing"):
-            results.save(explanation, folder, overwrite=overwrite, config=config)
+        return partial(self._written, explanation, folder, overwrite, config)
+
+    def _written(
+        self, explanation: Explanation, folder: Path, overwrite: bool, config: Any
+    ) -> Explanation:
+        results.save(explanation, folder, overwrite=overwrite, config=config, figure=self.figure)
         return explanation
+
+
+def _waited(drawn: tuple[int, Future[Outcome]] | None) -> list[tuple[int, Outcome]]:
+    """The photo that the thread has, once it is written."""
+    with timed("drawing"):
+        return [] if drawn is None else [(drawn[0], drawn[1].result())]
+
+
+def _raise(error: Exception) -> Explanation:
+    raise error
 
 
 def _plain(options: Mapping[str, Any], classifier: Classifier) -> dict[str, Any]:
@@ -177,14 +214,14 @@ def _plain(options: Mapping[str, Any], classifier: Classifier) -> dict[str, Any]
     return {**kept, "rivals": str(options["rivals"]), "method": facts}
 
 
-def _redrawn(job: PhotoJob, folder: Path, limits: ColorLimits | None) -> Outcome:
+def _redrawn(job: PhotoJob, folder: Path, limits: ColorLimits | None, *, figure: bool) -> Outcome:
     """An explanation drawn on limits that several share, or on its own."""
     saved = Explanation.load(folder)
     if saved.color_limits != limits:
         config = read_marker(folder, KINDS["explanation"]).config
-        saved = replace(saved, color_limits=limits)
+        saved, figure = replace(saved, color_limits=limits), figure or (folder / FIGURE).exists()
         with timed("drawing"):
-            results.save(saved, folder, overwrite=True, config=config)
+            results.save(saved, folder, overwrite=True, config=config, figure=figure)
     return Outcome(job.path, folder, saved)
 
 

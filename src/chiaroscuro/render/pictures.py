@@ -103,15 +103,21 @@ def smooth(values: NDArray[np.floating], sigma: float) -> NDArray[np.float64]:
     result = np.asarray(values, np.float64)
     if sigma <= 0:
         return result
-    down, across = (_gaussian(size, sigma) for size in result.shape)
-    return down @ result @ across.T
+    reach = int(4 * sigma + 0.5)
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    return _blurred(_blurred(result, weights).T, weights).T
 
 
-def _gaussian(size: int, sigma: float) -> NDArray[np.float64]:
-    """The weight of every position (columns) for every other (rows); rows sum to 1."""
-    apart = np.subtract.outer(np.arange(size), np.arange(size))
-    weights = np.exp(-0.5 * (apart / sigma) ** 2) * (np.abs(apart) <= int(4 * sigma + 0.5))
-    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+def _blurred(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The weighted means of each column (H, W), over what of the weights lies inside of it."""
+    height, reach = len(values), len(weights) // 2
+    padded = np.pad(values, ((reach, reach), (0, 0)))
+    inside = np.pad(np.ones(height), reach)
+    total, shares = np.zeros(values.shape), np.zeros(height)
+    for shift, weight in enumerate(weights):  # a matrix product would wake threads for this
+        total += weight * padded[shift : shift + height]
+        shares += weight * inside[shift : shift + height]
+    return total / shares[:, None]
 
 
 def enlarged(picture: Rgb, side: int = _SIDE) -> Rgb:

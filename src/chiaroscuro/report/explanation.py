@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from chiaroscuro.choices import SMOOTHING, parse_rivals
 from chiaroscuro.images import gray, to_uint8
@@ -32,9 +33,9 @@ from chiaroscuro.results.explanations import (
     Pair,
 )
 
-OVERVIEW = "overview.png"
+OVERVIEW = "overview.webp"
 """A small picture of an explanation, for the list of many."""
-_COLUMNS = 6
+_COLUMNS, _SMALL = 6, 160
 _KEY = Legend(
     [
         ("brighter helps", draw.BRIGHTER), ("darker helps", draw.DARKER),
@@ -50,26 +51,32 @@ _PLACES = (
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """A map as pictures: pixel by pixel, and smoothed; a class map has a `legend` instead."""
+    """A map as pictures: pixel by pixel, and smoothed; a class map has a `legend` instead.
+
+    `limits`: the color limits of both.
+    """
 
     name: str
     note: str
     fine: Rgb
     soft: Rgb | None
     legend: Sequence[tuple[str, Color]] = ()
+    limits: tuple[float, float] = (0.0, 0.0)
 
 
-def write(explanation: Explanation, folder: Path) -> None:
-    """Write the figure, a small picture and the page into a folder."""
+def write(explanation: Explanation, folder: Path, *, figure: bool = False) -> None:
+    """Write a small picture and the page into a folder; with `figure`, every map on one picture."""
     panels = map_panels(explanation)
-    save_sheet(explanation_sheet(explanation, panels), folder / FIGURE)
+    if figure:
+        save_sheet(explanation_sheet(explanation, panels), folder / FIGURE)
     seen, target = to_uint8(explanation.pixels), explanation.target
     small = [seen, *(panel.fine if panel.soft is None else panel.soft for panel in panels[:4])]
-    save_sheet(Sheet([Row([Picture(one) for one in small], 1.4)], width=7), folder / OVERVIEW)
+    _write_overview(small, folder / OVERVIEW)
     left, top, right, bottom = _frame(explanation)
     limits = ", ".join(
-        f"{name} {fine:.3g} (smoothed {soft:.3g})"
-        for name, (fine, soft) in _limits(explanation).items()
+        "{} {:.3g} (smoothed {:.3g})".format(panel.name, *panel.limits)
+        for panel in panels
+        if panel.soft is not None
     )
     write_page(
         folder, "explanation", title=title(explanation), docs="how-to/choose-a-method",
@@ -88,6 +95,16 @@ def write(explanation: Explanation, folder: Path) -> None:
             background=str(explanation.choices.method.background),
         ),
     )  # fmt: skip
+
+
+def _write_overview(pictures: Sequence[Rgb], file: Path) -> None:
+    """Pictures of one size next to each other, `_SMALL` pixels high."""
+    height, width = pictures[0].shape[:2]
+    across = max(1, round(_SMALL * width / height))
+    strip = Image.new("RGB", (len(pictures) * (across + 6) - 6, _SMALL), "white")
+    for place, picture in enumerate(pictures):
+        strip.paste(Image.fromarray(picture).resize((across, _SMALL)), (place * (across + 6), 0))
+    strip.save(file, quality=80)
 
 
 def write_gallery(gallery: Gallery, folder: Path) -> None:
@@ -183,12 +200,15 @@ def smoothing_sigma(explanation: Explanation) -> float:
 
 def color_limits(explanation: Explanation) -> ColorLimits:
     """The clip quantile of each map's sizes, pixel by pixel and smoothed; class maps have none."""
-    sigma = smoothing_sigma(explanation)
-    return {
-        name: (clip(values), clip(draw.smooth(values, sigma)))
-        for name, values in explanation.maps.items()
-        if explanation.facts[name].kind != "class"
-    }
+    soft = _smoothed(explanation)
+    return {name: (clip(explanation.maps[name]), clip(soft[name])) for name in soft}
+
+
+def _smoothed(explanation: Explanation) -> dict[str, NDArray[np.float64]]:
+    """Every map that has a smoothed view, smoothed."""
+    sigma, facts = smoothing_sigma(explanation), explanation.facts
+    names = [name for name in explanation.maps if facts[name].kind != "class"]
+    return {name: draw.smooth(explanation.maps[name], sigma) for name in names}
 
 
 def shared_limits(several: Sequence[ColorLimits]) -> ColorLimits:
@@ -199,11 +219,6 @@ def shared_limits(several: Sequence[ColorLimits]) -> ColorLimits:
             before = largest.get(name, (0.0, 0.0))
             largest[name] = (max(fine, before[0]), max(soft, before[1]))
     return largest
-
-
-def _limits(explanation: Explanation) -> ColorLimits:
-    shared = explanation.color_limits
-    return color_limits(explanation) if shared is None else shared
 
 
 # The figure
@@ -251,7 +266,7 @@ def _frame(explanation: Explanation) -> tuple[float, float, float, float]:
 
 def map_panels(explanation: Explanation) -> list[Panel]:
     """Every map as pictures, on the explanation's color limits or its own."""
-    limits, sigma = _limits(explanation), smoothing_sigma(explanation)
+    smoothed, shared = _smoothed(explanation), explanation.color_limits
     shade, panels = gray(explanation.pixels), []
     for name, values in explanation.maps.items():
         facts = explanation.facts[name]
@@ -261,9 +276,10 @@ def map_panels(explanation: Explanation) -> list[Panel]:
             pixels, colors = draw.class_colors(values)
             panel = Panel(name, note, pixels, None, _winners(explanation.labels, values, colors))
         else:
-            fine, soft = limits[name]
-            smoothed = map_picture(name, draw.smooth(values, sigma), shade, soft)
-            panel = Panel(name, note, map_picture(name, values, shade, fine), smoothed)
+            limits = (clip(values), clip(smoothed[name])) if shared is None else shared[name]
+            fine = map_picture(name, values, shade, limits[0])
+            soft = map_picture(name, smoothed[name], shade, limits[1])
+            panel = Panel(name, note, fine, soft, limits=limits)
         panels.append(panel)
     return panels
 

@@ -35,6 +35,8 @@ SURE = 0.05
 """p-values below this count as a difference."""
 FEW = 30
 """Intervals of fewer images are not to be relied on."""
+_SMALL = 128 * 128
+"""Pictures up to this many pixels lose nothing as WebP: their single pixels are seen."""
 
 Rows = list[tuple[str, str]]
 Charts = Sequence[tuple[str, Chart]]
@@ -99,11 +101,13 @@ def _hash(text: str) -> str:
 
 
 def data_uri(picture: Rgb | bytes, kind: str = "png") -> str:
-    """A picture (H, W, 3), or the bytes of a file, as a data address; "webp" is for photos."""
+    """A picture (H, W, 3), or the bytes of a file, as a data address; "webp" is small."""
     if not isinstance(picture, bytes):
         buffer = io.BytesIO()
+        exact = picture.shape[0] * picture.shape[1] <= _SMALL
         # PNG's highest level takes 2 to 13 times as long to save a tenth at most.
-        Image.fromarray(picture).save(buffer, kind, compress_level=3, quality=85)
+        look = {"compress_level": 3, "quality": 85, "method": 2, "lossless": exact}
+        Image.fromarray(picture).save(buffer, kind, **look)
         picture = buffer.getvalue()
     return f"data:image/{kind};base64,{base64.b64encode(picture).decode('ascii')}"
 

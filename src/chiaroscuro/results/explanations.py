@@ -91,6 +91,10 @@ class Explanation(Saved):
     notes: tuple[str, ...] = ()
     color_limits: ColorLimits | None = None
 
+    def save(self, folder: str | Path, *, overwrite: bool = False, figure: bool = False) -> Path:
+        """Write arrays, page and marker, all or nothing; `figure`: also every map on one PNG."""
+        return save(self, folder, overwrite=overwrite, figure=figure)
+
     def __repr__(self) -> str:
         height, width = self.pixels.shape[1:]
         return (

@@ -33,9 +33,10 @@ class Kind:
         """What the marker says under "schema"."""
         return f"chiaroscuro-{self.name}/{self.version}"
 
-    def draw(self, result: Any, folder: Path) -> Iterable[str] | None:
+    def draw(self, result: Any, folder: Path, **more: Any) -> Iterable[str] | None:
         """Write pictures and page, where it has any; their names, where the folder is shared."""
-        names: Iterable[str] | None = imported(self.view)(result, folder) if self.view else None
+        view = imported(self.view) if self.view else lambda *_: None
+        names: Iterable[str] | None = view(result, folder, **more)
         return names
 
 

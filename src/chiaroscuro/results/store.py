@@ -109,14 +109,19 @@ def kind_of(result: Any) -> Kind:
     raise ResultError(f"a {own.__name__} is not a result that can be saved")
 
 
-def save(result: Any, folder: str | Path, *, overwrite: bool = False, config: Any = None) -> Path:
-    """Write a result with its pictures and its page into a folder: all of it, or `ResultError`."""
+def save(
+    result: Any, folder: str | Path, *, overwrite: bool = False, config: Any = None, **view: Any
+) -> Path:
+    """Write a result with its pictures and its page into a folder: all of it, or `ResultError`.
+
+    `view` goes to what draws this kind of result.
+    """
     with folders.staged(folder, kind_of(result), overwrite=overwrite) as stage:
-        write(result, stage, config=config)
+        write(result, stage, config=config, **view)
     return Path(folder)
 
 
-def write(result: Any, folder: Path, *, config: Any = None) -> None:
+def write(result: Any, folder: Path, *, config: Any = None, **view: Any) -> None:
     """Write arrays, views, and last the marker: of all files but what others put into a run."""
     kind = kind_of(result)
     plain, arrays = to_plain(result)
@@ -124,7 +129,7 @@ def write(result: Any, folder: Path, *, config: Any = None) -> None:
     written = {name: (folder / name).lstat().st_mtime_ns for name in others}
     if arrays:
         _write_arrays(arrays, folder / ARRAYS)
-    names = kind.draw(result, folder) or [
+    names = kind.draw(result, folder, **view) or [
         name
         for name in folders.files_below(folder)
         if written.get(name) != (folder / name).lstat().st_mtime_ns

@@ -51,7 +51,7 @@ const large = document.createElement("img");
 dialog.append(large);
 document.body.append(dialog);
 dialog.addEventListener("click", () => dialog.close());
-const pictures = /** @type {NodeListOf<HTMLImageElement>} */ (document.querySelectorAll("figure img, .layers img"));
+const pictures = /** @type {NodeListOf<HTMLImageElement>} */ (document.querySelectorAll("figure img, .maps img"));
 for (const picture of pictures) {
   picture.classList.add("zoom");
   picture.tabIndex = 0;
