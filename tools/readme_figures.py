@@ -1,6 +1,7 @@
-"""The README's figures of speed, taken from docs/results/speed.md, which `make bench` writes.
+"""What README and documents share: the figures of speed, and the first screen.
 
-python -m tools.readme_figures          # brings README.md up to date; a test holds them together
+The figures are those of docs/results/speed.md, which `make bench` writes; docs/index.md begins with
+the README's first screen. `python -m tools.readme_figures` brings both up to date; tests compare.
 """
 
 import re
@@ -9,6 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 README, SPEED = ROOT / "README.md", ROOT / "docs" / "results" / "speed.md"
+INDEX = ROOT / "docs" / "index.md"
+FURTHER = "## Where to go next\n"
 BEGIN, END = "<!-- figures of docs/results/speed.md -->\n", "<!-- end -->"
 _RIVALS = {
     "loop": "one graph, a loop over the classes",
@@ -23,6 +26,12 @@ def updated(readme: str, speed: str) -> str:
     head, _, rest = readme.partition(BEGIN)
     _, _, tail = rest.partition(END)
     return "\n".join([f"{head}{BEGIN.rstrip()}", *figures(speed), f"{END}{tail}"])
+
+
+def home(readme: str, index: str) -> str:
+    """The home page with the README's first screen, its links as seen from docs/."""
+    screen, _, _ = readme.partition("## Why not Captum?\n")
+    return screen.replace("](docs/", "](") + FURTHER + index.partition(FURTHER)[2]
 
 
 def figures(speed: str) -> Iterator[str]:
@@ -76,8 +85,9 @@ def _ratio(cell: str) -> float:
 
 
 def main() -> None:
-    """Write the README."""
+    """Write the README and the home page."""
     README.write_text(updated(README.read_text(), SPEED.read_text()))
+    INDEX.write_text(home(README.read_text(), INDEX.read_text()))
 
 
 if __name__ == "__main__":
