@@ -1,6 +1,7 @@
 """What the documents say works: snippets run, options exist, links lead somewhere."""
 
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ from tests.evaluation.toy import CLASSES, run, toy_classifier
 from tests.pictures import class_rows, write_parquet
 from tests.test_layers import LAYERS
 from tests.toys import all_class_gradients, random_pixels
-from tools.readme_figures import BEGIN, END, updated
+from tools.readme_figures import BEGIN, END, home, updated
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -64,6 +65,33 @@ def test_the_figures_of_the_readme_are_those_of_the_page_of_speed():
     assert block.count("|") > 20
     for figure in (r"\d+(\.\d+)?x\b", r"\b\d+ MB\b", r"\b\d+(\.\d+)? s\b"):
         assert not re.search(figure, readme.replace(block, "")), figure
+
+
+def test_the_home_page_begins_with_the_readme():
+    page = (ROOT / "docs" / "index.md").read_text()
+    assert home((ROOT / "README.md").read_text(), page) == page
+    assert page.count("![") == 1
+
+
+def test_the_quickstart_runs(tmp_path, monkeypatch):
+    factory, notebook, pictures = snippets("docs/quickstart.md", "python")
+    Image.open(packaged_photo("cat")).convert("RGB").save(tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.py").write_text(factory)
+    scope = {}
+    exec(notebook + pictures, scope)
+    assert scope["picture"].size == (451, 300)
+    assert scope["active"].shape == (64, 64)
+    commands = [
+        line.split("#")[0] for line in "".join(snippets("docs/quickstart.md", "sh")).splitlines()
+    ]
+    assert commands[0].strip() == "pip install -e '.[web]'"
+    assert commands[-1] == "chiaroscuro serve"
+    for command in commands[1:-1]:
+        done = CliRunner().invoke(app, shlex.split(command)[1:])
+        assert done.exit_code == 0, f"{command}: {done.output} {done.stderr}"
+    for page in ("chiaroscuro-out/photo", "contrast/photo", "mine/photo", "why"):
+        assert (tmp_path / page / "index.html").is_file()
 
 
 def options_of(command):
