@@ -149,11 +149,12 @@ def found(explanation: Explanation) -> list[str]:
             for band in np.array_split(sizes, 3)
             for part in np.array_split(band, 3, axis=1)
         ]
-        sentences.append(
-            f"Half of the {name} map's sum lies on {percent(half)} of the pixels; of nine equal "
-            f"parts of the picture, the one {_PLACES[int(np.argmax(ninths))]} has the most "
-            f"({100 * max(ninths) / sum(ninths):.0f} %)."
-        )
+        most, place = max(ninths) / sum(ninths), _PLACES[int(np.argmax(ninths))]
+        spread = f"spread over the picture: no ninth of it has more than {100 * most:.0f} %"
+        if most >= 0.2:
+            spread = f"the ninth of the picture {place} has the most, {100 * most:.0f} %"
+        pixels = percent(half)
+        sentences.append(f"Half of the {name} map's sum lies on {pixels} of the pixels; {spread}.")
     return sentences
 
 
