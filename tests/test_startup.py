@@ -25,6 +25,7 @@ HELP = [
     ["check", "-h"], ["compare", "-h"], ["localize", "-h"], ["evaluate", "-h"], ["reproduce", "-h"],
 ]  # fmt: skip
 WRONG = [
+    ["explain", "--tolerance", "0.1"], ["explain", "--replay", "nowhere"],
     ["explain", "nowhere.jpg"], ["explain", "--model", "resnet"], ["explain", "--map", "activ"],
     ["explain", "--rivals", "top:0", "--fit", "zoom"], ["explain", "--model", "gone.py:make"],
     ["what-if", "nowhere.jpg"], ["compare", "nowhere.jpg", "--model", "cifar10-cnn"],

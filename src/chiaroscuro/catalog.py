@@ -1,8 +1,13 @@
 """What can be loaded, and what of it is installed."""
 
+import json
 import platform
+import re
+from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 from chiaroscuro.errors import ChoiceError, MissingModelError, unknown
@@ -62,6 +67,39 @@ def unknown_spec(spec: str) -> ChoiceError:
     if Path(spec).is_file():
         return ChoiceError(f"model {spec!r} is a file: give FILE.py:FACTORY, which loads it")
     return unknown("model", spec, SOURCES)
+
+
+def offered_specs() -> list[str]:
+    """Specs, or how they begin, for a shell to complete to; files and folders it knows itself."""
+    return [spec.removesuffix("NAME") for spec in SOURCES if spec.islower() or ":NAME" in spec]
+
+
+def class_names(spec: str) -> list[str]:
+    """Names of a packaged or saved network's classes, as one word each, read without torch.
+
+    "_" stands for a space; names with other signs, and names of two classes, are left out.
+    """
+    packaged = Path(__file__).parent / "models" / "weights" / spec
+    labels: list[str] = []
+    with suppress(OSError, KeyError, TypeError, ValueError):
+        if spec == "efficientnet-lite0":
+            spec_of = find_spec("timm")  # importing timm would import torch
+            about = Path(spec_of.origin if spec_of and spec_of.origin else "").parent / "data/_info"
+            lemmas = dict(
+                line.split("\t") for line in _lines(about / "imagenet_synset_to_lemma.txt")
+            )
+            labels = [lemmas[synset] for synset in _lines(about / "imagenet_synsets.txt")]
+        else:
+            marker = (packaged if packaged.is_dir() else Path(spec)) / "chiaroscuro-model.json"
+            labels = json.loads(marker.read_text())["result"]["labels"]
+    names = [name.strip() for label in labels for name in label.split(",")]
+    counts = Counter(name.casefold() for name in names)
+    words = [name.replace(" ", "_") for name in names if counts[name.casefold()] == 1]
+    return [word for word in words if re.fullmatch(r"[\w.-]+", word)]
+
+
+def _lines(file: Path) -> list[str]:
+    return file.read_text("utf-8").splitlines()
 
 
 def versions(*more: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, TypeVar, get_args
 
 from chiaroscuro import choices as known
-from chiaroscuro.catalog import ARCHITECTURES
+from chiaroscuro.catalog import ARCHITECTURES, class_names
 from chiaroscuro.choices import MAPS, METHODS, RANKING_MAPS, Fit, MethodOptions, RivalRule, Score
 from chiaroscuro.errors import ChoiceError
 
@@ -38,7 +38,8 @@ class Option:
     `panel`: the heading that it stands under, by default its class's. `read`: what checks a value
     (of a tuple, each) and brings it to one form, in place of what the field's type asks. `flag`:
     the name in a shell where that is not the field's own, "" for a place without a name; a tuple's
-    is the singular.
+    is the singular. `offers`: words that a shell completes to, in place of `names`; a function gets
+    the model's spec.
     """
 
     help: str
@@ -47,6 +48,7 @@ class Option:
     panel: str = ""
     read: Callable[[Any], Any] | None = None
     flag: str | None = None
+    offers: Iterable[str] | Callable[[str], Iterable[str]] | None = None
 
 
 def option(help: str, default: Any = MISSING, allowed: Collection[str] = (), **more: Any) -> Any:
@@ -224,7 +226,8 @@ def _size(value: Any) -> tuple[int, int]:
 
 def _fill_option(words: str, default: str | tuple[str, ...] | None) -> Any:
     help = f"{words}: {', '.join(known.FILLS)} (blur:0.1; brighter:0.1 or +0.1)."
-    return option(help, default, read=lambda fill: str(known.parse_fill(fill)))
+    offers = [f"{n}:0.1" if f.amount and f.default is None else n for n, f in known.FILLS.items()]
+    return option(help, default, read=lambda fill: str(known.parse_fill(fill)), offers=offers)
 
 
 def _method_option(default: str | tuple[str, ...]) -> Any:
@@ -277,6 +280,7 @@ class QuestionSettings(Seeded, panel=METHOD):
         "all",
         read=lambda rivals: str(known.parse_rivals(rivals)),
         panel=QUESTION,
+        offers=lambda model: ("all", "top:10", "runner-up", "mean", "softmax", *class_names(model)),
     )
     score: Score = option("What is differentiated:", "logit", known.SCORES, panel=QUESTION)
     points: int | None = option("Sample points; default: the method's own.", None, COUNT)
@@ -324,7 +328,10 @@ class PhotoSettings(GradientSettings, panel=QUESTION):
     """One photo's question."""
 
     target: int | str | None = option(
-        "The class to explain: predicted, an index, or a name.", None, read=_target
+        "The class to explain: predicted, an index, or a name.",
+        None,
+        read=_target,
+        offers=lambda model: ("predicted", *class_names(model)),
     )
     fit: Fit | None = option("How a photo is sized; default: the model's own:", None, known.FITS)
 
@@ -334,7 +341,9 @@ class ExplainSettings(PhotoSettings, panel=QUESTION):
     """What decides an explanation; with `contrast`, of the target against that class alone."""
 
     maps: tuple[str, ...] = option("A map to compute:", known.EXPLAIN_MAPS, MAPS)
-    contrast: str | None = option("Why not this class? It is the only rival.", None)
+    contrast: str | None = option(
+        "Why not this class? It is the only rival.", None, offers=class_names
+    )
 
     def _contradictions(self) -> Iterator[str]:
         yield from super()._contradictions()
@@ -477,7 +486,9 @@ class TrainingSettings(ImageSetSettings, panel=TRAINING):
     """
 
     architecture: str = option(
-        f"{', '.join(ARCHITECTURES)}, timm:NAME, torchvision:NAME.", "basic-cnn"
+        f"{', '.join(ARCHITECTURES)}, timm:NAME, torchvision:NAME.",
+        "basic-cnn",
+        offers=ARCHITECTURES,
     )
     split: str | None = option("Images to learn from; default: train.", None, panel=IMAGES)
     test_split: str | None = option(

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from dataclasses import fields
 from importlib.metadata import version
 from io import StringIO
 
@@ -10,6 +11,9 @@ from typer.testing import CliRunner
 
 import chiaroscuro
 from chiaroscuro.cli import app
+from chiaroscuro.cli.commands import COMMANDS
+from chiaroscuro.cli.options import flags
+from chiaroscuro.settings import option_of
 from tests.cli.results import about, assert_one_line, entries, facts, strict
 
 
@@ -115,6 +119,16 @@ def test_version(run):
     assert next(iter(told.items())) == ("chiaroscuro", chiaroscuro.__version__)
     assert told["torch"] == version("torch")
     assert {"python", "torchvision", "timm", "platform"} <= set(told)
+
+
+@pytest.mark.parametrize("width", [44, 100])
+def test_help_names_every_option_whole(width):
+    found = CliRunner().invoke(app, ["explain", "-h"], env={"COLUMNS": str(width)})
+    (explain,) = (command for command in COMMANDS if command.name == "explain")
+    places = [f for cls in explain.groups for f in fields(cls) if option_of(f).flag != ""]
+    for field in places:
+        assert re.search(rf"{flags(field)[0]}\b", found.output), field.name
+    assert max(map(len, found.output.splitlines())) <= width
 
 
 def test_help_lists_the_subcommands():

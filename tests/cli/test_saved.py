@@ -1,5 +1,7 @@
 """Saved folders: what is replaced, and what `--replay` finds."""
 
+import re
+
 import pytest
 
 from tests.cli.results import about, assert_one_line, entries, strict, write_spec
@@ -92,12 +94,25 @@ def test_replay_different(explain, replay, photos, tmp_path):
     code, out, err = replay()
     assert (code, err) == (1, "")
     assert out.splitlines()[0] == "out/a: different"
+    out_text = out
     code, out, err = replay("--json")
     assert (code, err) == (1, "")
     found = strict(out)
     assert found["same"] is False
     assert found["logits"] > 0
     assert found["maps"]["active"] == pytest.approx(0.25, abs=0.01)
+    assert re.search("active: relative difference 0.2.*, more than 0.001 .--tolerance.", out_text)
+    assert "  possible reason: nothing that is recorded changed" in out_text
+    code, out, _ = replay("--tolerance", "0.3")
+    assert (code, out.splitlines()[0]) == (0, "out/a: the same within 0.3")
+    assert_one_line(explain("--tolerance", "0.3")[2], "--tolerance is for --replay: give both")
+
+
+def test_replay_says_why_numbers_may_differ(explain, replay, photos):
+    assert explain(photos / "a.png", "--threads", "2")[0] == 0
+    code, out, _ = replay("--threads", "1")
+    assert code == 0
+    assert out.splitlines()[-1].endswith("CPU threads were 2, now 1")
 
 
 def test_replay_says_what_changed(explain, replay, photos):

@@ -252,7 +252,7 @@ class Classifier:
         return self.labels[index] if self.labels is not None else f"class {index}"
 
     def class_index(self, name: str | int | np.integer[Any] | Tensor) -> int:
-        """The index of a class given by index or by any one of its names, case ignored.
+        """The index of a class given by index or any of its names, case ignored, "_" for a space.
 
         Text is a name first: "3" is the class called 3 where there is one, else index 3; "#3" is
         always index 3. Raises `ChoiceError` for an unknown name (with near ones) or one that
@@ -261,7 +261,8 @@ class Classifier:
         if not isinstance(name, str):
             return self._checked_index(as_int("class", name))
         text, labels = name.strip(), self.labels or ()
-        matches = [k for k, label in enumerate(labels) if text.casefold() in _synonyms(label)]
+        wanted = {text.casefold(), text.casefold().replace("_", " ")}
+        matches = [k for k, label in enumerate(labels) if wanted & _synonyms(label)]
         if len(matches) > 1:
             listed = " or ".join(f"#{k} ({self.label(k)})" for k in matches)
             raise ChoiceError(f"class {text!r} is ambiguous: give the index, {listed}")

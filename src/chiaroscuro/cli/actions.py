@@ -17,7 +17,7 @@ import chiaroscuro
 from chiaroscuro import results
 from chiaroscuro import settings as known
 from chiaroscuro.allocator import tune_allocator
-from chiaroscuro.choices import DEFAULT_MODEL, MAPS, Scale
+from chiaroscuro.choices import DEFAULT_MODEL, MAPS, REPLAY_TOLERANCE, Scale
 from chiaroscuro.cli import commands
 from chiaroscuro.cli.terminal import Bars, progress_bars, say
 from chiaroscuro.data.loading import locate
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 def _working(run: commands.OutputOptions, threads: int | None) -> Iterator[Bars]:
     """Progress bars, in a process that is the command's own: as fast and as quiet as asked."""
     with progress_bars(quiet=run.quiet) as bars:
+        _wait_as_asked(run)
         with timed("import"):
             import torch
         tune_allocator()
@@ -48,6 +49,12 @@ def _working(run: commands.OutputOptions, threads: int | None) -> Iterator[Bars]
         if threads is not None:
             torch.set_num_threads(threads)
         yield bars
+
+
+def _wait_as_asked(run: commands.OutputOptions | commands.ServeOptions) -> None:
+    """Let OpenMP's threads sleep while they wait; the library reads this as torch loads it."""
+    if run.passive:
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def _device(name: str) -> str:
@@ -189,13 +196,19 @@ def _replay(folder: Path, settings: known.ExplainSettings, run: commands.Explain
             folder,
             _load(model, run.device, load),
             background=settings.background,
+            tolerance=REPLAY_TOLERANCE if run.tolerance is None else run.tolerance,
             progress=partial(bars.show, "class gradients"),
         )
-    lines = [f"{folder}: {'the same' if differences.same else 'different'}"]
-    for name, size in {"logits": differences.logits, **differences.maps}.items():
+    sizes, allowed = {"logits": differences.logits, **differences.maps}, differences.tolerance
+    within = f" within {allowed:g}" if any(sizes.values()) else ""
+    lines = [f"{folder}: {f'the same{within}' if differences.same else 'different'}"]
+    for name, size in sizes.items():
         said = "cannot be compared" if size is None else f"relative difference {size:.3g}"
-        lines.append(f"  {name}: {said}")
-    lines += [f"  {line}" for line in (*differences.changes, *differences.why)]
+        beyond = size is not None and size > allowed
+        lines.append(f"  {name}: {said}{f', more than {allowed:g} (--tolerance)' * beyond}")
+    lines += [f"  {line}" for line in differences.changes]
+    why = "possible reason: " if any(sizes.values()) else ""
+    lines += [f"  {why}{line}" for line in differences.why]
     _print(run, asdict(differences) | {"same": differences.same}, lines)
     if not differences.same:
         raise typer.Exit(1)
@@ -371,6 +384,7 @@ def reproduce(run: commands.ReproduceOptions) -> None:
 def serve(run: commands.ServeOptions) -> None:
     """Load the first network, print the page's address, and serve until interrupted."""
     _check_photos(run.photos or ())
+    _wait_as_asked(run)
     import torch
 
     from chiaroscuro import web

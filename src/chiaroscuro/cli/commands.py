@@ -8,8 +8,8 @@ from pathlib import Path
 import typer
 
 from chiaroscuro import settings
-from chiaroscuro.catalog import SOURCES, check_spec
-from chiaroscuro.choices import DEFAULT_MODEL, DEFAULT_OUT, SCALES
+from chiaroscuro.catalog import SOURCES, check_spec, offered_specs
+from chiaroscuro.choices import DEFAULT_MODEL, DEFAULT_OUT, REPLAY_TOLERANCE, SCALES
 from chiaroscuro.cli.options import Command
 from chiaroscuro.settings import COUNT, IMAGES, MACHINE, MEASURE, Seeded, Settings, like, option
 
@@ -24,6 +24,11 @@ class OutputOptions(Settings):
     device: str = option(
         "auto (a GPU where there is one), cpu, cuda, cuda:N, mps.", "auto", panel=MACHINE
     )
+    passive: bool = option(
+        "Threads sleep while they wait (OMP_WAIT_POLICY=passive), for a machine that others use.",
+        False,
+        panel=MACHINE,
+    )
     force: bool = option("Replace an existing result of the same kind.", False)
     as_json: bool = option("Print the result as JSON.", False, flag="json")
     quiet: bool = option("Print errors only.", False, flag="quiet,q")
@@ -35,7 +40,11 @@ class ExplainOptions(OutputOptions):
         "Photos, folders or globs. Without any: two packaged photos.", None, flag=""
     )
     model: str = option(
-        "What `chiaroscuro models` lists.", DEFAULT_MODEL, read=check_spec, panel="Network"
+        "What `chiaroscuro models` lists.",
+        DEFAULT_MODEL,
+        read=check_spec,
+        panel="Network",
+        offers=offered_specs(),
     )
     threads: int | None = option("CPU threads; default: PyTorch's own.", None, COUNT, panel=MACHINE)
     workers: int = option("Processes, each with its share of the threads.", 1, COUNT, panel=MACHINE)
@@ -43,12 +52,19 @@ class ExplainOptions(OutputOptions):
     out: Path = option("Where the results go.", Path(DEFAULT_OUT))
     figure: bool = option("Also draw every map on one picture, figure.png.", False)
     replay: Path | None = option("Recompute the explanation in this folder and compare.", None)
+    tolerance: float | None = option(
+        f"With --replay: how far values may differ, relatively; default: {REPLAY_TOLERANCE}.",
+        None,
+        "[0, inf)",
+    )
     profile: bool = option("Say where the time went, on standard error.", False)
     resume: bool = option("Keep explanations of the same photo, options and weights.", False)
 
     def _contradictions(self) -> Iterator[str]:
         if self.replay is not None and self.images:
             yield "--replay recomputes a saved explanation: give it without photos"
+        if self.replay is None and self.tolerance is not None:
+            yield "--tolerance is for --replay: give both"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +86,10 @@ class WhatIfOptions(PhotoOptions):
 @dataclass(frozen=True, kw_only=True)
 class CompareOptions(PhotoOptions):
     models: tuple[str, ...] = option(
-        "What `chiaroscuro models` lists; two or more.", read=check_spec, panel="Network"
+        "What `chiaroscuro models` lists; two or more.",
+        read=check_spec,
+        panel="Network",
+        offers=offered_specs(),
     )
     out: Path = option("The folder for figure and page.", Path("chiaroscuro-comparison"))
 
@@ -143,6 +162,7 @@ class ServeOptions(Settings):
         panel="Network",
     )
     device: str = like(OutputOptions, "device")
+    passive: bool = like(OutputOptions, "passive")
     threads: int | None = like(ExplainOptions, "threads")
     host: str = option(
         "Where to listen. Other than this machine alone: the address holds a token.", "127.0.0.1"

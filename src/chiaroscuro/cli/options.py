@@ -1,6 +1,7 @@
 """Commands whose command-line options are the fields of settings."""
 
 import inspect
+from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, fields
 from importlib import import_module
 from pathlib import Path
@@ -8,9 +9,13 @@ from typing import Annotated, Any, get_args
 
 import typer
 
+from chiaroscuro.choices import DEFAULT_MODEL
 from chiaroscuro.cli.terminal import INTERRUPTED, PIPE_CLOSED, say
 from chiaroscuro.errors import ChoiceError
-from chiaroscuro.settings import PANELS, Settings, option_of, raise_together
+from chiaroscuro.settings import PANELS, Option, Settings, option_of, raise_together
+
+_SIGNS: dict[Any, str] = {bool: "", int: "N", float: "X", Path: "PATH"}
+"""What stands for a value in the help."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +74,29 @@ def _parameter(described: "Field[Any]") -> tuple[str, inspect.Parameter]:
     panel = "" if about.flag == "" else about.panel
     info: Any = typer.Argument(help=words, metavar=described.name.upper().rstrip("S"))
     if panel:
-        names = flags(described)
-        info = typer.Option(*names, help=words, rich_help_panel=panel, show_default=False)
+        look: dict[str, Any] = {"rich_help_panel": panel, "show_default": False}
+        look["metavar"] = _SIGNS.get(get_args(kind)[0] if get_args(kind) else kind, "TEXT")
+        if about.offers or about.names:
+            look["autocompletion"] = _completion(about)
+        info = typer.Option(*flags(described), help=words, **look)
     return panel, inspect.Parameter(
         described.name,
         inspect.Parameter.KEYWORD_ONLY,
         default=inspect.Parameter.empty if required else None,
         annotation=Annotated[kind if required else kind | None, info],
     )
+
+
+def _completion(about: Option) -> Callable[..., list[str]]:
+    """What a shell completes a value to; class names are those of the model on the line."""
+
+    def complete(ctx: typer.Context, incomplete: str) -> list[str]:
+        named = ctx.params.get("model") or ctx.params.get("models") or DEFAULT_MODEL
+        model = named if isinstance(named, str) else named[0]
+        offers = about.offers(model) if callable(about.offers) else about.offers or about.names
+        return [word for word in offers if word.startswith(incomplete)]
+
+    return complete
 
 
 def flags(described: "Field[Any]") -> list[str]:

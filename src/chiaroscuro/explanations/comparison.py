@@ -30,8 +30,6 @@ from chiaroscuro.results import facts_of
 from chiaroscuro.results.explanations import Comparison, Detail, Differences, Explanation
 from chiaroscuro.settings import CompareSettings, settings_from, takes
 
-TOLERANCE = 1e-3
-"""Rounding on another machine may move a few ReLUs: so much logits and maps may differ."""
 UNRECORDED = "nothing that is recorded changed: the model's weights may be others"
 
 
@@ -139,7 +137,7 @@ def replay(
     classifier: Classifier | nn.Module | None = None,
     *,
     background: str | Path | Tensor | None = None,
-    tolerance: float = TOLERANCE,
+    tolerance: float = choices.REPLAY_TOLERANCE,
     progress: Progress | None = None,
 ) -> tuple[Explanation, Differences]:
     """Recompute the explanation in `folder` with its own choices: the new one, and differences.
