@@ -1,6 +1,7 @@
 """What the command line prints where: lines, JSON, progress, help."""
 
 import re
+import shutil
 import sys
 from dataclasses import fields
 from importlib.metadata import version
@@ -51,7 +52,12 @@ def test_json_with_a_shared_scale_says_what_was_saved(explain, photos, tmp_path)
         assert found["color_limits"] == about(tmp_path / "out" / name)["color_limits"]
 
 
+HALF = "\N{UPPER HALF BLOCK}"
+
+
 class Terminal(StringIO):
+    encoding = "utf-8"
+
     def isatty(self):
         return True
 
@@ -73,6 +79,68 @@ def test_on_a_terminal_results_still_go_to_standard_output(
         assert [strict(line)["folder"] for line in out.splitlines()] == ["out/a", "out/b"]
     else:
         assert [line.split(":")[0] for line in out.splitlines()] == ["a.png", "b.png", "page"]
+
+
+@pytest.fixture
+def shown(explain, photos, monkeypatch):
+    """What `explain` prints on a color terminal, with words and other variables."""
+
+    def call(*words, maps=("active",), terminal=None, **variables):
+        usual = {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
+        for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in (usual | variables).items():
+            monkeypatch.setenv(name, value)
+        printed = terminal or Terminal()
+        monkeypatch.setattr(sys, "stdout", printed)
+        explain(photos / "a.png", "--force", *words, maps=maps)
+        return printed.getvalue()
+
+    return call
+
+
+def test_a_terminal_with_colors_shows_a_picture_and_bars(shown):
+    said = shown(maps=("active", "signed"))
+    picture, _, bars = said.partition("a.png, signed:\n")[2].rpartition(HALF)
+    rows = [line for line in picture.splitlines() if HALF in line]
+    assert len(rows) == round(48 * 10 / 14 / 2) and picture.count(HALF) == 48 * len(rows) - 1
+    assert re.search(rf"38;2;\d+;\d+;\d+;48;2;\d+;\d+;\d+m{HALF}", picture)
+    listed = [line for line in bars.splitlines() if " % " in line]
+    assert len(listed) == 5 and listed[0].startswith("\x1b[1m\u2588"), "the target class is bold"
+    assert said.splitlines()[-1].startswith("page: ")
+
+
+def test_a_terminal_of_256_colors_gets_such(shown, photos):
+    said = shown(photos / "b.png", COLORTERM="")  # rich keeps the codes of colors it has seen
+    assert re.search(rf"38;5;\d+;48;5;\d+m{HALF}", said)
+
+
+class Ascii(Terminal):
+    encoding = "ascii"
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        ((), {"NO_COLOR": "1"}),
+        ((), {"TERM": "dumb"}),
+        ((), {"TERM": "dumb", "FORCE_COLOR": "1"}),
+        ((), {"terminal": StringIO()}),
+        ((), {"terminal": StringIO(), "FORCE_COLOR": "1"}),
+        ((), {"terminal": Ascii()}),
+        (["--quiet"], {}),
+        (["--json"], {}),
+    ],
+    ids=["no color", "dumb", "dumb forced", "pipe", "pipe forced", "ascii", "quiet", "json"],
+)
+def test_no_picture_where_it_was_not_asked_for_or_cannot_be_seen(shown, words, options):
+    assert HALF not in shown(*words, **options)
+
+
+def test_many_photos_have_no_pictures(shown, photos):
+    for name in "cde":
+        shutil.copy(photos / "a.png", photos / f"{name}.png")
+    assert HALF not in shown(*photos.iterdir())
 
 
 def test_quiet_prints_nothing_but_errors(explain, photos, tmp_path):

@@ -19,7 +19,7 @@ from chiaroscuro import settings as known
 from chiaroscuro.allocator import tune_allocator
 from chiaroscuro.choices import DEFAULT_MODEL, MAPS, REPLAY_TOLERANCE, Scale
 from chiaroscuro.cli import commands
-from chiaroscuro.cli.terminal import Bars, progress_bars, say
+from chiaroscuro.cli.terminal import Bars, progress_bars, say, show
 from chiaroscuro.data.loading import locate
 from chiaroscuro.errors import ChoiceError, MissingImageError, first_line, printable
 from chiaroscuro.images import packaged_photo, photo_folders, safe_name
@@ -31,6 +31,10 @@ from chiaroscuro.stopwatch import Stopwatch, timed
 if TYPE_CHECKING:
     from chiaroscuro.explanations import Outcome
     from chiaroscuro.training.files import EpochRow, Watcher
+
+
+_PICTURED = 3
+"""So many photos are shown in the terminal, none of more."""
 
 
 @contextmanager
@@ -104,21 +108,8 @@ def explain(settings: known.ExplainSettings, run: commands.ExplainOptions) -> No
     if run.replay is not None:
         _replay(run.replay, settings, run)
         return
-    options = _question(settings, "maps", "score")
-    if run.images:
-        folders = photo_folders(run.images)
-        _check_photos(folders)
-        jobs = [(path, folder, options) for path, folder in folders.items()]
-    else:
-        demo = settings.rivals == "all"
-        words = ", cat.png against all classes, coffee.png against its top 10" if demo else ""
-        if not run.quiet:
-            say(f"no image given: two packaged photos{words}", err=True)
-        jobs = [
-            (packaged_photo(name), Path(name), options | ({"rivals": rivals} if demo else {}))
-            for name, rivals in (("cat", "all"), ("coffee", "top:10"))
-        ]
-    watch, failed = Stopwatch(), 0
+    jobs = _photo_jobs(settings, run)
+    watch, failed, pictured = Stopwatch(), 0, list[Explanation]()
     with watch.running(), _working(run, run.threads) as bars:
         with timed("import"):
             import torch
@@ -144,6 +135,10 @@ def explain(settings: known.ExplainSettings, run: commands.ExplainOptions) -> No
         for outcome in outcomes:
             failed += outcome.error is not None
             _report(outcome, run)
+            if outcome.explanation is not None and len(jobs) <= _PICTURED:
+                pictured.append(outcome.explanation)
+    if not (run.quiet or run.as_json):
+        show(pictured)
     if failed < len(jobs) and not run.as_json:
         _print(run, None, (), run.out)
     if run.profile:
@@ -152,6 +147,25 @@ def explain(settings: known.ExplainSettings, run: commands.ExplainOptions) -> No
             say(f"  {name:<9} {seconds:7.2f} s  {100 * seconds / total:3.0f} %", err=True)
     if failed:
         raise typer.Exit(1)
+
+
+def _photo_jobs(
+    settings: known.ExplainSettings, run: commands.ExplainOptions
+) -> list[tuple[Path, Path, dict[str, Any]]]:
+    """Photo, folder and options of each explanation; without a photo, of two packaged ones."""
+    options = _question(settings, "maps", "score")
+    if run.images:
+        folders = photo_folders(run.images)
+        _check_photos(folders)
+        return [(path, folder, options) for path, folder in folders.items()]
+    demo = settings.rivals == "all"
+    words = ", cat.png against all classes, coffee.png against its top 10" if demo else ""
+    if not run.quiet:
+        say(f"no image given: two packaged photos{words}", err=True)
+    return [
+        (packaged_photo(name), Path(name), options | ({"rivals": rivals} if demo else {}))
+        for name, rivals in (("cat", "all"), ("coffee", "top:10"))
+    ]
 
 
 def _check_photos(paths: Collection[Path]) -> None:

@@ -4,8 +4,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -13,7 +14,11 @@ import typer
 from chiaroscuro.errors import ChiaroscuroError, printable
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from rich.progress import Progress, TaskID
+    from rich.text import Text
+
+    from chiaroscuro.results.explanations import Explanation
 
 INTERRUPTED, PIPE_CLOSED = 130, 141
 """Exit statuses after Ctrl+C and when the reader has closed the pipe, as shells have them."""
@@ -81,6 +86,48 @@ def _interrupt(*_: object) -> None:
 
     signal.signal(signal.SIGINT, end)
     raise KeyboardInterrupt
+
+
+def show(explanations: Sequence["Explanation"]) -> None:
+    """A small picture and probability bars of each, where standard output is a color terminal."""
+    from rich.console import Console
+
+    console = Console(file=sys.stdout, highlight=False)
+    colors = console.color_system in ("256", "truecolor") and not console.no_color
+    if not (explanations and colors and console.encoding.startswith("utf")):
+        return
+    if not sys.stdout.isatty():
+        return
+    from chiaroscuro.notebook import overlay
+
+    for one in explanations:
+        name = "signed" if "signed" in one.maps else next(iter(one.maps))
+        console.print(f"\n{printable(Path(one.image.source).name)}, {name}:", markup=False)
+        console.print(_half_blocks(overlay(one, name), min(48, console.width)), end="")
+        for class_ in one.predictions:
+            bar = f"{_BLOCK * round(24 * class_.probability):<24}"
+            said = f"{bar} {100 * class_.probability:5.1f} % {printable(class_.label)}"
+            bold = "bold" if class_.index == one.target.index else ""
+            console.print(said, style=bold, markup=False, overflow="ellipsis", no_wrap=True)
+
+
+_BLOCK, _UPPER = "\N{FULL BLOCK}", "\N{UPPER HALF BLOCK}"
+
+
+def _half_blocks(picture: "Image", width: int) -> "Text":
+    """A picture of so many letters a line; each shows a pixel above another one."""
+    from rich.style import Style
+    from rich.text import Text
+
+    rows = max(1, round(width * picture.height / picture.width / 2))
+    data = picture.convert("RGB").resize((width, 2 * rows)).tobytes()
+    hues = [f"#{data[n : n + 3].hex()}" for n in range(0, len(data), 3)]
+    text = Text()
+    for row in range(rows):
+        for n in range(2 * row * width, (2 * row + 1) * width):
+            text.append(_UPPER, Style(color=hues[n], bgcolor=hues[n + width]))
+        text.append("\n")
+    return text
 
 
 class Bars:
