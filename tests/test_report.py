@@ -5,6 +5,8 @@ import dataclasses
 import hashlib
 import re
 from html.parser import HTMLParser
+from importlib import resources
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
@@ -16,6 +18,7 @@ from torch import nn
 from chiaroscuro import Classifier, choices, explain
 from chiaroscuro.report import explanation as view
 from chiaroscuro.report.explanation import color_limits, map_panels, write, write_gallery
+from chiaroscuro.report.pages import glossary
 from chiaroscuro.results.explanations import Gallery, GalleryEntry
 from chiaroscuro.results.facts import ImageFacts
 from tests.toys import small_cnn
@@ -297,3 +300,15 @@ def test_a_gallery_without_entries_is_a_page(tmp_path):
     reader = gallery(tmp_path)
     assert_stands_alone(reader)
     assert "0 explanations" in reader.text
+
+
+def test_a_page_says_what_its_words_mean(everything):
+    """The packaged glossary is the documents'; a page lists the terms that it uses."""
+    page = Path("docs/reference/glossary.md")
+    packaged = resources.files("chiaroscuro.report") / "templates" / "glossary.md"
+    assert packaged.read_text() == page.read_text(), f"copy {page} to {packaged}"
+    terms = dict(glossary())
+    assert "allegiance" in terms and not re.search(r"[`*|]", "".join(terms.values()))
+    text = everything.reader.text.rpartition("Words on this page")[2]
+    assert terms["support"] in text and terms["rivals"] in text
+    assert terms["allegiance"] not in text

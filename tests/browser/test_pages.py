@@ -183,7 +183,7 @@ def test_verdicts_differ_at_a_glance(pages, open_page):
 
 def test_the_gallery_opens_its_entries_by_folder(pages, open_page):
     page = open_page(pages / "gallery" / "index.html")
-    assert page.locator("h2").all_inner_texts() == ["Photos", "tench/"]
+    assert page.locator("h2").all_inner_texts()[:2] == ["Photos", "tench/"]
     assert page.locator("h3").all_inner_texts()[1].startswith("tench/a photo.png: why ")
 
 

@@ -32,6 +32,7 @@ from chiaroscuro.results.explanations import (
     GalleryEntry,
     Pair,
 )
+from chiaroscuro.viewer import make_feed
 
 OVERVIEW = "overview.webp"
 """A small picture of an explanation, for the list of many."""
@@ -83,7 +84,7 @@ def write(explanation: Explanation, folder: Path, *, figure: bool = False) -> No
         asked=f"Which pixels of {_source(explanation)} speak for {target.label}, the class that "
         f"{explanation.model.name} gives {percent(target.probability)}, and how? Compared with "
         f"{rivals_text(explanation)}; {_method(explanation)}.",
-        found=found(explanation), shown=explanation, panels=panels, seen=seen,
+        found=found(explanation), feed=make_feed(explanation), panels=panels, seen=seen,
         photo=explanation.photo, frame=(left, top, right - left, bottom - top),
         bars=bars(explanation), smoothing=_smoothing(explanation), facts=explanation.facts,
         notes=explanation.notes,
@@ -308,6 +309,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
     save_sheet(sheet, folder / FIGURE)
     write_page(
         folder, "comparison", title=sheet.title, found=found_pairs(comparison),
+        feed=make_feed(explanations, names=names),
         asked=f"Do {len(names)} classifiers see {first.target.label} in the same pixels? "
         f"{sheet.subtitle.capitalize().replace(' · ', '; ')}.", docs="how-to/compare-checkpoints",
         sheet=sheet, names=names, notes=[note for one in explanations for note in one.notes],

@@ -60,12 +60,12 @@ def environment() -> Environment:
 
 def write_page(
     folder: Path, template: str, *, title: str, asked: str, found: Sequence[str], docs: str,
-    warnings: Sequence[str] = (), shown: Explanation | None = None, **values: Any,
+    warnings: Sequence[str] = (), feed: viewer.Feed | None = None, **values: Any,
 ) -> None:  # fmt: skip
     """Write a template with its values as the page of a folder.
 
-    It begins with what was `asked` and what is `found`; `docs` names a page of the documentation.
-    A page of an explanation has a viewer.
+    It begins with what was `asked` and what is `found`, and ends with the words that it uses;
+    `docs` names a page of the documentation. A viewer shows the `feed`.
     """
     headings: list[str] = []
 
@@ -74,19 +74,30 @@ def write_page(
         return Markup('<h2 id="s{}">{}</h2>').format(len(headings), text)
 
     styles, scripts = [_asset("page.css")], [_asset("page.js")]
-    if shown is not None:
+    if feed is not None:
         styles.append(viewer.style())
         scripts.append(page_script())
-        values["viewer"] = Markup(viewer.viewer_html(viewer.make_feed(shown)))
+        values["viewer"] = Markup(viewer.viewer_html(feed))
     source = environment().get_template(f"{template}.html.j2")
     body = Markup(source.render(heading=heading, **values))
+    text = f"{asked} {' '.join(found)} {body.striptags()}".casefold()
+    words = [pair for pair in glossary() if re.search(rf"\b{re.escape(pair[0])}\b", text)]
+    end = heading("Words on this page") if words else ""
     hashes = [" ".join(map(_hash, texts)) for texts in (styles, scripts)]
     policy = "default-src 'none'; img-src data: 'self'; style-src {}; script-src {}".format(*hashes)
-    text = environment().get_template("page.html.j2").render(
-        title=title, asked=asked, found=found, warnings=warnings, docs=docs, body=body,
+    page = environment().get_template("page.html.j2").render(
+        words=words, end=end, title=title, asked=asked, found=found, warnings=warnings,
+        docs=docs, body=body,
         headings=headings, policy=policy, styles=map(Markup, styles), scripts=map(Markup, scripts),
     )  # fmt: skip
-    (folder / PAGE).write_text(text, encoding="utf-8", errors="backslashreplace")
+    (folder / PAGE).write_text(page, encoding="utf-8", errors="backslashreplace")
+
+
+@cache
+def glossary() -> list[tuple[str, str]]:
+    """Terms with their meanings, without Markdown's marks."""
+    rows = re.findall(r"^\| (.+?) \| (.+) \|$", _asset("glossary.md"), re.MULTILINE)
+    return [(term, re.sub(r"[`*]", "", meaning)) for term, meaning in rows[1:]]
 
 
 def _asset(name: str) -> str:
