@@ -1,8 +1,11 @@
 """The rivals' maps, what is scaled, and what is counted: no seconds."""
 
+import subprocess
+
 import pytest
 import torch
 
+from benchmarks import waiting
 from benchmarks.algorithms import ALGORITHMS, algorithm
 from benchmarks.gradients import scaled
 from benchmarks.limit import needs, one_pass
@@ -45,6 +48,23 @@ def test_every_algorithm_gives_the_same_maps(name, target):
     torch.testing.assert_close(maps["inactive"], inactive, rtol=1e-9, atol=1e-12)
     larger = torch.maximum(maps["positive"], maps["negative"])
     torch.testing.assert_close(maps["original"], larger, rtol=1e-9, atol=1e-12)
+
+
+def test_policies_take_turns_there_and_back_each_in_its_environment(monkeypatch):
+    asked = []
+
+    def run(command, env, **_):
+        asked.append(env.get("OMP_WAIT_POLICY"))
+        told = f'{{"wall": {len(asked)}, "cpu": {10 * len(asked)}}}\n'
+        return subprocess.CompletedProcess(command, 0, told, "")
+
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    monkeypatch.setattr(subprocess, "run", run)
+    wall, cpu = waiting.measure(2, 5)
+    assert asked == [None, "passive", "passive", None]
+    assert wall == {"active": [1, 4], "passive": [2, 3]}
+    assert cpu == {"active": [10, 40], "passive": [20, 30]}
+    assert waiting.ratio(wall) == "1.38x (0.75-2.00)"
 
 
 def test_seconds_are_scaled_by_passes_and_a_single_forward_stays():

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 HEAVY = {"torch", "torchvision", "timm", "matplotlib", "PIL", "numpy", "jinja2", "safetensors"}
 COMMANDS = """
 import contextlib, io, json, sys
@@ -79,3 +81,35 @@ def test_import_and_dir_load_nothing_heavy():
     assert {"explain", "Classifier", "__version__"} <= set(found["names"])
     assert "torch" not in found["loaded"]
     assert not HEAVY & set(found["loaded"])
+
+
+STOP_AT_TORCH = """
+import json, os, sys
+
+class Stop:
+    def find_spec(self, name, *_):
+        if name == "torch":
+            print(json.dumps(os.environ.get("OMP_WAIT_POLICY")), flush=True)
+            os._exit(0)
+
+sys.meta_path.insert(0, Stop())
+from chiaroscuro.cli import main
+sys.argv = ["chiaroscuro", *sys.argv[1:]]
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "before", "policy"),
+    [
+        (["explain"], None, None),
+        (["explain", "--passive"], None, "passive"),
+        (["explain", "--passive"], "active", "active"),
+        (["serve", "--passive"], None, "passive"),
+    ],
+)
+def test_threads_sleep_from_the_start_where_asked(monkeypatch, words, before, policy):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if before:
+        monkeypatch.setenv("OMP_WAIT_POLICY", before)
+    assert ask(STOP_AT_TORCH, *words) == policy
