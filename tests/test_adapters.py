@@ -206,6 +206,15 @@ def test_other_scales_and_methods_are_refused_outside():
         mean.values(classifier, pixels + 0.5, 0)
 
 
+@pytest.mark.parametrize("target", ["owl", ["owl", "hen"]])
+def test_classes_have_names_outside_too(target):
+    classifier = Classifier(curved().module, labels=["cat", "dog", "owl", "hen", "eel"])
+    pixels = random_pixels(2, 3, 4, 4) * 3 - 1
+    index = [2, 3] if isinstance(target, list) else 2
+    found = question("active").values(classifier, pixels, target)
+    torch.testing.assert_close(found, question("active").values(classifier, pixels, index))
+
+
 @pytest.mark.parametrize(
     "pixels", [None, torch.zeros(3, 4, 4), torch.zeros(0, 3, 4, 4), torch.ones(1, 3, 4, 4).int()]
 )
@@ -228,6 +237,8 @@ def test_nan_pixels_are_refused():
         ({"name": "winner"}, "map 'winner' is no attribution: give one of original"),
         ({"name": "active-printed"}, "is no attribution"),
         ({"method": "gradiant"}, "unknown method"),
+        ({"method": None}, "unknown method 'None'"),
+        ({"score": 1}, "unknown score '1'"),
         ({"score": "odds"}, "unknown score"),
         ({"rivals": "top:0"}, "give all, top:N"),
     ],

@@ -11,6 +11,7 @@ from chiaroscuro.choices import MethodOptions, parse_method
 from chiaroscuro.edits import filled, image_seeds
 from chiaroscuro.gradients import METHODS, Method, Points
 from chiaroscuro.gradients.methods import radau
+from chiaroscuro.maps import edit_map
 from tests.toys import Linear, Quadratic, all_class_gradients, random_pixels, small_cnn
 
 TARGET = [1, 4]
@@ -314,3 +315,18 @@ def test_options_of_a_method_are_numbers(options):
     with pytest.raises(ChoiceError, match="expected a"):
         parse_method("smoothgrad", **options)
     assert type(parse_method("smoothgrad", points=np.int64(3)).points) is int
+
+
+@pytest.mark.parametrize("name", [0.5, None])
+def test_what_is_no_name_is_refused_as_one(name):
+    refused = pytest.raises(ChoiceError, match=f"unknown [a-z ]+ '{name}'")
+    with refused:
+        choices.Fill(name)
+    with refused:
+        choices.Framing(fit=name)
+    with refused:
+        choices.Framing(interpolation=name)
+    with refused:
+        edit_map(Classifier(small_cnn().double()), random_pixels(1, 3, 12, 12), "black", name)
+    with pytest.raises(ChoiceError, match="unknown baseline '0.5'"):
+        Method("integrated-gradients", baseline=0.5)

@@ -228,7 +228,7 @@ def check_method(method: Any) -> Any:
             f"{method!r} is refused: the {_UNSIGNED[method]} has no sign; use smoothgrad"
         )
     if isinstance(method, str):
-        check_names("method", method, METHODS)
+        check_names("method", [method], METHODS)
     return method
 
 
@@ -267,7 +267,9 @@ def parse_method(
     sigma = row.sigma if sigma is None else as_float("sigma", sigma)
     if sigma is not None and not 0 <= sigma < math.inf:
         raise ChoiceError(f"sigma is {sigma}: expected a number >= 0, in units of pixel value")
-    baseline = row.baseline if baseline is None else check_names("baseline", baseline, BASELINES)[0]
+    baseline = (
+        row.baseline if baseline is None else check_names("baseline", [baseline], BASELINES)[0]
+    )
     return MethodOptions(name, points, sigma, baseline, background, seed)
 
 
@@ -304,7 +306,7 @@ class Fill:
     amount: float | None = None
 
     def __post_init__(self) -> None:
-        check_names("fill", self.name, FILLS)
+        check_names("fill", [self.name], FILLS)
         choice = FILLS[self.name]
         if self.amount is not None and not choice.amount:
             raise ChoiceError(f"fill {self.name!r} takes no amount: it is {self.amount}")
@@ -356,8 +358,8 @@ class Framing:
     interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
-        check_names("fit", self.fit, FITS)
-        check_names("interpolation", self.interpolation, INTERPOLATIONS)
+        check_names("fit", [self.fit], FITS)
+        check_names("interpolation", [self.interpolation], INTERPOLATIONS)
         for name in ("size", "canvas"):
             object.__setattr__(self, name, _sides(name, getattr(self, name)))
         if self.size and self.canvas and any(map(operator.lt, self.canvas, self.size)):

@@ -106,8 +106,8 @@ def pixel_order(values: Tensor, priority: Tensor | None = None) -> Tensor:
     if priority is None:
         return _falling_order(flat)
     if priority.shape != flat.shape:
-        given, expected = tuple(priority.shape), tuple(flat.shape)
-        raise InputError(f"priority has shape {given}: expected (B, H W) = {expected}")
+        shape, expected = tuple(priority.shape), tuple(flat.shape)
+        raise InputError(f"priority has shape {shape}: expected (B, H W) = {expected}")
     return priority.gather(1, _falling_order(flat.gather(1, priority)))
 
 

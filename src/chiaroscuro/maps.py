@@ -251,7 +251,7 @@ def edit_map(
     >>> edit_map(Classifier(net), torch.rand(2, 3, 2, 2), "black", "partial-edit", 4).shape
     torch.Size([2, 2, 2])
     """
-    check_names("edit map", method, EDIT_MAPS)
+    check_names("edit map", [method], EDIT_MAPS)
     points = as_int("points", points)
     if points < 1:
         raise ChoiceError(f"points is {points}: expected at least 1")
@@ -322,6 +322,6 @@ EDIT_MAPS: dict[str, Callable[[Question], Tensor]] = {
 def _predicted(classifier: Classifier, pixels: Tensor) -> Tensor:
     if classifier.multi_label:
         raise ChoiceError("a multi-label classifier has no predicted class: give a target")
-    rows = max(1, device_profile().forward_bytes // (pixels[0].numel() * pixels.element_size()))
+    rows = max(1, device_profile().forward_bytes // pixels[0].nbytes)
     with torch.no_grad():
         return torch.cat([classifier(part) for part in torch.split(pixels, rows)]).argmax(dim=1)

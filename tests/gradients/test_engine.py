@@ -132,6 +132,8 @@ def test_points_of_other_images_are_refused(classifier):
         class_gradients(
             classifier, pixels, method=Points(pixels[None, :1], torch.ones(1, 1).double())
         )
+    with pytest.raises(ChoiceError, match="0 points are for images .*: expected at least one"):
+        class_gradients(classifier, pixels, method=Points(pixels[None][:0], torch.ones(0, 2)))
     with pytest.raises(ChoiceError, match=r"expected \(P, B, C, H, W\), \(P, B\)"):
         Points(pixels, torch.ones(2))
     with pytest.raises(ChoiceError, match=r"factor \(1, 3, 12, 12\): expected \(P, B, C"):

@@ -137,6 +137,7 @@ def test_classes_have_names(net):
     [
         ({"classes": []}, "expected a list of at least one class"),
         ({"classes": "cat"}, "expected a list of at least one class"),
+        ({"classes": 1}, "classes are 1: expected a list"),
         ({"classes": [5]}, "out of range"),
         ({"classes": [1], "target": 1}, "both target and classes"),
         ({"classes": [1, 2], "rivals": [1]}, "no rival is left for target 1"),
@@ -225,8 +226,9 @@ def test_a_reducer_may_take_some_classes(net, classifier):
     norms = reduce_gradients(classifier, pixels, Norms(), classes=some)
     torch.testing.assert_close(norms[:, some], exact[:, some].flatten(2).norm(dim=2))
     assert norms[:, [1, 2]].isnan().all()
-    with pytest.raises(ChoiceError, match="out of range"):
-        reduce_gradients(classifier, pixels, Norms(), classes=[5])
+    for wrong, words in (([5], "out of range"), ([], "at least one class"), (2, "expected a list")):
+        with pytest.raises(ChoiceError, match=words):
+            reduce_gradients(classifier, pixels, Norms(), classes=wrong)
     with pytest.raises(ChoiceError, match="Captum"):
         reduce_gradients(classifier, pixels, Norms(), method="lrp")
 

@@ -17,7 +17,7 @@ from chiaroscuro.classifier import Classifier
 from chiaroscuro.edits import pixel_order, pixel_rank, tie_priority
 from chiaroscuro.errors import ChoiceError, InputError, first_line, missing_extra
 from chiaroscuro.gradients import Method
-from chiaroscuro.gradients.classes import resolve_target
+from chiaroscuro.gradients.classes import resolve_target, target_indices
 from chiaroscuro.maps import scale
 from chiaroscuro.metrics.deletion import check_maps
 
@@ -284,12 +284,12 @@ def grad_cam_targets(
 
 
 def _read_targets(classifier: Classifier, pixels: Tensor, targets: Any) -> Any:
-    """Callables as class indices; any other target as it is."""
+    """Callables and class names as class indices; any other target as it is."""
     if callable(targets):
         raise ChoiceError("targets is one callable: give a list, one for each image")
     if isinstance(targets, Sequence) and any(callable(target) for target in targets):
         return grad_cam_targets(classifier, pixels, targets)
-    return targets
+    return target_indices(targets, classifier)
 
 
 def _class_of(target: Callable[[Tensor], Any], rows: Tensor) -> int:

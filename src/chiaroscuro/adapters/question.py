@@ -12,7 +12,7 @@ from chiaroscuro.choices import Reduce, RivalRule, Rivals, Score, check_names
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChoiceError, ImageError
 from chiaroscuro.gradients import Method, Points, class_gradients
-from chiaroscuro.gradients.classes import class_indices, resolve_target
+from chiaroscuro.gradients.classes import class_indices, resolve_target, target_indices
 from chiaroscuro.guard import as_found, mark_eval
 from chiaroscuro.maps import saliency_maps
 
@@ -74,8 +74,9 @@ class Question:
         """
 
         def ask(pixels: Tensor, target: Any, rivals: RivalRule, method: Any) -> Tensor:
-            asked = (pixels, target, rivals, method, self.score, self.memory_budget)
-            gradients = class_gradients(classifier, *asked)
+            gradients = class_gradients(
+                classifier, pixels, target, rivals, method, self.score, self.memory_budget
+            )
             return saliency_maps(gradients, [self.map], reduce=reduce)[self.map]
 
         is_batch = isinstance(pixels, Tensor) and pixels.ndim == 4
@@ -85,7 +86,8 @@ class Question:
         pixels, rule = pixels.detach(), self.rivals.resolve(classifier.class_index)
         with torch.no_grad():
             logits = PixelNetwork(classifier)(pixels)
-        chosen = resolve_target(target, logits, multi_label=classifier.multi_label)
+        indices = target_indices(target, classifier)
+        chosen = resolve_target(indices, logits, multi_label=classifier.multi_label)
         points = Points(pixels[None], torch.ones_like(pixels[None, :, 0, 0, 0]))
         inside = pixels.clamp(0, 1)
         if rule.count is None:
@@ -99,27 +101,27 @@ class Question:
 
     def _check_outside(self, pixels: Tensor) -> None:
         low, high = (float(value) for value in torch.aminmax(pixels))
-        came = f"pixels have values from {low:.4g} to {high:.4g}"
+        values = f"pixels have values from {low:.4g} to {high:.4g}"
         if not -_FAR <= low <= high <= _FAR:
-            raise ImageError(f"{came}: expected floats in [0, 1]; divide 8-bit values by 255")
+            raise ImageError(f"{values}: expected floats in [0, 1]; divide 8-bit values by 255")
         if self.rivals.is_weighted:
             raise ChoiceError(
-                f"{came}: outside [0, 1] rivals compete one by one, not as a mean ({self.rivals})"
+                f"{values}: outside [0, 1] rivals compete one by one, not as a mean ({self.rivals})"
             )
         name = self.method.name if isinstance(self.method, Method) else self.method
         if name != "gradient":
-            raise ChoiceError(f"{came}: outside [0, 1] the only method is gradient, not {name}")
+            raise ChoiceError(f"{values}: outside [0, 1] the only method is gradient, not {name}")
 
 
 def make_question(
     name: str, rivals: Rivals, method: str | Method, score: Score, memory_budget: int | None
 ) -> Question:
     """The choices checked; raises `ChoiceError` for unknown ones and for maps of classes."""
-    check_names("map", name, choices.MAPS)
+    check_names("map", [name], choices.MAPS)
     if name not in choices.RANKING_MAPS:
         known = ", ".join(choices.RANKING_MAPS)
         raise ChoiceError(f"map {name!r} is no attribution: give one of {known}")
     if not isinstance(method, Method):
-        check_names("method", method, choices.METHODS)
-    check_names("score", score, choices.SCORES)
+        check_names("method", [method], choices.METHODS)
+    check_names("score", [score], choices.SCORES)
     return Question(name, choices.parse_rivals(rivals), method, score, memory_budget)

@@ -174,8 +174,8 @@ class Classifier:
         """Raise `ImageError` unless pixels are (B, C, H, W) in [0, 1] of its dtype and device."""
         check_images(pixels)
         if pixels.shape[1] != self.channels:
-            found = f"{pixels.shape[1]} channels (shape {tuple(pixels.shape)})"
-            raise ImageError(f"pixels have {found}: {self.name} expects {self.channels}")
+            channels = f"{pixels.shape[1]} channels (shape {tuple(pixels.shape)})"
+            raise ImageError(f"pixels have {channels}: {self.name} expects {self.channels}")
         here, home = (pixels.dtype, pixels.device), (self.dtype, self.device)
         if here != home and next(self.module.parameters(), None) is not None:
             raise ImageError(

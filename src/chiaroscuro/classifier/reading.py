@@ -22,6 +22,7 @@ def opened(picture: Picture) -> Photo | NDArray[Any]:
     """A photo, or an array (H, W) or (H, W, C); arrays and tensors may be a batch of one."""
     if isinstance(picture, Tensor | np.ndarray) and picture.ndim == 4 and len(picture) == 1:
         picture = picture[0]
+    shape = tuple(getattr(picture, "shape", ()))
     if isinstance(picture, Tensor):
         picture = to_numpy(picture.movedim(0, -1) if picture.ndim == 3 else picture)
     if isinstance(picture, str | Path):
@@ -33,7 +34,7 @@ def opened(picture: Picture) -> Photo | NDArray[Any]:
         raise ImageError(f"image is a {type(picture).__name__}: expected {forms}")
     if not isinstance(picture, Photo) and (picture.ndim not in (2, 3) or picture.shape[2:] > (4,)):
         expected = "expected (H, W), (H, W, C) or a tensor (C, H, W)"
-        raise ImageError(f"image has shape {picture.shape}: {expected}")
+        raise ImageError(f"image has shape {shape}: {expected}")
     return picture
 
 

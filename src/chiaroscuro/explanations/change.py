@@ -65,10 +65,9 @@ def what_if(
     """
     classifier = single.as_classifier(classifier)
     name, named = (map, map) if isinstance(map, str) else ("own values", choices.RANDOM)
-    settings = settings_from(WhatIfSettings, None, {
-        "map": named, "fraction": fraction, "fill": fill, "rivals": rivals, "method": method,
-        "fit": fit, "tolerance": tolerance, "seed": seed,
-    })  # fmt: skip
+    options = {"map": named, "fraction": fraction, "fill": fill, "rivals": rivals, "fit": fit}
+    options |= {"method": method, "tolerance": tolerance, "seed": seed}
+    settings = settings_from(WhatIfSettings, None, options)
     rule = choices.parse_rivals(settings.rivals).resolve(classifier.class_index)
     wanted = single.class_index(classifier, target)
     by_gradients = named not in (*choices.EDIT_MAPS, choices.RANDOM)
@@ -83,8 +82,8 @@ def what_if(
     facts: MethodFacts | None = None
     values: Tensor | None = None
     if by_gradients:
-        made = single.make_method(method, classifier)
-        gradients = class_gradients(classifier, batch, wanted, rule, made, progress=progress)
+        prepared = single.make_method(method, classifier)
+        gradients = class_gradients(classifier, batch, wanted, rule, prepared, progress=progress)
         chosen, facts = int(gradients.target[0]), single.method_facts(gradients.choices, method)
         values = saliency_maps(gradients, named)[named]
     else:

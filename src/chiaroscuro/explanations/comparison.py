@@ -63,14 +63,14 @@ def compare(
         raise ChoiceError(f"{len(classifiers)} classifiers to compare: give at least two")
     if settings.fill is not None and details is None:
         details = what_if_detail(image, settings.fill, settings.fraction, settings.by, settings.fit)
-    asked = {name: getattr(settings, name) for name in ("maps", "rivals", "score", "fit")}
-    asked["method"] = settings.method_options
+    kept = {name: getattr(settings, name) for name in ("maps", "rivals", "score", "fit")}
+    kept["method"] = settings.method_options
     used = [as_classifier(classifier) for classifier in classifiers]
     explanations: list[Explanation] = []
     for place, classifier in enumerate(used):
         same = _same_class(used[0], explanations[0], classifier) if explanations else target
         step = partial(progress, place)
-        explanations.append(explain(classifier, image, target=same, progress=step, **asked))
+        explanations.append(explain(classifier, image, target=same, progress=step, **kept))
     shown = zip(used, explanations, strict=True)
     return Comparison(
         names=tuple(f"{i} {Path(c.name).name}" for i, c in enumerate(used, 1)),
@@ -151,13 +151,13 @@ def replay(
     model = load_named(saved.model.name) if classifier is None else classifier
     image, changes = _image(saved)
     target = None if saved.choices.target == "predicted" else saved.choices.target
-    asked = {name: getattr(saved.choices, name) for name in ("maps", "rivals", "score", "fit")}
-    now = explain(model, image, target=target, method=method, progress=progress, **asked)
+    kept = {name: getattr(saved.choices, name) for name in ("maps", "rivals", "score", "fit")}
+    now = explain(model, image, target=target, method=method, progress=progress, **kept)
     changes, why = (*changes, *_changes(saved, now)), _why(saved, now)
     maps = {name: _map_gap(name, saved, now) for name in saved.maps}
-    found = Differences(maps, _gap(saved.logits, now.logits, np.inf), changes, why, tolerance)
-    unexplained = not (found.same or changes or why)
-    return now, replace(found, why=(UNRECORDED,)) if unexplained else found
+    differences = Differences(maps, _gap(saved.logits, now.logits, np.inf), changes, why, tolerance)
+    unexplained = not (differences.same or changes or why)
+    return now, replace(differences, why=(UNRECORDED,)) if unexplained else differences
 
 
 def load_named(name: str) -> Classifier:

@@ -89,19 +89,19 @@ def explain(
     method = settings.method_options
     targets = targets_of(target, len(images))
     indices = [class_index(classifier, one) for one in targets]
-    made = make_method(method, classifier)
+    prepared = make_method(method, classifier)
     with timed("decode"):
         read = [read_image(classifier, one, settings.fit) for one in images]
     together = defaultdict(list)
     for n, one in enumerate(read):
         together[one.pixels.shape, indices[n] is None].append(n)
-    found: dict[int, Explanation] = {}
+    explanations: dict[int, Explanation] = {}
     score, argmax = settings.score, needs_classes(settings.maps)
     for positions in together.values():
         batch = as_batch(classifier, [read[n].pixels for n in positions])
         wanted = [k for k in (indices[n] for n in positions) if k is not None] or None
         gradients = class_gradients(
-            classifier, batch, wanted, rule, made, score, memory_budget, progress, argmax=argmax
+            classifier, batch, wanted, rule, prepared, score, memory_budget, progress, argmax=argmax
         )
         with timed("maps"):
             saliency = saliency_maps(gradients, settings.maps)
@@ -109,11 +109,10 @@ def explain(
         fixed = (str(gradients.choices.rivals), score, facts, settings.maps, fit)
         for row, n in enumerate(positions):
             chosen = ExplanationChoices(as_given(targets[n]), *fixed)
-            found[n] = _explanation(
+            explanations[n] = _explanation(
                 classifier, read[n], batch[row], gradients, saliency, row, rule, chosen
             )
-    explanations = [found[n] for n in range(len(images))]
-    return explanations if several else explanations[0]
+    return [explanations[n] for n in range(len(images))] if several else explanations[0]
 
 
 def _explanation(
@@ -167,15 +166,15 @@ def _explanation(
     )
 
 
-def as_classifier(given: object) -> Classifier:
+def as_classifier(model: object) -> Classifier:
     """A classifier, or a module as one that gets pixels in [0, 1] as they are, with a note."""
-    if isinstance(given, nn.Module):
-        given = Classifier(given)
-        given.notes += (PLAIN,)
-    if not isinstance(given, Classifier):
+    if isinstance(model, nn.Module):
+        model = Classifier(model)
+        model.notes += (PLAIN,)
+    if not isinstance(model, Classifier):
         forms = "as load_classifier gives, or Classifier(module, mean=..., std=..., size=...)"
-        raise ModelError(f"classifier is a {type(given).__name__}: expected a Classifier, {forms}")
-    return given
+        raise ModelError(f"classifier is a {type(model).__name__}: expected a Classifier, {forms}")
+    return model
 
 
 def split_images(image: object) -> tuple[list[Any], bool]:

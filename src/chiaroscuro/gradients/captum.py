@@ -179,8 +179,8 @@ def _attribute(
             reason = first_line(error)
             raise ModelError(f"{failed}{trace.blamed(reason)}: {reason}") from error
     if not isinstance(attributions, Tensor) or attributions.shape != pixels.shape:
-        came = f"{type(attributions).__name__} {tuple(getattr(attributions, 'shape', ()))}"
-        raise ModelError(f"{method.name} gave {came}: expected {tuple(pixels.shape)}")
+        output = f"{type(attributions).__name__} {tuple(getattr(attributions, 'shape', ()))}"
+        raise ModelError(f"{method.name} gave {output}: expected {tuple(pixels.shape)}")
     attributions = attributions.detach().to(pixels.dtype)
     check = _CHECKS.get(method.name) if checked else None
     if wrong := check and check(model, trace, pixels, classes, attributions):

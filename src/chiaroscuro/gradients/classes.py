@@ -52,7 +52,7 @@ def resolve_target(target: Indices, logits: Tensor, *, multi_label: bool) -> Ten
     return indices
 
 
-class Asked(NamedTuple):
+class TargetColumns(NamedTuple):
     """A target (B,), its rivals (B, R), and the columns (B, M) that hold it and hold them."""
 
     target: Tensor
@@ -63,7 +63,7 @@ class Asked(NamedTuple):
 
 def make_request(
     rule: RivalRule, logits: Tensor, targets: Sequence[Tensor]
-) -> tuple[Tensor, list[Asked]]:
+) -> tuple[Tensor, list[TargetColumns]]:
     """What is differentiated for several targets (B,) of each image, and where each finds its own.
 
     Classes (B, M), those that several targets need once; for weighted rivals weights (B, M, K).
@@ -83,7 +83,7 @@ def make_request(
         rows = _columns(_members(logits, torch.cat(indices, dim=1)))
         own = [(rows == target[:, None]).cpu().numpy() for target in targets]
         columns = [_members(logits, each).gather(1, rows).cpu().numpy() for each in rivals]
-    return rows, list(map(Asked, targets, rivals, own, columns))
+    return rows, list(map(TargetColumns, targets, rivals, own, columns))
 
 
 def class_indices(rule: RivalRule, logits: Tensor, target: Tensor) -> Tensor:

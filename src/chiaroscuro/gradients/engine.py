@@ -1,6 +1,6 @@
 """Gradients of every class, streamed: three images per photo come out, whatever K is."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, overload
 
@@ -174,10 +174,9 @@ def reduce_gradients(
         stream = Stream(classifier, pixels, chosen, score, memory_budget, notes, by_class=True)
         count = stream.probe.classes
         logits = stream.begin(count, together=_is_plain(chosen))
-        wanted = list(range(count) if classes is None else classes)
+        wanted: Any = [*range(count)] if classes is None else _targets(classifier, None, classes)
         every = logits[:1].expand(len(wanted), -1)  # a target for each
-        indices = target_indices(wanted, classifier)
-        columns = resolve_target(indices, every, multi_label=classifier.multi_label)
+        columns = resolve_target(wanted, every, multi_label=classifier.multi_label)
         groups = stream.groups(
             columns.expand(len(pixels), -1),
             lambda images: [WholeImages(reducer, pixels[images], columns, count)],
@@ -212,9 +211,11 @@ def _targets(
         return [target_indices(target, classifier)]
     if target is not None:
         raise ChoiceError("both target and classes are given: name all targets in classes")
-    if isinstance(classes, str) or not len(classes):
+    several = isinstance(classes, Iterable) and not isinstance(classes, str)
+    listed = list(classes) if several else []
+    if not listed:
         raise ChoiceError(f"classes are {classes!r}: expected a list of at least one class")
-    return [target_indices(each, classifier) for each in classes]
+    return [target_indices(each, classifier) for each in listed]
 
 
 def _is_plain(method: Method | Points) -> bool:
@@ -236,19 +237,20 @@ def _streamed(
     most = len(targets) * rule.most_classes(stream.probe.classes)
     logits = stream.begin(most, together=plain)
     resolved = [resolve_target(each, logits, multi_label=multi_label) for each in targets]
-    rows, asked = make_request(rule, logits, resolved)
+    rows, columns = make_request(rule, logits, resolved)
 
     def accumulators(images: slice) -> list[Extremes]:
-        like, columns = stream.pixels[images].flatten(1), rows[images] if argmax else None
+        like, classes = stream.pixels[images].flatten(1), rows[images] if argmax else None
         return [
-            Extremes(like, each.own[images], each.rival_columns[images], columns) for each in asked
+            Extremes(like, each.own[images], each.rival_columns[images], classes)
+            for each in columns
         ]
 
     groups = list(stream.groups(rows, accumulators, progress))
     shape, notes = stream.pixels.shape[1:], stream.notes
     return [
         reducers.joined(logits, each.target, each.rivals, extremes, shape, choices, notes)
-        for each, extremes in zip(asked, zip(*groups, strict=True), strict=True)
+        for each, extremes in zip(columns, zip(*groups, strict=True), strict=True)
     ]
 
 

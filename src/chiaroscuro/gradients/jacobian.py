@@ -34,7 +34,7 @@ def logit_change(classifier: Classifier, pixels: Tensor, change: Tensor) -> Tens
     whatever K is. Where an operation has no forward-mode rule, two backward passes give the same.
     Fused attention runs in single steps, since the fused kernels have no such rule.
 
-    The network runs in eval mode and left as changes; gradients work inside the caller's
+    The network runs in eval mode and is left as found; gradients work inside the caller's
     `no_grad` and `inference_mode`. Raises `ImageError`, `InputError` for a change of another shape
     or one that is not finite, `ModelError` for a network that cannot be differentiated.
 
@@ -49,7 +49,7 @@ def logit_change(classifier: Classifier, pixels: Tensor, change: Tensor) -> Tens
             f"change has shape {tuple(change.shape)}: expected finite values of the pixels' shape, "
             f"{tuple(pixels.shape)}"
         )
-    rows = max(1, device_profile().tangent_bytes // (pixels[0].numel() * pixels.element_size()))
+    rows = max(1, device_profile().tangent_bytes // pixels[0].nbytes)
     with probe.prepared(classifier), held({"attention": _plain_attention}):
         parts = (torch.split(each.detach().clone().to(pixels), rows) for each in (pixels, change))
         return torch.cat([_along(classifier, x, d) for x, d in zip(*parts, strict=True)])
@@ -118,7 +118,7 @@ def target_gradients(
     "log-odds", log p_c - log(1 - p_c), which does not fade where the class is certain.
     `memory_budget`: bytes that may be used above the model and the points.
 
-    The network runs in eval mode and left as found, also on an error. Raises `ChoiceError`,
+    The network runs in eval mode and is left as found, also on an error. Raises `ChoiceError`,
     `ImageError` for points that are no floats, or `ModelError`.
 
     >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 5))
@@ -175,14 +175,14 @@ def _gradients(
     classifier: Classifier, leaf: Tensor, logits: Tensor, classes: Tensor, score: str
 ) -> Tensor:
     """dS_c/dx of every row: (R, C, H, W)."""
-    found, name = logits.detach(), classifier.name
-    cotangent = own = one_hot(found, classes)  # d(score)/d(logits)
+    values, name = logits.detach(), classifier.name
+    cotangent = own = one_hot(values, classes)  # d(score)/d(logits)
     if classifier.multi_label:
-        cotangent = own * (1 - found.sigmoid()) if score == "log-probability" else own
+        cotangent = own * (1 - values.sigmoid()) if score == "log-probability" else own
     elif score == "log-probability":
-        cotangent = own - found.softmax(dim=1)
+        cotangent = own - values.softmax(dim=1)
     elif score == "log-odds":
-        cotangent = own - found.masked_fill(own > 0, -torch.inf).softmax(dim=1)
+        cotangent = own - values.masked_fill(own > 0, -torch.inf).softmax(dim=1)
     try:
         (gradients,) = torch.autograd.grad(logits, leaf, cotangent)
     except RuntimeError as error:

@@ -190,9 +190,9 @@ def points_of(method: Method | Points, pixels: Tensor, first: int, last: int) ->
     """The points of images first..last-1; raises `ChoiceError` for those of other images."""
     if isinstance(method, Method):
         return METHODS[method.name](pixels[first:last], method)
-    if method.pixels.shape[1:] != pixels.shape:
+    if method.pixels.shape[1:] != pixels.shape or not len(method):
         raise ChoiceError(
-            f"points are for images {tuple(method.pixels.shape[1:])}: "
-            f"the pixels are {tuple(pixels.shape)}"
+            f"{len(method)} points are for images {tuple(method.pixels.shape[1:])}: expected at "
+            f"least one, for the pixels' {tuple(pixels.shape)}"
         )
     return method.images(first, last)

@@ -35,8 +35,8 @@ def _matches(source: str | Path) -> list[Path]:
         places = sorted(map(Path, glob.glob(text, recursive=True)))
     if "**" in text:
         places = [place for place in places if not any(map(is_result, place.parents))]
-    found = [file for p in places for file in (_in_folder(p) if _is_folder(p) else [p])]
-    return found or [Path(source)]
+    files = [file for p in places for file in (_in_folder(p) if _is_folder(p) else [p])]
+    return files or [Path(source)]
 
 
 def _in_folder(folder: Path) -> list[Path]:

@@ -177,8 +177,9 @@ def check_maps(maps: Mapping[str, Tensor], pixels: Tensor) -> None:
             raise ChoiceError(f"map {name!r} orders no pixels: delete by one of {known}")
         edits.check_map(values, f"map {name!r}")
         if values.shape != expected:
-            came = f"map {name!r} has shape {tuple(values.shape)}"
-            raise InputError(f"{came}: expected the pixels' (B, H, W) = {expected}")
+            shape = tuple(values.shape)
+            wanted = f"expected the pixels' (B, H, W) = {expected}"
+            raise InputError(f"map {name!r} has shape {shape}: {wanted}")
 
 
 def paper_counts(values: Tensor, fractions: Sequence[float], order: Tensor) -> Tensor:
@@ -217,7 +218,7 @@ def predict_edits(
     *distinct, row = _distinct(keys, many)
     edited = _EditedImages(pixels, filled, many)
     # All chunks but the last have one size: kernels are compiled for each number of images.
-    size = max(1, device_profile().forward_bytes // (pixels[0].numel() * pixels.element_size()))
+    size = max(1, device_profile().forward_bytes // pixels[0].nbytes)
     chunks = zip(*(torch.split(values, size) for values in distinct), strict=True)
     with torch.no_grad(), as_found(classifier.module), shortcuts(classifier.module):
         parts = [classifier.logits(edited.rows(*chunk), spare=True) for chunk in chunks]

@@ -129,8 +129,10 @@ def narrow(
             between.append(i)
         end = next_alone.get(between[-1], place) if between else place
         last = steps[end]
+        if end == place or not _is_product(last):
+            continue
         channels = _worthwhile([steps[i] for i in between])
-        if channels is None or end == place or not _is_product(last):
+        if channels is None:
             continue
         first, last = _part(first, channels, gives=True), _part(last, channels, gives=False)
         room -= first.weight.nbytes + last.weight.nbytes
