@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import torch
@@ -74,6 +74,19 @@ class DeletionCurve:
         return float(self.areas(by_range=by_range).mean())
 
 
+@overload
+def deletion_curve(
+    classifier: Classifier, pixels: Tensor, maps: Tensor, fill: str | Fill, *more: Any, **named: Any
+) -> DeletionCurve: ...
+@overload
+def deletion_curve(
+    classifier: Classifier,
+    pixels: Tensor,
+    maps: Mapping[str, Tensor],
+    fill: str | Fill,
+    *more: Any,
+    **named: Any,
+) -> dict[str, DeletionCurve]: ...
 def deletion_curve(
     classifier: Classifier,
     pixels: Tensor,
@@ -84,7 +97,7 @@ def deletion_curve(
     *,
     target: Indices = None,
     seed: int = 0,
-) -> Any:
+) -> DeletionCurve | dict[str, DeletionCurve]:
     """Predictions as each map's highest pixels are filled: one curve, or a dict of them by name.
 
     `pixels` (B, C, H, W) in [0, 1]; `maps` one map (B, H, W), or maps by name. `protocol` "paper"
