@@ -33,7 +33,7 @@ def opened(picture: Picture) -> Photo | NDArray[Any]:
         forms = "a path, a Pillow image, an array (H, W, C) or a tensor (C, H, W)"
         raise ImageError(f"image is a {type(picture).__name__}: expected {forms}")
     if not isinstance(picture, Photo) and (picture.ndim not in (2, 3) or picture.shape[2:] > (4,)):
-        expected = "expected (H, W), (H, W, C) or a tensor (C, H, W)"
+        expected = "expected an array (H, W) or (H, W, C), or a tensor (C, H, W)"
         raise ImageError(f"image has shape {shape}: {expected}")
     return picture
 
