@@ -34,7 +34,8 @@ from tests.toys import all_class_gradients, random_pixels
 from tools.readme_figures import BEGIN, END, home, updated
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *PAGES])
 
 
 def snippets(document, language):
@@ -192,6 +193,75 @@ def test_the_how_to_of_checking_runs(tmp_path, monkeypatch):
     exec(snippet, scope)
     assert [one.map for one in scope["result"].maps] == ["original", "active"] * 2
     assert (tmp_path / "check" / "index.html").is_file()
+
+
+def test_the_page_for_those_who_come_from_other_libraries_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    scope = {}
+    for snippet in snippets("docs/coming-from.md", "python"):
+        exec(snippet, scope)
+    assert {"positive", "active", "random", "inverted:active"} <= eval(
+        capsys.readouterr().out
+    ).keys()
+    assert scope["cams"].shape == (2, 32, 32)
+    assert scope["picture"].size == (32, 32)
+    assert (tmp_path / "why" / "index.html").is_file()
+
+
+@pytest.mark.parametrize("document", ["docs/reference/settings.md", "docs/reference/errors.md"])
+def test_the_snippets_of_the_reference_run(document, capsys):
+    (snippet,) = snippets(document, "python")
+    exec(snippet, {})
+    assert re.match(r"\('black', 'white'\) 0.95|ChoiceError unknown model", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("document", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_page_says_first_what_it_is_for(document):
+    """A heading, then a sentence and not a table, a list or code."""
+    heading, first = re.split(r"\n\s*\n", document.read_text().strip(), maxsplit=2)[:2]
+    assert heading.startswith("# ")
+    assert re.match(r"(?:\*\*|`|\[)?\w", first) and first.count(" ") >= 7, first
+
+
+ANCHOR = re.compile(r"\]\(([^)#\s]*)#([\w.-]+)\)")
+
+
+def anchors(page):
+    """The ids of a page's headings, as MkDocs makes them."""
+    named = re.findall(r"^#+ .*\{#([\w.]+)\}$", page, re.MULTILINE)
+    for heading in re.findall(
+        r"^#+ (.*)$", re.sub(r"```.*?```", "", page, flags=re.DOTALL), re.MULTILINE
+    ):
+        words = re.sub(r"[^\w\s-]", "", re.sub(r"\]\(.*?\)", "]", heading)).strip().lower()
+        named.append(re.sub(r"[-\s]+", "-", words))
+    return named
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_to_headings(document):
+    for target, anchor in ANCHOR.findall(document.read_text()):
+        if not target.startswith("http"):
+            page = (document.parent / target).resolve() if target else document
+            assert anchor in anchors(page.read_text()), f"{document.name}: {target}#{anchor}"
+
+
+def test_the_figures_of_the_method_are_drawn_by_its_script():
+    drawn = re.findall(r'"(method-[\w.]+)"', (ROOT / "tools/method_figures.py").read_text())
+    shown = re.findall(r"images/(method-[\w.]+)", (ROOT / "docs/method.md").read_text())
+    files = [file.name for file in (ROOT / "docs/images").glob("method-*")]
+    assert sorted(drawn) == sorted(set(shown)) == sorted(files)
+
+
+def test_every_page_is_in_the_contents():
+    listed = re.findall(r"([\w/-]+\.md)", (ROOT / "mkdocs.yml").read_text())
+    assert sorted(listed) == sorted(str(page.relative_to(ROOT / "docs")) for page in PAGES)
+
+
+def test_the_citation_file_names_this_version():
+    text = (ROOT / "CITATION.cff").read_text()
+    assert f"version: {chiaroscuro.__version__}\n" in text
+    title = "A matter of attitude: Focusing on positive and active gradients to boost saliency maps"
+    assert title in text and title in (ROOT / "docs/cite.md").read_text()
 
 
 def test_the_how_to_of_a_map_works(toy, monkeypatch):
