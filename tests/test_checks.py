@@ -17,7 +17,7 @@ from chiaroscuro.data.images import read_batches
 from chiaroscuro.data.loading import load_images
 from chiaroscuro.errors import ChoiceError, ModelError, ResultError
 from chiaroscuro.evaluation import evaluate
-from chiaroscuro.report.checks import lines
+from chiaroscuro.report.checks import lines, verdict_cells
 from chiaroscuro.results import load
 from chiaroscuro.results.facts import Interval
 from chiaroscuro.results.measurements import Layer, Limits, Similarities, Step
@@ -249,6 +249,18 @@ def test_a_check_is_what_one_finds_by_hand(data, single, tmp_path):
     }
     files = {file.name for file in (tmp_path / "out").iterdir()}
     assert {"index.html", *(f"{n}.{kind}" for n in drawn for kind in ("png", "svg"))} <= files
+    for checked in result.maps:  # the similarity that is shown is the one that decides
+        for cell, step in zip(
+            verdict_cells(checked)[1:], (checked.other_class, checked.noise), strict=True
+        ):
+            levels = {
+                "rank correlation": checked.correlation_limits.level(step.similarity.correlation),
+                "overlap of the highest pixels": checked.overlap_limits.level(
+                    step.similarity.overlap
+                ),
+            }
+            verdicts = (checked.verdict.other_class, checked.verdict.noise)
+            assert levels[cell[2]] == verdicts[step is checked.noise]
     rows = rows_in(tmp_path / "out")
     # 9 images, 2 methods, 2 maps: 2 x 2 cascade, 2 x 2 alone, 1 class, 2 noise, 4 random.
     assert len(rows) == 9 * 2 * 2 * 15

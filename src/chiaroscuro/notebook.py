@@ -248,9 +248,9 @@ def _check(shown: SanityCheck) -> Output:
     table = [["method, map", *checks.QUESTIONS.values()]]
     for one in shown.maps:
         cells = checks.verdict_cells(one)
-        marks = [f"{_MARKS[grade]} {found.value:.2f}" for grade, _, found in cells]
+        marks = [f"{_MARKS[grade]} {value:.2f}" for grade, _, _, value in cells]
         table.append([f"{one.method}, {one.map}", *marks])
-    said = [*checks.outcome(shown), "Numbers are rank correlations with the untouched map."]
+    said = [*checks.outcome(shown), "Numbers are the similarity to the untouched map that decides."]
     return Output(title=pages.images_line(shown), said=said, table=table)
 
 

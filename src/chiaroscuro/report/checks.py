@@ -59,6 +59,7 @@ WORDS: Mapping[str, Mapping[Level, str]] = {
 }
 """What each level means for each question."""
 _GRADES: Mapping[Level, str] = {"none": "good", "some": "half", "much": "bad"}
+_STABLE: Mapping[Level, Level] = {"none": "much", "some": "some", "much": "none"}
 _OUTCOMES: Mapping[Level, str] = {
     "none": "lose all similarity to the trained network's maps",
     "some": "keep some similarity to them",
@@ -101,18 +102,25 @@ def outcome(result: SanityCheck) -> list[str]:
     return sentences
 
 
-def verdict_cells(checked: CheckedMap) -> list[tuple[str, str, Interval]]:
-    """A map's grade, verdict in words, and rank correlation, by question."""
+def verdict_cells(checked: CheckedMap) -> list[tuple[str, str, str, float]]:
+    """A map's grade, verdict in words, and the similarity that decides it, by question."""
     steps = {
-        "weights": checked.cascade_mean, "other_class": checked.other_class, "noise": checked.noise
-    }  # fmt: skip
+        "weights": (checked.cascade_mean, checked.cascade[-1]),
+        "other_class": (checked.other_class,),
+        "noise": (checked.noise,),
+    }
     cells = []
-    for question, step in steps.items():
+    for question, several in steps.items():
         level: Level = getattr(checked.verdict, question)
-        grade = _GRADES[level]
+        found = []
+        for measure, title in MEASURES.items():
+            floor = _limits(checked, measure).floor
+            value = max(getattr(step.similarity, measure).value for step in several)
+            found.append(((value - floor) / (1 - floor), title, value))
+        grade, (_, title, value) = _GRADES[level], max(found)
         if question == "noise":  # the one change that must leave a map as it is
-            grade = {"good": "bad", "bad": "good"}.get(grade, grade)
-        cells.append((grade, WORDS[question][level], step.similarity.correlation))
+            grade, (_, title, value) = _GRADES[_STABLE[level]], min(found)
+        cells.append((grade, WORDS[question][level], title, value))
     return cells
 
 
@@ -200,7 +208,7 @@ def lines(result: SanityCheck | Localization) -> Iterator[str]:
     if isinstance(result, SanityCheck):
         yield f"{images_line(result)}, {len(result.layers)} steps from the output to the input"
         for checked in result.maps:
-            words = "; ".join(words for _, words, _ in verdict_cells(checked))
+            words = "; ".join(words for _, words, _, _ in verdict_cells(checked))
             yield f"{checked.method}, {checked.map}: {words}"
         return
     yield images_line(result)

@@ -100,8 +100,9 @@ def best_maps(result: Evaluation) -> str:
         rows = [row for row in _curves(result, protocol, fill) if not row.control]
         if rows:
             lowest = min(rows, key=lambda row: row.area.value)
-            sure = "" if _equals(result, lowest) else ", significantly"
-            best.append(f"{lowest.map} under {fill_title(fill)}{sure}")
+            close = _close(result, lowest)
+            sure = f"but not significantly before {close}" if close else "significantly"
+            best.append(f"{lowest.map} under {fill_title(fill)}, {sure}")
     if not best:
         return "Deletion was not measured; the other metrics are below."
     return f"The map that finds them first ({protocol} protocol): {'; '.join(best)}."
@@ -115,9 +116,11 @@ def outcome(result: Evaluation) -> list[str]:
         if not rows:
             continue
         best = min(rows, key=lambda row: row.area.value)
+        close = _close(result, best)
+        sure = f" (not significantly different from {close})" if close else ""
         sentences.append(
             f"{fill_title(fill)} ({protocol}): {best.map} has the lowest area, "
-            f"{interval_text(best.area)}{_equals(result, best)}.{_fitted(rows, best)}"
+            f"{interval_text(best.area)}{sure}.{_fitted(rows, best)}"
             f"{_against_random(result, protocol, fill)}"
         )
     if sentences and protocol != "matched":
@@ -138,8 +141,8 @@ def _curves(result: Evaluation, protocol: str, fill: str) -> list[Row]:
     return [row for row in result.curves if (row.protocol, row.fill) == (protocol, fill)]
 
 
-def _equals(result: Evaluation, best: Row) -> str:
-    """Which maps the lowest one does not differ from significantly."""
+def _close(result: Evaluation, best: Row) -> str:
+    """The maps that the lowest one does not differ from significantly."""
     close = [
         row.against if row.map == best.map else row.map
         for row in result.differences
@@ -147,7 +150,7 @@ def _equals(result: Evaluation, best: Row) -> str:
         and best.map in (row.map, row.against)
         and row.p_holm >= SURE
     ]
-    return f" (not significantly different from {', '.join(close)})" if close else ""
+    return ", ".join(close)
 
 
 def _fitted(rows: Sequence[Row], best: Row) -> str:

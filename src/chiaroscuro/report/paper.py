@@ -37,7 +37,7 @@ def write(result: Reproduction, folder: Path) -> list[str]:
     write_page(
         folder, "paper", title="The paper's tables and figures, reproduced",
         asked="Do the paper's numbers come out again, when all of them are computed from images?",
-        found=[" ".join(answer.sentences[:1]) for answer in result.answers[:2]],
+        found=[f"{one.claim} Found: {one.sentences[0]}" for one in result.answers[:2]],
         docs="how-to/reproduce-the-paper", warnings=quick, result=result, figures=figures,
     )  # fmt: skip
     return [PAGE, *texts, *files]
