@@ -1,5 +1,6 @@
 """A function of the user's own as a model."""
 
+import os
 import sys
 
 import pytest
@@ -72,6 +73,16 @@ def test_an_error_of_ours_passes_through_a_factory_unchanged(tmp_path):
     )
     with pytest.raises(ChoiceError, match=r"^std is \(0\.0, 0\.0, 0\.0\): expected numbers"):
         load_classifier(spec)
+
+
+def test_a_file_that_was_edited_within_the_second_is_read_once_more(tmp_path):
+    """Bytecode knows a source by its second and size: this edit keeps both."""
+    file = tmp_path / "net.py"
+    for outputs in (2, 3):
+        text = f"from torch import nn\n\ndef make():\n    return nn.Linear(4, {outputs})\n"
+        file.write_text(text)
+        os.utime(file, (1_000_000_000, 1_000_000_000))
+        assert load_classifier(f"{file}:make").module.out_features == outputs
 
 
 def test_a_factory_file_that_is_not_there(tmp_path):

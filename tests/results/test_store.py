@@ -260,12 +260,32 @@ def test_a_killed_save_loses_nothing(tmp_path, monkeypatch, moment):
 
     assert os.WIFSIGNALED(in_child(work))
     assert names(tmp_path) != ["r"]  # something was left
+    assert load(tmp_path / "r").number == (2 if moment == "after" else 1.5)
     with pytest.raises(ResultError, match="--force"):  # a whole one is there again
         save(toy(2), tmp_path / "r")
     assert load(tmp_path / "r").number == (2 if moment == "after" else 1.5)
     assert names(tmp_path) == ["r"]
     save(toy(3), tmp_path / "r", overwrite=True)
     assert load(tmp_path / "r").number == 3
+    assert names(tmp_path) == ["r"]
+
+
+def test_a_reader_does_not_disturb_a_save(tmp_path, monkeypatch):
+    """Between two renames nothing lies in the place, and only a dead process's is put back."""
+    save(toy(), tmp_path / "r")
+    move = folders_module.set_aside
+
+    def move_and_read(folder):
+        move(folder)
+        with pytest.raises(ResultError, match="no chiaroscuro result there"):
+            load(tmp_path / "r")
+        with pytest.raises(ResultError, match="no chiaroscuro result there"):
+            folders_module.recover(tmp_path / "r")
+            load(tmp_path / "r")
+
+    monkeypatch.setattr(folders_module, "set_aside", move_and_read)
+    save(toy(2), tmp_path / "r", overwrite=True)
+    assert load(tmp_path / "r").number == 2
     assert names(tmp_path) == ["r"]
 
 

@@ -11,7 +11,19 @@ from chiaroscuro import settings
 from chiaroscuro.catalog import SOURCES, check_spec, offered_specs
 from chiaroscuro.choices import DEFAULT_MODEL, DEFAULT_OUT, REPLAY_TOLERANCE, SCALES
 from chiaroscuro.cli.options import Command
+from chiaroscuro.errors import ChoiceError
 from chiaroscuro.settings import COUNT, IMAGES, MACHINE, MEASURE, Seeded, Settings, like, option
+
+
+def _model(spec: str) -> str:
+    try:
+        return check_spec(spec)
+    except ChoiceError:
+        from chiaroscuro.results import kind_in  # slow to import, and rarely asked
+
+        if kind_in(spec) is None:  # puts back what a killed process left next to its place
+            raise
+        return spec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +54,7 @@ class ExplainOptions(OutputOptions):
     model: str = option(
         "What `chiaroscuro models` lists.",
         DEFAULT_MODEL,
-        read=check_spec,
+        read=_model,
         panel="Network",
         offers=offered_specs(),
     )
@@ -87,7 +99,7 @@ class WhatIfOptions(PhotoOptions):
 class CompareOptions(PhotoOptions):
     models: tuple[str, ...] = option(
         "What `chiaroscuro models` lists; two or more.",
-        read=check_spec,
+        read=_model,
         panel="Network",
         offers=offered_specs(),
     )
@@ -158,7 +170,7 @@ class ServeOptions(Settings):
     models: tuple[str, ...] = option(
         "What the page lets its visitors choose; the first is the default.",
         (DEFAULT_MODEL, "cifar10-cnn"),
-        read=check_spec,
+        read=_model,
         panel="Network",
     )
     device: str = like(OutputOptions, "device")

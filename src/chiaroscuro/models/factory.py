@@ -61,11 +61,10 @@ def _run(source: Path, spec: str) -> ModuleType:
     name = f"{_PREFIX}{source.stem}"
     about = importlib.util.spec_from_file_location(name, source)
     assert about is not None
-    assert about.loader is not None
     module = importlib.util.module_from_spec(about)
     sys.modules[name] = module
-    try:
-        about.loader.exec_module(module)
+    try:  # read now: bytecode that is kept may be of an older file, of the same size and second
+        exec(compile(source.read_bytes(), source, "exec"), vars(module))
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise ModelError(f"{spec}: {source} raised {_explained(error)}") from error

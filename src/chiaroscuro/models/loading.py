@@ -21,6 +21,7 @@ from chiaroscuro.errors import ChiaroscuroError, ModelError, first_line, missing
 from chiaroscuro.hub import hub_if_reachable
 from chiaroscuro.images import Framing
 from chiaroscuro.models import factory, folder
+from chiaroscuro.results import kind_in
 
 PACKAGED_WEIGHTS = Path(__file__).parent / "weights"  # of networks that were trained here
 
@@ -54,7 +55,7 @@ def load_classifier(spec: str | Path, *, trusted: bool = True) -> Classifier:
                 "trust the file, name it yourself (--model), or hand the classifier in"
             )
         return factory.load(path, function)
-    if Path(text).is_dir():
+    if kind_in(text) or Path(text).is_dir():
         return folder.load(Path(text))
     raise unknown_spec(text)
 

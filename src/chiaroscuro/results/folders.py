@@ -106,7 +106,10 @@ def read_receipt(file: Path) -> Receipt | None:
 
 
 def kind_in(folder: str | Path) -> Kind | None:
-    """The kind of result that lies in a folder, of any schema version; None for anything else."""
+    """The kind of a folder's result, of any version, or None; one left beside it is put back."""
+    if not os.path.lexists(folder):
+        with suppress(ResultError):
+            _settle(resolved(folder))
     for kind in KINDS.values():
         with suppress(ResultError):
             read_marker(Path(folder), kind)
@@ -239,11 +242,12 @@ def _install(stage: Path, final: Path) -> None:
         stage.replace(final)
         return
     shutil.copymode(final, stage)
-    set_aside(final)
     try:
-        stage.replace(final)
+        with locked(final):  # whoever finds nothing in its place leaves the older one to us
+            set_aside(final)
+            stage.replace(final)
     finally:
-        recover(final)
+        _settle(final)
 
 
 def set_aside(final: Path) -> None:
@@ -270,11 +274,18 @@ def recover(final: Path) -> None:
     for left in final.parent.glob(f"{STAGE}*"):
         with suppress(ResultError, OSError), locked(left):
             shutil.rmtree(left, ignore_errors=True)
+    _settle(final)
+
+
+def _settle(final: Path) -> None:
     aside = _aside(final)
-    with suppress(OSError, ResultError):  # another process was faster
+    if not aside.exists():  # which locking would create
+        return
+    with suppress(OSError, ResultError), locked(aside):  # another process is at it, or was faster
         if not os.path.lexists(final):
             aside.replace(final)
-        elif aside.exists() and (kind := kind_in(final)) and read_marker(final, kind).result:
+            (final / LOCK).unlink()
+        elif (kind := kind_in(final)) and read_marker(final, kind).result:
             _discard(aside)
 
 

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,13 +110,14 @@ def open_run(
     with folders.writing(folder):
         final, is_there = check_startable(folder, kind, resume=resume, overwrite=overwrite)
         marker = Marker(kind.schema, config=to_plain(config)[0])
-        if is_there and not resume:
-            with folders.locked(final):
+        replaced = is_there and not resume
+        with folders.locked(final) if replaced else nullcontext():
+            if replaced:
                 folders.set_aside(final)
-        if not final.is_dir():
-            with folders.scratch(final.parent) as stage:
-                folders.write_marker(stage, kind, marker)
-                stage.replace(final)
+            if not final.is_dir():
+                with folders.scratch(final.parent) as stage:
+                    folders.write_marker(stage, kind, marker)
+                    stage.replace(final)
         with folders.locked(final):
             if is_there and resume:
                 check_config(final, kind, config)
