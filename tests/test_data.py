@@ -20,6 +20,8 @@ from chiaroscuro.data.tables import DATASETS
 from chiaroscuro.errors import ChoiceError, InputError, MissingFileError
 from chiaroscuro.images import Framing, frame, open_photo
 from chiaroscuro.results.facts import LeftOut
+from chiaroscuro.results.folders import Marker, write_marker
+from chiaroscuro.results.kinds import KINDS
 from tests.pictures import BROKEN, class_rows, encoded, picture, write_classes, write_parquet
 
 CLASSES = ["cat", "dog", "owl"]
@@ -279,6 +281,24 @@ def test_numbered_parquet_in_folders_named_by_split(tmp_path):
     for name in ("test", "train"):
         (tmp_path / name).rename(tmp_path / "outer" / "default" / name)
     assert [row.id for row in load_images(tmp_path / "outer")][-1] == "test#11"
+
+
+def test_rows_of_a_run_are_no_images(tmp_path):
+    """`evaluate .` where an older run lies."""
+    write_classes(tmp_path, CLASSES, 2)
+    run = tmp_path / "run"
+    for file in (run / "deletion" / "000000.parquet", run / "more" / "rows" / "000000.parquet"):
+        write_parquet(file, class_rows(3, 1), CLASSES)
+    write_marker(run, KINDS["evaluation"], Marker(KINDS["evaluation"].schema))
+    assert load_images(tmp_path).count == 6
+    with pytest.raises(InputError, match="no images and no Parquet files"):
+        load_images(run)
+
+
+def test_a_split_without_rows_is_an_error(tmp_path):
+    write_parquet(tmp_path / "test.parquet", [], CLASSES)
+    with pytest.raises(InputError, match=r"test\.parquet: no rows in split test"):
+        load_images(tmp_path / "test.parquet")
 
 
 def test_a_root_without_the_data_is_an_error_that_names_the_place(tmp_path):

@@ -107,6 +107,17 @@ def test_again_with_other_weights_is_different(toy, tmp_path):
     assert differences.why == (UNRECORDED,)
 
 
+def test_again_with_other_weights_says_so_where_the_weights_were_recorded(toy, tmp_path):
+    found = explain(toy, array())
+    dataclasses.replace(found, model=toy.describe(digest=True)).save(tmp_path / "one")
+    assert replay(tmp_path / "one", toy)[1].same
+    other = copy.deepcopy(toy)
+    with torch.no_grad():
+        other.module[-1].weight.mul_(1.5)
+    (said,) = replay(tmp_path / "one", other)[1].changes
+    assert said.startswith("model sha256 was ")
+
+
 def test_again_with_other_logits_alone_is_different(tmp_path):
     """`same` promises that target, logits and maps agree; a bias moves the logits alone."""
     weights = random_pixels(3, 3, 12, 12) - 0.5

@@ -137,9 +137,14 @@ class _LocalizationTask:
         return "the region is all that the network sees" if region.all() else region
 
     def _rows(
-        self, classifier: Classifier, batch: Batch, places: list[int], pixels: Tensor,
-        masks: Tensor, files: dict[str, bytes],
-    ) -> pa.Table:  # fmt: skip
+        self,
+        classifier: Classifier,
+        batch: Batch,
+        places: list[int],
+        pixels: Tensor,
+        masks: Tensor,
+        files: dict[str, bytes],
+    ) -> pa.Table:
         """The rows of images of one size; the files of examples are added."""
         settings = self.settings
         if settings.target == "predicted":

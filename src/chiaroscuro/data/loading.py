@@ -48,6 +48,8 @@ def load_images(
         raise ChoiceError(f"seed is {seed}: expected 0 or more")
     images = _open(locate(source, root), split, (image_column, label_column))
     images = replace(images, source=printable(source), limit=limit)
+    if images.count == 0:
+        raise InputError(f"{images.source}: no rows in split {images.split}")
     if limit is None:
         return images
     count, notes, chosen = images.count, images.notes, None

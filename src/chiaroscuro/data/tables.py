@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from chiaroscuro.data.images import ImageRow, ImageSet, pick_split
 from chiaroscuro.errors import ChoiceError, InputError, MissingFileError, first_line, printable
 from chiaroscuro.hub import hub_if_reachable
+from chiaroscuro.results import is_result
 
 ChosenColumns = tuple[str | None, str | None]
 """The columns of images and of classes, where they are named."""
@@ -193,8 +194,11 @@ def parquet_splits(folder: Path) -> dict[str, list[Path]]:
 
 
 def _matching(folder: Path, pattern: str) -> list[Path]:
-    """Files in order, no hidden ones; a folder of Spark's is named like a file."""
-    return sorted(f for f in folder.glob(pattern) if not f.name.startswith(".") and f.is_file())
+    """Files in order, no hidden ones and no rows of runs; a folder of Spark's is named like one."""
+    found = [f for f in folder.glob(pattern) if not f.name.startswith(".") and f.is_file()]
+    places = {f.parent for f in found}
+    ours = {place for place in places if is_result(place) or is_result(place.parent)}
+    return sorted(f for f in found if f.parent not in ours)
 
 
 class _Group(NamedTuple):

@@ -153,6 +153,8 @@ def replay(
     target = None if saved.choices.target == "predicted" else saved.choices.target
     kept = {name: getattr(saved.choices, name) for name in ("maps", "rivals", "score", "fit")}
     now = explain(model, image, target=target, method=method, progress=progress, **kept)
+    if saved.model.sha256 is not None:
+        now = replace(now, model=as_classifier(model).describe(digest=True))
     changes, why = (*changes, *_changes(saved, now)), _why(saved, now)
     maps = {name: _map_gap(name, saved, now) for name in saved.maps}
     differences = Differences(maps, _gap(saved.logits, now.logits, np.inf), changes, why, tolerance)

@@ -174,9 +174,15 @@ def work(
             )
     classifier.to(device)
     base = EvaluationSettings(
-        data=training.data, split=TEST_SPLIT[training.data], limit=test_limit, seed=settings.seed,
-        maps=PAPER_MAPS, rgb_only=training.rgb_only, resamples=resamples, flips=flips,
-    )  # fmt: skip
+        data=training.data,
+        split=TEST_SPLIT[training.data],
+        limit=test_limit,
+        seed=settings.seed,
+        maps=PAPER_MAPS,
+        rgb_only=training.rgb_only,
+        resamples=resamples,
+        flips=flips,
+    )
     few = replace(base, limit=min(some, test_limit or some), protocols=("matched",))
     runs = {
         "test": base,

@@ -44,7 +44,11 @@ class Similarities:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A map against that of a changed network or image; `step` counts layers from the output."""
+    """A map against that of a changed network or image, in the mean over images and draws.
+
+    `step` counts layers from the output: 1 is the last, 0 a mean over steps. `constant`: the share
+    of other maps with one value everywhere; `by_draw`: correlation and overlap by random draw.
+    """
 
     step: int
     similarity: Similarities
@@ -74,7 +78,12 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How similar a map stays, the steps until it changes, and layers that it `overlooked`."""
+    """How much of its similarity a map keeps, by the worse of the two measures.
+
+    `weights`, `other_class` and `noise`: with random weights, for the second-best class, under
+    noise. `changes_after`: the first step of the cascade that keeps less than much, None: no step
+    does. `overlooked`: the layers, from the output, whose random weights alone keep much.
+    """
 
     weights: Level
     other_class: Level
@@ -133,7 +142,12 @@ class SanityCheck(Shown):
 
 @dataclass(frozen=True, slots=True)
 class LocatedMap:
-    """How often a map's highest pixel lies in the region, and the share of its size that does."""
+    """One map, in the mean over images, with the same for a random order (`chance`).
+
+    `hit`: the share of images whose highest pixel lies in the region; `energy`: the share of the
+    map's sum that does; `center_hit`: hits of the middle pixel. `hit_p` and `energy_p`: p-values of
+    the differences from chance, corrected over maps and measures (Holm).
+    """
 
     map: str
     hit: Interval
@@ -221,7 +235,13 @@ class ClassRow:
 
 @dataclass(frozen=True, slots=True)
 class WhatIfRow:
-    """Predicted and actual changes of the target logit, by map, fill and step; None: no value."""
+    """Predicted and actual changes of the target logit at one share (`step`) of a map's change.
+
+    `control`: a random order. Over `images` in which a pixel changes: `direction` is the share with
+    the predicted sign, `tolerated` within tolerance; `slope` and `correlation` are of actual on
+    predicted changes, which have the means `actual` and `predicted`. `flips` and `predicted_flips`:
+    the share of images whose predicted class changes. None: no value.
+    """
 
     map: str
     fill: str
