@@ -287,8 +287,7 @@ def test_rows_of_a_run_are_no_images(tmp_path):
     """`evaluate .` where an older run lies."""
     write_classes(tmp_path, CLASSES, 2)
     run = tmp_path / "run"
-    for file in (run / "deletion" / "000000.parquet", run / "more" / "rows" / "000000.parquet"):
-        write_parquet(file, class_rows(3, 1), CLASSES)
+    write_parquet(run / "deletion" / "000000.parquet", class_rows(3, 1), CLASSES)
     write_marker(run, KINDS["evaluation"], Marker(KINDS["evaluation"].schema))
     assert load_images(tmp_path).count == 6
     with pytest.raises(InputError, match="no images and no Parquet files"):
