@@ -114,8 +114,8 @@ def test_again_with_other_weights_says_so_where_the_weights_were_recorded(toy, t
     other = copy.deepcopy(toy)
     with torch.no_grad():
         other.module[-1].weight.mul_(1.5)
-    (said,) = replay(tmp_path / "one", other)[1].changes
-    assert said.startswith("model sha256 was ")
+    (reason,) = replay(tmp_path / "one", other)[1].why
+    assert reason.startswith(f"SHA-256 of the weights was {toy.describe(digest=True).sha256}, now ")
 
 
 def test_again_with_other_logits_alone_is_different(tmp_path):

@@ -218,9 +218,7 @@ def _changes(saved: Explanation, now: Explanation) -> Iterator[str]:
     if saved.choices.method.background_sha256 != now.choices.method.background_sha256:
         yield "background images are not the same"
     old, new = facts_of(saved.model), facts_of(now.model)
-    if None in (old["sha256"], new["sha256"]):
-        old["sha256"] = new["sha256"]
-    for name in old.keys() - {"device", "dtype"}:
+    for name in old.keys() - {"device", "dtype", "sha256"}:
         if old[name] != new[name]:
             yield f"model {name} was {getattr(saved.model, name)}, now {getattr(now.model, name)}"
 
@@ -232,6 +230,7 @@ def _why(saved: Explanation, now: Explanation) -> tuple[str, ...]:
         ("device was", saved.model.device, now.model.device),
         ("dtype was", saved.model.dtype, now.model.dtype),
         ("CPU threads were", saved.threads, now.threads),
+        ("SHA-256 of the weights was", saved.model.sha256, now.model.sha256),
         *((f"{name} was", old.get(name), new.get(name)) for name in sorted({*old, *new})),
         ("captum was", saved.choices.method.captum, now.choices.method.captum),
     )
