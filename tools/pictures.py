@@ -32,7 +32,9 @@ def main() -> None:
         photo, options = FIGURES[name]
         with tempfile.TemporaryDirectory() as folder:
             explanation = explain(classifier, packaged_photo(photo), **options)
-            figure = Image.open(explanation.save(Path(folder) / name) / "figure.png").convert("RGB")
+            figure = Image.open(
+                explanation.save(Path(folder) / name, figure=True) / "figure.png"
+            ).convert("RGB")
         height = round(figure.height * WIDTH / figure.width)
         small = figure.resize((WIDTH, height), Image.Resampling.LANCZOS)
         small.save(IMAGES / f"{name}.jpg", quality=88, optimize=True)
