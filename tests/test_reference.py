@@ -18,6 +18,10 @@ DESCRIBED = [
     name for text in PAGES.values() for name in re.findall(r"^::: ([\w.]+)$", text, re.MULTILINE)
 ]
 
+HIDDEN = re.findall(
+    r"^::: ([\w.]+)\n    options:\n      members: false", PAGES["engine"], re.MULTILINE
+)
+
 
 def test_every_public_name_is_described_once():
     tables = re.findall(r"^\| `(chiaroscuro\.\w+)` \|", PAGES["engine"], re.MULTILINE)
@@ -81,8 +85,10 @@ def test_every_row_of_a_table_has_a_meaning(package, name):
     what = what.final_target if what.is_alias else what
     if what.is_module:
         return
-    for kind, rows in sections(package, what.path.removeprefix("chiaroscuro.")).items():
-        if kind != "examples":
-            for row in rows:
+    hidden = not what.is_class or name in HIDDEN
+    own = [] if hidden else [m for n, m in what.members.items() if not n.startswith("_")]
+    for each in (what, *[m for m in own if not m.is_alias and m.docstring]):
+        for kind, rows in sections(package, each.path.removeprefix("chiaroscuro.")).items():
+            for row in rows if kind != "examples" else []:
                 row_name = getattr(row, "name", row)
-                assert row.description.strip(), f"{name}: the docstring has no `{row_name}`"
+                assert row.description.strip(), f"{each.path}: the docstring has no `{row_name}`"

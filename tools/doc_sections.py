@@ -15,6 +15,7 @@ COMMON = {
     "amount": "How much, where the fill takes an amount.",
     "argmax": "Also keep which rival is at the extremes.",
     "args": "Positional arguments of the network.",
+    "ax": "Matplotlib axes of your own.",
     "axes": "Matplotlib axes of your own.",
     "baseline": "Where the line begins.",
     "by_range": "Divide by the range of the fractions.",
@@ -99,6 +100,13 @@ COMMON = {
     "workers": "Processes that share the images.",
 }
 """What a name means wherever a docstring does not say it."""
+FIELDS = COMMON | {
+    "data": "What is known about the image set.",
+    "image": "What is known about the photo's file.",
+    "settings": "The settings that decided the numbers.",
+    "target": "The class that is explained.",
+}
+"""The same for the fields of a result."""
 
 
 class Sections(griffe.Extension):  # type: ignore[misc]
@@ -140,7 +148,7 @@ def sectioned(what: griffe.Object, classes: dict[str, str]) -> str:
             for m in what.members.values()
             if m.is_attribute and not m.docstring and m.name[0] != "_"
         ]
-        parts += _section("Attributes", _described([m.name for m in fields], prose))
+        parts += _section("Attributes", _described([m.name for m in fields], prose, FIELDS))
     if raised:
         parts += _section("Raises", _errors(raised, classes))
     if examples:
@@ -204,14 +212,14 @@ def _decorators(what: griffe.Object) -> str:
     return " ".join(str(each.value) for each in what.decorators)
 
 
-def _described(names: list[str], prose: str) -> list[str]:
+def _described(names: list[str], prose: str, rest: dict[str, str] = COMMON) -> list[str]:
     """Each name with the first sentence that is about it."""
     sentences = re.split(r"(?<=[.:])\s+(?=[A-Z`\"])|(?<=;)\s+(?=`)", " ".join(prose.split()))
     lines = []
     for name in names:
         about = [s for s in _joined(sentences) if f"`{name}`" in s]
         about.sort(key=lambda s, name=name: not s.startswith(f"`{name}`"))  # type: ignore[misc]
-        words = about[0].removeprefix(f"`{name}`: ") if about else COMMON.get(name, "")
+        words = about[0].removeprefix(f"`{name}`: ") if about else rest.get(name, "")
         lines.append(f"{name}: {_sentence(words)}")
     return lines
 

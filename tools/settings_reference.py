@@ -41,7 +41,7 @@ def _section(kind: type[settings.Settings]) -> Iterator[str]:
     place = "chiaroscuro" if hasattr(chiaroscuro, kind.__name__) else "chiaroscuro.settings"
     yield f"## {place}.{kind.__name__} {{#chiaroscuro.{kind.__name__}}}\n"
     yield f"{(kind.__doc__ or '').split(chr(10) * 2)[0]} Taken by `{KINDS[kind]}`.\n"
-    yield "| field | type | default | meaning |\n|---|---|---|---|"
+    yield "| field | meaning | type | default |\n|---|---|---|---|"
     for panel in settings.PANELS:
         yield from (_row(f) for f in fields(kind) if settings.option_of(f).panel == panel)
     yield ""
@@ -54,7 +54,7 @@ def _row(field: "Field[Any]") -> str:
     kind = kind.replace("|", "\\|")
     default = "required" if field.default is MISSING else f"`{field.default!r}`"
     meaning = about.help.replace("|", "\\|") + (f" In {about.within}." if about.within else "")
-    return f"| `{field.name}` | {kind} | {default} | {meaning} |"
+    return f"| `{field.name}` | {meaning} | {kind} | {default} |"
 
 
 if __name__ == "__main__":
