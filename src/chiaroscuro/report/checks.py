@@ -61,9 +61,9 @@ WORDS: Mapping[str, Mapping[Level, str]] = {
 _GRADES: Mapping[Level, str] = {"none": "good", "some": "half", "much": "bad"}
 _STABLE: Mapping[Level, Level] = {"none": "much", "some": "some", "much": "none"}
 _OUTCOMES: Mapping[Level, str] = {
-    "none": "lose all similarity to the trained network's maps",
-    "some": "keep some similarity to them",
-    "much": "hardly change",
+    "none": "no similarity to the trained network's maps stays for",
+    "some": "some similarity stays for",
+    "much": "hardly anything changes for",
 }
 
 
@@ -97,7 +97,7 @@ def outcome(result: SanityCheck) -> list[str]:
         levels: dict[Level, list[str]] = {}
         for checked in _maps(result, method):
             levels.setdefault(checked.verdict.weights, []).append(checked.map)
-        said = [f"{', '.join(levels[k])} {words}" for k, words in _OUTCOMES.items() if k in levels]
+        said = [f"{words} {', '.join(levels[k])}" for k, words in _OUTCOMES.items() if k in levels]
         sentences.append(f"{method}, with random weights: {'; '.join(said)}.")
     return sentences
 
