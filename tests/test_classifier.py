@@ -387,6 +387,7 @@ def test_without_names_a_class_is_its_index():
     classifier = Classifier(nn.Flatten(), name="net")
     assert classifier.class_index("7") == 7
     assert classifier.label(7) == "class 7"
+    assert classifier.class_index("class 7") == classifier.class_index("#7") == 7
     with pytest.raises(ChoiceError, match="class 'dog': net has no class names, give an index"):
         classifier.class_index("dog")
     with pytest.raises(ChoiceError, match=r"class -2 is out of range: expected 0\.\.K-1"):

@@ -66,7 +66,10 @@ def unknown_spec(spec: str) -> ChoiceError:
     """The error for a spec that names no model; of a file, it says how one is given."""
     if Path(spec).is_file():
         return ChoiceError(f"model {spec!r} is a file: give FILE.py:FACTORY, which loads it")
-    return unknown("model", spec, SOURCES)
+    prefix = (
+        f"of a library it is torchvision:{spec} or timm:{spec}; " if spec.isidentifier() else ""
+    )
+    return unknown("model", spec, SOURCES, f"{prefix}known are {', '.join(SOURCES)}")
 
 
 def offered_specs() -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 from urllib.parse import unquote
 
 import numpy as np
@@ -196,7 +197,72 @@ def test_a_computation_is_stopped_by_its_button(page, server, monkeypatch):
         if stopped:
             break
         page.wait_for_timeout(50)
-    assert stopped == [2]
+    assert stopped == ["2"]
+
+
+def test_stopping_the_comparison_with_all_keeps_the_one_with_few(page, monkeypatch):
+    from chiaroscuro.web import app
+
+    real = app.answers.explained
+
+    def endless(classifier, question, upload, job, rivals):
+        while rivals == "all":
+            job.check()
+            job.stopped.wait(0.02)
+        return real(classifier, question, upload, job, rivals)
+
+    monkeypatch.setattr(app.answers, "explained", endless)
+    page.fill("[name=target]", "2")
+    page.keyboard.press("Enter")
+    until(page, "document.querySelector('.notes').innerText.includes('all others follow')")
+    assert page.inner_text(".where") == "now against all others"
+    page.focus(".stop")
+    page.keyboard.press("Enter")
+    until(page, "document.querySelector('.notes').innerText.includes('10 best rivals only')")
+    assert page.evaluate("document.activeElement.name") == "model"  # not lost with the button
+
+
+def test_the_keyboard_stays_in_the_list_of_classes(page):
+    page.locator(".classes button").nth(2).focus()
+    label = page.evaluate("document.activeElement.innerText")
+    page.keyboard.press("Enter")
+    until(page, f"label => {CHOSEN}.innerText === label", label)
+    wait_until_whole(page)
+    assert page.evaluate(f"document.activeElement === {CHOSEN}")
+
+
+def test_a_closed_pane_hands_the_keyboard_to_the_button_that_opens_it(page):
+    page.click("#aside")
+    page.locator(".pane + .pane .close").press("Enter")
+    assert page.locator(".pane").count() == 1
+    assert page.evaluate("document.activeElement.id") == "aside"
+
+
+def test_the_newest_photo_is_shown_though_an_older_one_is_read_later(
+    page, photo, tmp_path, monkeypatch
+):
+    from chiaroscuro.web import app
+
+    real, entered, go_on = app.decode_photo, threading.Event(), threading.Event()
+
+    def slow(data, name):
+        if name == "slow.png":
+            entered.set()
+            assert go_on.wait(20)
+        return real(data, name)
+
+    monkeypatch.setattr(app, "decode_photo", slow)
+    (tmp_path / "slow.png").write_bytes(photo.read_bytes())
+    (tmp_path / "newer.png").write_bytes(photo.read_bytes())
+    page.set_input_files("#file", tmp_path / "slow.png")
+    while not entered.is_set():  # the page's requests pass through this thread
+        page.wait_for_timeout(20)
+    page.set_input_files("#file", tmp_path / "newer.png")
+    until(page, "document.querySelector('#said').innerText.startsWith('newer.png')")
+    with page.expect_response(lambda response: "slow.png" in response.url):
+        go_on.set()
+    page.wait_for_timeout(300)
+    assert page.inner_text("#said").startswith("newer.png")
 
 
 def test_the_page_is_accessible_and_fits_a_phone(page, check_accessible):

@@ -16,6 +16,11 @@ def test_an_unknown_spec_lists_the_known_ones(spec):
         load_classifier(spec)
 
 
+def test_a_network_of_a_library_without_its_prefix_is_told_the_prefix():
+    with pytest.raises(ChoiceError, match="torchvision:resnet18 or timm:resnet18; known are"):
+        load_classifier("resnet18")
+
+
 def test_near_specs_are_suggested():
     with pytest.raises(ChoiceError, match=r"did you mean efficientnet-lite0\? known"):
         load_classifier("EfficientNet-lite")

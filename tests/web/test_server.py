@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import shlex
 import threading
 import zipfile
 
@@ -104,6 +105,39 @@ def test_the_commands_compute_the_same(visitor, model_folders, png, tmp_path):
     exec(lines, names)  # a line that the page shows
     direct = explain(load_classifier(model_folders[0]), decode_photo(png, "x"), target=2)
     np.testing.assert_array_equal(names["explanation"].maps["active"], direct.maps["active"])
+
+
+FACTORIES = """
+import torch
+from chiaroscuro import Classifier
+from chiaroscuro.models.folder import basic_cnn
+
+def named(labels):
+    torch.manual_seed(0)
+    return Classifier(basic_cnn(classes=4), size=32, labels=labels)
+
+def without(): return named(None)
+def shared(): return named(["crane", "crane", "owl", "owl"])
+def digits(): return named(["3", "2", "1", "0"])
+"""
+
+
+@pytest.mark.parametrize("factory", ["without", "shared", "digits"])
+def test_every_class_that_is_listed_can_be_asked_for(factory, png, tmp_path):
+    (tmp_path / "nets.py").write_text(FACTORIES)
+    spec = f"{tmp_path}/nets.py:{factory}"
+    running, classifier = Running(ServerSettings(models=(spec,))), load_classifier(spec)
+    with running.visitor() as client:
+        kept = upload(client, png)["photo"]
+        listed = explained(client, kept, spec)[0][-1]["predictions"]
+        assert len(listed) == 4
+        for one in listed:
+            got = explained(client, kept, spec, target=one["asked"])[0][-1]
+            assert got["target"]["index"] == one["index"]
+            words = shlex.split(got["commands"]["shell"])
+            name = words[words.index("--target") + 1]
+            assert classifier.class_index(name) == one["index"]
+    running.close()
 
 
 def test_a_visitor_sees_nothing_of_another(running, model_folders, png):

@@ -255,8 +255,8 @@ class Classifier:
         """The index of a class given by index or any of its names, case ignored, "_" for a space.
 
         Text is a name first: "3" is the class called 3 where there is one, else index 3; "#3" is
-        always index 3. Raises `ChoiceError` for an unknown name (with near ones) or one that
-        several classes share (with their indices).
+        always index 3, and so is "class 3" without labels. Raises `ChoiceError` for an unknown name
+        (with near ones) or one that several classes share (with their indices).
         """
         if not isinstance(name, str):
             return self._checked_index(as_int("class", name))
@@ -268,7 +268,7 @@ class Classifier:
             raise ChoiceError(f"class {text!r} is ambiguous: give the index, {listed}")
         if matches:
             return matches[0]
-        number = text.removeprefix("#")
+        number = text.removeprefix("#" if labels or text.startswith("#") else "class ")
         if re.fullmatch("-?[0-9]{1,18}", number):
             return self._checked_index(int(number))
         if not labels:

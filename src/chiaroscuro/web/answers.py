@@ -15,12 +15,13 @@ import torch
 
 from chiaroscuro.choices import EDIT_MAPS, FILLS, MAPS, METHODS, RANDOM, parse_fill
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.errors import unknown
+from chiaroscuro.errors import ChoiceError, unknown
 from chiaroscuro.explanations import explain, what_if
 from chiaroscuro.images import decode_photo, to_uint8
 from chiaroscuro.models import load_classifier
 from chiaroscuro.report.pages import data_uri
 from chiaroscuro.results.explanations import Explanation, WhatIf
+from chiaroscuro.results.facts import Prediction
 from chiaroscuro.viewer import Feed, make_feed
 from chiaroscuro.web.jobs import Job
 from chiaroscuro.web.visitors import Answer, Upload
@@ -115,7 +116,18 @@ def first_rivals(classifier: Classifier, question: Question) -> str | None:
     return None if few or question.rivals != "all" else f"top:{FIRST_RIVALS}"
 
 
-def explanation_message(key: str, answer: Answer, feed: Feed, *, whole: bool) -> dict[str, Any]:
+def asked_as(classifier: Classifier, index: int) -> str:
+    """What names a class in a question: its label, or "#N" where other classes share that."""
+    try:
+        own = classifier.class_index(classifier.label(index)) == index
+    except ChoiceError:
+        own = False
+    return classifier.label(index) if own else f"#{index}"
+
+
+def explanation_message(
+    key: str, answer: Answer, feed: Feed, classifier: Classifier, *, whole: bool
+) -> dict[str, Any]:
     """An explanation as the page shows it."""
     explanation = answer.explanation
     return {
@@ -123,7 +135,10 @@ def explanation_message(key: str, answer: Answer, feed: Feed, *, whole: bool) ->
         "answer": key,
         "whole": whole,
         "feed": feed,
-        "predictions": [asdict(one) for one in explanation.predictions],
+        "predictions": [
+            {**asdict(one), "asked": asked_as(classifier, one.index)}
+            for one in explanation.predictions
+        ],
         "target": asdict(explanation.target),
         "rivals": explanation.choices.rivals,
         "compared": len(explanation.rivals),
@@ -196,7 +211,7 @@ def commands(answer: Answer) -> dict[str, str]:
     chosen = answer.explanation.choices
     source = answer.upload.path or answer.upload.name
     words = ["chiaroscuro", "explain", source, "--model", answer.model]
-    words += ["--target", str(answer.explanation.target.index), "--rivals", chosen.rivals]
+    words += ["--target", _by_index(answer.explanation.target), "--rivals", chosen.rivals]
     words += ["--method", chosen.method.name, "--fit", chosen.fit]
     for name in chosen.maps:
         words += ["--map", name]
@@ -215,7 +230,7 @@ def change_commands(answer: Answer, change: Change, result: WhatIf) -> dict[str,
     source = answer.upload.path or answer.upload.name
     gradients = change.map not in (*EDIT_MAPS, RANDOM)
     words = ["chiaroscuro", "what-if", source, "--model", answer.model]
-    words += ["--target", str(result.target.index), "--map", change.map]
+    words += ["--target", _by_index(result.target), "--map", change.map]
     words += ["--fraction", f"{change.fraction:g}", f"--fill={change.fill}", "--fit", chosen.fit]
     words += ["--rivals", chosen.rivals, "--method", chosen.method.name] if gradients else []
     asked = f", rivals={chosen.rivals!r}, method={chosen.method.name!r}" if gradients else ""
@@ -226,6 +241,11 @@ def change_commands(answer: Answer, change: Change, result: WhatIf) -> dict[str,
         f"fit={chosen.fit!r}{asked})"
     )
     return {"shell": shlex.join(words), "python": python}
+
+
+def _by_index(target: Prediction) -> str:
+    """A class for a shell; where digits are names of classes, a bare index would be one."""
+    return f"#{target.index}" if target.label.isdecimal() else str(target.index)
 
 
 def archive(explanation: Explanation) -> bytes:

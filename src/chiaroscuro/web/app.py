@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response, Stream
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChiaroscuroError, InputError, first_line, printable
 from chiaroscuro.images import decode_photo, packaged_photo
 from chiaroscuro.viewer import Feed
@@ -164,18 +165,18 @@ class Server:
             few = answers.first_rivals(classifier, question)
             if few is not None:
                 quick = answers.explained(classifier, question, upload, job, few)
-                job.report(self._explained(visitor, *quick, whole=False))
+                job.report(self._explained(visitor, classifier, *quick, whole=False))
             whole = answers.explained(classifier, question, upload, job, question.rivals)
-            return self._explained(visitor, *whole, whole=True)
+            return self._explained(visitor, classifier, *whole, whole=True)
 
         owner = (visitor.key, question.tab, question.pane)
         return self._stream(request, self.explain_lane, owner, work)
 
     def _explained(
-        self, visitor: Visitor, answer: Answer, feed: Feed, *, whole: bool
+        self, visitor: Visitor, classifier: Classifier, answer: Answer, feed: Feed, *, whole: bool
     ) -> dict[str, Any]:
         key = self.visitors.keep_answer(visitor, answer)
-        return answers.explanation_message(key, answer, feed, whole=whole)
+        return answers.explanation_message(key, answer, feed, classifier, whole=whole)
 
     async def change(self, request: Request) -> Response:
         """Change the photo of an explanation, and say what comes of it."""

@@ -3,7 +3,7 @@
 
 import { mount } from "../viewer/viewer.js";
 
-/** @typedef {{index: number, label: string, logit: number, probability: number}} Prediction */
+/** @typedef {{index: number, label: string, logit: number, probability: number, asked?: string}} Prediction */
 /** @typedef {{name: string, reads: string}} Named */
 /** @typedef {{models: string[], methods: Named[], maps: Named[], orders: string[], fills: Named[], samples: string[]}} Choices */
 /** @typedef {{photo: string, name: string, width: number, height: number, notes: string[]}} Photo */
@@ -73,6 +73,7 @@ async function* messages(path, question, signal) {
 let choices;
 /** @type {Photo | null} */
 let photo = null;
+let taken = 0; // photos given so far: the newest is shown, whichever is read first
 /** @type {Pane[]} */
 const panes = [];
 /** @type {Map<string, Promise<string[]>>} */
@@ -178,28 +179,38 @@ class Pane {
     this.listClasses(state.model ?? "");
     const question = {
       photo: photo.photo, model: state.model, tab: TAB, pane: this.number,
-      target: asTarget(state.target ?? ""), rivals: state.rivals || "all", method: state.method,
+      target: state.target || null, rivals: state.rivals || "all", method: state.method,
     };
     try {
       for await (const message of messages("/api/explain", question, own.signal)) {
         if (own !== this.explaining) return;
         if (message.state === "waiting") this.showRunning(message.ahead ? `${message.ahead} before this one` : "starting", undefined);
         else if (message.state === "progress") this.showRunning(`class ${message.done} of ${message.total}`, message.done / message.total);
-        else if (message.state === "explained") this.showExplanation(message);
+        else if (message.state === "explained") {
+          this.showExplanation(message);
+          if (!message.whole) this.showRunning("now against all others", undefined);
+        }
         else if (message.state === "error") this.showError(message.message);
         else if (message.state === "stopped") this.showError(message.message === "canceled" ? "" : message.message);
       }
     } catch (error) {
       if (/** @type {Error} */ (error).name !== "AbortError" && own === this.explaining) this.showError(/** @type {Error} */ (error).message);
     } finally {
-      if (own === this.explaining) this.showRunning("", undefined);
+      if (own === this.explaining) this.settle();
     }
+  }
+
+  /** Nothing runs any more: what is shown stays as it is. */
+  settle() {
+    this.showRunning("", undefined);
+    const few = /** @type {HTMLElement} */ (this.root).querySelector(".few");
+    if (few) few.textContent = `compared with the ${/** @type {HTMLElement} */ (few).dataset.compared} best rivals only`;
   }
 
   stop() {
     this.explaining?.abort();
     this.explaining = null;
-    this.showRunning("", undefined);
+    this.settle();
     ask("/api/stop", { method: "POST", body: JSON.stringify({ tab: TAB, pane: this.number }) }).catch(() => {});
   }
 
@@ -223,18 +234,24 @@ class Pane {
       this.viewer = mount(find(root, ".viewer"), message.feed);
       if (this.view) this.viewer.set(this.view);
     }
-    find(root, ".classes").replaceChildren(...message.predictions.map((/** @type {Prediction} */ one) => {
+    const classes = find(root, ".classes"), chosen = classes.contains(document.activeElement);
+    classes.replaceChildren(...message.predictions.map((/** @type {Prediction} */ one) => {
       const item = document.createElement("li");
       const button = make("button", `${one.label} ${percent(one.probability)}`);
       button.setAttribute("type", "button");
       button.setAttribute("aria-pressed", String(one.index === message.target.index));
       button.title = "Explain this class";
-      button.addEventListener("click", () => { this.input("target").value = one.label; this.explain(); });
+      button.addEventListener("click", () => { this.input("target").value = one.asked ?? one.label; this.explain(); });
       item.append(button);
       return item;
     }));
-    const few = message.whole ? [] : [`compared with the ${message.compared} best rivals; all others follow`];
-    find(root, ".notes").replaceChildren(...[...few, ...message.notes].map((note) => make("li", note)));
+    if (chosen) find(classes, classes.querySelector("[aria-pressed=true]") ? "[aria-pressed=true]" : "button").focus(); // the keyboard stays where it was
+    const notes = message.notes.map((/** @type {string} */ note) => make("li", note));
+    if (!message.whole) {
+      notes.unshift(make("li", `compared with the ${message.compared} best rivals; all others follow`, "few"));
+      notes[0].dataset.compared = message.compared;
+    }
+    find(root, ".notes").replaceChildren(...notes);
     find(root, ".change").hidden = false;
     this.showCommands(message.commands);
     /** @type {HTMLAnchorElement} */ (find(root, ".zip")).href = `/api/result.zip?answer=${encodeURIComponent(message.answer)}`;
@@ -304,7 +321,9 @@ class Pane {
   /** @param {string} where @param {number | undefined} share */
   showRunning(where, share) {
     const root = /** @type {HTMLElement} */ (this.root);
-    find(root, ".running").hidden = !where;
+    const running = find(root, ".running");
+    if (!where && running.contains(document.activeElement)) this.select("model").focus({ preventScroll: true });
+    running.hidden = !where;
     find(root, ".where").textContent = where;
     const bar = /** @type {HTMLProgressElement} */ (find(root, "progress"));
     if (share === undefined) bar.removeAttribute("value");
@@ -317,12 +336,6 @@ class Pane {
     place.hidden = !message;
     place.textContent = message;
   }
-}
-
-/** A class index where digits were typed, else a name; null for the predicted class. @param {string} typed */
-function asTarget(typed) {
-  if (!typed) return null;
-  return /^\d+$/.test(typed) ? Number(typed) : typed;
 }
 
 /** @param {HTMLSelectElement} select @param {string[][]} rows */
@@ -382,14 +395,18 @@ function say(words, wrong = false) {
 
 /** @param {() => Promise<Response>} upload @param {string} sample */
 async function take(upload, sample) {
+  const own = (taken += 1);
   say("reading the photo");
+  /** @type {Photo} */
+  let kept;
   try {
-    photo = await (await upload()).json();
+    kept = await (await upload()).json();
   } catch (error) {
-    say(/** @type {Error} */ (error).message, true);
+    if (own === taken) say(/** @type {Error} */ (error).message, true);
     return;
   }
-  const kept = /** @type {Photo} */ (photo);
+  if (own !== taken) return; // a newer photo was given meanwhile
+  photo = kept;
   const notes = kept.notes.length ? ` (${kept.notes.join(", ")})` : "";
   say(`${kept.name}, ${kept.width} x ${kept.height} px${notes}`);
   shown = sample ? { sample } : { name: kept.name };
@@ -438,7 +455,9 @@ function closePane(pane) {
   pane.root?.remove();
   panes.splice(panes.indexOf(pane), 1);
   find(document, "#panes").classList.remove("two");
-  find(document, "#aside").textContent = "Side by side";
+  const aside = find(document, "#aside");
+  aside.textContent = "Side by side";
+  aside.focus({ preventScroll: true }); // the pane's own button is gone
   remember();
 }
 
