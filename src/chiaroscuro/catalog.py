@@ -93,7 +93,8 @@ def class_names(spec: str) -> list[str]:
             )
             labels = [lemmas[synset] for synset in _lines(about / "imagenet_synsets.txt")]
         else:
-            marker = (packaged if packaged.is_dir() else Path(spec)) / "chiaroscuro-model.json"
+            folder = packaged if packaged.is_dir() else Path(spec)
+            (marker,) = folder.glob("chiaroscuro-*.json")
             labels = json.loads(marker.read_text())["result"]["labels"]
     names = [name.strip() for label in labels for name in label.split(",")]
     counts = Counter(name.casefold() for name in names)

@@ -70,23 +70,37 @@ _OUTCOMES: Mapping[Level, str] = {
 def write(result: SanityCheck, folder: Path) -> None:
     """Draw every chart as PNG and SVG, and the page, which needs no other file."""
     write_page(
-        folder, "check", title=f"Sanity check: {result.model.name} on {result.data.name}",
+        folder,
+        "check",
+        title=f"Sanity check: {result.model.name} on {result.data.name}",
         asked="Do the maps depend on what they explain? A map of a network must change when the "
         "weights become random and when the target is another class, and must not change when the "
-        "image hardly does.", found=outcome(result), docs="how-to/check-maps",
-        warnings=too_few(result.data.images, 0), result=result, section=check_section(result),
+        "image hardly does.",
+        found=outcome(result),
+        docs="how-to/check-maps",
+        warnings=too_few(result.data.images, 0),
+        result=result,
+        section=check_section(result),
         charts={method: draw(check_charts(result, method), folder) for method in result.methods},
-        measures=MEASURES, maps=_maps, rows=run_rows(result),
-    )  # fmt: skip
+        measures=MEASURES,
+        maps=_maps,
+        rows=run_rows(result),
+    )
 
 
 def check_section(result: SanityCheck, link: str = "") -> Markup:
     """The verdicts of a check as a part of a page; `link` leads to the check's own page."""
     template = environment().get_template("verdicts.html.j2")
     said = template.render(
-        result=result, outcome=outcome(result) if link else [], questions=list(QUESTIONS.values()),
-        notes=_METHODS, maps=_maps, cells=verdict_cells, limits=_limits_text(result), link=link,
-    )  # fmt: skip
+        result=result,
+        outcome=outcome(result) if link else [],
+        questions=list(QUESTIONS.values()),
+        notes=_METHODS,
+        maps=_maps,
+        cells=verdict_cells,
+        limits=_limits_text(result),
+        link=link,
+    )
     return Markup(said)
 
 
@@ -188,7 +202,9 @@ def write_localization(result: Localization, folder: Path) -> None:
     best = max(result.maps, key=lambda located: located.hit.value)
     chance, words = result.maps[0], against_chance(best, "hit")
     write_page(
-        folder, "localization", docs="reference/cli",
+        folder,
+        "localization",
+        docs="reference/cli",
         title=f"Where the maps point: {result.model.name} on {result.data.name}",
         asked=f"Do the maps point at the object? {images_line(result)}, with the regions of "
         f"{result.settings.regions}.",
@@ -198,9 +214,12 @@ def write_localization(result: Localization, folder: Path) -> None:
             f"{interval_text(chance.chance_hit)}, the middle pixel of the picture in "
             f"{interval_text(chance.center_hit)}."
         ],
-        warnings=too_few(result.data.images, 2 * len(result.maps)), result=result,
-        against_chance=against_chance, examples=load_examples(folder), rows=run_rows(result),
-    )  # fmt: skip
+        warnings=too_few(result.data.images, 2 * len(result.maps)),
+        result=result,
+        against_chance=against_chance,
+        examples=load_examples(folder),
+        rows=run_rows(result),
+    )
 
 
 def lines(result: SanityCheck | Localization) -> Iterator[str]:

@@ -55,21 +55,38 @@ def write(result: Evaluation, folder: Path) -> None:
     shown = sorted(result.classes, key=lambda row: -row.images)[:_CLASSES]
     curves = [(j, row) for j, row in enumerate(result.curves) if row.protocol == best]
     write_page(
-        folder, "evaluation", title=f"{result.model.name} on {result.data.name}",
+        folder,
+        "evaluation",
+        title=f"{result.model.name} on {result.data.name}",
         asked="Which map finds the pixels that the prediction depends on? A map's highest pixels "
-        "are changed, and the network predicts again.", docs="how-to/evaluate",
-        found=[best_maps(result)], outcome=outcome(result),
+        "are changed, and the network predicts again.",
+        docs="how-to/evaluate",
+        found=[best_maps(result)],
+        outcome=outcome(result),
         warnings=too_few(result.data.images, len(result.differences)),
-        result=result, protocols=sorted(result.settings.protocols, key=lambda name: name != best),
+        result=result,
+        protocols=sorted(result.settings.protocols, key=lambda name: name != best),
         charts={group: draw(charts, folder) for group, charts in curve_charts(result).items()},
-        group_of=group_of, fill_title=fill_title, best=best, steps=steps, part=_part,
-        what_if_charts=draw(what_if_charts(result), folder), what_if=list(what_if_words(result)),
-        columns=WHAT_IF_COLUMNS, near=_NEAR, cell=what_if_cell, classes=shown,
-        class_columns=[pair for pair in curves
-                       if not pair[1].control and group_of(pair[1].map, pair[1].fill) == "own"],
-        examples=load_examples(folder), rows=run_rows(result),
+        group_of=group_of,
+        fill_title=fill_title,
+        best=best,
+        steps=steps,
+        part=_part,
+        what_if_charts=draw(what_if_charts(result), folder),
+        what_if=list(what_if_words(result)),
+        columns=WHAT_IF_COLUMNS,
+        near=_NEAR,
+        cell=what_if_cell,
+        classes=shown,
+        class_columns=[
+            pair
+            for pair in curves
+            if not pair[1].control and group_of(pair[1].map, pair[1].fill) == "own"
+        ],
+        examples=load_examples(folder),
+        rows=run_rows(result),
         check=None if result.check is None else check_section(result.check, result.check_page),
-    )  # fmt: skip
+    )
 
 
 def lines(result: Evaluation) -> Iterator[str]:

@@ -80,22 +80,33 @@ def write(explanation: Explanation, folder: Path, *, figure: bool = False) -> No
         if panel.soft is not None
     )
     write_page(
-        folder, "explanation", title=title(explanation), docs="how-to/choose-a-method",
+        folder,
+        "explanation",
+        title=title(explanation),
+        docs="how-to/choose-a-method",
         asked=f"Which pixels of {_source(explanation)} speak for {target.label}, the class that "
         f"{explanation.model.name} gives {percent(target.probability)}, and how? Compared with "
         f"{rivals_text(explanation)}; {_method(explanation)}.",
-        found=found(explanation), feed=make_feed(explanation), panels=panels, seen=seen,
-        photo=explanation.photo, frame=(left, top, right - left, bottom - top),
-        bars=bars(explanation), smoothing=_smoothing(explanation), facts=explanation.facts,
+        found=found(explanation),
+        feed=make_feed(explanation),
+        panels=panels,
+        seen=seen,
+        photo=explanation.photo,
+        frame=(left, top, right - left, bottom - top),
+        bars=bars(explanation),
+        smoothing=_smoothing(explanation),
+        facts=explanation.facts,
         notes=explanation.notes,
         footer=_footer(explanation),
         rows=photo_rows(
-            explanation, compared_with=rivals_text(explanation), color_limits=limits,
+            explanation,
+            compared_with=rivals_text(explanation),
+            color_limits=limits,
             color_scale="per image" if explanation.color_limits is None else "shared",
             seed=str(explanation.choices.method.seed),
             background=str(explanation.choices.method.background),
         ),
-    )  # fmt: skip
+    )
 
 
 def _write_overview(pictures: Sequence[Rgb], file: Path) -> None:
@@ -117,9 +128,15 @@ def write_gallery(gallery: Gallery, folder: Path) -> None:
     asked = "Which pixels of each photo speak for its class, and how?"
     said = "Each entry opens the page of its photo. The small pictures: what the network sees, and "
     write_page(
-        folder, "gallery", title=count, asked=asked, found=[f"{said}the first maps, smoothed."],
-        docs="index", groups=groups, OVERVIEW=OVERVIEW,
-    )  # fmt: skip
+        folder,
+        "gallery",
+        title=count,
+        asked=asked,
+        found=[f"{said}the first maps, smoothed."],
+        docs="index",
+        groups=groups,
+        OVERVIEW=OVERVIEW,
+    )
 
 
 # Words
@@ -228,8 +245,9 @@ def shared_limits(several: Sequence[ColorLimits]) -> ColorLimits:
 
 def explanation_sheet(explanation: Explanation, panels: Sequence[Panel]) -> Sheet:
     """The figure: photo, classes, how to read it, then every map twice."""
-    photo = Picture(explanation.photo, "the photo, and what the network sees of it",
-                    frame=_frame(explanation))  # fmt: skip
+    photo = Picture(
+        explanation.photo, "the photo, and what the network sees of it", frame=_frame(explanation)
+    )
     seen = Picture(to_uint8(explanation.pixels), "what the network sees")
     classes = Bars(bars(explanation), "classes (target class in black)")
     rows = [Row([photo, seen, classes, _KEY], 3.1, [2, 1, 1.8, 1.2])]
@@ -308,14 +326,20 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
     sheet = comparison_sheet(comparison)
     save_sheet(sheet, folder / FIGURE)
     write_page(
-        folder, "comparison", title=sheet.title, found=found_pairs(comparison),
+        folder,
+        "comparison",
+        title=sheet.title,
+        found=found_pairs(comparison),
         feed=make_feed(explanations, names=names),
         asked=f"Do {len(names)} classifiers see {first.target.label} in the same pixels? "
-        f"{sheet.subtitle.capitalize().replace(' · ', '; ')}.", docs="how-to/compare-checkpoints",
-        sheet=sheet, names=names, notes=[note for one in explanations for note in one.notes],
+        f"{sheet.subtitle.capitalize().replace(' · ', '; ')}.",
+        docs="how-to/compare-checkpoints",
+        sheet=sheet,
+        names=names,
+        notes=[note for one in explanations for note in one.notes],
         details=comparison.details,
         rows=photo_rows(first, classifiers=", ".join(one.model.name for one in explanations)),
-    )  # fmt: skip
+    )
 
 
 def found_pairs(comparison: Comparison) -> list[str]:

@@ -50,18 +50,29 @@ RunResult = Evaluation | SanityCheck | Localization
 def environment() -> Environment:
     """The templates, with everything escaped."""
     templates = Environment(
-        loader=PackageLoader("chiaroscuro.report"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=PackageLoader("chiaroscuro.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     templates.globals.update(PAGE=PAGE, FIGURE=FIGURE, DOCS=DOCS, SURE=SURE, uri=data_uri)
     templates.filters.update(percent=percent, interval=interval_text, images=images_text, zip=zip)
     return templates
 
 
 def write_page(
-    folder: Path, template: str, *, title: str, asked: str, found: Sequence[str], docs: str,
-    warnings: Sequence[str] = (), feed: viewer.Feed | None = None, **values: Any,
-) -> None:  # fmt: skip
+    folder: Path,
+    template: str,
+    *,
+    title: str,
+    asked: str,
+    found: Sequence[str],
+    docs: str,
+    warnings: Sequence[str] = (),
+    feed: viewer.Feed | None = None,
+    **values: Any,
+) -> None:
     """Write a template with its values as the page of a folder.
 
     It begins with what was `asked` and what is `found`, and ends with the words that it uses;
@@ -85,11 +96,24 @@ def write_page(
     end = heading("Words on this page") if words else ""
     hashes = [" ".join(map(_hash, texts)) for texts in (styles, scripts)]
     policy = "default-src 'none'; img-src data: 'self'; style-src {}; script-src {}".format(*hashes)
-    page = environment().get_template("page.html.j2").render(
-        words=words, end=end, title=title, asked=asked, found=found, warnings=warnings,
-        docs=docs, body=body,
-        headings=headings, policy=policy, styles=map(Markup, styles), scripts=map(Markup, scripts),
-    )  # fmt: skip
+    page = (
+        environment()
+        .get_template("page.html.j2")
+        .render(
+            words=words,
+            end=end,
+            title=title,
+            asked=asked,
+            found=found,
+            warnings=warnings,
+            docs=docs,
+            body=body,
+            headings=headings,
+            policy=policy,
+            styles=map(Markup, styles),
+            scripts=map(Markup, scripts),
+        )
+    )
     (folder / PAGE).write_text(page, encoding="utf-8", errors="backslashreplace")
 
 

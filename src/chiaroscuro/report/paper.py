@@ -35,11 +35,16 @@ def write(result: Reproduction, folder: Path) -> list[str]:
     figures = [data_uri((folder / file).read_bytes()) for file in files]
     quick = [fact for fact in result.facts if "mean nothing" in fact]
     write_page(
-        folder, "paper", title="The paper's tables and figures, reproduced",
+        folder,
+        "paper",
+        title="The paper's tables and figures, reproduced",
         asked="Do the paper's numbers come out again, when all of them are computed from images?",
         found=[f"{one.claim} Found: {one.sentences[0]}" for one in result.answers[:2]],
-        docs="how-to/reproduce-the-paper", warnings=quick, result=result, figures=figures,
-    )  # fmt: skip
+        docs="how-to/reproduce-the-paper",
+        warnings=quick,
+        result=result,
+        figures=figures,
+    )
     return [PAGE, *texts, *files]
 
 
@@ -77,10 +82,17 @@ def latex(table: Table) -> str:
     """The table as a LaTeX `table` that needs no package."""
     head, *rows = (_latex_line(cells) for cells in (table.columns, *table.rows))
     lines = [
-        r"\begin{table}", r"\centering", f"\\caption{{{_escaped(table.title)}}}",
-        f"\\begin{{tabular}}{{{'l' * len(table.columns)}}}", head, r"\hline", *rows,
-        r"\end{tabular}", *(["", _escaped(table.note)] if table.note else []), r"\end{table}",
-    ]  # fmt: skip
+        r"\begin{table}",
+        r"\centering",
+        f"\\caption{{{_escaped(table.title)}}}",
+        f"\\begin{{tabular}}{{{'l' * len(table.columns)}}}",
+        head,
+        r"\hline",
+        *rows,
+        r"\end{tabular}",
+        *(["", _escaped(table.note)] if table.note else []),
+        r"\end{table}",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -11,9 +11,13 @@ CURVE = "curve.png"
 
 
 def write(
-    record: TrainingRecord, classes: int, loss: Sequence[float], train_accuracy: Sequence[float],
-    test_accuracy: Sequence[float], folder: Path,
-) -> None:  # fmt: skip
+    record: TrainingRecord,
+    classes: int,
+    loss: Sequence[float],
+    train_accuracy: Sequence[float],
+    test_accuracy: Sequence[float],
+    folder: Path,
+) -> None:
     """Write the curve and the page; figures of epochs 1, 2, ..., none where nothing was tested."""
     settings, epochs = record.settings, range(1, len(loss) + 1)
     name = f"{settings.architecture} on {Path(settings.data).resolve().name}"
@@ -33,18 +37,29 @@ def write(
     last = record.train_accuracy if record.test_accuracy is None else record.test_accuracy
     at_chance = last <= 1.5 / classes
     write_page(
-        folder, "training", title=f"Training of {name}", docs="how-to/train-a-model",
+        folder,
+        "training",
+        title=f"Training of {name}",
+        docs="how-to/train-a-model",
         asked=f"How well does {settings.architecture} learn {record.images:,} images of {classes} "
         f"classes in {count}?",
-        found=[f"The last epoch is kept: {tested}, accuracy in training {train_accuracy[-1]:.4f}, "
-               f"loss {loss[-1]:.4g}."],
+        found=[
+            f"The last epoch is kept: {tested}, accuracy in training {train_accuracy[-1]:.4f}, "
+            f"loss {loss[-1]:.4g}."
+        ],
         warnings=[f"The accuracy is that of guessing, 1 in {classes}: nothing was learned."]
-        if at_chance else [],
-        curve=data_uri((folder / CURVE).read_bytes()), epochs=epochs, loss=loss,
-        train_accuracy=train_accuracy, test_accuracy=test_accuracy,
-        rows=filled([
-            *((key.replace("_", " "), plain(value)) for key, value in settings.plain().items()),
-            ("seconds", f"{record.seconds:g}"),
-            ("versions", plain(record.versions)),
-        ]),
-    )  # fmt: skip
+        if at_chance
+        else [],
+        curve=data_uri((folder / CURVE).read_bytes()),
+        epochs=epochs,
+        loss=loss,
+        train_accuracy=train_accuracy,
+        test_accuracy=test_accuracy,
+        rows=filled(
+            [
+                *((key.replace("_", " "), plain(value)) for key, value in settings.plain().items()),
+                ("seconds", f"{record.seconds:g}"),
+                ("versions", plain(record.versions)),
+            ]
+        ),
+    )

@@ -30,12 +30,20 @@ def write(result: WhatIf, folder: Path) -> None:
     save_sheet(sheet, folder / FIGURE)
     chart = draw_sheet(Sheet([Row([_chart(result)], 2.9)], width=5.4), "svg")[0]
     write_page(
-        folder, "what_if", title=sheet.title, found=sentences(result), docs="how-to/what-if",
+        folder,
+        "what_if",
+        title=sheet.title,
+        found=sentences(result),
+        docs="how-to/what-if",
         asked=f"Does {result.model.name} answer as its gradient says for {target.label}, when "
-        f"{change_text(result)}?", notes=result.notes, pictures=sheet.rows[0].cells,
-        chart=data_uri(chart, "svg+xml"), result=result, rows=photo_rows(result),
+        f"{change_text(result)}?",
+        notes=result.notes,
+        pictures=sheet.rows[0].cells,
+        chart=data_uri(chart, "svg+xml"),
+        result=result,
+        rows=photo_rows(result),
         footer=sheet.footer,
-    )  # fmt: skip
+    )
 
 
 def sentences(result: WhatIf) -> list[str]:
@@ -85,10 +93,11 @@ def what_if_sheet(result: WhatIf) -> Sheet:
         Picture(before, "before", _says(result.before[0])),
         Picture(after, "after", _says(result.after[0])),
         Picture(
-            outlined(after, result.changed), "after, changed pixels outlined",
+            outlined(after, result.changed),
+            "after, changed pixels outlined",
             f"{count:,} of {result.changed.size:,} pixels changed{rest}",
         ),
-    ]  # fmt: skip
+    ]
     classes = Bars(
         [_bar(result, *pair) for pair in result.shown],
         "classes before (gray) and after (black); target class in bold",
