@@ -1,6 +1,7 @@
 """Many questions to one server: whether its memory and its open files stay flat.
 
     python -m tests.web.soak [--requests 500]
+    python -m tests.web.soak --first        # seconds to the first and to the whole answer
 
 Each round uploads another photo, asks for an explanation, changes the photo twice and takes the
 result; every tenth one is a file that is no photo, and every seventh visitor leaves in the middle.
@@ -11,6 +12,7 @@ import gc
 import json
 import os
 import tempfile
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -29,7 +31,12 @@ ROUND, VISITORS = 5, 3
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--requests", type=int, default=500)
-    count = parser.parse_args().requests
+    parser.add_argument("--first", action="store_true", help="EfficientNet-Lite0 and a photo")
+    arguments = parser.parse_args()
+    if arguments.first:
+        first_answer()
+        return
+    count = arguments.requests
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "net"
         torch.manual_seed(0)
@@ -39,6 +46,23 @@ def main() -> None:
         for done, megabytes, handles in soak(server, str(model), count):
             print(f"{done:6,} requests: {megabytes:7.1f} MB, {handles} open files", flush=True)
         server.close()
+
+
+def first_answer(turns=3):
+    """Print how long the default network's answers take, three times."""
+    model = "efficientnet-lite0"
+    server = Running(ServerSettings(models=(model,)))
+    server.server.models.get(model)
+    with server.visitor() as client:
+        for _ in range(turns):
+            kept = client.post("/api/samples", json={"name": "cat"}).json()["photo"]
+            question, start = {"photo": kept, "model": model}, time.perf_counter()
+            with client.stream("POST", "/api/explain", json=question) as answer:
+                for line in answer.iter_lines():
+                    message = json.loads(line)
+                    if message["state"] == "explained":
+                        print(f"{time.perf_counter() - start:.2f} s: {message['compared']} rivals")
+    server.close()
 
 
 def soak(server, model, count, every=100):
