@@ -63,7 +63,7 @@ $(READY_DEV): $(READY) requirements-dev.txt
 	touch $@
 
 $(READY_BROWSER): package.json
-	command -v chromium > /dev/null || { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium; }
+	command -v chromium > /dev/null || { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium fonts-liberation; }
 	command -v npm > /dev/null || { apt-get update -qq && apt-get install -qq -y --no-install-recommends npm; }
 	npm install --no-audit --no-fund --loglevel=error
 	touch $@
