@@ -1,8 +1,12 @@
 """What is kept of whom, and for how long."""
 
+import threading
+import time
+
 import pytest
 
 from chiaroscuro.web import visitors as module
+from chiaroscuro.web.jobs import BusyError, Job, Lane
 from chiaroscuro.web.visitors import Answer, GoneError, Upload, Visitors
 
 
@@ -56,3 +60,38 @@ def test_the_longest_away_makes_room(monkeypatch):
     visitors.welcome(None)
     assert visitors.find(second.key) is None
     assert visitors.find(first.key) is first
+
+
+def test_no_more_photos_go_than_must(monkeypatch):
+    """One of two old photos makes room enough; the newer of them stays."""
+    monkeypatch.setattr(module, "MOST_BYTES", 10)
+    visitors = Visitors()
+    away, here = visitors.welcome(None), visitors.welcome(None)
+    oldest, old = (visitors.keep_photo(away, Upload(name, bytes(4))) for name in ("oldest", "old"))
+    visitors.keep_photo(here, Upload("new", bytes(6)))
+    with pytest.raises(GoneError):
+        visitors.photo(away, oldest)
+    assert visitors.photo(away, old).name == "old"
+
+
+def test_a_question_that_is_refused_stops_no_other():
+    """The line is full: the owner's running question goes on."""
+    entered, release, messages = threading.Event(), threading.Event(), []
+
+    def work(job):
+        entered.set()
+        release.wait(20)
+        job.check()
+        return {"state": "done"}
+
+    lane = Lane("test", 1)
+    lane.add(Job("one", work, messages.append, 60))
+    assert entered.wait(20)
+    lane.add(Job("other", lambda job: {}, lambda message: None, 60))
+    with pytest.raises(BusyError, match="1 questions wait"):
+        lane.add(Job("one", work, lambda message: None, 60))
+    release.set()
+    while messages[-1:] != [None]:
+        time.sleep(0.01)
+    lane.close()
+    assert messages[-2] == {"state": "done"}

@@ -106,7 +106,7 @@ def read_receipt(file: Path) -> Receipt | None:
 
 
 def kind_in(folder: str | Path) -> Kind | None:
-    """The kind of a folder's result, of any version, or None; one left beside it is put back."""
+    """The kind of a folder's result, of any version, or None; one left next to it is put back."""
     if not os.path.lexists(folder):
         with suppress(ResultError):
             _settle(resolved(folder))
@@ -243,7 +243,7 @@ def _install(stage: Path, final: Path) -> None:
         return
     shutil.copymode(final, stage)
     try:
-        with locked(final):  # whoever finds nothing in its place leaves the older one to us
+        with locked(final):  # a process that finds nothing in its place leaves the older one to us
             set_aside(final)
             stage.replace(final)
     finally:

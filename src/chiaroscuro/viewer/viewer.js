@@ -613,7 +613,7 @@ function toggleFullscreen(inside) {
 }
 
 /**
- * The controls beside the picture: `show` brings them to a state.
+ * The controls next to the picture: `show` brings them to a state.
  * @param {string} id @param {(patch: Partial<State>) => void} change @param {() => void} save
  */
 function controls(id, change, save) {

@@ -90,9 +90,10 @@ class Lane:
     def add(self, job: Job) -> None:
         """Let a job wait; raises `BusyError` where too many do."""
         with self._changed:
+            others = sum(waiting.owner != job.owner for waiting in self._line)
+            if others >= self.most:  # the owner's older question goes on then
+                raise BusyError(f"{others} questions wait already: try again in a minute")
             self._stop(job.owner, "a newer question took its place")
-            if len(self._line) >= self.most:
-                raise BusyError(f"{len(self._line)} questions wait already: try again in a minute")
             self._line.append(job)
             for place, waiting in enumerate(self._line):
                 waiting.report({"state": "waiting", "ahead": place + (self._running is not None)})

@@ -5,9 +5,12 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from chiaroscuro.errors import InputError
 from chiaroscuro.results.explanations import Explanation
+
+T = TypeVar("T")
 
 MOST_VISITORS = 200
 MOST_PHOTOS = 12
@@ -78,42 +81,28 @@ class Visitors:
 
     def keep_photo(self, visitor: Visitor, upload: Upload) -> str:
         """Keep a photo; the same bytes get another key each time."""
-        key = secrets.token_urlsafe(16)
         with self._lock:
-            visitor.photos[key] = upload
-            while len(visitor.photos) > MOST_PHOTOS:
-                visitor.photos.popitem(last=False)
-            for other in list(self._known.values()):  # the longest away first
-                if sum(one.bytes for one in self._known.values()) <= MOST_BYTES:
-                    break
-                while other.photos and (other is not visitor or len(other.photos) > 1):
-                    other.photos.popitem(last=False)
+            key = _keep(visitor.photos, upload, MOST_PHOTOS)
+            total = sum(one.bytes for one in self._known.values())
+            for other in self._known.values():  # the longest away first
+                while total > MOST_BYTES and len(other.photos) > (other is visitor):
+                    total -= len(other.photos.popitem(last=False)[1].data)
         return key
 
     def keep_answer(self, visitor: Visitor, answer: Answer) -> str:
         """Keep an explanation for what is asked of it next."""
-        key = secrets.token_urlsafe(16)
         with self._lock:
-            visitor.answers[key] = answer
-            while len(visitor.answers) > MOST_ANSWERS:
-                visitor.answers.popitem(last=False)
-        return key
+            return _keep(visitor.answers, answer, MOST_ANSWERS)
 
     def photo(self, visitor: Visitor, key: str) -> Upload:
         """A visitor's photo; raises `GoneError`."""
         with self._lock:
-            if key not in visitor.photos:
-                raise GoneError("this photo is not kept here (any more): give it once more")
-            visitor.photos.move_to_end(key)
-            return visitor.photos[key]
+            return _find(visitor.photos, key, "photo", "give it")
 
     def answer(self, visitor: Visitor, key: str) -> Answer:
         """A visitor's explanation; raises `GoneError`."""
         with self._lock:
-            if key not in visitor.answers:
-                raise GoneError("this explanation is not kept here (any more): explain once more")
-            visitor.answers.move_to_end(key)
-            return visitor.answers[key]
+            return _find(visitor.answers, key, "explanation", "explain")
 
     def _add(self) -> Visitor:
         now = time.monotonic()
@@ -125,3 +114,18 @@ class Visitors:
                 self._known.popitem(last=False)
             self._known[visitor.key] = visitor
         return visitor
+
+
+def _keep(kept: "OrderedDict[str, T]", value: T, most: int) -> str:
+    key = secrets.token_urlsafe(16)
+    kept[key] = value
+    while len(kept) > most:
+        kept.popitem(last=False)
+    return key
+
+
+def _find(kept: "OrderedDict[str, T]", key: str, what: str, advice: str) -> T:
+    if key not in kept:
+        raise GoneError(f"this {what} is not kept here (any more): {advice} once more")
+    kept.move_to_end(key)
+    return kept[key]
