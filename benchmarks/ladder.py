@@ -96,6 +96,10 @@ def _products_behind() -> None:
     vars(fusion)["pool"] = lambda planned, shapes, next_alone: None
 
 
+def _whole_tensors() -> None:
+    vars(kernels)["are_phases"] = lambda conv, before: False
+
+
 def _no_basis() -> None:
     vars(program)["_WORTH"] = 0.0
 
@@ -147,6 +151,7 @@ STEPS: dict[str, Callable[[], None]] = {
     "rules: every operation class by class": _class_by_class,
     "forward kernels: convolutions' own backward": _own_backward,
     "fusing of neighbors": _one_by_one,
+    "strided depthwise convolutions by phases": _whole_tensors,
     "a basis where features are fewer": _no_basis,
     "channels that carry nothing left out": _all_channels,
     "products before a maximum's window": _products_behind,

@@ -34,6 +34,7 @@ from chiaroscuro.gradients.backward.steps import (
     Cotangents,
     Linear,
     Matrix,
+    Phased,
     Step,
     one,
 )
@@ -118,12 +119,14 @@ def one_pass(program: Program, logits: Tensor) -> tuple[int, int]:
 
 def _operations(step: Step, cotangents: Cotangents) -> int:
     """Two for each multiply-add of a product."""
-    if not isinstance(step, Matrix | Convolve):
+    if not isinstance(step, Matrix | Convolve | Phased):
         return 0
     incoming = one(cotangents).tensor
     if isinstance(step, Matrix):
         return 2 * incoming.numel() * len(step.weight)
-    return 2 * incoming.shape[:2].numel() * step.weight.numel() * math.prod(step.conv.out)
+    convolutions = step.convolutions if isinstance(step, Phased) else (step.conv,)
+    rows = incoming.shape[:2].numel()
+    return sum(2 * rows * conv.weight.numel() * math.prod(conv.out) for conv in convolutions)
 
 
 def best_rates() -> dict[str, Any]:

@@ -36,9 +36,9 @@ def toy() -> Classifier:
 
 
 def write_data(folder: Path, each: int) -> None:
-    """Pictures, a box for each, and photos."""
+    """Pictures, a box for each, and more photos than are explained between all kills."""
     write_parquet(folder / "test.parquet", class_rows(3, each), CLASSES)
-    for n in range(each // 4):
+    for n in range(6 * each):
         (folder / "photos").mkdir(exist_ok=True)
         picture(n).save(folder / "photos" / f"{n:03d}.png")
     rows = ["id,left,top,right,bottom", *(f"test#{n},2,2,9,9" for n in range(3 * each))]
@@ -109,7 +109,7 @@ def disturb(name: str, data: Path, out: Path, kills: int, chance: random.Random)
         wanted = before + chance.randint(0, 2)
         while child.poll() is None and finished(out) < wanted:
             time.sleep(0.002)
-        time.sleep(chance.random() * 0.2)
+        time.sleep(chance.random() ** 3 * 0.2)
         child.send_signal(signal.SIGKILL)
         if child.wait() == 0:
             break  # it was faster

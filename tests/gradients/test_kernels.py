@@ -1,5 +1,7 @@
 """Every form of a convolution's way back against plain autograd, whatever the geometry."""
 
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,8 +10,10 @@ from hypothesis import strategies as st
 
 from chiaroscuro.gradients.backward.kernels import (
     Convolution,
+    are_phases,
     dense,
     flipped,
+    in_phases,
     kernel_of,
     native,
     phase_decomposed,
@@ -171,6 +175,51 @@ def test_the_form_that_is_meant(what, form):
     conv, x, y = geometry(**what)
     assert kernel_of(conv) is form
     compare(form(conv), x, y)
+
+
+PHASED = [
+    (size, kernel, stride, padding)
+    for size, kernel, stride, padding in itertools.product(
+        ((9, 6), (2, 3), (5, 5)), ((3, 3), (5, 2), (7, 7)), ((2, 2), (3, 1), (2, 3)), (0, 1, 4)
+    )
+    if all(n + 2 * padding >= k for n, k in zip(size, kernel, strict=True))
+]
+
+
+@pytest.mark.parametrize("factor", [(ROWS, 4, None, None), (1, 4, 1, 1), (), (None, 1)], ids=str)
+def test_phases_of_a_strided_block(factor):
+    met = 0
+    for size, kernel, stride, padding in PHASED:
+        shape = tuple(size[i - len(factor)] if n is None else n for i, n in enumerate(factor))
+        first, scale = numbers(4, 3, 1, 1, seed=5), numbers(*shape, seed=6)
+        weight = numbers(4, 1, *kernel, seed=7)
+        x = numbers(ROWS, 3, *size, seed=1).requires_grad_(True)
+        y = forward(F.conv2d(x, first) * scale, weight, stride, (padding,) * 4, (1, 1), 4)
+        before = Convolution(first, (1, 1), (0, 0), (1, 1), 1, size, size)
+        conv = Convolution(weight, stride, (padding, padding), (1, 1), 4, size, tuple(y.shape[2:]))
+        fits = all(k >= s and n >= s for k, s, n in zip(kernel, stride, size, strict=True))
+        if not fits or kernel_of(conv) is not zero_stuffed:
+            assert not are_phases(conv, before)
+            continue
+        assert are_phases(conv, before)
+        met += 1
+        back = in_phases(conv, scale, before)
+        for seed in (8, 9):
+            gradient = numbers(2, *y.shape, seed=seed)
+            wanted = [torch.autograd.grad(y, x, g, retain_graph=True)[0] for g in gradient]
+            close(back(gradient.flatten(0, 1)), torch.cat(wanted))
+    assert met > 20
+
+
+def test_phases_are_refused_where_the_two_do_not_fit():
+    conv, _, _ = geometry((8, 8), (3, 3), (2, 2), groups=4, channels=4, multiplier=1)
+    good = Convolution(numbers(4, 3, 1, 1), (1, 1), (0, 0), (1, 1), 1, (8, 8), (8, 8))
+    assert are_phases(conv, good)
+    for what in ({"size": (7, 8)}, {"stride": (2, 2)}, {"before": (1, 1)}, {"groups": 2},
+                 {"weight": numbers(4, 3, 3, 3)}):  # fmt: skip
+        assert not are_phases(conv, Convolution(**{**vars(good), **what})), what
+    narrow, _, _ = geometry((8, 8), (1, 3), (2, 2), groups=4, channels=4, multiplier=1)
+    assert not are_phases(narrow, good)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Neighboring steps as one, and channels that carry nothing left out."""
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from chiaroscuro.gradients.backward.steps import (
     Crop,
     Linear,
     Matrix,
+    Phased,
     Scale,
     Step,
 )
@@ -79,6 +81,19 @@ def _joined(step: Step, following: Step, ndim: int) -> Step | None:
 def _takes(step: Convolve, scale: Scale) -> bool:
     """Whether a convolution's weights can hold the product, in their own number format."""
     return scale.channels and scale.factor.dtype == step.conv.weight.dtype
+
+
+def phase(steps: list[Step], next_alone: Mapping[int, int]) -> None:
+    """Take a strided depthwise convolution, a product and single pixels before it as one step."""
+    for place in range(len(steps)):
+        others = (i for i in _onwards(place, next_alone) if steps[i] is not identity)
+        chain = [place, *itertools.islice(others, 2)]
+        match [steps[i] for i in chain]:
+            case Convolve(conv=conv), Scale(channels=False, factor=factor), Convolve(conv=first):
+                if kernels.are_phases(conv, first):
+                    for i in chain:
+                        steps[i] = identity
+                    steps[chain[-1]] = Phased(conv, factor, first)
 
 
 def pool(steps: list[Step], shapes: list[Shapes], next_alone: Mapping[int, int]) -> None:

@@ -5,6 +5,7 @@ gx[i] = sum over o of gy[o] w[i + p - s o], with p the zeros padded before x. Fo
 better cared for than backward ones in every library, most of all depthwise ones.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -191,6 +192,50 @@ def strided_pointwise(conv: Convolution) -> Kernel:
         return output
 
     return back
+
+
+def in_phases(conv: Convolution, factor: Tensor, before: Convolution) -> Kernel:
+    """Depthwise with a stride, behind a product with a constant (N, C, H, W), behind single pixels.
+
+    One phase of the stride after the other, so that what lies between the two is never whole: a
+    phase of it stays in the cache. Input s t + a takes output t + m through tap a + p - s m.
+    """
+    factor = factor.expand(len(factor) if factor.ndim == 4 else 1, conv.channels, *conv.size)
+    single, phases = turned(before), []
+    axes = [*zip(conv.kernel, conv.stride, conv.before, conv.size, conv.out, strict=True)]
+    for starts in itertools.product(*map(range, conv.stride)):
+        taps, pads = [], []
+        for a, (k, s, p, n, o) in zip(starts, axes, strict=True):
+            low, high = -((k - 1 - a - p) // s), (a + p) // s
+            taps.append([a + p - s * m for m in range(low, high + 1)])
+            pads.append((-low, len(range(a, n, s)) + high - o))
+        down, across = (slice(a, None, s) for a, s in zip(starts, conv.stride, strict=True))
+        weight = conv.weight[:, :, taps[0]][..., taps[1]].contiguous(memory_format=_LAYOUT)
+        part = factor[:, :, down, across].contiguous(memory_format=_LAYOUT)
+        phases.append((down, across, partial(convolve, weight=weight, pads=pads), part))
+    groups, size, channels = conv.groups, conv.size, before.channels
+
+    def back(gradient: Tensor) -> Tensor:
+        gradient = gradient.contiguous(memory_format=_LAYOUT)
+        output = gradient.new_empty(len(gradient), *size, channels).permute(0, 3, 1, 2)
+        for down, across, phase, part in phases:
+            middle = torch.unflatten(phase(gradient, groups=groups), 0, (-1, len(part))).mul_(part)
+            output[:, :, down, across] = F.conv2d(middle.flatten(0, 1), single)
+        return output
+
+    return back
+
+
+def are_phases(conv: Convolution, before: Convolution) -> bool:
+    """Whether `in_phases` serves a convolution and the one before it."""
+    return (
+        kernel_of(conv) is zero_stuffed
+        and all(k >= s for k, s in zip(conv.kernel, conv.stride, strict=True))
+        and all(n >= s for n, s in zip(conv.size, conv.stride, strict=True))
+        and before.kernel == (1, 1)
+        and before.groups == 1
+        and (before.stride, before.before, before.size) == ((1, 1), (0, 0), before.out)
+    )
 
 
 def dense(conv: Convolution) -> Kernel:

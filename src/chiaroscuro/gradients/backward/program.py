@@ -98,6 +98,7 @@ class Program:
         fusion.fuse(steps, shapes, next_alone)
         if classes >= device_profile().many_classes:
             fusion.narrow(steps, shapes, next_alone, basis // _WEIGHTS_PART)
+        fusion.phase(steps, next_alone)
         fusion.pool(steps, shapes, next_alone)
         # Nodes are let go, and with them what only they keep: inputs of convolutions above all. A
         # custom operation's node lives as long as the graph does.

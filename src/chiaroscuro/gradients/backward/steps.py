@@ -169,6 +169,14 @@ class Linear:
         return [None if work is None else Cotangent(work(gradient), owned) for work in self.works]
 
 
+class Phased(Linear):
+    """A strided depthwise convolution, a product and single pixels before it (`in_phases`)."""
+
+    def __init__(self, conv: kernels.Convolution, factor: Tensor, first: kernels.Convolution):
+        self.convolutions = conv.without_values, first.without_values
+        super().__init__(partial(per_class, work=kernels.in_phases(conv, factor, first)))
+
+
 class Crop(Linear):
     """What was padded with constants (last axis first: before, after), taken away again."""
 
