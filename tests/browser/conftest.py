@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ ROOT = Path(__file__).parents[2]
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 LOCAL = ("127.0.0.1", "localhost", "::1", None, "")
 OpenPage = Callable[..., Page]
-expect.set_options(timeout=15_000)  # a busy machine is slow
+PATIENCE = 120.0
+"""Seconds to wait for what must come: long, since a busy machine is slow; what comes ends it."""
+expect.set_options(timeout=1000 * PATIENCE)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -31,13 +34,21 @@ def need(is_there: bool, what: str) -> None:
         pytest.skip(f"{what} is missing: `make browser` installs it")
 
 
+def until(page: Page, is_true: str | Callable[[], bool], arg: Any = None) -> None:
+    """Wait until a script or a function is true, where a page forbids Playwright's own wait."""
+    end = time.monotonic() + PATIENCE
+    while not (page.evaluate(is_true, arg) if isinstance(is_true, str) else is_true()):
+        assert time.monotonic() < end, f"never true: {is_true}"
+        page.wait_for_timeout(50)
+
+
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """One browser for all tests of this folder."""
     chromium = shutil.which("chromium")
     need(chromium is not None, "Debian's chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium)
+        browser = playwright.chromium.launch(executable_path=chromium, timeout=1000 * PATIENCE)
         yield browser
         browser.close()
 
@@ -65,8 +76,8 @@ def open_page(browser: Browser, tmp_path: Path) -> Iterator[OpenPage]:
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
         context.route("**/*", guard)
+        context.set_default_timeout(1000 * PATIENCE)
         page = context.new_page()
-        page.set_default_timeout(30_000)
         page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
         page.on("console", said)
         if isinstance(shown, Path):

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from chiaroscuro.web.settings import ServerSettings
+from tests.browser.conftest import PATIENCE, until
 from tests.web.conftest import Running, model_folders  # noqa: F401  # a fixture
 
 CHOSEN = "document.querySelector('.classes [aria-pressed=true]')"
@@ -30,19 +31,10 @@ def photo(tmp_path):
     return tmp_path / "mine.png"
 
 
-def until(page, script, arg=None):
-    """Wait until a script is true; the page's policy forbids that Playwright's own wait is used."""
-    for _ in range(200):
-        if page.evaluate(script, arg):
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError(f"never true: {script}")
-
-
 def wait_until_whole(page):
     """Until all classes are compared and the what-if has come."""
+    until(page, "Boolean(document.querySelector('.verdict')?.textContent)")
     page.wait_for_selector(".pane .running", state="hidden")
-    until(page, "document.querySelector('.verdict').textContent !== ''")
 
 
 @pytest.fixture
@@ -95,11 +87,14 @@ def test_the_slider_changes_the_photo(page):
     until(page, "before => document.querySelector('.edited').src !== before", before)
     until(page, "before => document.querySelector('.count').innerText !== before", count)
     shown = float(page.inner_text(".share").split()[0])
-    page.wait_for_timeout(500)
-    numbers = re.findall(r"[\d,]+", page.inner_text(".count"))
-    changed, of = (int(n.replace(",", "")) for n in numbers)
-    assert of == 32 * 32
-    assert changed == pytest.approx(shown / 100 * of, abs=1)
+
+    def is_counted():
+        numbers = re.findall(r"[\d,]+", page.inner_text(".count"))
+        changed, of = (int(n.replace(",", "")) for n in numbers)
+        assert of == 32 * 32
+        return changed == pytest.approx(shown / 100 * of, abs=1)
+
+    until(page, is_counted)
     page.select_option("[name=fill]", "white")
     until(page, "document.querySelector('.shell').innerText.includes('--fill=white')")
 
@@ -134,7 +129,7 @@ def test_the_link_restores_every_setting(page, server, open_page, photo):
     assert other.input_value("[name=fill]") == "mean"
     other.set_input_files("#file", photo)
     wait_until_whole(other)
-    assert other.inner_text(".verdict") == page.inner_text(".verdict")
+    until(other, lambda: other.inner_text(".verdict") == page.inner_text(".verdict"))
     other.close()
 
 
@@ -159,6 +154,24 @@ def test_a_bad_file_is_said_and_a_good_one_still_works(page, photo, tmp_path):
     assert "not a picture" in page.inner_text("#said")
     page.set_input_files("#file", photo)
     until(page, "document.querySelector('#said').innerText.startsWith('mine.png')")
+
+
+def test_a_photo_that_is_given_before_the_choices_have_come_is_explained(page, server, photo):
+    tab, held = page.context.new_page(), []
+
+    def hold(route):
+        held.append(route)
+
+    tab.route("**/api/choices", hold)
+    tab.goto(server.address)
+    until(tab, lambda: bool(held))
+    with tab.expect_response("**/api/photos*"):
+        tab.set_input_files("#file", photo)
+    assert tab.inner_text("#said") == "reading the photo"
+    held[0].continue_()
+    wait_until_whole(tab)
+    assert tab.inner_text("#said").startswith("mine.png")
+    tab.close()
 
 
 def test_two_tabs_do_not_stop_each_other(page, server, photo):
@@ -193,10 +206,7 @@ def test_a_computation_is_stopped_by_its_button(page, server, monkeypatch):
     until(page, "document.querySelector('.where').innerText === 'class 1 of 4'")
     page.click(".stop")
     page.wait_for_selector(".running", state="hidden")
-    for _ in range(100):
-        if stopped:
-            break
-        page.wait_for_timeout(50)
+    until(page, lambda: bool(stopped))
     assert stopped == ["2"]
 
 
@@ -248,15 +258,14 @@ def test_the_newest_photo_is_shown_though_an_older_one_is_read_later(
     def slow(data, name):
         if name == "slow.png":
             entered.set()
-            assert go_on.wait(20)
+            assert go_on.wait(PATIENCE)
         return real(data, name)
 
     monkeypatch.setattr(app, "decode_photo", slow)
     (tmp_path / "slow.png").write_bytes(photo.read_bytes())
     (tmp_path / "newer.png").write_bytes(photo.read_bytes())
     page.set_input_files("#file", tmp_path / "slow.png")
-    while not entered.is_set():  # the page's requests pass through this thread
-        page.wait_for_timeout(20)
+    until(page, entered.is_set)  # the page's requests pass through this thread
     page.set_input_files("#file", tmp_path / "newer.png")
     until(page, "document.querySelector('#said').innerText.startsWith('newer.png')")
     with page.expect_response(lambda response: "slow.png" in response.url):

@@ -71,6 +71,8 @@ async function* messages(path, question, signal) {
 
 /** @type {Choices} */
 let choices;
+/** @type {Promise<void>} */
+let ready; // once the choices are known and the panes stand
 /** @type {Photo | null} */
 let photo = null;
 let taken = 0; // photos given so far: the newest is shown, whichever is read first
@@ -401,6 +403,7 @@ async function take(upload, sample) {
   let kept;
   try {
     kept = await (await upload()).json();
+    await ready;
   } catch (error) {
     if (own === taken) say(/** @type {Error} */ (error).message, true);
     return;
@@ -461,14 +464,10 @@ function closePane(pane) {
   remember();
 }
 
-async function start() {
-  try {
-    choices = await (await ask("/api/choices")).json();
-  } catch (error) {
-    say(/** @type {Error} */ (error).message, true);
-    return;
-  }
-  const state = remembered();
+/** The panes as the address remembers them, and the photos to try; fails where the server does.
+ * @param {ReturnType<typeof remembered>} state */
+async function prepare(state) {
+  choices = await (await ask("/api/choices")).json();
   const before = Array.isArray(state.panes) && state.panes.length ? state.panes.slice(0, 2) : [{}];
   for (const one of before) openPane(one);
   find(document, "#samples").append(...choices.samples.map((name) => {
@@ -477,6 +476,9 @@ async function start() {
     button.addEventListener("click", () => takeSample(name));
     return button;
   }));
+}
+
+function listen() {
   const file = /** @type {HTMLInputElement} */ (find(document, "#file"));
   file.addEventListener("change", () => { if (file.files?.[0]) takeFile(file.files[0], file.files[0].name); file.value = ""; });
   const drop = find(document, "#drop");
@@ -498,6 +500,19 @@ async function start() {
   });
   const link = find(document, "#link");
   link.addEventListener("click", () => { remember(); copy(location.href, link); });
+}
+
+async function start() {
+  const state = remembered();
+  ready = prepare(state);
+  listen(); // at once: a photo that comes before the choices waits for them
+  try {
+    await ready;
+  } catch (error) {
+    say(/** @type {Error} */ (error).message, true);
+    return;
+  }
+  if (taken) return;
   if (state.sample && choices.samples.includes(state.sample)) takeSample(state.sample);
   else if (state.name) say(`this link is about ${state.name}: give the same photo once more`);
 }
