@@ -1,5 +1,6 @@
 """The server of the live page: what it answers, to whom, and what it refuses."""
 
+import asyncio
 import base64
 import io
 import json
@@ -349,6 +350,31 @@ def test_a_browser_that_leaves_stops_its_computation(running, model_folders, png
             next(answer.iter_lines())
             assert seen.wait(20)
     assert stopped.wait(20)
+
+
+def test_a_browser_that_leaves_before_the_answer_begins_stops_it_too(model_folders, png):
+    server = app.Server(ServerSettings(models=model_folders))
+    visitor = server.visitors.welcome(None)
+    photo = server.visitors.keep_photo(visitor, app.Upload("photo.png", png))
+    question = json.dumps({"photo": photo, "model": model_folders[0]}).encode()
+    came = [{"type": "http.request", "body": question}, {"type": "http.disconnect"}]
+    headers = {"host": "localhost", "cookie": f"{server.cookie}={visitor.key}"}
+    jobs, real = [], server.explain_lane.add
+
+    async def receive():
+        return came.pop(0) if len(came) > 1 else came[0]
+
+    async def send(message):
+        await asyncio.sleep(60)
+
+    server.explain_lane.add = lambda job: (jobs.append(job), real(job))
+    scope = {
+        **{"type": "http", "method": "POST", "path": "/api/explain", "query_string": b""},
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }
+    asyncio.run(server.app()(scope, receive, send))
+    server.explain_lane.close()
+    assert [job.reason for job in jobs] == ["the browser left"]
 
 
 def test_too_many_questions_are_refused_in_one_line(running, model_folders, png, monkeypatch):

@@ -74,6 +74,34 @@ def test_no_more_photos_go_than_must(monkeypatch):
     assert visitors.photo(away, old).name == "old"
 
 
+def test_who_leaves_takes_no_newer_question_along():
+    """The older question of a pane ends after the newer one came: the newer one is answered."""
+    entered, release, messages = threading.Event(), threading.Event(), []
+
+    def held(job):
+        entered.set()
+        release.wait(60)
+        job.check()
+        return {"state": "done"}
+
+    lane = Lane("test", 5)
+    older = Job("one", held, lambda message: None, 60)
+    left = Job("two", lambda job: {}, messages.append, 60)
+    lane.add(older)
+    assert entered.wait(60)
+    lane.add(left)
+    lane.add(Job("one", lambda job: {"state": "answer"}, messages.append, 60))
+    lane.leave(older)
+    lane.leave(left)
+    release.set()
+    while messages[-1:] != [None]:
+        time.sleep(0.01)
+    lane.close()
+    ahead = [("waiting", 1), ("waiting", 1), ("waiting", 2)]
+    assert [(m["state"], m["ahead"]) for m in messages[:3]] == ahead
+    assert messages[3:] == [{"state": "answer"}, None]
+
+
 def test_a_question_that_is_refused_stops_no_other():
     """The line is full: the owner's running question goes on."""
     entered, release, messages = threading.Event(), threading.Event(), []

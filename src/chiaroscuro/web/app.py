@@ -87,7 +87,6 @@ class Server:
             Route("/api/samples", self.sample, methods=["POST"]),
             Route("/api/explain", self.explain, methods=["POST"]),
             Route("/api/change", self.change, methods=["POST"]),
-            Route("/api/stop", self.stop, methods=["POST"]),
             Route("/api/result.zip", self.result),
             *(Route(path, partial(_file, path, kind)) for path, kind in _FILES.items()),
         ]
@@ -190,15 +189,6 @@ class Server:
         owner = (visitor.key, change.tab, change.pane)
         return self._stream(request, self.change_lane, owner, work)
 
-    async def stop(self, request: Request) -> Response:
-        """Stop what a tab has asked."""
-        visitor = self._visitor(request)
-        wanted = await _asked(request, dict[str, str | int])
-        owner = (visitor.key, wanted.get("tab", ""), wanted.get("pane", 0))
-        self.explain_lane.stop(owner)
-        self.change_lane.stop(owner)
-        return _json({"state": "stopped"})
-
     async def result(self, request: Request) -> Response:
         """The folder of an explanation, as `save` writes it, in one file."""
         visitor = self._visitor(request)
@@ -220,7 +210,7 @@ class Server:
         owner: tuple[str, str, int],
         work: Callable[[Job], dict[str, Any]],
     ) -> Response:
-        """Messages of a job, each a line; a browser that leaves stops it."""
+        """Messages of a job, each a line."""
         loop, messages = asyncio.get_running_loop(), asyncio.Queue[dict[str, Any] | None]()
 
         def report(message: dict[str, Any] | None) -> None:
@@ -231,21 +221,33 @@ class Server:
         lane.add(job)
 
         async def lines() -> AsyncIterator[bytes]:
-            try:
-                while True:
-                    try:
-                        message = await asyncio.wait_for(messages.get(), _BEAT)
-                    except TimeoutError:
-                        if await request.is_disconnected():
-                            return
-                        continue
-                    if message is None:
+            while True:
+                try:
+                    message = await asyncio.wait_for(messages.get(), _BEAT)
+                except TimeoutError:
+                    if await request.is_disconnected():
                         return
-                    yield msgspec.json.encode(message) + b"\n"
-            finally:
-                job.stop("the browser left")
+                    continue
+                if message is None:
+                    return
+                yield msgspec.json.encode(message) + b"\n"
 
-        return StreamingResponse(lines(), media_type="application/x-ndjson")
+        return _Stream(lines(), partial(lane.leave, job))
+
+
+class _Stream(StreamingResponse):
+    """Lines as they come, then `end`: also where the browser leaves before the first."""
+
+    def __init__(self, lines: AsyncIterator[bytes], end: Callable[[], None]) -> None:
+        super().__init__(lines, media_type="application/x-ndjson")
+        self.end = end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.end()
 
 
 class UnknownVisitorError(InputError):

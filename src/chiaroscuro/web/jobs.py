@@ -14,7 +14,7 @@ Report = Callable[[dict[str, Any] | None], None]
 
 
 class StoppedError(Exception):
-    """Raised inside a computation that is to end: it was canceled, or its time is over."""
+    """Raised inside a computation that is to end: nobody waits for it, or its time is over."""
 
 
 class BusyError(ChiaroscuroError):
@@ -99,10 +99,12 @@ class Lane:
                 waiting.report({"state": "waiting", "ahead": place + (self._running is not None)})
             self._changed.notify()
 
-    def stop(self, owner: Hashable) -> None:
-        """Stop an owner's job, running or not."""
+    def leave(self, job: Job) -> None:
+        """Nobody waits for a job any more: stop it, or take it out of the line."""
         with self._changed:
-            self._stop(owner, "canceled")
+            if job in self._line:
+                self._line.remove(job)
+            job.stop("the browser left")
 
     def close(self) -> None:
         """Stop every job and the thread."""

@@ -110,6 +110,7 @@ class Pane {
     this.explaining = null;
     /** @type {AbortController | null} */
     this.changing = null;
+    this.again = false; // another change was asked for while one is computed
     this.timer = 0;
     this.fillIn(state);
     this.question.addEventListener("input", (event) => {
@@ -193,7 +194,7 @@ class Pane {
           if (!message.whole) this.showRunning("now against all others", undefined);
         }
         else if (message.state === "error") this.showError(message.message);
-        else if (message.state === "stopped") this.showError(message.message === "canceled" ? "" : message.message);
+        else if (message.state === "stopped") this.showError(message.message);
       }
     } catch (error) {
       if (/** @type {Error} */ (error).name !== "AbortError" && own === this.explaining) this.showError(/** @type {Error} */ (error).message);
@@ -209,11 +210,11 @@ class Pane {
     if (few) few.textContent = `compared with the ${/** @type {HTMLElement} */ (few).dataset.compared} best rivals only`;
   }
 
+  /** The server ends what nobody reads any more. */
   stop() {
     this.explaining?.abort();
     this.explaining = null;
     this.settle();
-    ask("/api/stop", { method: "POST", body: JSON.stringify({ tab: TAB, pane: this.number }) }).catch(() => {});
   }
 
   /** @param {string} model */
@@ -454,6 +455,8 @@ function openPane(state) {
 /** @param {Pane} pane */
 function closePane(pane) {
   pane.stop();
+  pane.again = false;
+  pane.changing?.abort();
   pane.viewer?.destroy();
   pane.root?.remove();
   panes.splice(panes.indexOf(pane), 1);
