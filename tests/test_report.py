@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import hashlib
 import re
+from email.message import Message
 from html.parser import HTMLParser
 from importlib import resources
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import nn
 
 from chiaroscuro import Classifier, choices, explain
 from chiaroscuro.report import explanation as view
+from chiaroscuro.report import pages
 from chiaroscuro.report.explanation import color_limits, map_panels, write, write_gallery
 from chiaroscuro.report.pages import glossary
 from chiaroscuro.results.explanations import Gallery, GalleryEntry
@@ -300,6 +302,23 @@ def test_a_gallery_without_entries_is_a_page(tmp_path):
     reader = gallery(tmp_path)
     assert_stands_alone(reader)
     assert "0 explanations" in reader.text
+
+
+def test_pages_link_to_the_documentation_once_the_package_declares_one(tmp_path, monkeypatch):
+    def written():
+        pages.environment.cache_clear()
+        write_gallery(Gallery(()), tmp_path)
+        return (tmp_path / "index.html").read_text(encoding="utf-8")
+
+    assert "Documentation: docs/" in written()
+    declared = Message()
+    declared["Project-URL"] = "Source, https://source.test"
+    declared["Project-URL"] = "Documentation, https://docs.test/latest"
+    monkeypatch.setattr(pages, "metadata", lambda name: declared)
+    (link,) = [link for link in Reader(written()).values("href") if "docs.test" in link]
+    assert re.fullmatch(r"https://docs\.test/latest/[\w/-]+\.html", link)
+    monkeypatch.undo()
+    assert "docs.test" not in written()
 
 
 def test_a_page_says_what_its_words_mean(everything):

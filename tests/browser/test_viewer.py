@@ -600,6 +600,12 @@ def test_a_notebook_widget_shares_feed_and_state(open_page):
         "() => { model.held.state = { map: 'original' }; model.listeners['change:state'](); }"
     )
     assert page.get_by_role("combobox", name="Map").input_value() == "original"
+    # JupyterLab, which listens on the document, moves between cells by the arrows.
+    page.evaluate("document.addEventListener('keydown', (e) => e.preventDefault())")
+    slider = page.get_by_role("slider", name="Opacity")
+    before = float(slider.input_value())
+    slider.press("ArrowLeft")
+    assert float(slider.input_value()) < before
     page.evaluate("clean()")
     assert page.evaluate("Object.keys(model.listeners)") == [] and page.locator(".cv").count() == 0
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import cache
+from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,6 @@ from chiaroscuro.results.facts import Interval, ModelFacts
 from chiaroscuro.results.measurements import EXAMPLES, Evaluation, Localization, SanityCheck
 from chiaroscuro.viewer.page import page_script
 
-DOCS = ""
-"""Where the built documentation lies, with a slash at the end; without it pages name its pages."""
 SURE = 0.05
 """p-values below this count as a difference."""
 FEW = 30
@@ -56,9 +55,16 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.globals.update(PAGE=PAGE, FIGURE=FIGURE, DOCS=DOCS, SURE=SURE, uri=data_uri)
+    templates.globals.update(PAGE=PAGE, FIGURE=FIGURE, DOCS=_docs(), SURE=SURE, uri=data_uri)
     templates.filters.update(percent=percent, interval=interval_text, images=images_text, zip=zip)
     return templates
+
+
+def _docs() -> str:
+    """The documentation's address, if the package declares one; without it pages name its files."""
+    urls = metadata("chiaroscuro").get_all("Project-URL") or []
+    address = dict(url.split(", ", 1) for url in urls).get("Documentation", "")
+    return address and f"{address.rstrip('/')}/"
 
 
 def write_page(

@@ -1094,6 +1094,10 @@ export function mount(element, feed, first) {
 
 /** What anywidget calls. @type {(widget: {model: Model, el: HTMLElement}) => () => void} */
 export function render({ model, el }) {
+  // JupyterLab would take arrows and letters for itself.
+  el.addEventListener("keydown", (event) => {
+    if (!event.ctrlKey && !event.metaKey) event.stopPropagation();
+  });
   const viewer = mount(el, model.get("feed"), model.get("state"));
   const feedChanged = () => void viewer.update(model.get("feed"));
   const stateChanged = () => viewer.set(model.get("state"));
