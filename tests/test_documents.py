@@ -28,6 +28,7 @@ from chiaroscuro.data.loading import load_images
 from chiaroscuro.errors import ChoiceError, ModelError
 from chiaroscuro.images import Framing, packaged_photo
 from tests.evaluation.toy import CLASSES, run, toy_classifier
+from tests.models import clips
 from tests.pictures import class_rows, write_parquet
 from tests.test_layers import LAYERS
 from tests.toys import all_class_gradients, random_pixels
@@ -333,6 +334,20 @@ def test_the_how_to_of_a_model_source_works(tmp_path, monkeypatch):
         chiaroscuro.load_classifier("ours:none")
     with pytest.raises(ChoiceError, match="known are efficientnet-lite0, .*, ours:NAME$"):
         chiaroscuro.load_classifier("theirs:linear")
+
+
+def test_the_how_to_of_classes_from_text_runs(tmp_path, monkeypatch, capsys):
+    """A tiny CLIP lies in a folder that is called as the one on the hub."""
+    clips.save(tmp_path / "openai" / "clip-vit-base-patch32")
+    Image.open(packaged_photo("cat")).convert("RGB").save(tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    (snippet,) = snippets("docs/how-to/classes-from-text.md", "python")
+    exec(snippet, {})
+    assert capsys.readouterr().out == f"cat ({clips.SIDE}, {clips.SIDE})\n"
+    (shell,) = snippets("docs/how-to/classes-from-text.md", "sh")
+    done = CliRunner().invoke(app, shlex.split(shell.splitlines()[1])[1:])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "chiaroscuro-out" / "photo" / "index.html").is_file()
 
 
 def test_the_how_to_of_a_metric_works(tmp_path, monkeypatch):

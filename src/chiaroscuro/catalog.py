@@ -4,6 +4,7 @@ import json
 import platform
 import re
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -15,12 +16,16 @@ from chiaroscuro.errors import ChoiceError, MissingModelError, unknown
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """One way to name a model: how the spec is written, what it loads, and what it needs."""
+    """One way to name a model: how the spec is written, what it loads, and what it needs.
+
+    `takes_classes`: it has no classes of its own, its function gets `TextClasses` too.
+    """
 
     spec: str
     loads: str
     package: str
     offline: bool = False
+    takes_classes: bool = False
 
     @property
     def installed(self) -> str | None:
@@ -37,12 +42,82 @@ _ROWS = (
     ("torchvision:NAME", "pre-trained on ImageNet, such as torchvision:resnet18", "torchvision"),
     ("timm:NAME", "pre-trained by timm, such as timm:convnext_tiny, or a folder it saved", "timm"),
     ("hf:NAME", "a transformers image classifier on the hub, or a folder it saved", "transformers"),
+    ("clip:NAME", "a CLIP or SigLIP on the hub, or a folder of one; its classes are texts of yours",
+     "transformers", False, True),
     ("FILE.py:FACTORY", "your own: a function that returns an nn.Module or a Classifier",
      "chiaroscuro", True),
     ("FOLDER", "a folder that train or save_classifier wrote", "chiaroscuro", True),
 )  # fmt: skip
 SOURCES = {row[0]: ModelSource(*row) for row in _ROWS}
 """Every kind of spec; `chiaroscuro.models` has the functions that load them."""
+
+
+Texts = str | Path | Iterable[str]
+"""Texts, or the path of a file with one a line."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextClasses:
+    """Classes that are texts.
+
+    `names`: a text for each class; `templates`: texts with {}, in place of which each name stands.
+    Raises `ChoiceError` for fewer than two names, an empty one, one that is given twice (case and
+    spaces do not count), and for a template without {}.
+    """
+
+    names: tuple[str, ...]
+    templates: tuple[str, ...] = ("{}",)
+
+    def __post_init__(self) -> None:
+        counts = Counter(" ".join(name.casefold().split()) for name in self.names)
+        if sum(counts.values()) < 2 or "" in counts:
+            listed = ", ".join(map(repr, self.names)) or "none"
+            raise ChoiceError(f"classes are {listed}: give two texts or more, none of them empty")
+        if counts.most_common(1)[0][1] > 1:
+            raise ChoiceError(f"class {counts.most_common(1)[0][0]!r} is given twice: give it once")
+        for template in self.templates:
+            if "{}" not in template:
+                raise ChoiceError(f"template {template!r} has no {{}}, where the class stands")
+
+    @property
+    def prompts(self) -> list[str]:
+        """Every template of the first class, then of the second, and so on."""
+        return [text.replace("{}", name) for name in self.names for text in self.templates]
+
+
+def takes_classes(spec: str) -> bool:
+    """Whether the classes of a model are texts that its user gives."""
+    source = SOURCES.get(f"{spec.partition(':')[0]}:NAME")
+    return source is not None and source.takes_classes
+
+
+def text_classes(
+    spec: str, classes: TextClasses | Texts | None, templates: Texts | None = None
+) -> TextClasses | None:
+    """The classes of a model that takes texts, None for a model that has its own.
+
+    Raises `ChoiceError` where they are missing, or given to a model that has its own.
+    """
+    takes, given = takes_classes(spec), classes is not None or templates is not None
+    if given and not takes:
+        raise ChoiceError(f"{spec} has its own classes: classes and templates are for clip:NAME")
+    if takes and classes is None:
+        raise ChoiceError(f"{spec} needs classes: --classes 'a cat' 'a dog', or a file of them")
+    if classes is None or isinstance(classes, TextClasses):
+        return classes
+    return TextClasses(read_texts(classes), ("{}",) if templates is None else read_texts(templates))
+
+
+def read_texts(given: Texts) -> tuple[str, ...]:
+    """The texts, or the lines of their file; raises `ChoiceError` for one that cannot be read."""
+    if not isinstance(given, str | Path):
+        return tuple(map(str, given))
+    try:
+        lines = Path(given).read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        found = f"{str(given)!r} is no file of texts ({error})"
+        raise ChoiceError(f"{found}: give two texts or more, or a file with one a line") from error
+    return tuple(text for line in lines if (text := line.strip()))
 
 
 def check_spec(spec: str) -> str:
@@ -96,6 +171,11 @@ def class_names(spec: str) -> list[str]:
             folder = packaged if packaged.is_dir() else Path(spec)
             (marker,) = folder.glob("chiaroscuro-*.json")
             labels = json.loads(marker.read_text())["result"]["labels"]
+    return class_words(labels)
+
+
+def class_words(labels: Iterable[str]) -> list[str]:
+    """The names of classes as one word each, where they are the name of one class alone."""
     names = [name.strip() for label in labels for name in label.split(",")]
     counts = Counter(name.casefold() for name in names)
     words = [name.replace(" ", "_") for name in names if counts[name.casefold()] == 1]

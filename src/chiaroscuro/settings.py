@@ -19,11 +19,11 @@ from chiaroscuro.choices import MAPS, METHODS, RANKING_MAPS, Fit, MethodOptions,
 from chiaroscuro.errors import ChoiceError
 
 PANELS = (
-    "Network", "Images", "Question", "Gradient method", "Measure", "Training", "Statistics",
-    "Machine", "Output",
+    "Network", "Classes from text", "Images", "Question", "Gradient method", "Measure", "Training",
+    "Statistics", "Machine", "Output",
 )  # fmt: skip
 """The headings that options stand under, in order."""
-IMAGES, QUESTION, METHOD, MEASURE, TRAINING, STATISTICS, MACHINE = PANELS[1:8]
+IMAGES, QUESTION, METHOD, MEASURE, TRAINING, STATISTICS, MACHINE = PANELS[2:9]
 COUNT, SEED, BATCH, SHARE = "[1, inf)", "[0, 4294967295]", "[1, 65536]", "(0, 1)"
 """What a count, a seed, a batch size and a share may be."""
 _TUNING = ("points", "sigma", "baseline", "background")

@@ -40,7 +40,7 @@ def complete(line, code=ASK):
     ("line", "expected"),
     [
         ("explain x.jpg --map act", ["active", "active-printed"]),
-        ("explain x.jpg --model ", [*PACKAGED, "torchvision:", "timm:", "hf:"]),
+        ("explain x.jpg --model ", [*PACKAGED, "torchvision:", "timm:", "hf:", "clip:"]),
         ("explain x.jpg --method smooth", ["smoothgrad"]),
         ("explain x.jpg --score ", [*choices.SCORES]),
         ("explain x.jpg --rivals runner", ["runner-up"]),
@@ -51,6 +51,8 @@ def complete(line, code=ASK):
         ("compare x.jpg --model cifar10-cnn --model cif", ["cifar10-cnn"]),
         ("compare x.jpg --model cifar10-cnn --target fr", ["frog"]),
         ("evaluate x --protocol m", ["matched"]),
+        ("explain x --model clip:x --classes cat dog --target ", ["predicted", "cat", "dog"]),
+        ("explain x --model clip:x --classes cat dog --contrast do", ["dog"]),
         ("train x --architecture res", ["resnet18"]),
         ("explain x.jpg --out ", [""]),
     ],

@@ -164,6 +164,7 @@ def test_models_lists_every_kind(run):
         "torchvision:NAME",
         "timm:NAME",
         "hf:NAME",
+        "clip:NAME",
         "FOLDER",
     ):
         assert f"\n{spec} " in f"\n{out}"
@@ -176,7 +177,9 @@ def test_models_as_json(run):
     assert (code, err) == (0, "")
     rows = [strict(line) for line in out.splitlines()]
     assert [row["spec"] for row in rows][:2] == ["efficientnet-lite0", "cifar10-cnn"]
-    assert all(set(row) == {"spec", "loads", "package", "installed", "offline"} for row in rows)
+    expected = {"spec", "loads", "package", "installed", "offline", "takes_classes"}
+    assert all(set(row) == expected for row in rows)
+    assert [row["spec"] for row in rows if row["takes_classes"]] == ["clip:NAME"]
     assert rows[0]["offline"] is True
 
 

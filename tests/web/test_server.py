@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from chiaroscuro import explain, load_classifier, what_if
+from chiaroscuro.catalog import TextClasses
 from chiaroscuro.images import decode_photo
 from chiaroscuro.web import app
 from chiaroscuro.web.settings import ServerSettings
@@ -105,6 +106,42 @@ def test_the_commands_compute_the_same(visitor, model_folders, png, tmp_path):
     names: dict[str, object] = {}
     exec(lines, names)  # a line that the page shows
     direct = explain(load_classifier(model_folders[0]), decode_photo(png, "x"), target=2)
+    np.testing.assert_array_equal(names["explanation"].maps["active"], direct.maps["active"])
+
+
+def test_a_page_of_classes_from_text(png, tmp_path):
+    """The commands that it shows name the texts too."""
+    from tests.models import clips  # imports transformers
+
+    clips.save(tmp_path / "clip")
+    spec, texts = f"clip:{tmp_path}/clip", TextClasses(("a cat", "it's a dog"), ("a {}", "{}"))
+    running = Running(ServerSettings(models=(spec, "cifar10-cnn"), texts=texts))
+    (tmp_path / "photo.png").write_bytes(png)
+    with running.visitor() as client:
+        kept = upload(client, png, str(tmp_path / "photo.png"))["photo"]
+        (whole,), _ = explained(client, kept, spec, target="it's a dog")
+        assert [one["label"] for one in whole["predictions"]] != []
+        assert client.get("/api/classes", params={"model": spec}).json() != []
+        (changed,) = [
+            m
+            for m in stream(client, "/api/change", answer=whole["answer"], map="active")
+            if m["state"] == "changed"
+        ]
+        assert explained(client, kept, "cifar10-cnn")[0]
+    running.close()
+    direct = explain(
+        load_classifier(spec, classes=texts.names, templates=texts.templates),
+        decode_photo(png, "photo.png"),
+        target=1,
+    )
+    for message in (whole, changed):
+        words = shlex.split(message["commands"]["shell"])
+        assert [word for word in words if word.startswith(("--classes", "--template"))] == [
+            "--classes=a cat", "--classes=it's a dog", "--template=a {}", "--template={}",
+        ]  # fmt: skip
+    names: dict[str, object] = {}
+    lines = whole["commands"]["python"].replace("'photo.png'", f"'{tmp_path}/photo.png'")
+    exec(lines, names)
     np.testing.assert_array_equal(names["explanation"].maps["active"], direct.maps["active"])
 
 

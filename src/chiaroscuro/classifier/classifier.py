@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from chiaroscuro.catalog import TextClasses, Texts, read_texts
 from chiaroscuro.choices import Fit, as_float, as_int
 from chiaroscuro.classifier import libraries, reading
 from chiaroscuro.classifier.reading import Picture
@@ -106,6 +107,29 @@ class Classifier:
         Raises `ModelError` for a processor that does more than resize, cut and normalize.
         """
         return libraries.from_huggingface(cls, module, processor, name)
+
+    @classmethod
+    def from_clip(
+        cls,
+        model: nn.Module,
+        processor: Any,
+        classes: Texts,
+        templates: Texts = ("{}",),
+        *,
+        name: str = "",
+    ) -> Self:
+        """A CLIP or SigLIP of transformers with its processor; its classes are texts.
+
+        The logit of a class is scale x cosine(image, text), for SigLIP + bias, whose probabilities
+        are sigmoids (multi-label). The text tower runs here, once. The embeddings of a class by
+        several `templates` ("a photo of a {}") are normalized, averaged and normalized. Texts may
+        be a file with one a line. The image tower stays the model's own.
+
+        Raises `ChoiceError` for fewer than two classes, one that is given twice, a template without
+        {}, and a prompt longer than the text tower reads; `ModelError` for a model that is no CLIP.
+        """
+        texts = TextClasses(read_texts(classes), read_texts(templates))
+        return libraries.from_clip(cls, model, processor, texts, name)
 
     def __repr__(self) -> str:
         classes = f"{'unknown' if self.num_classes is None else self.num_classes} classes"

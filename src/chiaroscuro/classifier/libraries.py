@@ -10,7 +10,9 @@ import numpy as np
 from PIL import Image
 from torch import nn
 
+from chiaroscuro.catalog import TextClasses
 from chiaroscuro.choices import Fit
+from chiaroscuro.classifier.texts import text_classifier
 from chiaroscuro.errors import ModelError, first_line
 from chiaroscuro.images import Framing, frame, photo_from_image
 
@@ -96,21 +98,47 @@ def from_huggingface(make: Callable[..., C], module: nn.Module, processor: Any, 
     kind, theirs = type(module).__name__, type(processor).__name__
     with _reading(f"{kind} with {theirs} is no classifier with an image processor"):
         config = cast(Any, module).config
-        mean, std = _normalization(processor)
         name = name or str(getattr(config, "name_or_path", ""))
-        classifier = make(
+        return _with_processor(
+            make,
             module,
+            processor,
             name=name,
-            mean=mean,
-            std=std,
-            framing=_processor_framing(processor),
             labels=[str(config.id2label[index]) for index in range(config.num_labels)],
             multi_label=config.problem_type == "multi_label_classification",
             channels=getattr(config, "num_channels", 3),
             origin=_origin(f"transformers:{kind}", name, "see the model's card"),
         )
-        _check_processor(classifier, processor)
-        return classifier
+
+
+def from_clip(
+    make: Callable[..., C], model: nn.Module, processor: Any, texts: TextClasses, name: str
+) -> C:
+    """A classifier of the image tower of a CLIP of transformers; its classes are texts."""
+    kind, theirs = type(model).__name__, type(processor).__name__
+    with _reading(f"{kind} with {theirs} is no CLIP or SigLIP with its processor"):
+        whole = cast(Any, model)
+        name = name or str(getattr(whole.config, "name_or_path", ""))
+        made_by = {"classes": list(texts.names), "templates": list(texts.templates)}
+        return _with_processor(
+            make,
+            text_classifier(whole, processor.tokenizer, texts),
+            processor.image_processor,
+            name=name,
+            labels=texts.names,
+            multi_label=hasattr(whole, "logit_bias"),  # SigLIP's pairs are judged one by one
+            channels=whole.config.vision_config.num_channels,
+            origin=_origin(f"transformers:{kind}", name, "see the model's card") | made_by,
+        )
+
+
+def _with_processor(make: Callable[..., C], module: nn.Module, processor: Any, **about: Any) -> C:
+    """A classifier with the size and normalization of an image processor of transformers."""
+    mean, std = _normalization(processor)
+    framing = _processor_framing(processor)
+    classifier = make(module, mean=mean, std=std, framing=framing, **about)
+    _check_processor(classifier, processor)
+    return classifier
 
 
 def _normalization(processor: Any) -> tuple[list[float] | None, list[float] | None]:

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from functools import partial
@@ -78,9 +78,15 @@ def _device(name: str) -> str:
     return name
 
 
-def _load(model: str, device: str, load: Any = None) -> "chiaroscuro.Classifier":
-    device = _device(device)
-    classifier: chiaroscuro.Classifier = (load or chiaroscuro.load_classifier)(model)
+def _load(
+    model: Any,
+    run: commands.ExplainOptions | commands.PhotoOptions | commands.RunOptions,
+    load: "Callable[[Any], chiaroscuro.Classifier] | None" = None,
+) -> "chiaroscuro.Classifier":
+    device = _device(run.device)
+    if load is None:
+        load = partial(chiaroscuro.load_classifier, classes=run.texts(model))
+    classifier = load(model)
     return classifier if device == "cpu" else classifier.to(device)
 
 
@@ -116,7 +122,7 @@ def explain(settings: known.ExplainSettings, run: commands.ExplainOptions) -> No
 
             from chiaroscuro.explanations import PhotoJob, explain_files
         with timed("loading"):
-            classifier = _load(run.model, run.device)
+            classifier = _load(run.model, run)
         if run.profile and classifier.device.type != "cpu":
             watch.settle = torch.accelerator.synchronize
         outcomes = explain_files(
@@ -205,10 +211,10 @@ def _replay(folder: Path, settings: known.ExplainSettings, run: commands.Explain
         from chiaroscuro.explanations.comparison import load_named
 
         named = run.model == DEFAULT_MODEL
-        model, load = (saved.model.name, load_named) if named else (run.model, None)
+        model, load = (saved.model, load_named) if named else (run.model, None)
         _, differences = replay(
             folder,
-            _load(model, run.device, load),
+            _load(model, run, load),
             background=settings.background,
             tolerance=REPLAY_TOLERANCE if run.tolerance is None else run.tolerance,
             progress=partial(bars.show, "class gradients"),
@@ -237,7 +243,7 @@ def what_if(settings: known.WhatIfSettings, run: commands.WhatIfOptions) -> None
         from chiaroscuro.report.what_if import sentences
 
         result = chiaroscuro.what_if(
-            _load(run.model, run.device),
+            _load(run.model, run),
             run.image,
             **_question(settings, "map", "fraction", "fill", "tolerance", "seed"),
             progress=partial(bars.show, "class gradients"),
@@ -277,7 +283,7 @@ def compare(settings: known.CompareSettings, run: commands.CompareOptions) -> No
         if settings.fill is not None:
             details = what_if_detail(run.image, settings.fill, *change)
         comparison = chiaroscuro.compare(
-            [_load(model, run.device) for model in run.models],
+            [_load(model, run) for model in run.models],
             run.image,
             **_question(settings, "maps", "score"),
             details=details,
@@ -318,7 +324,7 @@ def measure(settings: known.RunSettings, run: commands.RunOptions) -> None:
     options = vars(settings) | {n: value for n, value in vars(run).items() if n in own}
     with _working(run, settings.threads) as bars:
         result = getattr(chiaroscuro, verb)(
-            _load(run.model, run.device),
+            _load(run.model, run),
             **options,
             overwrite=run.force,
             progress=partial(bars.show, "images"),
@@ -412,6 +418,7 @@ def serve(run: commands.ServeOptions) -> None:
         port=run.port,
         device=_device(run.device),
         photos=run.photos or (),
+        texts=next(filter(None, map(run.texts, run.models)), None),
         seconds=run.time_limit,
     )
     web.serve(settings, browse=run.browse, say=lambda address: say(f"{address} (Ctrl+C ends)"))

@@ -1,14 +1,16 @@
 """The commands, each a row: what it takes, and what runs it."""
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import typer
 
-from chiaroscuro import settings
-from chiaroscuro.catalog import SOURCES, check_spec, offered_specs
+from chiaroscuro import catalog, settings
+from chiaroscuro.catalog import SOURCES, TextClasses, check_spec, offered_specs
 from chiaroscuro.choices import DEFAULT_MODEL, DEFAULT_OUT, REPLAY_TOLERANCE, SCALES
 from chiaroscuro.cli.options import Command
 from chiaroscuro.errors import ChoiceError
@@ -47,7 +49,41 @@ class OutputOptions(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainOptions(OutputOptions):
+class TextOptions(Settings, panel="Classes from text"):
+    """Of a command with an option `model` or `models`."""
+
+    classes: tuple[Any, ...] | None = option(  # one that is given twice is an error
+        "Of a clip:NAME, two texts or more: 'a cat' 'a dog'; or a file with one a line.",
+        None,
+        flag="classes",
+    )
+    templates: tuple[str, ...] | None = option(
+        "A class stands in place of {}, as in 'a photo of a {}'. Several are averaged.", None
+    )
+
+    def texts(self, model: str) -> TextClasses | None:
+        """The classes of one of the models, None where it has its own."""
+        given = self.classes[0] if self.classes and len(self.classes) == 1 else self.classes
+        if not catalog.takes_classes(model):
+            return None
+        return catalog.text_classes(model, given, self.templates)
+
+    def _contradictions(self) -> Iterator[str]:
+        yield from super()._contradictions()
+        models = getattr(self, "models", None) or (getattr(self, "model", DEFAULT_MODEL),)
+        paths = [text for text in self.classes or () if {".", os.sep} & {*text}]
+        paths = [path for path in paths if os.path.exists(path)]  # noqa: PTH110  # long texts too
+        if paths and len(self.classes or ()) > 1:
+            yield f"class {paths[0]!r} is a file: give photos first, or a file of classes alone"
+        try:
+            if not any(self.texts(model) for model in models):
+                catalog.text_classes(models[0], self.classes, self.templates)
+        except ChoiceError as error:
+            yield str(error)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainOptions(TextOptions, OutputOptions):
     images: tuple[str, ...] | None = option(
         "Photos, folders or globs. Without any: two packaged photos.", None, flag=""
     )
@@ -73,6 +109,7 @@ class ExplainOptions(OutputOptions):
     resume: bool = option("Keep explanations of the same photo, options and weights.", False)
 
     def _contradictions(self) -> Iterator[str]:
+        yield from super()._contradictions()
         if self.replay is not None and self.images:
             yield "--replay recomputes a saved explanation: give it without photos"
         if self.replay is None and self.tolerance is not None:
@@ -80,11 +117,12 @@ class ExplainOptions(OutputOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PhotoOptions(OutputOptions):
+class PhotoOptions(TextOptions, OutputOptions):
     image: Path = option("The photo.", flag="")
     threads: int | None = like(ExplainOptions, "threads")
 
     def _contradictions(self) -> Iterator[str]:
+        yield from super()._contradictions()
         if self.image.is_dir():
             yield f"{self.image} is a folder: give one photo"
 
@@ -112,7 +150,7 @@ class CompareOptions(PhotoOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(OutputOptions):
+class RunOptions(TextOptions, OutputOptions):
     model: str = like(ExplainOptions, "model")
     workers: int = like(ExplainOptions, "workers")
     data_root: Path | None = option("A folder that holds a data set's folder.", None, panel=IMAGES)
@@ -163,7 +201,7 @@ class ReproduceOptions(OutputOptions, Seeded, panel=MEASURE):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServeOptions(Settings):
+class ServeOptions(TextOptions):
     photos: tuple[Path, ...] | None = option(
         "Photos that the page offers besides the packaged ones.", None, flag=""
     )
@@ -203,7 +241,8 @@ COMMANDS = (
     Command("explain", "actions:explain", (settings.ExplainSettings, ExplainOptions),
         "Explain photos: what the network says, and which pixels speak for it, brighter or darker.",
         ("cat.jpg", "photos/ --model torchvision:resnet50 --rivals top:10",
-         "cat.jpg --target tabby --contrast 'tiger cat'", "--replay chiaroscuro-out/cat"), _RESUME),
+         "cat.jpg --target tabby --contrast 'tiger cat'", "--replay chiaroscuro-out/cat",
+         "cat.jpg --model clip:openai/clip-vit-base-patch32 --classes 'a cat' 'a dog'"), _RESUME),
     Command("what-if", "actions:what_if", (settings.WhatIfSettings, WhatIfOptions),
         "Change a map's highest pixels: predicted (first-order) and actual change of every class.",
         ("cat.jpg --fraction 0.05 --fill black", "cat.jpg --map inactive --fill -0.1")),

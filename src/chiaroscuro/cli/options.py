@@ -8,14 +8,32 @@ from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
+from typer.core import TyperCommand
 
+from chiaroscuro.catalog import class_words
 from chiaroscuro.choices import DEFAULT_MODEL
 from chiaroscuro.cli.terminal import INTERRUPTED, PIPE_CLOSED, say
 from chiaroscuro.errors import ChoiceError
 from chiaroscuro.settings import PANELS, Option, Settings, option_of, raise_together
 
+_SEVERAL = ("--classes",)
+"""Options that take every word up to the next option."""
 _SIGNS: dict[Any, str] = {bool: "", int: "N", float: "X", Path: "PATH"}
 """What stands for a value in the help."""
+
+
+class _Words(TyperCommand):
+    """A command where `--classes A B` is `--classes A --classes B`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        words, option = list[str](), ""
+        for word in args:
+            if word.startswith("-"):
+                option = word if word in _SEVERAL else ""
+            elif option and words[-1] != option:
+                words.append(option)
+            words.append(word)
+        return super().parse_args(ctx, words)
 
 
 @dataclass(frozen=True)
@@ -44,7 +62,7 @@ class Command:
         run.__annotations__ = {}
         run.__signature__ = inspect.Signature([p for _, p in options])  # type: ignore[attr-defined]
         lines = ["Examples:", *(f"  chiaroscuro {self.name} {words}" for words in self.examples)]
-        app.command(self.name, help=self.help, epilog="\n\n".join(lines))(run)
+        app.command(self.name, cls=_Words, help=self.help, epilog="\n\n".join(lines))(run)
 
     def run(self, values: dict[str, Any]) -> None:
         """Make the settings, all wrong values reported together, and call the runner."""
@@ -94,6 +112,8 @@ def _completion(about: Option) -> Callable[..., list[str]]:
         named = ctx.params.get("model") or ctx.params.get("models") or DEFAULT_MODEL
         model = named if isinstance(named, str) else named[0]
         offers = about.offers(model) if callable(about.offers) else about.offers or about.names
+        if callable(about.offers):
+            offers = [*offers, *class_words(ctx.params.get("classes") or ())]
         return [word for word in offers if word.startswith(incomplete)]
 
     return complete

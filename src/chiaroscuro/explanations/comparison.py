@@ -28,6 +28,7 @@ from chiaroscuro.render.pictures import enlarged, outlined
 from chiaroscuro.report.what_if import sentences
 from chiaroscuro.results import facts_of
 from chiaroscuro.results.explanations import Comparison, Detail, Differences, Explanation
+from chiaroscuro.results.facts import ModelFacts
 from chiaroscuro.settings import CompareSettings, settings_from, takes
 
 UNRECORDED = "nothing that is recorded changed: the model's weights may be others"
@@ -148,7 +149,7 @@ def replay(
     """
     saved = Explanation.load(folder)
     method = _method(saved.choices.method, background)
-    model = load_named(saved.model.name) if classifier is None else classifier
+    model = load_named(saved.model) if classifier is None else classifier
     image, changes = _image(saved)
     target = None if saved.choices.target == "predicted" else saved.choices.target
     kept = {name: getattr(saved.choices, name) for name in ("maps", "rivals", "score", "fit")}
@@ -162,12 +163,12 @@ def replay(
     return now, replace(differences, why=(UNRECORDED,)) if unexplained else differences
 
 
-def load_named(name: str) -> Classifier:
+def load_named(model: ModelFacts) -> Classifier:
     """The classifier that a saved result names, unless that would run a Python file."""
     try:
-        return load_classifier(name, trusted=False)
+        return load_classifier(model.name, classes=model.texts, trusted=False)
     except ChoiceError as error:
-        said = f"the model {name!r} of this result has no spec to load it by"
+        said = f"the model {model.name!r} of this result has no spec to load it by"
         raise ModelError(f"{said}: name one (--model), or hand the classifier in") from error
 
 

@@ -14,7 +14,7 @@ from torch import nn
 from torchvision import models as torchvision_zoo
 from torchvision.models import WeightsEnum
 
-from chiaroscuro.catalog import unknown_spec
+from chiaroscuro.catalog import TextClasses, Texts, text_classes, unknown_spec
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.classifier.libraries import imagenet_labels
 from chiaroscuro.errors import ChiaroscuroError, ModelError, first_line, missing_extra, unknown
@@ -26,27 +26,36 @@ from chiaroscuro.results import kind_in
 PACKAGED_WEIGHTS = Path(__file__).parent / "weights"  # of networks that were trained here
 
 
-def load_classifier(spec: str | Path, *, trusted: bool = True) -> Classifier:
+def load_classifier(
+    spec: str | Path,
+    *,
+    classes: TextClasses | Texts | None = None,
+    templates: Texts | None = None,
+    trusted: bool = True,
+) -> Classifier:
     """The classifier that a spec names, with its own normalization, size and class names.
 
     `efficientnet-lite0` or `cifar10-cnn` (packaged, offline), `torchvision:NAME`, `timm:NAME` or
-    `timm:FOLDER`, `hf:NAME` or `hf:FOLDER`, `path/to/file.py:factory` (runs that file), or a folder
-    that training or `save_classifier` wrote. Weights are read as data only: a checkpoint that
-    would run code is refused. `trusted`: whether the spec is your own; one out of a saved result is
-    not, and its Python file is not run.
+    `timm:FOLDER`, `hf:NAME` or `hf:FOLDER`, `clip:NAME` or `clip:FOLDER`, `path/to/file.py:factory`
+    (runs that file), or a folder that training or `save_classifier` wrote. Weights are read as data
+    only: a checkpoint that would run code is refused. `classes`, `templates`: for `clip:`, texts as
+    in `Classifier.from_clip`, or a file with one a line. `trusted`: whether the spec is your own;
+    one out of a saved result is not, and its Python file is not run.
 
-    Raises `ChoiceError` for an unknown spec, `ModelError` for weights that cannot be had or a file
-    that is not trusted, `MissingExtraError` for a library that is not installed.
+    Raises `ChoiceError` for an unknown spec, or classes that are missing or not taken; `ModelError`
+    for weights that cannot be had or a file that is not trusted; `MissingExtraError` for a library
+    that is not installed.
 
     >>> load_classifier("efficientnet-lite0").size
     (224, 224)
     """
     text = str(spec)
+    texts = text_classes(text, classes, templates)
     if text in PACKAGED:
         return PACKAGED[text]()
     library, _, name = text.partition(":")
     if library in LIBRARIES and name:
-        return LIBRARIES[library](name)
+        return LIBRARIES[library](name) if texts is None else LIBRARIES[library](name, texts)
     path, _, function = text.rpartition(":")
     if path.endswith(".py"):
         if not trusted:
@@ -151,19 +160,36 @@ def load_timm(name: str) -> Classifier:
 def load_huggingface(name: str) -> Classifier:
     """`hf:NAME` on the hub, or `hf:FOLDER` that `save_pretrained` wrote. No remote code is run."""
     spec = f"hf:{name}"
-    try:
-        from transformers import AutoImageProcessor, AutoModelForImageClassification
-    except ImportError:
-        raise missing_extra(spec, "transformers", "hf") from None
-    with loading(spec), hub_if_reachable():
-        kind = AutoModelForImageClassification
-        module, report = kind.from_pretrained(name, output_loading_info=True)
-        processor = AutoImageProcessor.from_pretrained(name)
-    if lacking := report["missing_keys"]:
-        raise ModelError(f"{spec}: its weights lack {min(lacking)}: not a trained classifier")
+    module, processor = _transformers(
+        spec, name, "AutoModelForImageClassification", "AutoImageProcessor"
+    )
     if not hasattr(processor, "do_rescale"):
         raise ModelError(f"{spec}: a model of another library; for timm's use timm:NAME")
     return Classifier.from_huggingface(module, processor, name=spec)
+
+
+def load_clip(name: str, texts: TextClasses) -> Classifier:
+    """`clip:NAME` on the hub, or `clip:FOLDER` that `save_pretrained` wrote, for these classes."""
+    spec = f"clip:{name}"
+    module, processor = _transformers(
+        spec, name, "AutoModelForZeroShotImageClassification", "AutoProcessor"
+    )
+    return Classifier.from_clip(module, processor, texts.names, texts.templates, name=spec)
+
+
+def _transformers(spec: str, name: str, network: str, processor: str) -> tuple[nn.Module, Any]:
+    """A trained network of transformers and what prepares its input, by their `Auto` classes."""
+    try:
+        import transformers
+    except ImportError:
+        raise missing_extra(spec, "transformers", "hf") from None
+    with loading(spec), hub_if_reachable():
+        kind = getattr(transformers, network)
+        module, report = kind.from_pretrained(name, output_loading_info=True)
+        prepares = getattr(transformers, processor).from_pretrained(name)
+    if lacking := report["missing_keys"]:
+        raise ModelError(f"{spec}: its weights lack {min(lacking)}: not a trained classifier")
+    return module, prepares
 
 
 PACKAGED: dict[str, Callable[[], Classifier]] = {
@@ -171,9 +197,10 @@ PACKAGED: dict[str, Callable[[], Classifier]] = {
     "cifar10-cnn": lambda: folder.load(PACKAGED_WEIGHTS / "cifar10-cnn", "cifar10-cnn"),
 }
 """Models whose weights come with the installation."""
-LIBRARIES: dict[str, Callable[[str], Classifier]] = {
+LIBRARIES: dict[str, Callable[..., Classifier]] = {
     "torchvision": load_torchvision,
     "timm": load_timm,
     "hf": load_huggingface,
+    "clip": load_clip,
 }
-"""Libraries by the word before the colon."""
+"""Libraries by the word before the colon; see `ModelSource` for what their functions get."""

@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from chiaroscuro.catalog import TextClasses, takes_classes
 from chiaroscuro.choices import Framing
 from chiaroscuro.errors import ChoiceError, missing_extra
 
@@ -72,6 +73,13 @@ class ModelFacts:
     device: str
     dtype: str
     sha256: str | None = None
+
+    @property
+    def texts(self) -> TextClasses | None:
+        """Its classes where they are texts; raises `ChoiceError` for a record without them."""
+        if not takes_classes(self.name):
+            return None
+        return TextClasses(*(tuple(self.origin.get(name, ())) for name in ("classes", "templates")))
 
 
 @dataclass(frozen=True, slots=True)

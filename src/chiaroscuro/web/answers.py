@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from chiaroscuro.catalog import TextClasses, takes_classes
 from chiaroscuro.choices import EDIT_MAPS, FILLS, MAPS, METHODS, RANDOM, parse_fill
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChoiceError, unknown
@@ -66,9 +67,9 @@ class Change:
 class Models:
     """The classifiers that a page may choose: those that the server was started with."""
 
-    def __init__(self, specs: Sequence[str], device: str) -> None:
+    def __init__(self, specs: Sequence[str], device: str, texts: TextClasses | None = None) -> None:
         self.specs = tuple(dict.fromkeys(specs))
-        self.device = device
+        self.device, self.texts = device, texts
         self._loaded: dict[str, Classifier] = {}
         self._lock = threading.Lock()
 
@@ -80,7 +81,8 @@ class Models:
             if spec not in self._loaded:
                 while len(self._loaded) >= _MODELS_KEPT:
                     del self._loaded[next(iter(self._loaded))]
-                self._loaded[spec] = load_classifier(spec).to(self.device)
+                texts = self.texts if takes_classes(spec) else None
+                self._loaded[spec] = load_classifier(spec, classes=texts).to(self.device)
             self._loaded[spec] = self._loaded.pop(spec)  # the last used goes last
             return self._loaded[spec]
 
@@ -209,15 +211,16 @@ def choices(models: Models, samples: Mapping[str, Path]) -> dict[str, Any]:
 def commands(answer: Answer) -> dict[str, str]:
     """The line of a shell and the lines of Python that compute the same."""
     chosen = answer.explanation.choices
-    source = answer.upload.path or answer.upload.name
+    source, (texts, more) = answer.upload.path or answer.upload.name, _texts(answer)
     words = ["chiaroscuro", "explain", source, "--model", answer.model]
     words += ["--target", _by_index(answer.explanation.target), "--rivals", chosen.rivals]
     words += ["--method", chosen.method.name, "--fit", chosen.fit]
+    words += texts
     for name in chosen.maps:
         words += ["--map", name]
     python = (
         "from chiaroscuro import explain, load_classifier\n\n"
-        f"explanation = explain(load_classifier({answer.model!r}), {source!r}, "
+        f"explanation = explain(load_classifier({answer.model!r}{more}), {source!r}, "
         f"target={answer.explanation.target.index}, rivals={chosen.rivals!r}, "
         f"method={chosen.method.name!r}, fit={chosen.fit!r}, maps={list(chosen.maps)!r})"
     )
@@ -227,20 +230,30 @@ def commands(answer: Answer) -> dict[str, str]:
 def change_commands(answer: Answer, change: Change, result: WhatIf) -> dict[str, str]:
     """The lines that compute a change by themselves."""
     chosen = answer.explanation.choices
-    source = answer.upload.path or answer.upload.name
+    source, (texts, more) = answer.upload.path or answer.upload.name, _texts(answer)
     gradients = change.map not in (*EDIT_MAPS, RANDOM)
     words = ["chiaroscuro", "what-if", source, "--model", answer.model]
     words += ["--target", _by_index(result.target), "--map", change.map]
     words += ["--fraction", f"{change.fraction:g}", f"--fill={change.fill}", "--fit", chosen.fit]
     words += ["--rivals", chosen.rivals, "--method", chosen.method.name] if gradients else []
+    words += texts
     asked = f", rivals={chosen.rivals!r}, method={chosen.method.name!r}" if gradients else ""
     python = (
         "from chiaroscuro import load_classifier, what_if\n\n"
-        f"result = what_if(load_classifier({answer.model!r}), {source!r}, {change.map!r}, "
+        f"result = what_if(load_classifier({answer.model!r}{more}), {source!r}, {change.map!r}, "
         f"{change.fraction:g}, {change.fill!r}, target={result.target.index}, "
         f"fit={chosen.fit!r}{asked})"
     )
     return {"shell": shlex.join(words), "python": python}
+
+
+def _texts(answer: Answer) -> tuple[list[str], str]:
+    """Classes that are texts, for a shell and for Python."""
+    if (texts := answer.explanation.model.texts) is None:
+        return [], ""
+    words = [f"--classes={name}" for name in texts.names]
+    words += [f"--template={template}" for template in texts.templates]
+    return words, f", classes={texts.names!r}, templates={texts.templates!r}"
 
 
 def _by_index(target: Prediction) -> str:

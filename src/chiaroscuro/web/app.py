@@ -69,7 +69,7 @@ class Server:
 
     def __post_init__(self) -> None:
         chosen = self.settings
-        self.models = Models(chosen.models, chosen.device)
+        self.models = Models(chosen.models, chosen.device, chosen.texts)
         offered = {name: packaged_photo(name) for name in ("cat", "coffee")}
         self.samples = offered | {path.name: path for path in chosen.photos}
         self.cookie = f"chiaroscuro_{chosen.port}"

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from chiaroscuro.catalog import TextClasses
+
 
 @dataclass(frozen=True)
 class ServerSettings:
@@ -10,7 +12,8 @@ class ServerSettings:
 
     `models`: what a page may choose, the first by default; `photos`: photos of this machine that
     it offers besides the packaged ones; `token`: what the address must hold where other machines
-    can reach the server; `seconds`: the limit for one answer.
+    can reach the server; `seconds`: the limit for one answer; `texts`: the classes of models that
+    have none of their own.
     """
 
     models: tuple[str, ...]
@@ -20,3 +23,4 @@ class ServerSettings:
     photos: tuple[Path, ...] = ()
     token: str | None = None
     seconds: float = 600.0
+    texts: TextClasses | None = None
