@@ -1,5 +1,7 @@
 """Fixtures shared by the tests."""
 
+import multiprocessing
+
 import pytest
 import torch
 
@@ -14,6 +16,17 @@ torch.set_num_threads(1)
 def lite0() -> Classifier:
     """The packaged ImageNet classifier, loaded once."""
     return load_classifier("efficientnet-lite0")
+
+
+@pytest.fixture
+def quick_workers(monkeypatch):
+    """Worker processes begin as copies of one that has imported everything already.
+
+    tests/passes/test_executor.py starts them as users do, which takes seconds.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["chiaroscuro.evaluation", "torchvision"])
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method=None: context)
 
 
 @pytest.fixture

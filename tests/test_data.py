@@ -246,7 +246,7 @@ def test_a_local_folder_needs_neither_datasets_nor_a_home(folder):
         f"print(len(list(load_images({str(folder)!r}))))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False,
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False,
         env={**os.environ, "HOME": "/dev/null", "HF_HOME": "/dev/null/x"},
     )  # fmt: skip
     assert done.stdout == "12\n", done.stderr

@@ -335,7 +335,7 @@ def test_local_parquet_needs_no_datasets_library(tmp_path):
         f"print(len(list(load_images({str(tmp_path)!r}))))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False
     )
     assert done.stdout == "6\n", done.stderr
 

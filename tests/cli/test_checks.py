@@ -56,7 +56,7 @@ for words in (["check", "."], ["localize", ".", "--regions", "y"]):
         print(left.code)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False
     )
     assert done.stdout.split() == ["1", "1"]
     said = "chiaroscuro: evaluating needs pyarrow, which is not installed: "

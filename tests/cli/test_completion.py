@@ -31,7 +31,7 @@ def complete(line, code=ASK):
     }  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.argv = ['chiaroscuro']\n{code}"],
-        env={**os.environ, **asked}, capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, **asked}, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     return done.stdout.removesuffix("\n").split("\n"), done.stderr
 

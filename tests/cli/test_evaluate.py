@@ -74,7 +74,7 @@ def test_json_is_the_result_and_choices_reach_it(data, model, tmp_path):
     )
 
 
-def test_workers_and_another_metric(data, model, tmp_path):
+def test_workers_and_another_metric(data, model, tmp_path, quick_workers):
     words = ["--metric", "sharpness", "--batch", "4", "--threads", "1", "--workers", "2"]
     done = run(data, "--model", model, *words, "--out", str(tmp_path / "run"))
     assert done.exit_code == 0, done.stderr
@@ -136,7 +136,7 @@ def test_without_pyarrow_the_extra_is_named():
         "from chiaroscuro.cli import main; main()"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False
     )
     said = "evaluating needs pyarrow, which is not installed: run pip install 'chiaroscuro[data]'"
     assert (done.returncode, done.stdout) == (1, "")

@@ -17,7 +17,7 @@ def python(code, **options):
     """A fresh process: (exit status, standard output, standard error)."""
     options = {"stdout": subprocess.PIPE, "encoding": "utf-8", **options}
     done = subprocess.run(
-        [sys.executable, "-c", code], stderr=subprocess.PIPE, timeout=60, check=False, **options
+        [sys.executable, "-c", code], stderr=subprocess.PIPE, timeout=240, check=False, **options
     )
     return done.returncode, done.stdout or "", done.stderr
 

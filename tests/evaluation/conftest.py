@@ -3,8 +3,17 @@
 import pytest
 
 import chiaroscuro.report.evaluation as report
+from chiaroscuro.report import pages
+from tests.drawings import drawn_once
 from tests.evaluation.toy import CLASSES
 from tests.pictures import class_rows, write_parquet
+
+
+@pytest.fixture(scope="package", autouse=True)
+def charts_drawn_once():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pages, "draw_sheet", drawn_once)
+        yield
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from tests.killer import KILLS
 from tests.stress import RUNS, parts_of, write_data
 
 
-def test_killed_ten_times_it_is_the_same_bytes(tmp_path, page):
+def test_killed_ten_times_it_is_the_same_bytes(tmp_path):
     name = "evaluate"
     write_data(tmp_path / "data", 20)
     RUNS[name](tmp_path / "data", tmp_path / "whole", 1)

@@ -32,7 +32,7 @@ def test_interrupted_and_resumed_it_is_the_same_bytes(data, tmp_path, page, opti
     assert {MARKER, "index.html", "curves-matched-white.svg", "examples/00000001.npz"} < set(whole)
 
 
-def test_two_workers_write_the_same_bytes(data, tmp_path, page):
+def test_two_workers_write_the_same_bytes(data, tmp_path, page, quick_workers):
     alone = run(data, tmp_path / "one", what_if=0.1, threads=1)
     shared = run(data, tmp_path / "two", what_if=0.1, threads=1, workers=2)
     assert alone == shared

@@ -40,13 +40,13 @@ def test_several_processes_give_what_one_gives_also_when_one_is_killed(tmp_path)
     assert torch.get_num_threads() == before
 
 
-def test_a_number_that_always_kills_is_one_clear_error(monkeypatch):
+def test_a_number_that_always_kills_is_one_clear_error(monkeypatch, quick_workers):
     monkeypatch.setattr(executor, "ATTEMPTS", 2)
     with pytest.raises(ModelError, match="at batch 1 .* ended 2 times, .* exit code -9"):
         list(compute(Squares(killed=(1,)), range(3), workers=2))
 
 
-def test_errors_come_out_as_they_were_raised():
+def test_errors_come_out_as_they_were_raised(quick_workers):
     for workers in (1, 2):
         with pytest.raises(InputError, match="1 is unlucky"):
             list(compute(Squares(fails=(1,)), range(3), workers=workers))

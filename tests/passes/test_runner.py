@@ -72,7 +72,7 @@ def make():
 """
 
 
-def test_two_workers_write_the_same_bytes_of_a_network_from_a_file(images, tmp_path):
+def test_two_workers_write_the_same_bytes_of_a_network_from_a_file(images, tmp_path, quick_workers):
     (tmp_path / "own.py").write_text(OWN)
     classifier = load_classifier(f"{tmp_path / 'own.py'}:make")
     alone = run_pass(MeanTask(), classifier, images, tmp_path / "one")

@@ -53,7 +53,7 @@ class Running:
 
     @contextmanager
     def visitor(self):
-        with httpx.Client(base_url=self.address, timeout=60) as client:
+        with httpx.Client(base_url=self.address, timeout=240) as client:
             client.get("/").raise_for_status()
             yield client
 
