@@ -9,13 +9,16 @@ READY_DEV := $(VENV)/.ready-dev
 READY_DOCS := $(VENV)/.ready-docs
 READY_BROWSER := node_modules/.ready
 
-.PHONY: demo test browser test-old-torch lint lint-js extras bench guard mutants docs clean
+.PHONY: demo test coverage browser test-old-torch lint lint-js extras bench guard mutants docs clean
 
 demo: $(READY)  ## two packaged photos explained; prints the page's path
 	$(BIN)/chiaroscuro explain --out chiaroscuro-out --force
 
 test: $(READY_DEV)  ## every test, doctests and README snippets included; pages too after `make browser`
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+coverage: $(READY_DEV)  ## the same, and the lines that no test reaches; half as long again
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov=chiaroscuro --cov-report=term-missing:skip-covered
 
 test-old-torch:  ## the engine's tests with the oldest PyTorch of the range, in an environment of its own
 	$(PYTHON) -m venv $(VENV)-old
