@@ -23,7 +23,7 @@ coverage: $(READY_DEV)  ## the same, and the lines that no test reaches; half as
 test-old-torch:  ## the engine's tests with the oldest PyTorch of the range, in an environment of its own
 	$(PYTHON) -m venv $(VENV)-old
 	$(VENV)-old/bin/python -m pip install --quiet -r requirements-dev.txt -e '.[hf,adapters]' torch==2.6.0 torchvision==0.21.0
-	$(VENV)-old/bin/python -m pytest --no-cov tests/gradients tests/shortcuts tests/test_matmul.py tests/test_guard.py tests/test_tangents.py tests/test_target_gradients.py tests/test_captum_methods.py
+	$(VENV)-old/bin/python -m pytest --no-cov tests/gradients tests/test_shortcuts.py tests/test_matmul.py tests/test_guard.py tests/test_tangents.py tests/test_target_gradients.py tests/test_captum_methods.py
 
 lint: $(READY_DEV)  ## format, style and types
 	$(BIN)/ruff format --check .
