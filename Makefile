@@ -15,10 +15,10 @@ demo: $(READY)  ## two packaged photos explained; prints the page's path
 	$(BIN)/chiaroscuro explain --out chiaroscuro-out --force
 
 test: $(READY_DEV)  ## every test, doctests and README snippets included; pages too after `make browser`
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 coverage: $(READY_DEV)  ## the same, and the lines that no test reaches; half as long again
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov=chiaroscuro --cov-report=term-missing:skip-covered
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --cov=chiaroscuro --cov-report=term-missing:skip-covered
 
 test-old-torch:  ## the engine's tests with the oldest PyTorch of the range, in an environment of its own
 	$(PYTHON) -m venv $(VENV)-old

@@ -10,7 +10,11 @@ import pytest
 from chiaroscuro.cli.terminal import Bars
 
 SAY = "from chiaroscuro.cli.terminal import guarded, say\n"
-INTERRUPT = "import os, signal; interrupt = lambda: os.kill(os.getpid(), signal.SIGINT)\n"
+INTERRUPT = """
+import os, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the shell has set
+interrupt = lambda: os.kill(os.getpid(), signal.SIGINT)
+"""
 
 
 def python(code, **options):

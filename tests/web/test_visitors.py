@@ -80,7 +80,7 @@ def test_who_leaves_takes_no_newer_question_along():
 
     def held(job):
         entered.set()
-        release.wait(60)
+        release.wait(120)
         job.check()
         return {"state": "done"}
 
@@ -88,7 +88,7 @@ def test_who_leaves_takes_no_newer_question_along():
     older = Job("one", held, lambda message: None, 60)
     left = Job("two", lambda job: {}, messages.append, 60)
     lane.add(older)
-    assert entered.wait(60)
+    assert entered.wait(120)
     lane.add(left)
     lane.add(Job("one", lambda job: {"state": "answer"}, messages.append, 60))
     lane.leave(older)
@@ -108,13 +108,13 @@ def test_a_question_that_is_refused_stops_no_other():
 
     def work(job):
         entered.set()
-        release.wait(20)
+        release.wait(120)
         job.check()
         return {"state": "done"}
 
     lane = Lane("test", 1)
     lane.add(Job("one", work, messages.append, 60))
-    assert entered.wait(20)
+    assert entered.wait(120)
     lane.add(Job("other", lambda job: {}, lambda message: None, 60))
     with pytest.raises(BusyError, match="1 questions wait"):
         lane.add(Job("one", work, lambda message: None, 60))
