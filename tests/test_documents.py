@@ -152,6 +152,21 @@ def test_the_how_to_of_looking_runs(tmp_path, monkeypatch):
     assert '"name":"cat · ' in page and '"name":"dog · ' in page
 
 
+def test_the_how_to_of_inputs_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (20, 10), "teal").save(tmp_path / "photo.jpg")
+    exec("".join(snippets("docs/how-to/inputs.md", "python")), {})
+    said = capsys.readouterr().out.splitlines()
+    assert said == [
+        "pictures show channels 3, 2, 1 of 0 to 12, as red, green and blue; maps take all",
+        "True True",
+        "(30, 40)", "(64, 24)", "(10, 20)",
+        "(16, 32, 32)",
+        "(16, 32, 32) 328",
+    ]  # fmt: skip
+    assert all((tmp_path / name / "index.html").is_file() for name in ("scene", "scan"))
+
+
 def test_the_how_to_of_several_classes_runs(tmp_path, monkeypatch, capsys):
     several, reducer = snippets("docs/how-to/several-classes.md", "python")
     Image.open(packaged_photo("coffee")).save(tmp_path / "photo.jpg")

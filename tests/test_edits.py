@@ -194,7 +194,7 @@ def test_fractions_may_be_numbers_of_any_library(fractions):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (torch.zeros(1, 3, 2, 2), "expected floats"),
+        (torch.zeros(1, 3, 2, 2, 2), "expected floats"),
         (torch.zeros(1, 2, 2, dtype=torch.long), "expected floats"),
         (np.zeros((1, 2, 2)), "expected floats"),
         (None, "expected floats"),

@@ -654,11 +654,9 @@ def test_values_outside_the_range_are_refused_with_that_range(low, high):
         check_array(array)
 
 
-@pytest.mark.parametrize(
-    "shape", [(4, 6, 2), (4, 6, 4), (3, 4, 6), (4,), (), (1, 4, 6, 3), (4, 6, 0)]
-)
+@pytest.mark.parametrize("shape", [(4,), (), (1, 4, 6, 3), (4, 6, 0)])
 def test_other_shapes_are_refused(shape):
-    message = r"image has shape .*: expected \(H, W\) or \(H, W, C\) with 1 or 3 channels"
+    message = r"image has shape .*: expected an array \(H, W\) or \(H, W, C\)"
     with pytest.raises(ImageError, match=message):
         check_array(np.zeros(shape))
 

@@ -46,6 +46,8 @@ _ROWS = (
      "transformers", False, True),
     ("FILE.py:FACTORY", "your own: a function that returns an nn.Module or a Classifier",
      "chiaroscuro", True),
+    ("ARCHITECTURE@FILE", "weights that a training wrote, such as timm:resnet18@best.pth",
+     "chiaroscuro", True),
     ("FOLDER", "a folder that train or save_classifier wrote", "chiaroscuro", True),
 )  # fmt: skip
 SOURCES = {row[0]: ModelSource(*row) for row in _ROWS}
@@ -131,10 +133,21 @@ def check_spec(spec: str) -> str:
         if not Path(path).is_file():
             raise MissingModelError(f"{spec}: no such file {path}")
         return spec
+    if checkpoint := split_checkpoint(spec):
+        if not Path(checkpoint[1]).is_file():
+            raise MissingModelError(f"{spec}: no such file {checkpoint[1]}")
+        return spec
     is_name = (spec in SOURCES and spec.islower()) or (name and f"{library}:NAME" in SOURCES)
     if not is_name and not Path(spec).is_dir():
         raise unknown_spec(spec)
     return spec
+
+
+def split_checkpoint(spec: str) -> tuple[str, str] | None:
+    """Architecture and file of ARCHITECTURE@FILE; None for a spec of another form."""
+    architecture, _, file = spec.partition("@")
+    named = architecture.startswith(("timm:", "torchvision:")) or architecture == ARCHITECTURES[0]
+    return (architecture, file) if file and named and not Path(spec).exists() else None
 
 
 def unknown_spec(spec: str) -> ChoiceError:

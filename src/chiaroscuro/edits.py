@@ -21,7 +21,7 @@ def filled(pixels: Tensor, fill: str | Fill, seed: int = 0) -> Tensor:
     black: 0; white: 1; mean: the image's mean per channel; blur:a: the image under a Gaussian of
     sigma = a * min(H, W) pixels; noise: uniform in [0, 1], drawn from `seed` and the image's own
     values, so that an image gets the same noise in any batch; brighter:a and darker:a: x + a and
-    x - a, clipped to [0, 1].
+    x - a, clipped to [0, 1]. Volumes (B, C, D, H, W) are filled alike, and blurred along D too.
 
     Raises `ChoiceError` for another fill or a negative seed, `ImageError` for other pixels.
 
@@ -34,8 +34,8 @@ def filled(pixels: Tensor, fill: str | Fill, seed: int = 0) -> Tensor:
 
 
 def check_images(pixels: Tensor, name: str = "pixels") -> None:
-    """Raises `ImageError` unless pixels are floats (B, C, H, W) in [0, 1], one image or more."""
-    if not isinstance(pixels, Tensor) or pixels.ndim != 4 or pixels.numel() == 0:
+    """Raises `ImageError` unless pixels are floats (B, C, H, W), or of volumes, in [0, 1]."""
+    if not isinstance(pixels, Tensor) or pixels.ndim not in (4, 5) or pixels.numel() == 0:
         kind, shape = type(pixels).__name__, tuple(getattr(pixels, "shape", ()))
         expected = "expected a tensor (B, C, H, W) with at least one image"
         raise ImageError(f"{name} are a {kind} of shape {shape}: {expected}")
@@ -61,6 +61,9 @@ def _blur(pixels: Tensor, amount: float, _: int) -> Tensor:
     sigma = max(amount * shorter, 0.05)  # less weighs the middle alone, and its squares underflow
     reach = min(math.ceil(3 * sigma), shorter - 1)  # mirrored borders reach no further
     blurred: Tensor = gaussian_blur(pixels, [2 * reach + 1] * 2, [sigma, sigma])
+    if pixels.ndim == 5:
+        deep = gaussian_blur(blurred.movedim(2, -1), [2 * reach + 1, 1], [sigma, sigma])
+        blurred = deep.movedim(-1, 2).contiguous()
     return blurred.clamp_(0, 1)
 
 
@@ -73,7 +76,7 @@ def _noise(pixels: Tensor, _: float, seed: int) -> Tensor:
 FILLS: dict[str, Callable[[Tensor, float, int], Tensor]] = {
     "black": lambda pixels, _, __: torch.zeros_like(pixels),
     "white": lambda pixels, _, __: torch.ones_like(pixels),
-    "mean": lambda pixels, _, __: pixels.mean((2, 3), keepdim=True).expand_as(pixels).clone(),
+    "mean": lambda x, _, __: x.mean([*range(2, x.ndim)], keepdim=True).expand_as(x).clone(),
     "blur": _blur,
     "noise": _noise,
     "brighter": lambda pixels, amount, _: (pixels + amount).clamp(0, 1),
@@ -84,7 +87,7 @@ FILLS: dict[str, Callable[[Tensor, float, int], Tensor]] = {
 
 def tie_priority(pixels: Tensor, seed: int = 0) -> Tensor:
     """A random order of each image's N = H W pixels, (B, N): it breaks ties, and is the control."""
-    count = pixels.shape[-2] * pixels.shape[-1]
+    count = math.prod(pixels.shape[2:])
     orders = [np.random.default_rng(own).permutation(count) for own in image_seeds(pixels, seed)]
     return torch.from_numpy(np.stack(orders)).to(pixels.device)
 
@@ -134,8 +137,12 @@ def pixel_rank(order: Tensor) -> Tensor:
 
 
 def check_map(values: Tensor, name: str = "map") -> None:
-    """Raises `InputError` unless a map is finite floats (B, H, W)."""
-    if not isinstance(values, Tensor) or values.ndim != 3 or not values.is_floating_point():
+    """Raises `InputError` unless a map is finite floats (B, H, W), or (B, D, H, W) of volumes."""
+    if (
+        not isinstance(values, Tensor)
+        or values.ndim not in (3, 4)
+        or not values.is_floating_point()
+    ):
         shape, kind = tuple(getattr(values, "shape", ())), getattr(values, "dtype", type(values))
         raise InputError(f"{name} has shape {shape} and is {kind}: expected floats (B, H, W)")
     # The extremes of a map with a NaN are NaN; testing every value takes seven times as long.
@@ -157,7 +164,7 @@ def rising_numbers(name: str, values: Iterable[float], within: str) -> tuple[flo
 
 def matched_counts(values: Tensor, fractions: Sequence[float]) -> Tensor:
     """Exactly round(p H W) pixels at each fraction p, halves to even: (B, F)."""
-    count = values.shape[-2] * values.shape[-1]
+    count = math.prod(values.shape[1:])
     shares = rising_numbers("fractions", fractions, "[0, 1)")
     counts = [round(fraction * count) for fraction in shares]
     return torch.tensor(counts, device=values.device).expand(len(values), -1)

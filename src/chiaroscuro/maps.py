@@ -90,7 +90,7 @@ def _winner(gradients: ClassGradients) -> Tensor:
     own, rival, leader = gradients.target_gradient, gradients.rival_max, gradients.rival_argmax
     if leader is None:
         raise InputError("map 'winner' needs rival_argmax: call class_gradients(..., argmax=True)")
-    leader = torch.where(own > rival, gradients.target.view(-1, 1, 1, 1), leader)
+    leader = torch.where(own > rival, gradients.target.view(-1, *(1,) * (own.ndim - 1)), leader)
     leader = torch.where(own == rival, -1, leader)
     height = torch.maximum(own, rival)
     exact = torch.promote_types(height.dtype, torch.float32)  # holds every class index
@@ -180,7 +180,7 @@ def saliency_maps(
             values = values[..., 0].long()
         maps[name] = scale(values, kind) if normalize == "minmax" else values
         shares = row.mask(gradients).float()
-        support[name] = Support(shares.amax(dim=1).mean(dim=(1, 2)), shares.mean(dim=(1, 2, 3)))
+        support[name] = Support(shares.amax(dim=1).flatten(1).mean(1), shares.flatten(1).mean(1))
     return SaliencyMaps(maps, support)
 
 
@@ -218,7 +218,7 @@ class Question:
 
     def effect(self, points: Tensor, score: OwnScore) -> Tensor:
         """Minus gradient times change, summed over channels and `points` (P, B, C, H, W)."""
-        weights = torch.ones_like(points[:, :, 0, 0, 0])
+        weights = points.new_ones(points.shape[:2])
         gradient = target_gradients(self.classifier, Points(points, weights), self.target, score)
         return -(gradient * (self.changed - self.pixels)).sum(dim=1)
 

@@ -15,6 +15,7 @@ from chiaroscuro.errors import ChoiceError, missing_extra
 from chiaroscuro.images import gray, to_uint8
 from chiaroscuro.render.pictures import HUES, Rgb, class_colors, outlined, smooth
 from chiaroscuro.render.sheets import Chart, Row, Sheet, draw_sheet
+from chiaroscuro.render.shown import pictured
 from chiaroscuro.report import checks, evaluation, explanation, pages, what_if
 from chiaroscuro.results.explanations import Comparison, Explanation, WhatIf
 from chiaroscuro.results.facts import Prediction
@@ -49,7 +50,7 @@ def overlay(
     for name, share in (("opacity", opacity), ("top", top)):
         if not 0 <= share <= 1:
             raise ChoiceError(f"{name} is {share}: expected a share in [0, 1]")
-    crop = explained.crop
+    crop, explained = explained.crop, pictured(explained)
     size = (crop.photo_width, crop.photo_height)
     photo = original_photo(explained).convert("RGB")
     photo = photo if photo.size == size else photo.resize(size, Image.Resampling.LANCZOS)
@@ -104,6 +105,7 @@ def plot_maps(
     """
     import matplotlib.pyplot as plt
 
+    explained = pictured(explained)
     names = [maps] if isinstance(maps, str) else list(maps or explained.maps)
     check_names("map", names, explained.maps)
     if axes is None:
@@ -199,18 +201,19 @@ def _explanation(shown: Explanation) -> Output:
     return Output(
         title=explanation.title(shown),
         said=[*explanation.found(shown), *(f"Note: {note}." for note in shown.notes)],
-        groups=[("", [("what the network sees", to_uint8(shown.pixels)), *_maps(shown)])],
+        groups=[("", [("what the network sees", to_uint8(pictured(shown).pixels)), *_maps(shown)])],
         bars=[(one, None) for one in shown.predictions],
         rows=pages.photo_rows(shown),
     )
 
 
 def _what_if(shown: WhatIf) -> Output:
-    edited = outlined(to_uint8(shown.edited), shown.changed)
+    drawn = pictured(shown)
+    edited = outlined(to_uint8(drawn.edited), drawn.changed)
     return Output(
         title=what_if.change_text(shown),
         said=what_if.sentences(shown),
-        groups=[("", [("before", to_uint8(shown.pixels)), ("after, changes outlined", edited)])],
+        groups=[("", [("before", to_uint8(drawn.pixels)), ("after, changes outlined", edited)])],
         bars=shown.shown,
         rows=pages.photo_rows(shown),
     )

@@ -35,7 +35,7 @@ def test_the_catalog_describes_every_kind_of_spec():
     assert rows[0].spec == DEFAULT_MODEL
     assert all(row.loads and row.package for row in rows)
     assert [row.installed for row in rows] == [version(row.package) for row in rows]
-    own = [*PACKAGED, "FILE.py:FACTORY", "FOLDER"]
+    own = [*PACKAGED, "FILE.py:FACTORY", "ARCHITECTURE@FILE", "FOLDER"]
     assert {row.spec for row in rows if row.offline} >= set(own)
     assert sorted(known) == sorted([*own, *(f"{name}:NAME" for name in LIBRARIES)])
 

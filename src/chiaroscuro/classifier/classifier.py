@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from chiaroscuro.catalog import TextClasses, Texts, read_texts
 from chiaroscuro.choices import Fit, as_float, as_int
 from chiaroscuro.classifier import libraries, reading
-from chiaroscuro.classifier.reading import Picture
+from chiaroscuro.classifier.reading import Picture, Read
 from chiaroscuro.edits import check_images
 from chiaroscuro.errors import ChoiceError, ImageError, ModelError, encodable, first_line, unknown
 from chiaroscuro.guard import as_found, check_tensors
-from chiaroscuro.images import Framing, frame, on_photo
+from chiaroscuro.images import Framing, Photo, frame, on_photo
 from chiaroscuro.results.facts import CropBox, ModelFacts
 
 
@@ -29,10 +29,13 @@ class Classifier:
     `size`: height and width that photos are brought to; None takes them as they are.
     `framing` says how (and brings its own size). `labels`: one name a class, synonyms separated
     by commas, or names by index. `multi_label`: classes do not exclude each other, so a target must
-    be named. `channels`: 3, or 1 for gray input; tensors may have others. `name` and `origin`
-    (architecture, weights, license) are written into saved results. A compiled module is used as it
-    was before it was compiled; `notes` say so. `num_classes`: K, of the labels, or of the logits
-    once the module has run; None while neither is known.
+    be named. `channels`: 3, 1 for gray input, or another number; `shown` are then one or three of
+    them, by index, that pictures show (default: the first). `volumes`: it takes (B, C, D, H, W), at
+    their own size. `normalized`: arrays and tensors given to `explain`, `what_if`, `compare` and
+    `preprocess` are normalized already; mean and std give their pixels back. `name` and `origin`
+    (architecture, weights, license) are saved with results. A compiled module is used as it was
+    before it was compiled; `notes` say so. `num_classes`: K, of the labels, or of the logits once
+    the module has run; None while neither is known.
 
     Raises `ModelError` for what is no module, or one whose tensors autograd cannot follow (on the
     meta device, in MKL-DNN layout, created in inference mode); `ChoiceError` for a std of 0, mean
@@ -54,6 +57,9 @@ class Classifier:
         framing: Framing | None = None,
         multi_label: bool = False,
         channels: int = 3,
+        shown: int | Sequence[int] | None = None,
+        volumes: bool = False,
+        normalized: bool = False,
         name: str = "",
         origin: Mapping[str, Any] | None = None,
     ) -> None:
@@ -74,6 +80,16 @@ class Classifier:
             raise ChoiceError(f"std is {self.std}: expected numbers above 0")
         self.framing = framing or Framing(size=_numbers("size", size, 2, as_int))
         self.size = self.framing.size
+        self.shown = _shown(shown, self.channels)
+        self.volumes, self.normalized = volumes, normalized
+        if volumes and self.size:
+            raise ChoiceError(
+                f"size is {self.size}: volumes are taken at their own size, give none"
+            )
+        if normalized and self.mean is None and self.std is None:
+            raise ChoiceError(
+                "normalized is True: give the mean and std that images are given with"
+            )
         self.labels = None if labels is None else _checked_labels(labels)
         self.multi_label = multi_label
         self.name = encodable(name or type(self.module).__name__)
@@ -148,6 +164,10 @@ class Classifier:
         return self._example.dtype
 
     @property
+    def _axes(self) -> str:
+        return "CDHW" if self.volumes else "CHW"
+
+    @property
     def _example(self) -> Tensor:
         tensors = (*self.module.parameters(), *self.module.buffers())
         return next((t for t in tensors if t.is_floating_point()), torch.zeros(()))
@@ -173,8 +193,8 @@ class Classifier:
             call: Any = self.module._call_impl if compiled else self.module
             output = call(normalized)
         except Exception as error:
-            shape = " x ".join(map(str, pixels.shape[1:]))
-            text = f"{self.name} failed on an image of {shape} (C x H x W): {first_line(error)}"
+            shape, axes = (" x ".join(map(str, each)) for each in (pixels.shape[1:], self._axes))
+            text = f"{self.name} failed on an image of {shape} ({axes}): {first_line(error)}"
             hint = "; to scale photos to one size give Classifier(module, size=...)"
             raise ModelError(text if self.size else text + hint) from error
         scores = reading.read_logits(output, len(pixels), self.name, self.num_classes)
@@ -190,22 +210,33 @@ class Classifier:
         """A tensor of its own, since a network's first operation may work in place."""
         if self.mean is None and self.std is None:
             return pixels if spare else pixels.clone()
-        mean = pixels.new_tensor(self.mean or 0.0).view(-1, 1, 1)
-        std = pixels.new_tensor(self.std or 1.0).view(-1, 1, 1)
+        column = (-1, *(1,) * (pixels.ndim - 2))
+        mean = pixels.new_tensor(self.mean or 0.0).view(column)
+        std = pixels.new_tensor(self.std or 1.0).view(column)
         return (pixels - mean) / std
 
     def check_pixels(self, pixels: Tensor) -> None:
         """Raise `ImageError` unless pixels are (B, C, H, W) in [0, 1] of its dtype and device."""
         check_images(pixels)
-        if pixels.shape[1] != self.channels:
-            channels = f"{pixels.shape[1]} channels (shape {tuple(pixels.shape)})"
-            raise ImageError(f"pixels have {channels}: {self.name} expects {self.channels}")
+        self.check_sides(pixels.shape[1:])
         here, home = (pixels.dtype, pixels.device), (self.dtype, self.device)
         if here != home and next(self.module.parameters(), None) is not None:
             raise ImageError(
                 f"pixels are {pixels.dtype} on {pixels.device}, {self.name} is {self.dtype} on "
                 f"{self.device}: bring the pixels there, or use classifier.to(...)"
             )
+
+    def check_sides(self, shape: Sequence[int]) -> None:
+        """Raise `ImageError` unless the `shape` of an image has the network's axes and channels."""
+        if len(shape) != len(self._axes):
+            expected = f"{self.name} expects ({', '.join(self._axes)})"
+            hint = "" if self.volumes else "; Classifier(..., volumes=True) takes volumes"
+            raise ImageError(f"an image has shape {tuple(shape)}: {expected}{hint}")
+        if shape[0] != self.channels:
+            channels = f"{shape[0]} channels (shape {tuple(shape)})"
+            first, last = (", ".join(axes) for axes in (self._axes, f"{self._axes[1:]}C"))
+            forms = f"{self.channels}; tensors are ({first}), arrays ({last})"
+            raise ImageError(f"pixels have {channels}: {self.name} expects {forms}")
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move the module in place as `nn.Module.to` does, and return this classifier."""
@@ -217,8 +248,9 @@ class Classifier:
 
         A file or Pillow image is brought to the classifier's size by `fit` (default its own); so is
         an array (H, W, C) or tensor (C, H, W) of floats in [0, 1] or of bytes, but for one that has
-        the size already, which is taken as it is. Raises `ImageError` for a picture that cannot be
-        read, or pictures of several sizes where the classifier has none.
+        the size already, which is taken as it is. Arrays of 16 bits are divided by 255, 4095 or
+        65535, and normalized ones get their pixels back. Raises `ImageError` for a picture that
+        cannot be read, or pictures of several sizes where the classifier has none.
 
         >>> from PIL import Image
         >>> net = nn.Sequential(nn.Flatten(), nn.Linear(192, 5))
@@ -226,7 +258,9 @@ class Classifier:
         torch.Size([1, 3, 8, 8])
         """
         one = isinstance(pictures, str) or not isinstance(pictures, Iterable)
-        several: Any = [pictures] if one or getattr(pictures, "ndim", 4) < 4 else pictures
+        several: Any = (
+            [pictures] if one or getattr(pictures, "ndim", 9) < 4 + self.volumes else pictures
+        )
         pixels = [self._framed(picture, fit)[0] for picture in several]
         shapes = sorted({image.shape for image in pixels})
         if len(shapes) != 1:
@@ -249,23 +283,39 @@ class Classifier:
             raise ImageError(
                 f"values have shape {drawn.shape}: the network sees {seen} of the picture"
             )
-        return on_photo(drawn, crop)
+        return drawn if self.volumes else on_photo(drawn, crop)
 
     def _framed(self, picture: Picture, fit: Fit | None) -> tuple[NDArray[np.float32], CropBox]:
-        image = reading.opened(picture)
-        if isinstance(image, np.ndarray):
-            channels = image.shape[2:] or (1,)
-            if self.size in (None, image.shape[:2]) and channels in ((1,), (self.channels,)):
-                pixels, crop = reading.as_pixels(image)
-                return np.repeat(pixels, self.channels // len(pixels), axis=0), crop
-            image = reading.as_photo(image)
+        image = self.read(picture)
+        if isinstance(image, Read):
+            pixels, sides = image.pixels, image.pixels.shape[1:]
+            if self.size in (None, sides) and len(pixels) in (1, self.channels):
+                box = CropBox(0, 0, *sides[:-3:-1], *sides[:-3:-1])
+                return np.repeat(pixels, self.channels // len(pixels), axis=0), box
+            image = reading.as_photo(pixels)
         return frame(image, self.framing.with_fit(fit), self.channels)
+
+    def read(self, picture: Picture) -> Photo | Read:
+        """A `picture` as a photo, not yet framed, or as the pixels of an array at its own size."""
+        given = reading.opened(picture, volumes=self.volumes)
+        if isinstance(given, Photo):
+            if self.volumes:
+                forms = "give an array (D, H, W, C) or a tensor (C, D, H, W)"
+                raise ImageError(
+                    f"{given.source}: a photo, where {self.name} takes volumes: {forms}"
+                )
+            return given
+        full = self.mean or (0.0,) * self.channels, self.std or (1.0,) * self.channels
+        normalization = full if self.normalized else None
+        return reading.as_pixels(given, volumes=self.volumes, normalization=normalization)
 
     def describe(self, *, digest: bool = False) -> ModelFacts:
         """What a saved result says of it; with `digest`, the SHA-256 of parameters and buffers."""
         place = str(self.device), str(self.dtype).removeprefix("torch.")
         kind = self.name, self.mean, self.std, self.channels, self.multi_label, self.framing
-        return ModelFacts(*kind, self.origin, *place, _weights_digest(self) if digest else None)
+        sha256 = _weights_digest(self) if digest else None
+        where = self.origin, *place, sha256
+        return ModelFacts(*kind, *where, shown=self.shown, volumes=self.volumes)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Softmax of logits (B, K), or their sigmoid for a multi-label head."""
@@ -346,6 +396,17 @@ def _checked_labels(labels: Any) -> tuple[str, ...]:
     if not names:
         raise ChoiceError(f"labels is {labels!r}: expected a list with a name for each class")
     return names
+
+
+def _shown(shown: int | Sequence[int] | None, channels: int) -> tuple[int, ...]:
+    """The channels that pictures show; none where they show all, gray or red, green and blue."""
+    if shown is None or shown == ():
+        return () if channels in (1, 3) else (0, 1, 2) if channels > 3 else (0,)
+    listed = (shown,) if isinstance(shown, int) else tuple(as_int("shown", n) for n in shown)
+    if len(listed) not in (1, 3) or not all(0 <= n < channels for n in listed):
+        expected = f"expected one channel or three, from 0 to {channels - 1}"
+        raise ChoiceError(f"shown is {shown!r}: {expected}")
+    return listed
 
 
 def _per_channel(name: str, value: Any, channels: int) -> tuple[float, ...] | None:

@@ -83,16 +83,35 @@ class TextOptions(Settings, panel="Classes from text"):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainOptions(TextOptions, OutputOptions):
-    images: tuple[str, ...] | None = option(
-        "Photos, folders or globs. Without any: two packaged photos.", None, flag=""
-    )
+class NetworkOptions(TextOptions, OutputOptions):
     model: str = option(
         "What `chiaroscuro models` lists.",
         DEFAULT_MODEL,
         read=_model,
         panel="Network",
         offers=offered_specs(),
+    )
+    weights: str | None = option(
+        "A file of weights that a training wrote, in place of --model.", None, panel="Network"
+    )
+    architecture: str | None = option(
+        "The network of --weights, such as timm:resnet18.", None, panel="Network"
+    )
+
+    def _contradictions(self) -> Iterator[str]:
+        if (self.weights is None) != (self.architecture is None):
+            yield "--weights and --architecture belong together: give both"
+        elif self.weights is not None and self.model != DEFAULT_MODEL:
+            yield "--model and --weights both name a network: give one of them"
+        elif self.weights is not None:
+            object.__setattr__(self, "model", _model(f"{self.architecture}@{self.weights}"))
+        yield from super()._contradictions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainOptions(NetworkOptions):
+    images: tuple[str, ...] | None = option(
+        "Photos, folders or globs. Without any: two packaged photos.", None, flag=""
     )
     threads: int | None = option("CPU threads; default: PyTorch's own.", None, COUNT, panel=MACHINE)
     workers: int = option("Processes, each with its share of the threads.", 1, COUNT, panel=MACHINE)
@@ -128,8 +147,7 @@ class PhotoOptions(TextOptions, OutputOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WhatIfOptions(PhotoOptions):
-    model: str = like(ExplainOptions, "model")
+class WhatIfOptions(PhotoOptions, NetworkOptions):
     out: Path = like(ExplainOptions, "out", Path("chiaroscuro-what-if"))
 
 
@@ -150,8 +168,7 @@ class CompareOptions(PhotoOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(TextOptions, OutputOptions):
-    model: str = like(ExplainOptions, "model")
+class RunOptions(NetworkOptions):
     workers: int = like(ExplainOptions, "workers")
     data_root: Path | None = option("A folder that holds a data set's folder.", None, panel=IMAGES)
     out: Path = option("The folder for rows, figures and page.", Path("chiaroscuro-run"))

@@ -16,15 +16,17 @@ import chiaroscuro.results.explanations as results
 from chiaroscuro import choices
 from chiaroscuro.choices import Fill, Fit
 from chiaroscuro.classifier import Classifier, Picture
+from chiaroscuro.classifier.reading import Given, opened
 from chiaroscuro.errors import ChoiceError, ImageError, ModelError, ResultError
 from chiaroscuro.explanations.change import what_if
 from chiaroscuro.explanations.single import Target, as_classifier, explain
 from chiaroscuro.gradients import Method
 from chiaroscuro.gradients.stream import Progress
-from chiaroscuro.images import open_photo, to_uint8
+from chiaroscuro.images import to_uint8
 from chiaroscuro.metrics import map_similarity
 from chiaroscuro.models import load_classifier
 from chiaroscuro.render.pictures import enlarged, outlined
+from chiaroscuro.render.shown import pictured
 from chiaroscuro.report.what_if import sentences
 from chiaroscuro.results import facts_of
 from chiaroscuro.results.explanations import Comparison, Detail, Differences, Explanation
@@ -96,7 +98,8 @@ def what_if_detail(
         change = map, fraction, chosen
         result = what_if(classifier, image, *change, target=target, rivals=rivals, fit=fit)
         title = f"what if the top {100 * fraction:g} % of its {map} map become {chosen}?"
-        after = outlined(to_uint8(result.edited), result.changed)
+        drawn = pictured(result)
+        after = outlined(to_uint8(drawn.edited), drawn.changed)
         return Detail(title, tuple(sentences(result)), enlarged(after))
 
     return detail
@@ -194,14 +197,14 @@ def _method(method: results.MethodFacts, background: str | Path | Tensor | None)
 
 def _image(saved: Explanation) -> tuple[Picture, tuple[str, ...]]:
     """The photo if its file is as it was, else the saved pixels and a sentence."""
-    pixels = np.ascontiguousarray(saved.pixels.transpose(1, 2, 0))
+    pixels = Given(np.moveaxis(saved.pixels, 0, -1), is_pixels=True)
     if not saved.image.is_file:
         return pixels, ()
     source, what = Path(saved.image.source), "has changed"
     try:
         if not stat.S_ISREG(source.stat().st_mode):
             what = "is not a regular file"
-        elif (photo := open_photo(source)).sha256 == saved.image.sha256:
+        elif (photo := opened(source, volumes=saved.model.volumes)).sha256 == saved.image.sha256:
             return photo, ()
     except OSError:
         what = "is gone"
@@ -219,7 +222,7 @@ def _changes(saved: Explanation, now: Explanation) -> Iterator[str]:
     if saved.choices.method.background_sha256 != now.choices.method.background_sha256:
         yield "background images are not the same"
     old, new = facts_of(saved.model), facts_of(now.model)
-    for name in old.keys() - {"device", "dtype", "sha256"}:
+    for name in old.keys() - {"device", "dtype", "sha256", "shown"}:
         if old[name] != new[name]:
             yield f"model {name} was {getattr(saved.model, name)}, now {getattr(now.model, name)}"
 

@@ -1,6 +1,5 @@
 """Images through a classifier, its gradients and its maps; and what callers hand in for that."""
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,12 +17,13 @@ import chiaroscuro.results.explanations as results
 from chiaroscuro.catalog import versions
 from chiaroscuro.choices import MAPS, Fit, MethodOptions, RivalRule, as_int, parse_rivals
 from chiaroscuro.classifier import Classifier, Picture
-from chiaroscuro.classifier.reading import as_pixels, opened, to_numpy
+from chiaroscuro.classifier.reading import Read, to_numpy
 from chiaroscuro.errors import ChoiceError, ImageError, ModelError, printable
 from chiaroscuro.gradients import ClassGradients, GradientChoices, Method, class_gradients
 from chiaroscuro.gradients.stream import Progress
 from chiaroscuro.images import CropBox, Framing, Photo, find_photos, frame, open_photo, to_uint8
 from chiaroscuro.maps import SaliencyMaps, needs_classes, saliency_maps
+from chiaroscuro.render.shown import shown_notes, shown_pixels
 from chiaroscuro.results.explanations import Explanation, ExplanationChoices, MethodFacts
 from chiaroscuro.results.facts import ImageFacts, MapFacts, Prediction
 from chiaroscuro.results.folders import Digest, digest
@@ -66,7 +66,8 @@ def explain(
     """Explain an image: the predicted classes, and which pixels raise or lower a class's score.
 
     `image`: a path or a Pillow image (brought to the classifier's size by `fit`, default its own);
-    an array (H, W, C) or a tensor (C, H, W), floats in [0, 1] or 8-bit values, taken as it is. A
+    an array (H, W, C) or a tensor (C, H, W), floats in [0, 1] or values of 8 or 16 bits, taken as
+    it is, or a NumPy file of one; (D, H, W, C) or (C, D, H, W) where a classifier takes volumes. A
     list of images, or a batch (B, C, H, W) of two or more, gives a list of explanations; images of
     one size go through the network together. A batch of one is one image. `classifier` may be a
     module that needs no normalization.
@@ -83,7 +84,7 @@ def explain(
     ((8, 8), 5)
     """
     classifier = as_classifier(classifier)
-    images, several = split_images(image)
+    images, several = split_images(image, volumes=classifier.volumes)
     settings = settings_from(ExplainSettings, None, options)
     rule = parse_rivals(settings.rivals).resolve(classifier.class_index)
     method = settings.method_options
@@ -177,14 +178,14 @@ def as_classifier(model: object) -> Classifier:
     return model
 
 
-def split_images(image: object) -> tuple[list[Any], bool]:
+def split_images(image: object, *, volumes: bool = False) -> tuple[list[Any], bool]:
     """The images of a list or of a batch (B, C, H, W), and whether there are several."""
     if isinstance(image, list | tuple):
         if image and not any(isinstance(part, int | float | list) for part in image):
             return list(image), True
         kind = type(image).__name__
         raise ImageError(f"image is a {kind} of {len(image)}: expected images in it")
-    if isinstance(image, Tensor | np.ndarray) and image.ndim == 4:
+    if isinstance(image, Tensor | np.ndarray) and image.ndim == 4 + volumes:
         if not len(image):
             raise ImageError(f"image has shape {tuple(image.shape)}: it holds no images")
         return list(image), len(image) > 1
@@ -193,14 +194,18 @@ def split_images(image: object) -> tuple[list[Any], bool]:
 
 def read_image(classifier: Classifier, image: Picture, fit: Fit | None) -> ReadImage:
     """An image as pixels: photos at the classifier's size by `fit`, arrays as they are."""
-    photo = opened(image)
-    if isinstance(photo, np.ndarray):
-        pixels, box = as_pixels(photo)
-        sha256 = hashlib.sha256(pixels.tobytes()).hexdigest()
-        return ReadImage(pixels, box, to_uint8(pixels), ImageFacts("array", sha256, is_file=False))
+    photo = classifier.read(image)
+    if isinstance(photo, Read):
+        classifier.check_sides(photo.pixels.shape)
+        shown = to_uint8(shown_pixels(photo.pixels, classifier.shown))
+        height, width = shown.shape[:2]
+        notes = tuple(shown_notes(classifier.describe(), photo.pixels))
+        box = CropBox(0, 0, width, height, width, height)
+        return ReadImage(photo.pixels, box, shown, photo.facts, notes)
     is_file = isinstance(image, str | Path) or photo.is_file
     pixels, box = frame(photo, classifier.framing.with_fit(fit), classifier.channels)
-    facts = ImageFacts(printable(photo.source), photo.sha256, is_file, photo.notes)
+    source, white = printable(photo.source), photo.white
+    facts = ImageFacts(source, photo.sha256, is_file, photo.notes, white)
     if classifier.size or classifier.mean or classifier.std or PLAIN in classifier.notes:
         return ReadImage(pixels, box, _shown(photo), facts)
     note = "the classifier has no size, mean and std: the module gets the photo at its own "

@@ -144,12 +144,12 @@ def captum_extremes(
     `indices` (G, M): the target, then its rivals. `weights` (G, K): their mean, no extremes.
     """
     own = np.tile(np.arange(indices.shape[1]) == 0, (len(pixels), 1))
-    extremes = Extremes(flattened(pixels), own, ~own, indices if argmax else None)
+    extremes = Extremes(flattened(pixels, 1), own, ~own, indices if argmax else None)
     mean = torch.zeros_like(extremes.target)
     model = PixelModule(classifier)
     _check_same_logits(model, pixels, method)
     for index, classes in enumerate(indices.T):
-        attribution = flattened(_attribute(model, method, pixels, classes, checked=index == 0))
+        attribution = flattened(_attribute(model, method, pixels, classes, checked=index == 0), 1)
         if weights is None or index == 0:
             extremes.add(attribution[None], index, slice(None))
         else:

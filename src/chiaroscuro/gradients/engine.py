@@ -114,6 +114,8 @@ def class_gradients(
         choices = replace(choices, method=chosen.name, settings=chosen.describe())
     pixels = pixels.detach().clone()
     by_captum = isinstance(chosen, CaptumMethod)  # Captum changes the module while it runs
+    if by_captum and classifier.volumes:
+        raise ChoiceError(f"method {choices.method!r} runs through Captum: it is for images alone")
     with prepared(classifier, alone=by_captum) as notes:
         if isinstance(chosen, CaptumMethod):
             size = 1 if memory_budget else max(1, captum.PIXELS_AT_ONCE // pixels[0, 0].numel())

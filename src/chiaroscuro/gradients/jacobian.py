@@ -157,7 +157,8 @@ def target_gradients(
             if start == 0:
                 probe.check_repeats(alone[0], logits[0], classifier)
             gradients = _gradients(classifier, leaf, logits, classes[image[span]], score)
-            total.index_add_(0, image[span], gradients * weights[span, None, None, None])
+            column = weights[span].view(-1, *(1,) * (gradients.ndim - 1))
+            total.index_add_(0, image[span], gradients * column)
         return total if points.factor is None else total * points.factor
 
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ class Points:
     def __post_init__(self) -> None:
         shape, factor = self.pixels.shape, self.factor
         fits = factor is None or factor.shape in (shape, shape[1:])
-        if len(shape) != 5 or self.weights.shape != shape[:2] or not fits:
+        if len(shape) not in (5, 6) or self.weights.shape != shape[:2] or not fits:
             third = "" if factor is None else f" and a factor {tuple(factor.shape)}"
             raise ChoiceError(
                 f"points have pixels {tuple(shape)}, weights {tuple(self.weights.shape)}{third}: "
@@ -42,18 +42,22 @@ class Points:
     def __len__(self) -> int:
         return self.pixels.shape[0]
 
-    def factor_of(self, axes: int) -> Tensor | None:
-        """The factor where it has so many axes: 5 for one of each point, 4 for one of their sum."""
-        return self.factor if self.factor is not None and self.factor.ndim == axes else None
+    def factor_of(self, whose: Literal["each", "sum"]) -> Tensor | None:
+        """The factor of each point, or that of their sum, where it is of that kind."""
+        if self.factor is None:
+            return None
+        return self.factor if (self.factor.ndim == self.pixels.ndim) == (whose == "each") else None
 
     def images(self, first: int, last: int) -> "Points":
         """The same points for images first..last-1 only."""
-        factor = None if self.factor is None else self.factor[..., first:last, :, :, :]
+        each, total = self.factor_of("each"), self.factor_of("sum")
+        factor = None if total is None else total[first:last]
+        factor = factor if each is None else each[:, first:last]
         return Points(self.pixels[:, first:last], self.weights[:, first:last], factor)
 
     def part(self, first: int, last: int) -> "Points":
         """Points first..last-1 only, without the factor of the sum, which is not theirs."""
-        factor = self.factor_of(5)
+        factor = self.factor_of("each")
         factor = None if factor is None else factor[first:last]
         return Points(self.pixels[first:last], self.weights[first:last], factor)
 
@@ -88,7 +92,7 @@ class Method:
         put = object.__setattr__  # frozen, and its defaults filled in
         for name in ("points", "sigma", "baseline"):
             put(self, name, getattr(options, name))
-        if self.background is not None and (self.background.ndim != 4 or not len(self.background)):
+        if self.background is not None and (self.background.ndim < 4 or not len(self.background)):
             raise ChoiceError(
                 f"background has shape {tuple(self.background.shape)}: expected (N, C, H, W)"
             )
@@ -130,7 +134,7 @@ def line_points(pixels: Tensor, method: Method) -> Points:
     baseline = filled(pixels, method.baseline or "black")
     shares, weights = (torch.from_numpy(part).to(pixels) for part in radau(method.points or 1))
     way = pixels - baseline
-    places = baseline + shares.view(-1, 1, 1, 1, 1) * way
+    places = baseline + shares.view(-1, *(1,) * pixels.ndim) * way
     return Points(places, weights[:, None].expand(-1, len(pixels)), factor=way)
 
 
@@ -156,7 +160,8 @@ def background_points(pixels: Tensor, method: Method) -> Points:
         chosen.append(np.concatenate(order)[:count])
         shares.append((generator.permutation(count) + generator.random(count)) / count)
     begin = background[torch.from_numpy(np.stack(chosen, axis=1)).to(pixels.device)]
-    share = torch.from_numpy(np.stack(shares, axis=1)).to(pixels)[:, :, None, None, None]
+    share = torch.from_numpy(np.stack(shares, axis=1)).to(pixels)
+    share = share.view(*share.shape, *(1,) * (pixels.ndim - 1))
     way = pixels - begin
     return Points(begin + share * way, _even(pixels, count), factor=way)
 
@@ -173,7 +178,7 @@ def radau(points: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
 
 
 def _even(pixels: Tensor, count: int) -> Tensor:
-    return torch.full_like(pixels[:, 0, 0, 0].expand(count, -1), 1 / count)
+    return pixels.new_full((count, len(pixels)), 1 / count)
 
 
 METHODS: dict[str, Callable[[Tensor, Method], Points]] = {

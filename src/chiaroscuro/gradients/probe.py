@@ -142,8 +142,9 @@ def _state(module: nn.Module) -> tuple[Any, ...]:
 
 
 def _probe_layouts(classifier: Classifier, pixels: Tensor, budget: int | None) -> Probe:
-    with suppress(ModelError):
-        return _probe(classifier, pixels, torch.channels_last, budget)
+    if pixels.ndim == 4:
+        with suppress(ModelError):
+            return _probe(classifier, pixels, torch.channels_last, budget)
     # A network that flattens with `view` refuses channels_last; any real fault fails again.
     try:
         return _probe(classifier, pixels, torch.contiguous_format, budget)
@@ -195,7 +196,7 @@ def _check_depends(logits: Tensor, rows: Tensor, classifier: Classifier) -> None
             ) from error
         if gradient is None:
             raise ModelError(f"the logits of {name} do not depend on the pixels{_hint(classifier)}")
-        sizes = gradient.abs().amax(dim=(1, 2, 3)).tolist()
+        sizes = gradient.abs().flatten(1).amax(dim=1).tolist()
         own = sizes.pop(row)
         if sizes and sizes[0] > 1e-6 * own:
             raise ModelError(

@@ -95,7 +95,7 @@ class Graph:
 
         In floats (G, V, K) each row is a weighted sum of scores. `by_class`: of whole images.
         """
-        weights, factor = self.points.weights, self.points.factor_of(5)
+        weights, factor = self.points.weights, self.points.factor_of("each")
         weighted, each = not bool((weights == 1).all()), len(self.points) > 1
 
         def cotangents(first: int, last: int) -> Tensor:
@@ -258,7 +258,7 @@ class Stream:
     def _fill(self, filled: Accumulators, points: Points, rows: Tensor, counter: Counter) -> None:
         """Stream the gradients of a few images into accumulators."""
         plan, graph, self._graph = self.plan, self._graph, None
-        factor = points.factor_of(4)
+        factor = points.factor_of("sum")
         parts = [points.part(i, i + plan.points) for i in range(0, len(points), plan.points)]
         if graph is None and len(parts) == 1:
             graph = self._pass(parts[0], rows.shape[1])
@@ -271,7 +271,7 @@ class Stream:
             for chunk in streamed:
                 gradients = chunk.gradients
                 if factor is not None:
-                    gradients = gradients * flattened(factor)[:, chunk.values]
+                    gradients = gradients * flattened(factor, 1)[:, chunk.values]
                 for accumulator in filled:
                     accumulator.add(gradients, start + chunk.first, chunk.values)
                 if chunk.values.stop == self.pixels[0].numel():

@@ -11,6 +11,7 @@ from chiaroscuro.images.framing import on_photo as on_photo
 from chiaroscuro.images.framing import to_uint8 as to_uint8
 from chiaroscuro.images.photos import Photo as Photo
 from chiaroscuro.images.photos import decode_photo as decode_photo
+from chiaroscuro.images.photos import deep_range as deep_range
 from chiaroscuro.images.photos import open_photo as open_photo
 from chiaroscuro.images.photos import packaged_photo as packaged_photo
 from chiaroscuro.images.photos import photo_from_image as photo_from_image

@@ -24,6 +24,9 @@ def frame(photo: Photo, framing: Framing, channels: int = 3) -> tuple[Pixels, Cr
     Resizing is Pillow's, on the photo's own bit depth, as torchvision and timm do it.
     """
     image = photo.image
+    if channels not in (1, 3):
+        forms = "give an array (H, W, C) or a tensor (C, H, W)"
+        raise ImageError(f"{photo.source}: a photo has 3 channels, the network {channels}: {forms}")
     scaled, window = _layout(image.size, framing)
     with image_errors(photo.source):
         pixels = _to_pixels(_cut(image, scaled, window, framing), channels, window, scaled)
@@ -103,18 +106,25 @@ def _covering(first: float, last: float, count: int, photo: int) -> NDArray[np.i
     return np.where((places >= 0) & (places < count), places, -1)
 
 
-def check_array(array: NDArray[Any], what: str = "image") -> Pixels:
-    """A picture (H, W) or (H, W, C) of floats in [0, 1] as new float32 pixels (C, H, W)."""
-    if array.ndim == 2:
-        array = array[:, :, None]
-    if array.ndim != 3 or array.shape[2] not in (1, 3) or not array.size:
-        expected = "expected (H, W) or (H, W, C) with 1 or 3 channels"
-        raise ImageError(f"{what} has shape {array.shape}: {expected}")
+def check_array(
+    array: NDArray[Any], what: str = "image", *, volumes: bool = False, is_pixels: bool = True
+) -> Pixels:
+    """A picture (H, W) or (H, W, C) of floats as new float32 pixels (C, H, W).
+
+    `volumes`: (D, H, W) or (D, H, W, C) as (C, D, H, W). `is_pixels`: values must be in [0, 1].
+    """
+    if array.ndim == 2 + volumes:
+        array = array[..., None]
+    if array.ndim != 3 + volumes or not array.size:
+        side = "D, H, W" if volumes else "H, W"
+        forms = f"an array ({side}) or ({side}, C), or a tensor (C, {side})"
+        raise ImageError(f"{what} has shape {array.shape}: expected {forms}")
     if not np.issubdtype(array.dtype, np.floating):
         expected = "expected floats in [0, 1]; divide 8-bit values by 255"
         raise ImageError(f"{what} holds {array.dtype}: {expected}")
-    check_range(float(array.min()), float(array.max()), what)
-    return np.array(array.transpose(2, 0, 1), dtype=np.float32, order="C")
+    if is_pixels:
+        check_range(float(array.min()), float(array.max()), what)
+    return np.array(np.moveaxis(array, -1, 0), dtype=np.float32, order="C")
 
 
 def check_range(low: float, high: float, what: str) -> None:

@@ -41,7 +41,8 @@ _DEEP_RANGES = (2**8 - 1, 2**12 - 1, 2**16 - 1)  # of what files of 16 bits hold
 class Photo:
     """A decoded photo, upright: in mode "RGB", or "F" with gray values in [0, 1] for 16-bit files.
 
-    `notes`: what reading changed. `is_file`: `source` is a path. `mode`: the file's own.
+    `notes`: what reading changed. `is_file`: `source` is a path. `mode`: the file's own. `white`:
+    the value of the file that is 1 here, where it has more than 8 bits.
     """
 
     image: Image.Image
@@ -50,6 +51,7 @@ class Photo:
     notes: tuple[str, ...] = ()
     is_file: bool = False
     mode: str = "RGB"
+    white: float | None = None
 
 
 def open_photo(path: str | Path) -> Photo:
@@ -85,21 +87,22 @@ def decode_photo(data: bytes, source: str) -> Photo:
         raise ImageError(f"{source}: the file is empty (0 bytes)")
     with image_errors(source):
         try:
-            image, mode, notes = _normalize(open_image(data, source))
+            photo = _normalize(open_image(data, source), source)
         except Exception:
             lean = _without_metadata(data)
             if len(lean) == len(data):
                 raise
-            image, mode, notes = _normalize(open_image(lean, source))
-    return Photo(image, source, hashlib.sha256(data).hexdigest(), notes, mode=mode)
+            photo = _normalize(open_image(lean, source), source)
+    return replace(photo, sha256=hashlib.sha256(data).hexdigest())
 
 
 def photo_from_image(image: Image.Image, source: str = "image") -> Photo:
     """A Pillow image as a `Photo`: a copy, so the caller's image stays as it is."""
     _check_size(image, source)
     with image_errors(source):
-        upright, _, notes = _normalize(image.copy())
-    return Photo(upright, source, hashlib.sha256(upright.tobytes()).hexdigest(), notes)
+        photo = _normalize(image.copy(), source)
+    sha256 = hashlib.sha256(photo.image.tobytes()).hexdigest()
+    return replace(photo, sha256=sha256, mode="RGB")
 
 
 def packaged_photo(name: str) -> Path:
@@ -163,9 +166,9 @@ def _check_size(image: Image.Image, source: str) -> None:
         raise ImageError(f"{source}: {small}; expected at least 2 a side")
 
 
-def _normalize(image: Image.Image) -> tuple[Image.Image, str, tuple[str, ...]]:
-    """The image upright in mode "RGB" or "F", its own mode, and what was changed."""
-    mode, turn = image.mode, None
+def _normalize(image: Image.Image, source: str) -> Photo:
+    """The image upright in mode "RGB" or "F", and what was changed, without a hash."""
+    mode, turn, white = image.mode, None, None
     notes: list[str] = []
     deep_color = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
     image.load()
@@ -174,9 +177,11 @@ def _normalize(image: Image.Image) -> tuple[Image.Image, str, tuple[str, ...]]:
     upright = image if turn is None else image.transpose(turn)
     notes += [] if turn is None else ["turned upright by its EXIF mark"]
     if image.mode in _DEEP_MODES:
-        upright = _deep_gray(upright, notes)
+        upright, white = _deep_gray(upright, notes)
     else:
-        notes += ["16 bits a channel, read as 8"] if deep_color else []
+        if deep_color:
+            notes.append("16 bits a channel, read as 8")
+            white = _DEEP_RANGES[-1]
         if upright.has_transparency_data:
             notes.append("alpha laid on white")
             layer = upright.convert("RGBA")
@@ -187,21 +192,29 @@ def _normalize(image: Image.Image) -> tuple[Image.Image, str, tuple[str, ...]]:
     with suppress(Exception):  # last: a damaged later frame spoils the image, but does not matter
         if (frames := int(getattr(image, "n_frames", 1))) > 1:
             notes.insert(0, f"first of {frames} frames")
-    return upright, mode, tuple(notes)
+    return Photo(upright, source, "", tuple(notes), mode=mode, white=white)
 
 
-def _deep_gray(image: Image.Image, notes: list[str]) -> Image.Image:
+def deep_range(highest: float) -> tuple[int, str]:
+    """The value of integers of more than 8 bits that becomes 1, and what to say of that.
+
+    The smallest full range of 8, 12 or 16 bits that holds the highest value.
+    """
+    top = next((top for top in _DEEP_RANGES if 0 < highest <= top), _DEEP_RANGES[-1])
+    if top < _DEEP_RANGES[-1]:
+        return top, f", values up to {highest:.0f} scaled by {top}"
+    return top, f", values up to {highest:.0f} of {top}" if 0 < highest <= top // 2 else ""
+
+
+def _deep_gray(image: Image.Image, notes: list[str]) -> tuple[Image.Image, int]:
     """Gray values of 8, 12 or 16 bits scaled to [0, 1], floats as they are, with a note."""
-    values, note = np.asarray(image, dtype=np.float64), "more than 8 bits, read as gray"
-    top, highest = 1, values.max()
+    values, said = np.asarray(image, dtype=np.float64), ""
+    top = 1
     if image.mode != "F":
-        top = next((top for top in _DEEP_RANGES if 0 < highest <= top), _DEEP_RANGES[-1])
-    if 1 < top < _DEEP_RANGES[-1]:
-        note += f", values up to {highest:.0f} scaled by {top}"
-    elif top > 1 and 0 < highest <= top // 2:
-        note += f", values up to {highest:.0f} of {top}"
+        top, said = deep_range(float(values.max()))
+    note = f"more than 8 bits, read as gray{said}"
     scaled = np.clip(np.nan_to_num(values / top), 0, 1)
     if not np.array_equal(scaled, values / top):
         note += f", values outside 0..{top} clipped"
     notes.append(note)
-    return Image.fromarray(scaled.astype(np.float32))
+    return Image.fromarray(scaled.astype(np.float32)), top

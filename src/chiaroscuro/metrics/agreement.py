@@ -1,8 +1,10 @@
 """How far a map agrees with a region of the image, and with another map."""
 
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from chiaroscuro.choices import as_float, as_int
@@ -60,7 +62,8 @@ def localization(values: Tensor, regions: Tensor, tolerance: int = 0) -> Localiz
     if tolerance < 0:
         raise ChoiceError(f"tolerance is {tolerance}: expected a number of pixels, 0 or more")
     side = 2 * tolerance + 1
-    wide = torch.nn.functional.max_pool2d(regions[:, None].float(), side, 1, tolerance)[:, 0] > 0
+    pool = F.max_pool2d if values.ndim == 3 else F.max_pool3d
+    wide = pool(regions[:, None].float(), side, 1, tolerance)[:, 0] > 0
     near = wide.flatten(1)
     highest = flat == flat.amax(dim=1, keepdim=True)
     size = flat.abs().double()
@@ -71,7 +74,7 @@ def localization(values: Tensor, regions: Tensor, tolerance: int = 0) -> Localiz
         energy=torch.where(total > 0, within / torch.where(total > 0, total, 1.0), share),
         chance_hit=near.double().mean(dim=1),
         chance_energy=share,
-        center_hit=wide[:, values.shape[1] // 2, values.shape[2] // 2].double(),
+        center_hit=reduce(lambda part, n: part.select(1, n // 2), values.shape[1:], wide).double(),
     )
 
 
@@ -106,7 +109,7 @@ def map_similarity(
     maps = {"first map": first, "second map": second}
     for name, values in maps.items():
         check_map(values, name)
-        if pixels.ndim != 4 or (len(pixels), *pixels.shape[2:]) != values.shape:
+        if (len(pixels), *pixels.shape[2:]) != values.shape:
             raise InputError(
                 f"{name} has shape {tuple(values.shape)}: expected (B, H, W) of the pixels' "
                 f"{tuple(pixels.shape)}"

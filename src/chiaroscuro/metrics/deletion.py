@@ -271,7 +271,7 @@ class _EditedImages:
         self.images, channels, *self.size = pixels.shape
         self.type = pixels.dtype
         self.pixels, fill = (
-            values.permute(0, 2, 3, 1).reshape(len(values), -1).view(_BITS[pixels.element_size()])
+            values.movedim(1, -1).reshape(len(values), -1).view(_BITS[pixels.element_size()])
             for values in (pixels, filled.to(pixels.dtype))
         )
         self.differing = self.pixels ^ fill
@@ -285,7 +285,7 @@ class _EditedImages:
         mask = rank.sub_(count[:, None].to(rank.dtype)).bitwise_right_shift_(31)
         flat = mask.to(self.pixels.dtype).bitwise_and_(self.differing.index_select(0, image))
         flat = flat.bitwise_xor_(self.pixels.index_select(0, image)).view(self.type)
-        return flat.view(len(flat), *self.size, -1).permute(0, 3, 1, 2)
+        return flat.view(len(flat), *self.size, -1).movedim(-1, 1)
 
 
 def _distinct(keys: Tensor, many: Sequence[Edit]) -> list[Tensor]:

@@ -21,7 +21,9 @@ from chiaroscuro.results.store import write
 
 MODEL = results.KINDS["model"]
 Arguments = Mapping[str, Any] | None
-_FIELDS = ("mean", "std", "framing", "labels", "multi_label", "channels")
+_FIELDS = (
+    "mean", "std", "framing", "labels", "multi_label", "channels", "shown", "volumes", "normalized",
+)  # fmt: skip
 
 
 def basic_cnn(classes: int = 10) -> nn.Module:

@@ -14,13 +14,19 @@ from torch import nn
 from torchvision import models as torchvision_zoo
 from torchvision.models import WeightsEnum
 
-from chiaroscuro.catalog import TextClasses, Texts, text_classes, unknown_spec
+from chiaroscuro.catalog import (
+    TextClasses,
+    Texts,
+    split_checkpoint,
+    text_classes,
+    unknown_spec,
+)
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.classifier.libraries import imagenet_labels
 from chiaroscuro.errors import ChiaroscuroError, ModelError, first_line, missing_extra, unknown
 from chiaroscuro.hub import hub_if_reachable
 from chiaroscuro.images import Framing
-from chiaroscuro.models import factory, folder
+from chiaroscuro.models import checkpoint, factory, folder
 from chiaroscuro.results import kind_in
 
 PACKAGED_WEIGHTS = Path(__file__).parent / "weights"  # of networks that were trained here
@@ -36,11 +42,12 @@ def load_classifier(
     """The classifier that a spec names, with its own normalization, size and class names.
 
     `efficientnet-lite0` or `cifar10-cnn` (packaged, offline), `torchvision:NAME`, `timm:NAME` or
-    `timm:FOLDER`, `hf:NAME` or `hf:FOLDER`, `clip:NAME` or `clip:FOLDER`, `path/to/file.py:factory`
-    (runs that file), or a folder that training or `save_classifier` wrote. Weights are read as data
-    only: a checkpoint that would run code is refused. `classes`, `templates`: for `clip:`, texts as
-    in `Classifier.from_clip`, or a file with one a line. `trusted`: whether the spec is your own;
-    one out of a saved result is not, and its Python file is not run.
+    `timm:FOLDER`, `hf:NAME` or `hf:FOLDER`, `clip:NAME` or `clip:FOLDER`, `ARCHITECTURE@FILE`
+    (`timm:resnet18@best.pth`, weights in a file), `path/to/file.py:factory` (runs that file), or a
+    folder that training or `save_classifier` wrote. Weights are read as data only: a checkpoint
+    that would run code is refused. `classes`, `templates`: for `clip:`, texts as in
+    `Classifier.from_clip`, or a file with one a line. `trusted`: whether the spec is your own; one
+    out of a saved result is not, and its Python file is not run.
 
     Raises `ChoiceError` for an unknown spec, or classes that are missing or not taken; `ModelError`
     for weights that cannot be had or a file that is not trusted; `MissingExtraError` for a library
@@ -53,6 +60,9 @@ def load_classifier(
     texts = text_classes(text, classes, templates)
     if text in PACKAGED:
         return PACKAGED[text]()
+    if parts := split_checkpoint(text):
+        with loading(text):
+            return checkpoint.load(*parts)
     library, _, name = text.partition(":")
     if library in LIBRARIES and name:
         return LIBRARIES[library](name) if texts is None else LIBRARIES[library](name, texts)

@@ -15,11 +15,13 @@ from chiaroscuro.render import percent
 from chiaroscuro.render import pictures as draw
 from chiaroscuro.render.pictures import CLIP, Color, Rgb
 from chiaroscuro.render.sheets import Bar, Bars, Legend, Picture, Row, Sheet, save_sheet
+from chiaroscuro.render.shown import flat, pictured
 from chiaroscuro.report.pages import (
     clip,
     map_picture,
     method_text,
     photo_rows,
+    sides_text,
     write_page,
 )
 from chiaroscuro.results import FIGURE
@@ -70,7 +72,7 @@ def write(explanation: Explanation, folder: Path, *, figure: bool = False) -> No
     panels = map_panels(explanation)
     if figure:
         save_sheet(explanation_sheet(explanation, panels), folder / FIGURE)
-    seen, target = to_uint8(explanation.pixels), explanation.target
+    seen, target = to_uint8(pictured(explanation).pixels), explanation.target
     small = [seen, *(panel.fine if panel.soft is None else panel.soft for panel in panels[:4])]
     _write_overview(small, folder / OVERVIEW)
     left, top, right, bottom = _frame(explanation)
@@ -91,6 +93,7 @@ def write(explanation: Explanation, folder: Path, *, figure: bool = False) -> No
         feed=make_feed(explanation),
         panels=panels,
         seen=seen,
+        sides=sides_text(explanation.pixels),
         photo=explanation.photo,
         frame=(left, top, right - left, bottom - top),
         bars=bars(explanation),
@@ -162,6 +165,11 @@ def found(explanation: Explanation) -> list[str]:
             return [*sentences, f"Its {name} map is empty."]
         highest = np.sort(sizes, axis=None)[::-1].cumsum()
         half = (int(np.searchsorted(highest, highest[-1] / 2)) + 1) / sizes.size
+        if sizes.ndim == 3:
+            return [
+                *sentences,
+                f"Half of the {name} map's sum lies on {percent(half)} of the voxels.",
+            ]
         ninths = [
             float(part.sum())
             for band in np.array_split(sizes, 3)
@@ -214,20 +222,20 @@ def _footer(explanation: Explanation) -> str:
 
 def smoothing_sigma(explanation: Explanation) -> float:
     """Standard deviation of the smoothed view in pixels."""
-    return SMOOTHING * float(min(explanation.pixels.shape[1:]))
+    return SMOOTHING * float(min(pictured(explanation).pixels.shape[1:]))
 
 
 def color_limits(explanation: Explanation) -> ColorLimits:
     """The clip quantile of each map's sizes, pixel by pixel and smoothed; class maps have none."""
-    soft = _smoothed(explanation)
-    return {name: (clip(explanation.maps[name]), clip(soft[name])) for name in soft}
+    drawn, soft = pictured(explanation), _smoothed(explanation)
+    return {name: (clip(drawn.maps[name]), clip(soft[name])) for name in soft}
 
 
 def _smoothed(explanation: Explanation) -> dict[str, NDArray[np.float64]]:
     """Every map that has a smoothed view, smoothed."""
-    sigma, facts = smoothing_sigma(explanation), explanation.facts
-    names = [name for name in explanation.maps if facts[name].kind != "class"]
-    return {name: draw.smooth(explanation.maps[name], sigma) for name in names}
+    sigma, drawn = smoothing_sigma(explanation), pictured(explanation)
+    names = [name for name in drawn.maps if drawn.facts[name].kind != "class"]
+    return {name: draw.smooth(drawn.maps[name], sigma) for name in names}
 
 
 def shared_limits(several: Sequence[ColorLimits]) -> ColorLimits:
@@ -248,7 +256,7 @@ def explanation_sheet(explanation: Explanation, panels: Sequence[Panel]) -> Shee
     photo = Picture(
         explanation.photo, "the photo, and what the network sees of it", frame=_frame(explanation)
     )
-    seen = Picture(to_uint8(explanation.pixels), "what the network sees")
+    seen = Picture(to_uint8(pictured(explanation).pixels), "what the network sees")
     classes = Bars(bars(explanation), "classes (target class in black)")
     rows = [Row([photo, seen, classes, _KEY], 3.1, [2, 1, 1.8, 1.2])]
     for start in range(0, len(panels), _COLUMNS):
@@ -287,14 +295,21 @@ def _frame(explanation: Explanation) -> tuple[float, float, float, float]:
 def map_panels(explanation: Explanation) -> list[Panel]:
     """Every map as pictures, on the explanation's color limits or its own."""
     smoothed, shared = _smoothed(explanation), explanation.color_limits
-    shade, panels = gray(explanation.pixels), []
-    for name, values in explanation.maps.items():
+    drawn, panels = pictured(explanation), []
+    shade = gray(drawn.pixels)
+    for name, values in drawn.maps.items():
         facts = explanation.facts[name]
         share = f"{100 * facts.support_pixels:.1f}"
         note = f"{facts.reads}; support\N{NO-BREAK SPACE}{share}\N{NO-BREAK SPACE}%"
         if facts.kind == "class":
             pixels, colors = draw.class_colors(values)
-            panel = Panel(name, note, pixels, None, _winners(explanation.labels, values, colors))
+            panel = Panel(
+                name,
+                note,
+                pixels,
+                None,
+                _winners(explanation.labels, explanation.maps[name], colors),
+            )
         else:
             limits = (clip(values), clip(smoothed[name])) if shared is None else shared[name]
             fine = map_picture(name, values, shade, limits[0])
@@ -366,7 +381,8 @@ def found_pairs(comparison: Comparison) -> list[str]:
 
 def comparison_sheet(comparison: Comparison) -> Sheet:
     """The figure: a row of maps a classifier, then a row of differences a pair."""
-    first, explanations = comparison.explanations[0], comparison.explanations
+    explanations = [pictured(one) for one in comparison.explanations]
+    first = explanations[0]
     rows: list[list[Picture | Bars | str]] = []
     for name, one in zip(comparison.names, explanations, strict=True):
         limits, sigma, shade = color_limits(one), smoothing_sigma(one), gray(one.pixels)
@@ -392,7 +408,7 @@ def _differences(comparison: Comparison, pair: Pair) -> list[Picture | Bars | st
     sigma = smoothing_sigma(comparison.explanations[0])
     cells: list[Picture | Bars | str] = [f"{pair.other + 1} minus 1", "", ""]
     for name, one in pair.maps.items():
-        values = draw.smooth(one.difference, sigma)
+        values = draw.smooth(flat(one.difference), sigma)
         limit = float(np.quantile(np.abs(values), CLIP))
         note = f"rank correlation {one.correlation:.2f}, top tenth {100 * one.overlap:.0f} %"
         cells.append(Picture(draw.difference(values, limit), name, note))

@@ -246,11 +246,15 @@ def photo_rows(result: Explanation | WhatIf, **more: str) -> Rows:
     image, crop, choices = result.image, result.crop, result.choices
     ends = (crop.left, crop.top, crop.right, crop.bottom)
     sides = "left {:.1f}, top {:.1f}, right {:.1f}, bottom {:.1f} px of the upright photo"
+    size = f"{crop.photo_width} x {crop.photo_height} px"
+    if result.pixels.ndim == 4:
+        size, sides = sides_text(result.pixels), ""
     return filled(
         [
-            ("photo", f"{image.source} ({crop.photo_width} x {crop.photo_height} px)"),
+            ("photo", f"{image.source} ({size})"),
             ("sha256", image.sha256),
             ("reading", "; ".join(image.notes) or "as it is"),
+            ("value range", "" if image.white is None else f"0 to {image.white:g}"),
             ("frame", sides.format(*ends)),
             *model_rows(result.model, result.threads),
             *((field.name, plain(getattr(choices, field.name))) for field in fields(choices)),
@@ -258,6 +262,12 @@ def photo_rows(result: Explanation | WhatIf, **more: str) -> Rows:
             ("versions", plain(result.versions)),
         ]
     )
+
+
+def sides_text(pixels: NDArray[Any]) -> str:
+    """The size of an image or a volume (C, ...) in words."""
+    shape = pixels.shape[1:] if pixels.ndim == 4 else pixels.shape[:0:-1]
+    return f"{' x '.join(map(str, shape))} {'voxels' if pixels.ndim == 4 else 'pixels'}"
 
 
 def model_rows(model: ModelFacts, threads: int) -> Rows:
@@ -268,6 +278,7 @@ def model_rows(model: ModelFacts, threads: int) -> Rows:
         ("model", model.name),
         *_origin_rows(model.origin),
         ("normalization", f"mean {mean}, std {std}, inside the model" if normalized else "none"),
+        ("channels", f"{model.channels}, shown: {plain(model.shown)}" if model.shown else ""),
         ("computed on", f"{model.device}, {model.dtype}, CPU threads: {threads}"),
     ]
 

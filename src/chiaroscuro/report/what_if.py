@@ -16,6 +16,7 @@ from chiaroscuro.render.sheets import (
     draw_sheet,
     save_sheet,
 )
+from chiaroscuro.render.shown import pictured
 from chiaroscuro.report.pages import data_uri, photo_rows, write_page
 from chiaroscuro.results import FIGURE
 from chiaroscuro.results.explanations import WhatIf
@@ -86,14 +87,15 @@ def change_text(result: WhatIf) -> str:
 
 def what_if_sheet(result: WhatIf) -> Sheet:
     """The figure: the image before and after, its classes, predicted and actual change."""
-    before, after = to_uint8(result.pixels), to_uint8(result.edited)
+    drawn = pictured(result)
+    before, after = to_uint8(drawn.pixels), to_uint8(drawn.edited)
     count, selected = int(result.changed.sum()), result.selected
     rest = "" if count == selected else f", of {selected:,} selected; the others keep their value"
     pictures = [
         Picture(before, "before", _says(result.before[0])),
         Picture(after, "after", _says(result.after[0])),
         Picture(
-            outlined(after, result.changed),
+            outlined(after, drawn.changed),
             "after, changed pixels outlined",
             f"{count:,} of {result.changed.size:,} pixels changed{rest}",
         ),

@@ -67,7 +67,8 @@ class Explanation(Saved):
     `pixels` (C, H, W) in [0, 1] are what the network saw, `crop` is where they lie on the upright
     photo (`photo`, 8 bit, scaled down). `logits` (K,). `predictions` are the five best classes,
     then the target and the rivals that were chosen by name or index. `maps` are raw, (H, W):
-    gradients per unit of pixel value, or class indices. `rivals` are the classes compared with,
+    gradients per unit of pixel value, or class indices. Of a volume, `pixels` are (C, D, H, W),
+    maps (D, H, W), and `photo` is its middle slices. `rivals` are the classes compared with,
     `labels` the names of all classes that pictures name. `threads`: CPU threads of the computation.
     `notes` say what is unusual. `color_limits` are those that several images share; None: each
     map's own.
@@ -96,10 +97,11 @@ class Explanation(Saved):
         return save(self, folder, overwrite=overwrite, figure=figure)
 
     def __repr__(self) -> str:
-        height, width = self.pixels.shape[1:]
+        shape = self.pixels.shape[1:] if self.pixels.ndim == 4 else self.pixels.shape[:0:-1]
+        sides = " x ".join(map(str, shape))
         return (
             f"<Explanation of {self.image.source}: {_share(self.target)}, rivals "
-            f"{self.choices.rivals}, {self.choices.method.name}, {width} x {height} px; "
+            f"{self.choices.rivals}, {self.choices.method.name}, {sides} px; "
             f"maps {', '.join(self.maps)}>"
         )
 

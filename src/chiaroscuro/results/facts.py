@@ -61,7 +61,10 @@ class DataFacts:
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """The classifier behind a result, read off itself; `sha256` of parameters and buffers."""
+    """The classifier behind a result, read off itself; `sha256` of parameters and buffers.
+
+    `shown`: the channels that pictures show; none where they show all. `volumes`: of (C, D, H, W).
+    """
 
     name: str
     mean: tuple[float, ...] | None
@@ -73,6 +76,8 @@ class ModelFacts:
     device: str
     dtype: str
     sha256: str | None = None
+    shown: tuple[int, ...] = ()
+    volumes: bool = False
 
     @property
     def texts(self) -> TextClasses | None:
@@ -94,12 +99,16 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """Where pixels come from: a path or a word, their hash, and what reading changed."""
+    """Where pixels come from: a path or a word, their hash, and what reading changed.
+
+    `white`: the value that became 1, where there are more than 8 bits.
+    """
 
     source: str
     sha256: str
     is_file: bool
     notes: tuple[str, ...] = ()
+    white: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,9 @@ class SavedModel:
     channels: int
     name: str
     origin: Mapping[str, Any]
+    shown: tuple[int, ...] = ()
+    volumes: bool = False
+    normalized: bool = False
 
 
 @dataclass(frozen=True, slots=True)

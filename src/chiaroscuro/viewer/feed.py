@@ -21,6 +21,7 @@ from chiaroscuro.images import decode_photo
 from chiaroscuro.images.framing import LUMA
 from chiaroscuro.render import percent, pictures
 from chiaroscuro.render.pictures import Color
+from chiaroscuro.render.shown import pictured
 from chiaroscuro.results.explanations import Explanation
 from chiaroscuro.results.facts import CropBox
 
@@ -139,6 +140,7 @@ def make_feed(
     the class labels where two explanations have the same.
     """
     several = [explanations] if isinstance(explanations, Explanation) else [*explanations]
+    several = [pictured(explanation) for explanation in several]
     first = several[0]
     labels = names or _names(several)
     return Feed(

@@ -16,10 +16,12 @@ import torch
 from chiaroscuro.catalog import TextClasses, takes_classes
 from chiaroscuro.choices import EDIT_MAPS, FILLS, MAPS, METHODS, RANDOM, parse_fill
 from chiaroscuro.classifier import Classifier
+from chiaroscuro.classifier.reading import Given
 from chiaroscuro.errors import ChoiceError, unknown
 from chiaroscuro.explanations import explain, what_if
 from chiaroscuro.images import decode_photo, to_uint8
 from chiaroscuro.models import load_classifier
+from chiaroscuro.render.shown import pictured
 from chiaroscuro.report.pages import data_uri
 from chiaroscuro.results.explanations import Explanation, WhatIf
 from chiaroscuro.results.facts import Prediction
@@ -161,7 +163,7 @@ def changed(classifier: Classifier, change: Change, answer: Answer, job: Job) ->
         raise unknown("map", change.map, change_maps())
     result = what_if(
         classifier,
-        np.ascontiguousarray(explanation.pixels.transpose(1, 2, 0)),
+        Given(np.moveaxis(explanation.pixels, 0, -1), is_pixels=True),
         order,
         change.fraction,
         change.fill,
@@ -171,7 +173,7 @@ def changed(classifier: Classifier, change: Change, answer: Answer, job: Job) ->
     )
     return {
         "state": "changed",
-        "edited": data_uri(to_uint8(result.edited)),
+        "edited": data_uri(to_uint8(pictured(result).edited)),
         "pixels": int(result.changed.sum()),
         "of": int(result.changed.size),
         "target": asdict(result.target),

@@ -52,15 +52,18 @@ class Chunk(NamedTuple):
         return slice(self.start, self.start + self.gradients.shape[2])
 
 
-def flattened(images: Tensor) -> Tensor:
-    """Values (..., N) of images (..., C, H, W): a view where their channels come last."""
-    return images.movedim(-3, -1).flatten(-3)
+def flattened(images: Tensor, lead: int = 2) -> Tensor:
+    """Values (..., N) of images (..., C, H, W): a view where their channels come last.
+
+    Axes before that of the channels: `lead`. Volumes (..., C, D, H, W) have one more behind.
+    """
+    return images.movedim(lead, -1).flatten(lead)
 
 
 def restored(values: Tensor, shape: Sequence[int]) -> Tensor:
     """Images (..., C, H, W) of values (..., N), a view; `shape` is (C, H, W)."""
     channels, *size = shape
-    return torch.unflatten(values, -1, (*size, channels)).movedim(-1, -3)
+    return torch.unflatten(values, -1, (*size, channels)).movedim(-1, values.ndim - 1)
 
 
 @dataclass(frozen=True, slots=True)
