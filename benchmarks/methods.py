@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.edit_maps import FILLS, Work, areas_of, interval_text, prepare
+from benchmarks.edit_maps import FILLS, MakeMaps, Work, areas_of, interval_text, prepare
 from chiaroscuro import Classifier, class_gradients, saliency_maps
 from chiaroscuro.allocator import tune_allocator
 from chiaroscuro.choices import METHODS, PAPER_MAPS
@@ -61,8 +61,22 @@ def main() -> None:
 
 def _row(work: Work, name: str, others: Tensor) -> str:
     method = Method(name, background=others if METHODS[name].background else None)
-    many = work.classifier(work.pixels[:1]).shape[1] > 100
+    maps = shown_maps(work, method)
+    start = time.perf_counter()
+    try:
+        cells = [
+            interval_text(values)
+            for fill in FILLS
+            for values in areas_of(work, fill, maps).values()
+        ]
+    except ChiaroscuroError as error:
+        return f"| {name} | fails: {error} |"
+    return f"| {name} | {' | '.join(cells)} | {time.perf_counter() - start:.0f} |"
 
+
+def shown_maps(work: Work, method: Method) -> MakeMaps:
+    """The method's maps of `SHOWN`, computed once for every fill."""
+    many = work.classifier(work.pixels[:1]).shape[1] > 100
     maps_at: dict[int, Mapping[str, Tensor]] = {}
 
     def maps(
@@ -76,16 +90,7 @@ def _row(work: Work, name: str, others: Tensor) -> str:
             maps_at[place] = saliency_maps(gradients, PAPER_MAPS)
         return {map_: maps_at[place][map_] for map_ in SHOWN[fill]}
 
-    start = time.perf_counter()
-    try:
-        cells = [
-            interval_text(values)
-            for fill in FILLS
-            for values in areas_of(work, fill, maps).values()
-        ]
-    except ChiaroscuroError as error:
-        return f"| {name} | fails: {error} |"
-    return f"| {name} | {' | '.join(cells)} | {time.perf_counter() - start:.0f} |"
+    return maps
 
 
 def _random_row(work: Work) -> str:

@@ -113,6 +113,15 @@ def test_a_new_head_is_one_linear_layer_on_all_outputs():
     assert next(iter(with_head(inner, 7, 2).children())) is inner
 
 
+def test_the_small_transformer_takes_images_of_any_size():
+    settings = TrainingSettings(architecture="basic-vit", data="any")
+    network = build_network(settings, CLASSES, (18, 34))
+    assert network.architecture == "basic-vit" and network.arguments == {"classes": 3}
+    assert network.classifier.size == (18, 34)
+    assert network.classifier(torch.rand(2, 3, 18, 34)).shape == (2, 3)
+    assert sum(p.numel() for p in network.classifier.module.parameters()) == 207_619
+
+
 @pytest.mark.parametrize(
     ("first", "chosen", "size"),
     [((16, 12), None, (16, 12)), ((500, 12), None, (224, 224)), ((16, 12), (40, 40), (40, 40))],

@@ -33,7 +33,9 @@ class ModelSource:
         return _version(self.package)
 
 
-ARCHITECTURES = ("basic-cnn", "resnet18", "convnext-tiny", "efficientnet-lite0")
+BASIC = ("basic-cnn", "basic-vit")
+"""Small networks of this project to train: without pre-trained weights."""
+ARCHITECTURES = (*BASIC, "resnet18", "convnext-tiny", "efficientnet-lite0")
 """Networks to train that have a short name; others are timm:NAME and torchvision:NAME."""
 _ROWS = (
     ("efficientnet-lite0", "ImageNet, 1000 classes, 224 px; the default",

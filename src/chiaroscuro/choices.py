@@ -114,8 +114,9 @@ class MethodChoice:
 
     `points`: sample points of the gradient; `sigma`: standard deviation of the noise in units
     of pixel value; `baseline`: where the line begins, one of `BASELINES`; None: not taken.
-    `background`: images to begin lines from are needed. `captum`: it changes the backward pass,
-    and runs through Captum (extra `adapters`), one class at a time.
+    `background`: images to begin lines from are needed. `balanced`: its backward pass is the
+    balanced one. `captum`: it changes the backward pass, and runs through Captum (extra
+    `adapters`), one class at a time.
     """
 
     name: str
@@ -124,6 +125,7 @@ class MethodChoice:
     sigma: float | None = None
     baseline: str | None = None
     background: bool = False
+    balanced: bool = False
     captum: bool = False
 
     def takes(self, option: str) -> bool:
@@ -193,6 +195,8 @@ CONTRAST_MAPS: tuple[str, ...] = (*PAPER_MAPS, "margin")
 METHODS = _by_name(
     MethodChoice("gradient", "the gradient at the image"),
     MethodChoice("input-x-gradient", "the gradient at the image, times the pixel"),
+    MethodChoice("balanced", "the gradient with gates and attention held constant", balanced=True),
+    MethodChoice("input-x-balanced", "the balanced gradient, times the pixel", balanced=True),
     MethodChoice("smoothgrad", "its mean over noisy copies of the image", 32, 0.15),
     MethodChoice(
         "integrated-gradients", "its mean from a baseline on, times the way", 32, baseline="black"

@@ -14,7 +14,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, TypeVar, get_args
 
 from chiaroscuro import choices as known
-from chiaroscuro.catalog import ARCHITECTURES, class_names
+from chiaroscuro.catalog import ARCHITECTURES, BASIC, class_names
 from chiaroscuro.choices import MAPS, METHODS, RANKING_MAPS, Fit, MethodOptions, RivalRule, Score
 from chiaroscuro.errors import ChoiceError
 
@@ -511,5 +511,5 @@ class TrainingSettings(ImageSetSettings, panel=TRAINING):
     def _contradictions(self) -> Iterator[str]:
         if self.cache_features and not self.freeze:
             yield "features can be computed once for a frozen body only: add --freeze"
-        if (self.freeze or self.normalize) and self.architecture == "basic-cnn":
-            yield "basic-cnn has no body to freeze and no normalization of its own"
+        if (self.freeze or self.normalize) and self.architecture in BASIC:
+            yield f"{self.architecture} has no body to freeze and no normalization of its own"

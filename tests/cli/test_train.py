@@ -7,7 +7,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from chiaroscuro.catalog import ARCHITECTURES
+from chiaroscuro.catalog import ARCHITECTURES, BASIC
 from chiaroscuro.cli import app, main
 from chiaroscuro.training.files import read_log
 from chiaroscuro.training.run import BODIES
@@ -93,4 +93,4 @@ def test_the_help_names_every_architecture():
     shown = CliRunner().invoke(app, ["train", "--help"]).stdout
     words = re.sub(r"[\s│]", "", shown)
     assert ",".join((*ARCHITECTURES, "timm:NAME", "torchvision:NAME")) in words
-    assert ("basic-cnn", *BODIES) == ARCHITECTURES
+    assert (*BASIC, *BODIES) == ARCHITECTURES

@@ -221,8 +221,8 @@ def _targets(
 
 
 def _is_plain(method: Method | Points) -> bool:
-    """Whether it is the gradient at the image itself, whose forward pass gives the logits too."""
-    return isinstance(method, Method) and method.name == "gradient"
+    """Whether it is a gradient at the image itself, whose forward pass gives the logits too."""
+    return isinstance(method, Method) and method.name in ("gradient", "balanced")
 
 
 def _streamed(

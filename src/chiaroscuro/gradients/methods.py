@@ -102,6 +102,11 @@ class Method:
         """Whether it changes the backward pass, and so runs through Captum."""
         return NAMES[self.name].captum
 
+    @property
+    def is_balanced(self) -> bool:
+        """Whether its gradients are balanced ones."""
+        return NAMES[self.name].balanced
+
     def describe(self) -> dict[str, Any]:
         """Name and settings in plain values; the background by its count and hash."""
         every = {name: getattr(self, name) for name in ("name", "points", "sigma", "baseline")}
@@ -181,9 +186,19 @@ def _even(pixels: Tensor, count: int) -> Tensor:
     return pixels.new_full((count, len(pixels)), 1 / count)
 
 
+def _image(pixels: Tensor, _: Method) -> Points:
+    return Points(pixels[None], _even(pixels, 1))
+
+
+def _image_times_pixels(pixels: Tensor, _: Method) -> Points:
+    return Points(pixels[None], _even(pixels, 1), factor=pixels)
+
+
 METHODS: dict[str, Callable[[Tensor, Method], Points]] = {
-    "gradient": lambda pixels, _: Points(pixels[None], _even(pixels, 1)),
-    "input-x-gradient": lambda pixels, _: Points(pixels[None], _even(pixels, 1), factor=pixels),
+    "gradient": _image,
+    "input-x-gradient": _image_times_pixels,
+    "balanced": _image,
+    "input-x-balanced": _image_times_pixels,
     "smoothgrad": smoothgrad_points,
     "integrated-gradients": line_points,
     "expected-gradients": background_points,

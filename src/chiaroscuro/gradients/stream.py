@@ -11,10 +11,12 @@ from torch.nn.modules import module as modules
 from torch.overrides import TorchFunctionMode
 
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.errors import ModelError, first_line
+from chiaroscuro.errors import ChoiceError, ModelError, first_line
 from chiaroscuro.gradients import probe as probes
 from chiaroscuro.gradients.backward import program
+from chiaroscuro.gradients.backward.balanced import balanced_step, balanced_tape
 from chiaroscuro.gradients.backward.program import Chunk, flattened
+from chiaroscuro.gradients.backward.rules import step_of
 from chiaroscuro.gradients.backward.tape import Tape, UnknownNodeError
 from chiaroscuro.gradients.methods import Method, Points, points_of
 from chiaroscuro.gradients.reducers import Extremes, WholeImages
@@ -163,6 +165,12 @@ class Stream:
         with timed("forward"):
             self.probe = probes.probe(self.classifier, self.pixels[:1], self.memory_budget)
         self.compiled = self.memory_budget is None or self.memory_budget >= self._least_room()
+        self.balanced = isinstance(self.method, Method) and self.method.is_balanced
+        if self.balanced and not self.compiled:
+            raise ChoiceError(
+                f"memory_budget is {self.memory_budget}: balanced gradients of "
+                f"{self.classifier.name} need at least {self._least_room():.0f} bytes"
+            )
         if not self.compiled:
             self._note("memory_budget has room for PyTorch's engine alone, class by class")
 
@@ -216,7 +224,7 @@ class Stream:
         smaller, no_room = self.plan.halved(), probes.ran_out_of_memory(error)
         if no_room and smaller is not None:
             self.plan = smaller
-        elif isinstance(error, BackwardError) and self.compiled and not no_room:
+        elif isinstance(error, BackwardError) and self.compiled and not (no_room or self.balanced):
             self.compiled = False
             self._note(f"PyTorch's engine runs class by class: {first_line(error)}")
         else:
@@ -245,9 +253,15 @@ class Stream:
                     raise UnknownNodeError("the network has backward hooks")
                 tape = Tape.of(logits, leaf) if self.compiled else None
                 if tape is not None:
-                    room = self.plan
-                    way = program.Program(tape, room.chunk_bytes, classes, room.basis_bytes)
+                    room, read = self.plan, step_of
+                    if self.balanced:
+                        tape, read = balanced_tape(tape), balanced_step
+                    way = program.Program(tape, room.chunk_bytes, classes, room.basis_bytes, read)
             except UnknownNodeError as error:
+                if self.balanced:
+                    raise ModelError(
+                        f"no balanced gradient of {classifier.name}: {error}"
+                    ) from error
                 self._note(f"PyTorch's engine runs class by class: {error}")
             except Exception as error:
                 raise _failed(classifier, error) from error

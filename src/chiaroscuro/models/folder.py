@@ -41,6 +41,13 @@ def _block(before: int, width: int) -> nn.Module:
     return nn.Sequential(*layers)
 
 
+def basic_vit(classes: int = 10) -> nn.Module:
+    """A small vision transformer for small images: patches of 4 px, 4 blocks, 2 heads of 32."""
+    make = cast(Callable[..., nn.Module], timm.models.VisionTransformer)
+    sizes = {"img_size": 32, "patch_size": 4, "embed_dim": 64, "depth": 4, "num_heads": 2}
+    return make(num_classes=classes, dynamic_img_size=True, dynamic_img_pad=True, **sizes)
+
+
 def with_head(body: nn.Module, outputs: int, classes: int) -> nn.Module:
     """A network followed by a linear layer from its outputs to new classes, nothing between."""
     return nn.Sequential(OrderedDict(body=body, head=nn.Linear(outputs, classes)))
@@ -51,7 +58,11 @@ def new_head(body: str, outputs: int, classes: int, arguments: Arguments = None)
     return with_head(build_architecture(body, arguments or {}), outputs, classes)
 
 
-ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"basic-cnn": basic_cnn, "new-head": new_head}
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
+    "basic-cnn": basic_cnn,
+    "basic-vit": basic_vit,
+    "new-head": new_head,
+}
 """Architectures of this project by name, next to those of timm and torchvision."""
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from chiaroscuro import errors
-from chiaroscuro.catalog import ARCHITECTURES, versions
+from chiaroscuro.catalog import ARCHITECTURES, BASIC, versions
 from chiaroscuro.choices import CHECKPOINT
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data.images import ImageSet, read_batches
@@ -232,10 +232,10 @@ def build_network(
     size = image_size if max(image_size) <= 64 else (224, 224)
     body, mean, std, architecture = None, None, None, settings.architecture
     arguments: dict[str, Any] = {"classes": len(labels)}
-    if architecture == "basic-cnn":
+    if architecture in BASIC:
         if settings.pretrained:
-            raise ChoiceError("basic-cnn has no pre-trained weights: leave --pretrained out")
-        module, size = folder.basic_cnn(len(labels)), settings.size or size
+            raise ChoiceError(f"{architecture} has no pre-trained weights: leave --pretrained out")
+        module, size = folder.build_architecture(architecture, arguments), settings.size or size
     else:
         name, weights = BODIES.get(architecture, (architecture, architecture))
         if not name.startswith(("timm:", "torchvision:")):

@@ -22,7 +22,7 @@ from chiaroscuro.gradients.backward.steps import (
     Scale,
     Step,
 )
-from chiaroscuro.gradients.backward.tape import Shapes, Tape
+from chiaroscuro.gradients.backward.tape import Entry, Shapes, Tape
 from chiaroscuro.matmul import times
 
 _WORTH = 0.9
@@ -89,13 +89,21 @@ class Program:
     `chunk`: bytes that a step may read and write at a time. `classes`: how many will be requested
     in all; where some layer has fewer features than that, the gradients of its features (a basis,
     of at most `basis` bytes with the weights of the classes) are computed once, and those of
-    classes are combinations of them. `notes`: operations whose rule could not read their node.
+    classes are combinations of them. `read` turns operations into steps. `notes`: operations whose
+    rule could not read their node.
     """
 
-    def __init__(self, tape: Tape, chunk: int, classes: int, basis: int) -> None:
+    def __init__(
+        self,
+        tape: Tape,
+        chunk: int,
+        classes: int,
+        basis: int,
+        read: Callable[[Entry], Step] = step_of,
+    ) -> None:
         next_alone = fusion.hand_offs(tape)
         shapes = [entry.shapes for entry in tape.entries]
-        steps = [step_of(entry) for entry in tape.entries[:-1]]
+        steps = [read(entry) for entry in tape.entries[:-1]]
         whys = [step.note for step in steps if isinstance(step, Opaque)]
         self.notes: Sequence[str] = list(dict.fromkeys(filter(None, whys)))
         fusion.fuse(steps, shapes, next_alone)

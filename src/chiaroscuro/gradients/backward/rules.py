@@ -172,7 +172,7 @@ def _elementwise(entry: Entry) -> Step | None:
     # One number, repeated, so that the result has the layout of the value that was saved.
     shape, dtype, device = entry.outputs[0]
     ones = torch.ones((), dtype=dtype, device=device).expand(shape)
-    return _products(entry, entry.backward([ones]))
+    return products(entry, entry.backward([ones]))
 
 
 def _alpha(entry: Entry) -> float:
@@ -183,10 +183,10 @@ def _divide(entry: Entry) -> Step | None:
     if entry.edges[1] is not None:
         return None
     # A whole number would be inverted in PyTorch's default format.
-    return _products(entry, [1 / entry.saved("other").detach().to(entry.outputs[0].dtype)])
+    return products(entry, [1 / entry.saved("other").detach().to(entry.outputs[0].dtype)])
 
 
-def _products(entry: Entry, factors: Sequence[Tensor | None]) -> Step | None:
+def products(entry: Entry, factors: Sequence[Tensor | None]) -> Step | None:
     """Each input's gradient is the output's times a constant, summed where it was broadcast."""
     works: list[Work | None] = []
     for about, factor in zip_longest(entry.inputs, factors):
@@ -292,7 +292,7 @@ RULES: dict[str, Rule] = {
     "DivBackward0": _divide,
     "FlipBackward0": _flip,
     "LogSoftmaxBackward0": _log_softmax,
-    "MulBackward0": lambda entry: _products(entry, entry.all_saved("other", "self")),
+    "MulBackward0": lambda entry: products(entry, entry.all_saved("other", "self")),
     "PermuteBackward0": _permute,
     "PixelShuffleBackward0": lambda entry: Linear(
         partial(F.pixel_unshuffle, downscale_factor=entry.saved("upscale_factor"))
