@@ -5,7 +5,7 @@ import subprocess
 import pytest
 import torch
 
-from benchmarks import waiting
+from benchmarks import gpu, gpu_page, waiting
 from benchmarks.algorithms import ALGORITHMS, algorithm
 from benchmarks.gradients import scaled
 from benchmarks.limit import needs, one_pass
@@ -116,3 +116,22 @@ def test_what_carries_nothing_is_not_counted(classes, on):
     assert operations == 2 * 2 * 25 * (2 * on + on * 3)
     taken, product, given = 2 + on, 2 * on, on + 3
     assert moved == 4 * 2 * 25 * (taken + product + given)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # of jacrev's
+def test_the_script_for_gpus_runs_without_one():
+    report = gpu.measure("cpu", gpu.SMALL, lambda line: None)
+    assert all(gap < 1e-9 for _, gap in report["equal"])
+    assert [row[1] for row in report["attention"]] == ["a rule"]
+    assert all(row[2] < 1e-5 for row in report["attention"])
+    for work in report["works"].values():
+        assert all(gap < 1e-3 for gap in work["differences"].values())
+        assert work["jacrev"]["chunk"] in gpu.SMALL.chunks
+    text = gpu_page.page(report)
+    assert "| a small ViT, K = 40 |" in text
+    assert text.count("x)") == 4 * len(report["works"])
+
+
+def test_the_page_of_gpus_says_that_nothing_was_measured_or_is_measured():
+    text = gpu.PAGE.read_text()
+    assert text == gpu_page.page(None) or "## Seconds and memory" in text

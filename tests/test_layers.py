@@ -9,7 +9,7 @@ SOURCE = Path(chiaroscuro.__file__).parent
 
 LAYERS = [
     ["errors"],
-    ["catalog", "allocator", "device", "hub", "stopwatch"],
+    ["catalog", "allocator", "hub", "stopwatch"],
     ["choices"],
     ["settings"],
     ["results"],
@@ -18,7 +18,7 @@ LAYERS = [
     ["viewer"],
     ["report"],
     ["notebook"],
-    ["edits", "guard", "matmul"],
+    ["edits", "guard", "matmul", "device"],
     ["shortcuts"],
     ["classifier"],
     ["models"],

@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
+
 _MIB = 1 << 20
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
@@ -25,7 +27,7 @@ class DeviceProfile:
     largest matrix that stands for a convolution of a few pixels. `lanes`: numbers of one
     instruction, so channels are left out so many at a time, where `many_classes` make the look for
     them worth its cost. `slow_convolutions`: number formats whose forward convolutions have no fast
-    kernels on CPUs. A GPU takes the same sizes.
+    kernels on CPUs. On a GPU what one step takes follows from free memory (`of_gpu`).
 
     Sizes decide how sums are grouped, so results under two profiles differ by rounding. A saved
     run lists its profile (`describe`), and `profile_in_use(DeviceProfile(**listed))` reproduces it.
@@ -61,14 +63,31 @@ class DeviceProfile:
             matrix_bytes=min(32 * _MIB, cache_bytes),
         )
 
+    @classmethod
+    def of_gpu(cls, free_bytes: int) -> "DeviceProfile":
+        """The sizes for a GPU of so much free memory: a step fills it, whatever its cache holds."""
+        chunk = min(1 << 30, max(8 * _MIB, free_bytes // 32))
+        return cls(
+            budget_bytes=free_bytes // 2,
+            chunk_bytes=chunk,
+            busy_rows=4096,
+            busy_bytes=chunk,
+            forward_bytes=chunk // 8,
+            tangent_bytes=chunk // 16,
+            graph_bytes=free_bytes // 4,
+        )
+
     def describe(self) -> dict[str, Any]:
         """All sizes in plain values that JSON keeps."""
         return asdict(self) | {"slow_convolutions": list(self.slow_convolutions)}
 
 
-def device_profile() -> DeviceProfile:
-    """The profile in use: this machine's, unless `profile_in_use` says another."""
-    return _IN_USE.get() or _of_this_machine()
+def device_profile(device: object = "cpu") -> DeviceProfile:
+    """The profile in use: a device's own, unless `profile_in_use` says another."""
+    if profile := _IN_USE.get():
+        return profile
+    name = str(device)
+    return _of_gpu(name) if name.startswith("cuda") else _of_this_machine()
 
 
 @contextmanager
@@ -82,6 +101,27 @@ def profile_in_use(profile: DeviceProfile) -> Iterator[None]:
 
 
 _IN_USE: ContextVar[DeviceProfile | None] = ContextVar("device_profile", default=None)
+
+
+def rounded_to_tf32(device: torch.device) -> tuple[str, ...]:
+    """What a GPU computes in TensorFloat-32 where float32 is asked for: PyTorch's settings."""
+    if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
+        return ()
+    if conv := getattr(torch.backends.cudnn, "conv", None):
+        formats = conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision
+        on = [name == "tf32" for name in formats]
+    else:  # PyTorch before 2.9
+        on = [torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32]
+    return tuple(
+        what for what, is_on in zip(("convolutions", "products"), on, strict=True) if is_on
+    )
+
+
+@cache
+def _of_gpu(device: str) -> DeviceProfile:
+    """The sizes for the memory that was free when this process first asked."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return DeviceProfile.of_gpu(free)
 
 
 @cache

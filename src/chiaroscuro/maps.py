@@ -322,6 +322,6 @@ EDIT_MAPS: dict[str, Callable[[Question], Tensor]] = {
 def _predicted(classifier: Classifier, pixels: Tensor) -> Tensor:
     if classifier.multi_label:
         raise ChoiceError("a multi-label classifier has no predicted class: give a target")
-    rows = max(1, device_profile().forward_bytes // pixels[0].nbytes)
+    rows = max(1, device_profile(pixels.device).forward_bytes // pixels[0].nbytes)
     with torch.no_grad():
         return torch.cat([classifier(part) for part in torch.split(pixels, rows)]).argmax(dim=1)

@@ -14,7 +14,7 @@ import torch
 from chiaroscuro.errors import ChoiceError, InputError, ModelError
 from chiaroscuro.passes import executor
 from chiaroscuro.passes.executor import compute
-from tests.passes.toy import Squares
+from tests.passes.toy import VISIBLE, Squares
 
 ORPHANS = """
 import sys, time
@@ -38,6 +38,22 @@ def test_several_processes_give_what_one_gives_also_when_one_is_killed(tmp_path)
     assert os.getpid() not in {result[2] for result in shared}
     assert {result[3] for result in shared} == {1}
     assert torch.get_num_threads() == before
+
+
+def test_every_worker_sees_a_gpu_of_its_own(monkeypatch, tmp_path, quick_workers):
+    """Also the one that takes a killed one's place; this process keeps what it sees."""
+    monkeypatch.setenv(VISIBLE, "7,GPU-2")
+    first, second = torch.device("cuda", 0), torch.device("cuda", 1)
+    assert executor.gpus_of(first) == executor.gpus_of(torch.device("cuda")) == ["7", "GPU-2"]
+    assert executor.gpus_of(second) == executor.gpus_of(torch.device("cpu")) == []
+    job = Squares(last=4, killed=(1,), once=str(tmp_path / "killed"))
+    seen = [result[4] for result in compute(job, range(5), workers=2, gpus=["7", "GPU-2"])]
+    assert set(seen) == {"7", "GPU-2"}
+    assert os.environ[VISIBLE] == "7,GPU-2"
+    monkeypatch.delenv(VISIBLE)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert executor.gpus_of(first) == ["0", "1"]
+    assert [result[4] for result in compute(Squares(last=1), range(2), gpus=["1"])] == [None] * 2
 
 
 def test_a_number_that_always_kills_is_one_clear_error(monkeypatch, quick_workers):

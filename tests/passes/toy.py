@@ -16,6 +16,7 @@ from chiaroscuro.passes.runner import data_facts, part_of
 from chiaroscuro.results import Kind
 from chiaroscuro.results.facts import DataFacts
 
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 KIND = Kind("means", f"{__name__}:Means", f"{__name__}:draw")
 
 
@@ -94,4 +95,4 @@ class Squares:
                 if self.once:
                     Path(self.once).touch()
                 os.kill(os.getpid(), signal.SIGKILL)
-            yield n, n * n, os.getpid(), torch.get_num_threads()
+            yield n, n * n, os.getpid(), torch.get_num_threads(), os.environ.get(VISIBLE)

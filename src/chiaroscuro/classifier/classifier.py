@@ -15,6 +15,7 @@ from chiaroscuro.catalog import TextClasses, Texts, read_texts
 from chiaroscuro.choices import Fit, as_float, as_int
 from chiaroscuro.classifier import libraries, reading
 from chiaroscuro.classifier.reading import Picture, Read
+from chiaroscuro.device import rounded_to_tf32
 from chiaroscuro.edits import check_images
 from chiaroscuro.errors import ChoiceError, ImageError, ModelError, encodable, first_line, unknown
 from chiaroscuro.guard import as_found, check_tensors
@@ -315,7 +316,8 @@ class Classifier:
         kind = self.name, self.mean, self.std, self.channels, self.multi_label, self.framing
         sha256 = _weights_digest(self) if digest else None
         where = self.origin, *place, sha256
-        return ModelFacts(*kind, *where, shown=self.shown, volumes=self.volumes)
+        tf32 = rounded_to_tf32(self.device) if self.dtype == torch.float32 else ()
+        return ModelFacts(*kind, *where, shown=self.shown, volumes=self.volumes, tf32=tf32)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Softmax of logits (B, K), or their sigmoid for a multi-label head."""

@@ -111,6 +111,10 @@ def image_stacks(
     for place in range(len(batch.ids)) if chosen is None else chosen:
         sizes.setdefault(batch.pixels[place].shape, []).append(place)
     for places in sizes.values():
-        pixels = torch.from_numpy(np.stack([batch.pixels[place] for place in places]))
+        images = [batch.pixels[place] for place in places]
+        # From pinned memory, so that a GPU's copy waits for nobody while more is decoded.
+        on_gpu = weight.device.type == "cuda"
+        pixels = torch.empty(len(images), *images[0].shape, pin_memory=on_gpu)
+        np.stack(images, out=pixels.numpy())
         dtype = weight.dtype if weight.is_floating_point() else pixels.dtype
-        yield places, pixels.to(weight.device, dtype)
+        yield places, pixels.to(weight.device, dtype, non_blocking=on_gpu)

@@ -222,7 +222,7 @@ def _changes(saved: Explanation, now: Explanation) -> Iterator[str]:
     if saved.choices.method.background_sha256 != now.choices.method.background_sha256:
         yield "background images are not the same"
     old, new = facts_of(saved.model), facts_of(now.model)
-    for name in old.keys() - {"device", "dtype", "sha256", "shown"}:
+    for name in old.keys() - {"device", "dtype", "sha256", "shown", "tf32"}:
         if old[name] != new[name]:
             yield f"model {name} was {getattr(saved.model, name)}, now {getattr(now.model, name)}"
 
@@ -233,6 +233,7 @@ def _why(saved: Explanation, now: Explanation) -> tuple[str, ...]:
     facts = (
         ("device was", saved.model.device, now.model.device),
         ("dtype was", saved.model.dtype, now.model.dtype),
+        ("TF32 was in", *(", ".join(m.tf32) or "nothing" for m in (saved.model, now.model))),
         ("CPU threads were", saved.threads, now.threads),
         ("SHA-256 of the weights was", saved.model.sha256, now.model.sha256),
         *((f"{name} was", old.get(name), new.get(name)) for name in sorted({*old, *new})),

@@ -16,7 +16,7 @@ from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChiaroscuroError, ResultError, first_line, printable
 from chiaroscuro.explanations.single import class_index, explain, make_method
 from chiaroscuro.gradients import Method
-from chiaroscuro.passes.executor import compute
+from chiaroscuro.passes.executor import compute, gpus_of
 from chiaroscuro.report.explanation import color_limits, shared_limits
 from chiaroscuro.results import FIGURE, KINDS
 from chiaroscuro.results.explanations import ColorLimits, Explanation, Gallery, GalleryEntry
@@ -82,7 +82,8 @@ def explain_files(
     watched, facts = on_class if workers == 1 else None, classifier.describe(digest=True)
     work = _Photos(classifier, tuple(jobs), out, resume, overwrite, figure, watched, facts)
     share = threads or max(1, torch.get_num_threads() // workers)
-    outcomes = _in_order(compute(work, range(len(jobs)), workers=workers, threads=share))
+    gpus, numbers = gpus_of(classifier.device), range(len(jobs))
+    outcomes = _in_order(compute(work, numbers, workers=workers, threads=share, gpus=gpus))
 
     def started() -> Iterator[PhotoJob]:
         for number, job in enumerate(jobs):

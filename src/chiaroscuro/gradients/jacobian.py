@@ -49,7 +49,7 @@ def logit_change(classifier: Classifier, pixels: Tensor, change: Tensor) -> Tens
             f"change has shape {tuple(change.shape)}: expected finite values of the pixels' shape, "
             f"{tuple(pixels.shape)}"
         )
-    rows = max(1, device_profile().tangent_bytes // pixels[0].nbytes)
+    rows = max(1, device_profile(pixels.device).tangent_bytes // pixels[0].nbytes)
     with probe.prepared(classifier), held({"attention": _plain_attention}):
         parts = (torch.split(each.detach().clone().to(pixels), rows) for each in (pixels, change))
         return torch.cat([_along(classifier, x, d) for x, d in zip(*parts, strict=True)])

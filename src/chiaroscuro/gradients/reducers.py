@@ -49,18 +49,18 @@ class WholeImages:
 
     def __init__(self, reducer: Reducer, images: Tensor, columns: Tensor, classes: int) -> None:
         self.reducer, self.columns, self.shape = reducer, columns, images.shape[1:]
-        self.finite = True
+        self.finite = torch.ones((), dtype=torch.bool, device=images.device)
         reducer.start(images, classes)
 
     def add(self, gradients: Tensor, first: int, _: slice) -> None:
         """Take in gradients (V, G, N) of columns first..first+V-1."""
-        self.finite = self.finite and bool(gradients.isfinite().all())
+        self.finite = self.finite & gradients.isfinite().all()
         columns = self.columns[first : first + len(gradients)]
         self.reducer.add(restored(gradients, self.shape), columns)
 
     def check_finite(self, name: str) -> None:
         """Raise `ModelError` where a gradient was NaN or infinite."""
-        if not self.finite:
+        if not bool(self.finite):
             raise not_finite(name)
 
 
@@ -114,7 +114,8 @@ class Extremes:
             _climb(high, above, top, gradients == top, index)
             # The lowest value is the highest of the negated ones.
             _climb(-low, below, -bottom, gradients == bottom, index)
-        if gradients.stride(0) == 1:  # a value's classes lie side by side
+        # A value's classes lie side by side, or a GPU has few large things to do.
+        if gradients.stride(0) == 1 or gradients.device.type != "cpu":
             gradients = torch.stack([gradients.amax(dim=0), gradients.amin(dim=0)])
         for gradient in gradients:  # images stay in the cache, a few classes of them do not
             torch.maximum(high, gradient, out=high)

@@ -231,7 +231,7 @@ def predict_edits(
     *distinct, row = _distinct(keys, many)
     edited = _EditedImages(pixels, filled, many)
     # All chunks but the last have one size: kernels are compiled for each number of images.
-    size = max(1, device_profile().forward_bytes // pixels[0].nbytes)
+    size = max(1, device_profile(pixels.device).forward_bytes // pixels[0].nbytes)
     chunks = zip(*(torch.split(values, size) for values in distinct), strict=True)
     with torch.no_grad(), as_found(classifier.module), shortcuts(classifier.module):
         parts = [classifier.logits(edited.rows(*chunk), spare=True) for chunk in chunks]

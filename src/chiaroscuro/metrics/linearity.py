@@ -92,7 +92,7 @@ def linearity(
         raise InputError(f"edited images have shape {tuple(edited.shape)}: {expected}")
     classifier.check_pixels(edited)
     predicted = logit_change(classifier, pixels, edited - pixels)
-    rows = max(1, device_profile().forward_bytes // pixels[0].nbytes)
+    rows = max(1, device_profile(pixels.device).forward_bytes // pixels[0].nbytes)
 
     def logits(images: Tensor) -> Tensor:
         return torch.cat([classifier.logits(part) for part in torch.split(images, rows)])

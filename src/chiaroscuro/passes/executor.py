@@ -8,9 +8,9 @@ import sys
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import islice
+from itertools import cycle, islice
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, TypeVar
@@ -38,18 +38,24 @@ It may read ahead. It ends early where a number has nothing behind it, nor any h
 
 
 def compute(
-    job: Job[Result], numbers: Iterable[int], *, workers: int = 1, threads: int | None = None
+    job: Job[Result],
+    numbers: Iterable[int],
+    *,
+    workers: int = 1,
+    threads: int | None = None,
+    gpus: Sequence[str] = (),
 ) -> Iterator[Result]:
     """The results for all numbers, in any order, until one has nothing behind it.
 
     `workers` processes share the numbers (1: this process alone does all), each with `threads` CPU
-    threads. A worker that is killed is replaced, and its number given out again. Workers end with
-    their parent. Errors come out as they were raised; `ModelError` for what cannot be shared.
+    threads and one of the `gpus`, if there are any. A worker that is killed is replaced, and its
+    number given out again. Workers end with their parent. Errors come out as they were raised;
+    `ModelError` for what cannot be shared.
     """
     if workers < 1:
         raise ChoiceError(f"workers is {workers}: expected at least 1")
     if workers > 1:
-        yield from _shared(_pickled(job), iter(numbers), workers, threads)
+        yield from _shared(_pickled(job), iter(numbers), workers, threads, gpus)
         return
     before = torch.get_num_threads()
     try:
@@ -57,6 +63,16 @@ def compute(
         yield from job(numbers)
     finally:
         torch.set_num_threads(before)
+
+
+def gpus_of(device: torch.device) -> list[str]:
+    """The GPUs that workers share where a job is on the first one, as `CUDA_VISIBLE_DEVICES` has
+    them: a worker sees its own as the first. None where the job is on a GPU of its own choice.
+    """
+    if device.type != "cuda" or device.index:
+        return []
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return listed.split(",") if listed else [str(n) for n in range(torch.cuda.device_count())]
 
 
 def _pickled(job: Job[Any]) -> bytes:
@@ -89,20 +105,22 @@ def _portable() -> Iterator[None]:
         ) from error
 
 
-Busy = dict[Connection, tuple[SpawnProcess, int]]
+Busy = dict[Connection, tuple[SpawnProcess, int, str | None]]
 
 
-def _shared(job: bytes, numbers: Iterator[int], workers: int, threads: int | None) -> Iterator[Any]:
+def _shared(
+    job: bytes, numbers: Iterator[int], workers: int, threads: int | None, gpus: Sequence[str]
+) -> Iterator[Any]:
     """Give numbers out to processes until all are answered."""
     busy: Busy = {}
     lost: Counter[int] = Counter()
     try:
-        for number in islice(numbers, workers):
-            _start(busy, job, threads, number)
+        for number, gpu in zip(islice(numbers, workers), cycle(gpus or [None])):
+            _start(busy, job, threads, number, gpu)
         while busy:
             ready = wait([*busy])
             for pipe in [pipe for pipe in busy if pipe in ready]:
-                process, number = busy[pipe]
+                process, number, gpu = busy[pipe]
                 try:
                     said = pipe.recv()
                 except (EOFError, OSError):
@@ -111,7 +129,7 @@ def _shared(job: bytes, numbers: Iterator[int], workers: int, threads: int | Non
                     if lost[number] == ATTEMPTS:
                         raise ModelError(_LOST.format(number, ATTEMPTS, process.exitcode)) from None
                     _stop(busy, pipe)
-                    _start(busy, job, threads, number)
+                    _start(busy, job, threads, number, gpu)
                     continue
                 if isinstance(said, Exception):
                     raise said
@@ -120,7 +138,7 @@ def _shared(job: bytes, numbers: Iterator[int], workers: int, threads: int | Non
                     numbers = iter(())
                     _stop(busy, pipe)
                 else:
-                    busy[pipe] = process, following
+                    busy[pipe] = process, following, gpu
                     with suppress(OSError):  # of a process that ended, which reading tells
                         pipe.send(following)
                 yield from said
@@ -129,10 +147,10 @@ def _shared(job: bytes, numbers: Iterator[int], workers: int, threads: int | Non
             _stop(busy, pipe)
 
 
-def _start(busy: Busy, job: bytes, threads: int | None, number: int) -> None:
+def _start(busy: Busy, job: bytes, threads: int | None, number: int, gpu: str | None) -> None:
     context = multiprocessing.get_context("spawn")
     pipe, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, threads), daemon=True)
+    process = context.Process(target=_serve, args=(theirs, threads, gpu), daemon=True)
     # Ctrl+C reaches the whole group: the parent alone answers it.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -140,21 +158,23 @@ def _start(busy: Busy, job: bytes, threads: int | None, number: int) -> None:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     theirs.close()
-    busy[pipe] = process, number
+    busy[pipe] = process, number, gpu
     with suppress(OSError):
         pipe.send_bytes(job)
         pipe.send(number)
 
 
 def _stop(busy: Busy, pipe: Connection) -> None:
-    process, _ = busy.pop(pipe)
+    process, *_ = busy.pop(pipe)
     pipe.close()
     process.kill()
     process.join()
 
 
-def _serve(pipe: Connection, threads: int | None) -> None:
+def _serve(pipe: Connection, threads: int | None, gpu: str | None) -> None:
     """A worker's life: set the job up, answer numbers, end with the parent."""
+    if gpu is not None:  # before anything asks CUDA, which reads this once
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(EOFError, OSError):

@@ -15,7 +15,7 @@ from chiaroscuro.classifier import Classifier
 from chiaroscuro.data.images import Batch, ImageSet, read_batches
 from chiaroscuro.device import DeviceProfile, device_profile, profile_in_use
 from chiaroscuro.errors import ChoiceError, InputError
-from chiaroscuro.passes.executor import compute
+from chiaroscuro.passes.executor import compute, gpus_of
 from chiaroscuro.results.facts import DataFacts, LeftOut
 from chiaroscuro.results.folders import kind_in, read_marker
 from chiaroscuro.results.kinds import Kind
@@ -117,8 +117,9 @@ def run_pass(
         progress(before, images.count, before)
         settings = replace(task.settings, batch=config.batch, threads=config.threads)
         task = replace(task, settings=settings)
-        job = partial(_parts, task, classifier, images, config.batch, device_profile())
-        for part in compute(job, missing, workers=workers, threads=config.threads):
+        profile, gpus = device_profile(classifier.device), gpus_of(classifier.device)
+        job = partial(_parts, task, classifier, images, config.batch, profile)
+        for part in compute(job, missing, workers=workers, threads=config.threads, gpus=gpus):
             run.write_part(part)
             done[part.number] = part.images
             progress(sum(done.values()), images.count, before)
@@ -169,7 +170,7 @@ def _configure(
         labels=images.labels,
         files=images.fingerprint(),
         facts=dict(task.facts()),
-        profile=device_profile().describe(),
+        profile=device_profile(classifier.device).describe(),
         model=classifier.describe(digest=True),
         versions=versions("datasets", "pyarrow"),  # which read images, where installed
     )

@@ -279,8 +279,14 @@ def model_rows(model: ModelFacts, threads: int) -> Rows:
         *_origin_rows(model.origin),
         ("normalization", f"mean {mean}, std {std}, inside the model" if normalized else "none"),
         ("channels", f"{model.channels}, shown: {plain(model.shown)}" if model.shown else ""),
-        ("computed on", f"{model.device}, {model.dtype}, CPU threads: {threads}"),
+        ("computed on", f"{model.device}, {number_format(model)}, CPU threads: {threads}"),
     ]
+
+
+def number_format(model: ModelFacts) -> str:
+    """The number format of the network, and what its GPU computes in fewer bits."""
+    rounded = f" ({' and '.join(model.tf32)} in TF32)" if model.tf32 else ""
+    return model.dtype + rounded
 
 
 def _origin_rows(origin: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -64,6 +64,7 @@ class ModelFacts:
     """The classifier behind a result, read off itself; `sha256` of parameters and buffers.
 
     `shown`: the channels that pictures show; none where they show all. `volumes`: of (C, D, H, W).
+    `tf32`: what its GPU rounds to TensorFloat-32 on the way, of "convolutions" and "products".
     """
 
     name: str
@@ -78,6 +79,7 @@ class ModelFacts:
     sha256: str | None = None
     shown: tuple[int, ...] = ()
     volumes: bool = False
+    tf32: tuple[str, ...] = ()
 
     @property
     def texts(self) -> TextClasses | None:

@@ -25,22 +25,28 @@ from chiaroscuro.matmul import Pair
 aten = torch.ops.aten
 
 
-def _attention(entry: Entry) -> Step | None:
+def _attention(entry: Entry, mask: str = "") -> Step | None:
     """Y = P v with P = softmax(q k' + mask); the weights P are computed once for all classes.
 
-    With g the gradient of y: gv = P' g, gs = P (g v' - sum of g y), gq = gs k, gk = gs' q. Declines
-    where heads share keys or values.
+    With g the gradient of y: gv = P' g, gs = P (g v' - sum of g y), gq = gs k, gk = gs' q. The mask
+    is saved under the name `mask`. Declines where heads share keys or values, where pixels are
+    behind the mask, for dropout, and for a causal mask that is not square: kernels align it
+    differently.
     """
     query, key, value = (saved.detach() for saved in entry.all_saved("query", "key", "value"))
-    if query.shape[:-2] != key.shape[:-2]:
+    rows, columns = query.shape[-2], key.shape[-2]
+    lopsided = entry.saved("is_causal") and rows != columns
+    if query.shape[:-2] != key.shape[:-2] or any(entry.edges[3:]) or lopsided:
         return None
-    scale, mask = entry.all_saved("scale", "attn_mask")
+    if entry.saved("dropout_p"):
+        return None
+    scale, added = entry.saved("scale"), entry.saved(mask) if mask else None
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     query = query * scale
     scores = query @ key.mT
     if entry.saved("is_causal"):
-        mask = scores.new_full(scores.shape[-2:], -torch.inf).triu(1)
-    share = (scores if mask is None else scores + mask).softmax(dim=-1)
+        added = scores.new_full(scores.shape[-2:], -torch.inf).triu(1)
+    share = (scores if added is None else scores + added).softmax(dim=-1)
     wanted = [edge is not None for edge in entry.edges[:3]]
 
     def back(cotangents: Cotangents) -> Cotangents:
@@ -209,7 +215,10 @@ LAYERS: dict[str, Rule] = {
     "NativeBatchNormBackward0": _batch_norm,
     "NativeGroupNormBackward0": _group_norm,
     "NativeLayerNormBackward0": _layer_norm,
-    "ScaledDotProductFlashAttentionForCpuBackward0": _attention,
+    "ScaledDotProductCudnnAttentionBackward0": partial(_attention, mask="attn_bias"),
+    "ScaledDotProductEfficientAttentionBackward0": partial(_attention, mask="attn_bias"),
+    "ScaledDotProductFlashAttentionBackward0": _attention,
+    "ScaledDotProductFlashAttentionForCpuBackward0": partial(_attention, mask="attn_mask"),
     "UpsampleBilinear2DBackward0": _pictures(
         aten.upsample_bilinear2d_backward, "output_size", "align_corners", *_SCALES, resizes=True
     ),

@@ -211,7 +211,7 @@ class Program:
         for start in range(0, features, span):
             stop = min(features, start + span)
             ones = like.new_zeros(stop - start, rows, features)
-            ones[torch.arange(stop - start), :, torch.arange(start, stop)] = 1
+            ones.diagonal(offset=start, dim1=0, dim2=2).fill_(1)
             cotangent = Cotangent(ones.view(-1, *stage.shape), True)
             for first, gradients in self._descend(self._tail, cotangent, start):
                 waiting.append(flattened(gradients))
