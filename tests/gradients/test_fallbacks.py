@@ -152,7 +152,14 @@ def compiled_in_place(net):
     return net
 
 
-@pytest.mark.parametrize("compiled", [compiled_whole, compiled_part, compiled_in_place])
+def compiled_forward(net):
+    net[0].forward = torch.compile(net[0].forward, backend="aot_eager")
+    return net
+
+
+@pytest.mark.parametrize(
+    "compiled", [compiled_whole, compiled_part, compiled_in_place, compiled_forward]
+)
 def test_a_compiled_module_is_run_as_it_was_written(compiled):
     plain, pixels = Classifier(small_cnn().double()), random_pixels(2, 3, 12, 12)
     wanted = class_gradients(plain, pixels, 0)
@@ -203,14 +210,27 @@ class OddStrides(torch.autograd.Function):
         return laid.as_strided(laid.shape, (laid.shape[1], *laid.stride()[1:]))
 
 
-class Transposed(nn.Module):
-    """A normalization whose gradient has unusual strides, as in LeViT."""
+class Operator(nn.Module):
+    """A normalization that no function of PyTorch's is called for, as in an exported network."""
 
     def __init__(self):
         super().__init__()
+        self.part = norm(6)
+
+    def forward(self, x):
+        p = self.part
+        statistics = (p.weight, p.bias, p.running_mean, p.running_var)
+        return torch.ops.aten.batch_norm.default(x, *statistics, False, 0.1, 1e-5, False)
+
+
+class Transposed(nn.Module):
+    """A normalization whose gradient has unusual strides, as in LeViT."""
+
+    def __init__(self, last):
+        super().__init__()
         torch.manual_seed(2)
         self.stem = nn.Sequential(nn.Conv2d(3, 6, 3, 2), norm(6), nn.Tanh())
-        self.last = nn.Sequential(nn.Conv2d(6, 6, 3, 2), norm(6))
+        self.last = nn.Sequential(nn.Conv2d(6, 6, 3, 2), last)
         self.head = nn.Linear(6, 4)
         self.double().eval().requires_grad_(False)
 
@@ -219,8 +239,9 @@ class Transposed(nn.Module):
         return self.head(tokens).sigmoid().mean(1)
 
 
-def test_normalizations_with_unusual_strides_are_differentiated_rightly():
-    net, pixels = Transposed(), random_pixels(1, 3, 11, 11)
+@pytest.mark.parametrize("last", [norm(6), Operator(), nn.InstanceNorm2d(6)])
+def test_normalizations_with_unusual_strides_are_differentiated_rightly(last):
+    net, pixels = Transposed(last), random_pixels(1, 3, 11, 11)
     direction, step = random_pixels(1, 3, 11, 11, seed=4) - 0.5, 1e-5
     with torch.no_grad():
         ends = net(pixels + step * direction), net(pixels - step * direction)
@@ -240,6 +261,23 @@ def test_normalizations_with_unusual_strides_are_differentiated_rightly():
     found = class_gradients(classifier, pixels, 0)  # by PyTorch's engine
     close((found.target_gradient * direction).sum(), slopes[0], 1e-7)
     handle.remove()
+
+
+class Odd(nn.Module):
+    def forward(self, x):
+        return OddStrides.apply(x)
+
+
+def test_one_image_through_captum_is_as_in_a_batch():
+    torch.manual_seed(2)
+    net = nn.Sequential(
+        nn.Conv2d(3, 6, 3, 2), norm(6), nn.ReLU(), nn.Conv2d(6, 6, 3, 2), norm(6), Odd(),
+        nn.Flatten(), nn.Linear(24, 4),
+    )  # fmt: skip
+    classifier, pixels = Classifier(net.double()), random_pixels(2, 3, 11, 11)
+    both = class_gradients(classifier, pixels, 0, method="guided-backprop")
+    alone = class_gradients(classifier, pixels[:1], 0, method="guided-backprop")
+    close(alone.target_gradient, both.target_gradient[:1])
 
 
 @pytest.mark.parametrize("score", ["logit", "log-probability"])

@@ -124,6 +124,23 @@ def test_a_budget_without_room_for_two_graphs_still_sees_mixing():
             class_gradients(Classifier(Mixing(how)), torch.rand(2, 3, 2, 2), memory_budget=1)
 
 
+class MixingMany(Mixing):
+    def forward(self, x):
+        logits = super().forward(x)
+        if self.how == "two rows on":
+            return logits + nn.functional.pad(logits.detach(), (0, 0, 2, 0))[: len(x)]
+        return logits + (len(x) > 2) * (logits.cumsum(0) - logits)
+
+
+@pytest.mark.parametrize("how", ["two rows on", "three or more"])
+def test_mixing_that_two_images_do_not_show_is_refused(how):
+    classifier = Classifier(MixingMany(how))
+    class_gradients(classifier, torch.rand(1, 3, 2, 2))
+    for images in (3, 5):
+        with pytest.raises(ModelError, match="same image in another batch"):
+            class_gradients(classifier, torch.rand(images, 3, 2, 2))
+
+
 class Recurrent(nn.Module):
     """An LSTM that takes the first axis, where the images are, as time."""
 
@@ -148,6 +165,7 @@ class Switched(nn.Module):
     def __init__(self):
         super().__init__()
         self.head, self.how = nn.Linear(12, 4), ""
+        self.options = {"noise": [False]}
         self.generator = torch.Generator()
 
     def forward(self, x):
@@ -156,6 +174,8 @@ class Switched(nn.Module):
             return logits + torch.randn(logits.shape, generator=self.generator)
         if "mean" in (self.switch, self.how):
             return logits - logits.mean(0)
+        if self.options["noise"][0]:
+            return logits + torch.from_numpy(np.random.default_rng().normal(size=logits.shape))
         if "python" in (self.switch, self.how):
             return logits + random.random()
         if "numpy" in (self.switch, self.how):
@@ -176,7 +196,15 @@ def test_what_is_switched_on_after_a_first_call_is_seen(how):
     class_gradients(Classifier(net), pixels)
 
 
-@pytest.mark.parametrize("how", ["python", "numpy", "dropout"])
+def test_a_switch_in_a_list_of_settings_is_seen():
+    net, pixels = Switched(), torch.rand(1, 3, 2, 2)
+    class_gradients(Classifier(net), pixels)
+    net.options["noise"][0] = True
+    with pytest.raises(ModelError, match="random in eval mode"):
+        class_gradients(Classifier(net), pixels)
+
+
+@pytest.mark.parametrize("how", ["python", "numpy", "dropout", "own generator"])
 @pytest.mark.parametrize("call", [class_gradients, "target_gradients"])
 def test_random_numbers_are_seen_whatever_switches_them_on(monkeypatch, how, call):
     net, pixels = Switched(), torch.rand(1, 3, 2, 2)

@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChoiceError, ModelError, first_line, missing_extra
 from chiaroscuro.gradients.backward.program import flattened
+from chiaroscuro.gradients.backward.tape import keep_layouts
 from chiaroscuro.gradients.methods import Method, Points
 from chiaroscuro.gradients.reducers import Extremes
 from chiaroscuro.guard import attributes_as_found
@@ -59,7 +60,9 @@ class PixelModule(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Logits (B, K)."""
-        return self.classifier.logits(self.normalize(pixels))
+        logits = self.classifier.logits(self.normalize(pixels))
+        keep_layouts(logits)
+        return logits
 
 
 def _normalization(classifier: Classifier) -> nn.Module:

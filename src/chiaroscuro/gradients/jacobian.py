@@ -19,7 +19,7 @@ from chiaroscuro.gradients import probe
 from chiaroscuro.gradients.classes import Target, one_hot, resolve_target, target_indices
 from chiaroscuro.gradients.methods import Points
 from chiaroscuro.gradients.reducers import not_finite
-from chiaroscuro.gradients.stream import ForwardWatch
+from chiaroscuro.gradients.watch import watched_logits
 from chiaroscuro.guard import held
 
 _BACKWARD_SHARE = 1.6
@@ -165,8 +165,7 @@ def target_gradients(
 def _forward(classifier: Classifier, rows: Tensor) -> tuple[Tensor, Tensor]:
     """Rows that carry gradients, and their logits."""
     leaf = rows.contiguous().requires_grad_(True)
-    with ForwardWatch(classifier.module):
-        logits = probe.steady_logits(classifier, leaf)
+    logits, _ = watched_logits(classifier, leaf)
     if not logits.requires_grad:
         raise probe.without_gradient(classifier)
     return leaf, logits

@@ -1,6 +1,5 @@
 """How a network is prepared, what it needs, and how much goes through it together."""
 
-import random
 import sys
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
@@ -9,7 +8,6 @@ from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as modules
@@ -61,7 +59,9 @@ def _as_written() -> Callable[[], object]:
 
 
 def _is_compiled(part: nn.Module) -> bool:
-    return hasattr(part, "_orig_mod") or getattr(part, "_compiled_call_impl", None) is not None
+    in_place = getattr(part, "_compiled_call_impl", None) is not None
+    of_forward = hasattr(vars(part).get("forward"), "_torchdynamo_orig_callable")
+    return in_place or of_forward or hasattr(part, "_orig_mod")
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,12 +110,15 @@ _KNOWN: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], Probe]] = WeakKeyDict
 """Networks probed in this process, by their parts and settings and the kind of pixels."""
 _MOST_STATES = 64
 _PLAIN = {bool, int, float, str}
+_DEPTH = 3
+"""Lists of lists of settings that are looked into."""
 
 
 def probe(classifier: Classifier, pixels: Tensor, memory_budget: int | None = None) -> Probe:
-    """Ask the network about one image (1, C, H, W) and its negative, and settle the layout.
+    """Ask the network about an image and its negative, and settle the layout.
 
-    A network of the same parts and plain attributes is probed once for each size, number format and
+    `pixels` (B, C, H, W): one image, or three of a larger batch, whose logits are compared too. A
+    network of the same parts and plain attributes is probed once for each size, number format and
     device. Where a budget has no room for the graph of two rows, one row's is kept, and dependence
     between rows is looked for in the logits alone. Raises `ModelError` when the logits do not
     depend on the pixels, or when rows of a batch influence each other.
@@ -139,13 +142,23 @@ def _state(module: nn.Module) -> tuple[Any, ...]:
     plain: list[Any] = []
     sizes: list[torch.Size | None] = []
     for part in parts:
-        plain += [item for item in vars(part).items() if type(item[1]) in _PLAIN]
+        for name, value in vars(part).items():
+            plain.append((name, _plain(value, 0 if name.startswith("_") else _DEPTH)))
         plain += [len(part._forward_hooks), len(part._forward_pre_hooks)]
         tensors = (*part._parameters.values(), *part._buffers.values())
         sizes += [None if tensor is None else tensor.shape for tensor in tensors]
     shared = len(modules._global_forward_hooks) + len(modules._global_forward_pre_hooks)
     # References to parts, since a part that is gone may leave its `id` to its successor.
     return tuple(map(ref, parts)), tuple(plain), shared, tuple(sizes)
+
+
+def _plain(value: Any, depth: int) -> Hashable:
+    """A number or a text, or several of them, which may decide something; None for the rest."""
+    if depth and isinstance(value, dict):
+        return tuple((str(key), _plain(each, depth - 1)) for key, each in value.items())
+    if depth and isinstance(value, list | tuple | set):
+        return tuple(_plain(each, depth - 1) for each in value)
+    return value if type(value) in _PLAIN else None
 
 
 def _probe_layouts(classifier: Classifier, pixels: Tensor, budget: int | None) -> Probe:
@@ -163,18 +176,27 @@ def _probe_layouts(classifier: Classifier, pixels: Tensor, budget: int | None) -
 def _probe(
     classifier: Classifier, pixels: Tensor, layout: torch.memory_format, budget: int | None
 ) -> Probe:
-    pair = torch.cat([pixels, 1 - pixels]).contiguous(memory_format=layout)
+    pair = torch.cat([pixels[:1], 1 - pixels[:1]]).contiguous(memory_format=layout)
     probed, logits, sizes = _counted(classifier, pair if budget is None else pair[:1])
     if budget is not None and _PAIR_ROWS * sum(sizes) <= budget:
         probed, logits, sizes = _counted(classifier, pair)
     _check_depends(logits, probed, classifier)
     logits = logits.detach()  # the graph goes
     together = logits if len(probed) == len(pair) else values_alone(classifier, pair)
-    for row in range(len(pair)):
-        alone = values_alone(classifier, pair[row : row + 1].contiguous(memory_format=layout))
-        check_repeats(alone[0], together[row], classifier)
-    image, rows = pixels[0].nbytes, len(probed)
-    row_bytes, largest = max(image, sum(sizes) // rows), max(image, max(sizes, default=0) // rows)
+    batches = [(pair, together)]
+    if budget is None and len(pixels) > 1:
+        several = pixels.contiguous(memory_format=layout)
+        try:
+            batches.append((several, values_alone(classifier, several)))
+        except ModelError as error:
+            if not ran_out_of_memory(error):
+                raise
+    for batch, values in batches:
+        for row in range(len(batch)):
+            alone = values_alone(classifier, batch[row : row + 1].contiguous(memory_format=layout))
+            check_repeats(alone[0], values[row], classifier)
+    image, count = pixels[0].nbytes, len(probed)
+    row_bytes, largest = max(image, sum(sizes) // count), max(image, max(sizes, default=0) // count)
     return Probe(row_bytes, largest, image, layout, logits.shape[1], together[0])
 
 
@@ -257,27 +279,6 @@ def values_alone(classifier: Classifier, rows: Tensor) -> Tensor:
     """
     with torch.autograd.graph.saved_tensors_hooks(lambda _: None, lambda _: torch.empty(0)):
         return classifier.logits(rows.detach().requires_grad_(True)).detach()
-
-
-def steady_logits(classifier: Classifier, rows: Tensor) -> Tensor:
-    """Logits (R, K) of a network that draws no random numbers which change them.
-
-    Raises `ModelError` where it does: its gradients would belong to other logits.
-    """
-    before = _random_state(rows.device)
-    logits = classifier.logits(rows)
-    if before != _random_state(rows.device):
-        check_repeats(values_alone(classifier, rows[:1])[0], logits[0], classifier)
-    return logits
-
-
-def _random_state(device: torch.device) -> tuple[Any, ...]:
-    _, numbers, place, *_ = np.random.get_state()
-    torches = [torch.get_rng_state()]
-    if device.type == "cuda":
-        torches.append(torch.cuda.get_rng_state(device))
-    drawn = [bytes(state.numpy()) for state in torches]
-    return random.getstate(), bytes(np.asarray(numbers)), place, drawn
 
 
 @dataclass(frozen=True, slots=True)

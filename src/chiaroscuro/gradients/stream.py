@@ -2,13 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.nn.modules import module as modules
-from torch.overrides import TorchFunctionMode
+from torch import Tensor
 
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChoiceError, ModelError, first_line
@@ -20,14 +16,9 @@ from chiaroscuro.gradients.backward.rules import step_of
 from chiaroscuro.gradients.backward.tape import Tape, UnknownNodeError
 from chiaroscuro.gradients.methods import Method, Points, points_of
 from chiaroscuro.gradients.reducers import Extremes, WholeImages
+from chiaroscuro.gradients.watch import watched_logits
 from chiaroscuro.stopwatch import timed
 
-_HOOKING = (
-    Tensor.register_hook,
-    Tensor.register_post_accumulate_grad_hook,
-    Tensor.grad_fn.__get__,  # type: ignore[union-attr]
-)
-"""Functions through which a forward pass may hang hooks on tensors and on nodes of its graph."""
 _ROOM = 1.5
 """What reading the backward pass of one row takes, over the bytes that autograd keeps for it."""
 
@@ -42,44 +33,6 @@ class BackwardError(ModelError):
 
 def _failed(classifier: Classifier, error: Exception) -> BackwardError:
     return BackwardError(f"the backward pass of {classifier.name} failed: {first_line(error)}")
-
-
-class ForwardWatch(TorchFunctionMode):
-    """Watches a forward pass for what would make its backward pass wrong.
-
-    `hooked`: somebody may change gradients on their way back: by hooks of modules, of tensors, or
-    of nodes (a pass that reads `grad_fn` may hang some there). Hooks see one class's gradient at a
-    time, so such a network is differentiated that way.
-
-    Batch normalization in eval mode has a wrong backward pass in PyTorch (2.14) where an axis of
-    size 1 has an unusual stride; inside, it only meets gradients and values with usual strides.
-    """
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        own = any(part._backward_hooks or part._backward_pre_hooks for part in module.modules())
-        of_all = modules._global_backward_hooks or modules._global_backward_pre_hooks
-        self.hooked = bool(own or of_all)
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        self.hooked = self.hooked or func in _HOOKING
-        if func in (F.batch_norm, torch.batch_norm) and args and 1 in args[0].shape:
-            output = func(_usual(args[0]), *args[1:], **(kwargs or {}))
-            if output.requires_grad:
-                output.register_hook(_usual)
-            return output
-        return func(*args, **(kwargs or {}))
-
-
-def _usual(values: Tensor) -> Tensor:
-    """The same values with the strides that a new tensor of one of the two layouts has."""
-    layouts = (torch.contiguous_format, torch.channels_last)[: 1 + (values.ndim == 4)]
-    like = [torch.empty(values.shape, device="meta", memory_format=each) for each in layouts]
-    if values.stride() in [each.stride() for each in like]:
-        return values
-    return values.clone(memory_format=torch.contiguous_format)
 
 
 @dataclass(eq=False)
@@ -163,7 +116,8 @@ class Stream:
         points = self.method.points if isinstance(self.method, Method) else len(self.method)
         self.points = points or 1
         with timed("forward"):
-            self.probe = probes.probe(self.classifier, self.pixels[:1], self.memory_budget)
+            some = self.pixels[: 3 if len(self.pixels) > 2 else 1]
+            self.probe = probes.probe(self.classifier, some, self.memory_budget)
         self.compiled = self.memory_budget is None or self.memory_budget >= self._least_room()
         self.balanced = isinstance(self.method, Method) and self.method.is_balanced
         if self.balanced and not self.compiled:
@@ -244,12 +198,12 @@ class Stream:
         """A graph for so many classes; its way back is PyTorch's engine where rules do not do."""
         classifier, rows = self.classifier, points.pixels.flatten(0, 1).detach()
         leaf = rows.contiguous(memory_format=self.probe.memory_format).requires_grad_(True)
-        with ForwardWatch(classifier.module) as watch, timed("forward"):
-            logits = probes.steady_logits(classifier, leaf)
+        with timed("forward"):
+            logits, hooked = watched_logits(classifier, leaf)
         way: program.BackwardPlan = program.AutogradFallback(logits, leaf)
         with timed("backward"):
             try:
-                if self.compiled and watch.hooked:
+                if self.compiled and hooked:
                     raise UnknownNodeError("the network has backward hooks")
                 tape = Tape.of(logits, leaf) if self.compiled else None
                 if tape is not None:

@@ -4,7 +4,8 @@ PyTorch has no public type for a node's saved values and shapes, so all access t
 `_attribute`: one that this PyTorch lacks raises `UnknownNodeError`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -115,7 +116,8 @@ class Entry:
                 None if n is None else next(wanted) for n, _ in behind
             ]
         else:
-            results = _listed(self.node(*gradients))
+            laid = _layout_of(self.node)
+            results = _listed(self.node(*(gradients if laid is None else laid(gradients))))
         return [
             None if edge is None or gradient is None else gradient.sum_to_size(self.input_shape(i))
             for i, (edge, gradient) in enumerate(zip(self.edges, results, strict=True))
@@ -174,6 +176,37 @@ class Tape:
             for node in kept
         ]
         return cls(entries, Edge(0, logits.output_nr), logits)
+
+
+def keep_layouts(logits: Tensor) -> None:
+    """Batch normalizations behind the logits get gradients that lie in memory as their inputs do.
+
+    Where an axis of size 1 has an unusual stride PyTorch (2.6 to 2.14) takes the one of them for
+    channels_last and the other not, and its backward pass is wrong.
+    """
+    with suppress(UnknownNodeError):
+        for node in _towards_leaves(logits.grad_fn):
+            if laid := _layout_of(node):
+                node.register_prehook(laid)
+
+
+def _layout_of(node: Node) -> Callable[[Sequence[Tensor | None]], tuple[Tensor | None, ...]] | None:
+    """Lays a batch normalization's gradients out as its input; None where any layout will do."""
+    if node.name() != "NativeBatchNormBackward0":
+        return None
+    shape = tuple(_attribute(node, "_input_metadata")[0].shape)
+    if 1 not in shape:
+        return None
+    # Without the node, which would keep itself.
+    strides = torch.empty_like(_attribute(node, "_saved_input"), device="meta").stride()
+
+    def laid(gradients: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+        first, *others = gradients
+        if first is not None and first.stride() != strides:
+            first = first.new_empty_strided(shape, strides).copy_(first)
+        return first, *others
+
+    return laid
 
 
 def _towards_leaves(root: Node) -> Iterator[Node]:
