@@ -390,6 +390,18 @@ def test_the_how_to_of_a_metric_works(tmp_path, monkeypatch):
     assert load_result(tmp_path / "two").metrics == other.metrics
 
 
+def test_the_how_to_of_regions_runs(tmp_path, monkeypatch, capsys):
+    dense, embeddings = snippets("docs/how-to/regions.md", "python")
+    monkeypatch.chdir(tmp_path)
+    exec(dense, {})
+    first, change = capsys.readouterr().out.splitlines()
+    assert first.startswith("espresso ")
+    assert float(change) < 0
+    assert 'id="region"' in (tmp_path / "cup" / "index.html").read_text()
+    exec(embeddings, {})
+    assert capsys.readouterr().out.startswith("(32, 32)\n[")
+
+
 def test_the_how_to_of_methods_runs(capsys):
     scope = {}
     for snippet in snippets("docs/how-to/choose-a-method.md", "python"):

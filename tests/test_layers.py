@@ -11,6 +11,7 @@ LAYERS = [
     ["errors"],
     ["catalog", "allocator", "hub", "stopwatch"],
     ["choices"],
+    ["regions"],
     ["settings"],
     ["results"],
     ["images"],
@@ -34,7 +35,7 @@ LAYERS = [
     ["cli"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-LIGHT = [name for names in LAYERS[:8] for name in names]
+LIGHT = [name for names in LAYERS[:9] for name in names]
 
 
 def modules():

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from chiaroscuro.models import save_classifier as save_classifier
     from chiaroscuro.notebook import overlay as overlay
     from chiaroscuro.notebook import plot_maps as plot_maps
+    from chiaroscuro.regions import Region as Region
     from chiaroscuro.results import load as load_result  # noqa: F401
     from chiaroscuro.results.explanations import Comparison as Comparison
     from chiaroscuro.results.explanations import Explanation as Explanation
@@ -69,7 +70,7 @@ _NAMES = {
     "maps": ["EDIT_MAPS", "MAPS", "edit_map", "saliency_maps"],
     "metrics": ["DeletionCurve", "deletion_curve", "localization", "map_similarity"],
     "models": ["load_classifier", "save_classifier"],
-    "notebook": ["overlay", "plot_maps"], "results": ["load_result"],
+    "notebook": ["overlay", "plot_maps"], "regions": ["Region"], "results": ["load_result"],
     "results.explanations": ["Comparison", "Explanation", "WhatIf"],
     "results.measurements": ["Evaluation", "Localization", "SanityCheck"],
     "settings": ["CheckSettings", "EvaluationSettings", "LocalizationSettings", "TrainingSettings"],

@@ -353,7 +353,7 @@ class Framing:
     `size` (H, W) in pixels; None takes photos as they are. `fit`: "crop" scales the photo until it
     covers `canvas` (H, W) and cuts `size` out of the middle, "stretch" scales both sides to
     `canvas` and cuts too, "pad" scales it into `size` and fills the rest with mid-gray. `canvas` is
-    `size` unless given.
+    `size` unless given. With a canvas and no size photos are scaled to it, nothing cut or filled.
     """
 
     size: tuple[int, int] | None = None

@@ -194,14 +194,16 @@ def _small(picture: Rgb) -> str:
 
 def _maps(shown: Explanation) -> list[tuple[str, Rgb]]:
     panels = explanation.map_panels(shown)
-    return [(p.name, p.fine if p.soft is None else p.soft) for p in panels]
+    pictures = [(p.name, p.fine if p.soft is None else p.soft) for p in panels]
+    return [(name, explanation.marked(shown, picture)) for name, picture in pictures]
 
 
 def _explanation(shown: Explanation) -> Output:
+    seen = explanation.marked(shown, to_uint8(pictured(shown).pixels))
     return Output(
         title=explanation.title(shown),
         said=[*explanation.found(shown), *(f"Note: {note}." for note in shown.notes)],
-        groups=[("", [("what the network sees", to_uint8(pictured(shown).pixels)), *_maps(shown)])],
+        groups=[("", [("what the network sees", seen), *_maps(shown)])],
         bars=[(one, None) for one in shown.predictions],
         rows=pages.photo_rows(shown),
     )

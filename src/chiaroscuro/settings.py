@@ -17,6 +17,7 @@ from chiaroscuro import choices as known
 from chiaroscuro.catalog import ARCHITECTURES, BASIC, class_names
 from chiaroscuro.choices import MAPS, METHODS, RANKING_MAPS, Fit, MethodOptions, RivalRule, Score
 from chiaroscuro.errors import ChoiceError
+from chiaroscuro.regions import Region, parse_region
 
 PANELS = (
     "Network", "Classes from text", "Images", "Question", "Gradient method", "Measure", "Training",
@@ -161,6 +162,8 @@ def takes(cls: type[Settings]) -> Callable[[F], F]:
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(each) for each in value]
+    if isinstance(value, Region):
+        return str(value)
     return value if isinstance(value, str | int | float | None) else known.method_name(value)
 
 
@@ -334,6 +337,32 @@ class PhotoSettings(GradientSettings, panel=QUESTION):
         offers=lambda model: ("predicted", *class_names(model)),
     )
     fit: Fit | None = option("How a photo is sized; default: the model's own:", None, known.FITS)
+    region: Region | None = option(
+        "The part of the photo whose classes compete: left,top,right,bottom in its pixels; or "
+        "predicted, predicted:CLASS: where the network sees that class.",
+        None,
+        read=parse_region,
+        offers=("predicted",),
+    )
+    mask: str | None = option(
+        "The same as a picture of the photo's size, not 0 inside; or a folder of PNG files.", None
+    )
+    box: int | None = option(
+        "The same for a detector: its box of this number; a wrong one lists them.", None, "[0, inf)"
+    )
+
+    @property
+    def part(self) -> Region | None:
+        """The chosen part of the photo, however it is given."""
+        if self.mask is not None:
+            return Region.mask(self.mask)
+        return self.region if self.box is None else Region.detected(self.box)
+
+    def _contradictions(self) -> Iterator[str]:
+        yield from super()._contradictions()
+        given = [n for n in ("region", "mask", "box") if getattr(self, n) is not None]
+        if len(given) > 1:
+            yield f"{' and '.join(given)} are given: choose the part of the photo by one of them"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,3 +19,13 @@ def offline(monkeypatch):
     monkeypatch.setattr(hub, "_answers", lambda: False)
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
     monkeypatch.setattr(torch.hub, "urlopen", refuse)
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    """The folder where torchvision looks for weights before it fetches them."""
+    before = torch.hub.get_dir()
+    torch.hub.set_dir(str(tmp_path / "hub"))
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    yield tmp_path / "hub" / "checkpoints"
+    torch.hub.set_dir(before)

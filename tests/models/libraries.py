@@ -1,8 +1,11 @@
 """What a library's own network and preprocessing make of a picture, beside ours."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from PIL import Image
+from torchvision import models as zoo
 
 from chiaroscuro.images import frame
 from chiaroscuro.images.photos import photo_from_image
@@ -49,3 +52,14 @@ def one_line(caught):
     message = str(caught.value)
     assert len(message.splitlines()) == 1
     return message
+
+
+def place(checkpoints, name, content, tag="DEFAULT"):
+    """Save something as the weights of a torchvision model; return its weights entry and file."""
+    weights = zoo.get_model_weights(name)[tag]
+    path = checkpoints / Path(weights.url).name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    return weights, path

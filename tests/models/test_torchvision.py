@@ -1,34 +1,11 @@
 """torchvision's models from files that torchvision wrote, held against its own network."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from torchvision import models as zoo
 
 from chiaroscuro import ChoiceError, ModelError, load_classifier
-from tests.models.libraries import Evil, asked, floats, framed, noise, normalized, one_line
-
-
-@pytest.fixture
-def checkpoints(tmp_path):
-    """The folder where torchvision looks for weights before it fetches them."""
-    before = torch.hub.get_dir()
-    torch.hub.set_dir(str(tmp_path / "hub"))
-    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
-    yield tmp_path / "hub" / "checkpoints"
-    torch.hub.set_dir(before)
-
-
-def place(checkpoints, name, content, tag="DEFAULT"):
-    """Save something as the weights of a torchvision model; return its weights entry and file."""
-    weights = zoo.get_model_weights(name)[tag]
-    path = checkpoints / Path(weights.url).name
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    else:
-        torch.save(content, path)
-    return weights, path
+from tests.models.libraries import Evil, asked, floats, framed, noise, normalized, one_line, place
 
 
 def test_a_torchvision_model_answers_as_torchvisions_own(checkpoints):

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from chiaroscuro.checks.regions import Mask, Regions, load_regions
+from chiaroscuro.checks.regions import Regions, load_regions
 from chiaroscuro.choices import parse_rivals
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data.images import Batch, ImageSet
@@ -25,6 +25,7 @@ from chiaroscuro.evaluation.run import add_up, describe_method
 from chiaroscuro.evaluation.stacks import image_stacks
 from chiaroscuro.explanations.single import make_method
 from chiaroscuro.gradients import class_gradients
+from chiaroscuro.images.regions import Mask
 from chiaroscuro.maps import saliency_maps
 from chiaroscuro.metrics import localization
 from chiaroscuro.metrics.intervals import SignFlips, holm

@@ -12,11 +12,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv, parquet
 
-from chiaroscuro.errors import ImageError, InputError, MissingFileError, first_line, printable
-from chiaroscuro.images import CropBox, read_file
-from chiaroscuro.images.photos import image_errors, open_image
+from chiaroscuro.errors import InputError, MissingFileError, first_line, printable
+from chiaroscuro.images import CropBox
+from chiaroscuro.images.regions import Mask, box_mask, mask_file, photo_mask, read_mask
 
-Mask = NDArray[np.bool_]
 SIDES = ("left", "top", "right", "bottom")
 
 
@@ -32,24 +31,15 @@ class Regions:
 
     def region(self, id_: str, crop: CropBox, shape: tuple[int, int]) -> Mask | None:
         """Which of the network's pixels (H, W) have their middle in the region; None: no region."""
-        y = _middles(crop.top, crop.bottom, shape[0])
-        x = _middles(crop.left, crop.right, shape[1])
         if isinstance(self.places, Path):
-            names = (f"{id_}.png", str(Path(id_).with_suffix(".png")))
-            file = next((f for name in names if (f := self.places / name).is_file()), None)
-            return None if file is None else _mask_at(file, crop, y, x)
+            file = mask_file(self.places, id_)
+            return None if file is None else photo_mask(read_mask(file), crop, shape, file)
         if id_ not in self.places:
             return None
         region = np.zeros(shape, bool)
         for left, top, right, bottom in self.places[id_]:
-            region |= ((y >= top) & (y < bottom))[:, None] & ((x >= left) & (x < right))
+            region |= box_mask((left, top, right, bottom), crop, shape)
         return region
-
-
-def _middles(first: float, last: float, count: int) -> NDArray[np.float64]:
-    """Where on the upright photo the middles of a row or column of the network's pixels lie."""
-    step = (last - first) / count
-    return np.array([first + (i + 0.5) * step for i in range(count)])
 
 
 def load_regions(place: str | Path, split: str = "") -> Regions:
@@ -112,27 +102,3 @@ def _checked(id_: str, box: Iterable[Any]) -> list[float]:
         f"box {box} of {printable(id_)}: expected left < right and top < bottom, in this order: "
         f"{', '.join(SIDES)}"
     )
-
-
-def _mask_at(file: Path, crop: CropBox, y: NDArray[np.float64], x: NDArray[np.float64]) -> Mask:
-    """The mask's pixels at the middles; what lies outside of the photo is no region."""
-    try:
-        with image_errors(str(file)):
-            image = open_image(read_file(file, str(file)), str(file))
-            values = np.asarray(image)
-            opaque = [c for c, band in enumerate(image.getbands()) if band != "A"]
-    except ImageError as error:
-        raise InputError(f"{error}: expected a mask") from error
-    mask = values.reshape(*values.shape[:2], -1)[..., opaque].max(axis=2)
-    if mask.shape != (crop.photo_height, crop.photo_width):
-        raise InputError(
-            f"{file}: {mask.shape[1]} x {mask.shape[0]} px, its photo has "
-            f"{crop.photo_width} x {crop.photo_height}: give masks of the photos' size"
-        )
-    padded = np.pad(mask, 1) != 0
-    rows, columns = (
-        np.clip(np.floor(middles).astype(int) + 1, 0, side + 1)
-        for middles, side in zip((y, x), mask.shape, strict=True)
-    )
-    inside: Mask = padded[rows][:, columns]
-    return inside

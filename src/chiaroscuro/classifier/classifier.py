@@ -1,9 +1,11 @@
 """An image classifier: a network with its normalization, framing and class names."""
 
+import copy
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import cache
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -15,12 +17,29 @@ from chiaroscuro.catalog import TextClasses, Texts, read_texts
 from chiaroscuro.choices import Fit, as_float, as_int
 from chiaroscuro.classifier import libraries, reading
 from chiaroscuro.classifier.reading import Picture, Read
+from chiaroscuro.classifier.regions import (
+    Detection,
+    RegionScores,
+    detections,
+    placed,
+    region_text,
+)
+from chiaroscuro.classifier.similarity import Similarities
 from chiaroscuro.device import rounded_to_tf32
 from chiaroscuro.edits import check_images
-from chiaroscuro.errors import ChoiceError, ImageError, ModelError, encodable, first_line, unknown
+from chiaroscuro.errors import (
+    ChiaroscuroError,
+    ChoiceError,
+    ImageError,
+    ModelError,
+    encodable,
+    first_line,
+    unknown,
+)
 from chiaroscuro.guard import as_found, check_tensors
 from chiaroscuro.images import Framing, Photo, frame, on_photo
-from chiaroscuro.results.facts import CropBox, ModelFacts
+from chiaroscuro.regions import Region
+from chiaroscuro.results.facts import CropBox, ModelFacts, RegionFacts
 
 
 class Classifier:
@@ -96,6 +115,7 @@ class Classifier:
         self.name = encodable(name or type(self.module).__name__)
         self.origin: Mapping[str, Any] = dict(origin or {})
         self.num_classes: int | None = None if self.labels is None else len(self.labels)
+        self.region: RegionFacts | None = None
 
     @classmethod
     def from_torchvision(cls, module: nn.Module, weights: Any, *, name: str = "") -> Self:
@@ -187,12 +207,14 @@ class Classifier:
 
         One output column s is read as two classes with logits (-s/2, +s/2).
         """
-        normalized = self._normalized(pixels, spare=spare)
+        normalized = self.module_input(pixels, spare=spare)
         try:
             # A module that was compiled in place runs as it was written.
             compiled = getattr(self.module, "_compiled_call_impl", None) is not None
             call: Any = self.module._call_impl if compiled else self.module
             output = call(normalized)
+        except ChiaroscuroError:
+            raise
         except Exception as error:
             shape, axes = (" x ".join(map(str, each)) for each in (pixels.shape[1:], self._axes))
             text = f"{self.name} failed on an image of {shape} ({axes}): {first_line(error)}"
@@ -207,8 +229,10 @@ class Classifier:
         self.num_classes = count
         return scores
 
-    def _normalized(self, pixels: Tensor, *, spare: bool) -> Tensor:
-        """A tensor of its own, since a network's first operation may work in place."""
+    def module_input(self, pixels: Tensor, *, spare: bool = False) -> Tensor:
+        """What the module gets: a tensor of its own, since its first operation may be in place;
+        `spare`: or the pixels themselves.
+        """
         if self.mean is None and self.std is None:
             return pixels if spare else pixels.clone()
         column = (-1, *(1,) * (pixels.ndim - 2))
@@ -310,6 +334,82 @@ class Classifier:
         normalization = full if self.normalized else None
         return reading.as_pixels(given, volumes=self.volumes, normalization=normalization)
 
+    @property
+    def network(self) -> nn.Module:
+        """The module, or the one whose scores it reads in a region."""
+        return self.module.network if isinstance(self.module, RegionScores) else self.module
+
+    def in_region(
+        self, region: Region, picture: Picture | None = None, fit: Fit | None = None
+    ) -> Self:
+        """The classifier of a part of a picture, by a network that scores positions or boxes.
+
+        Its K scores are averaged over the `region`, or are those of a detector's box, which is
+        found again by overlap where pixels changed. So rivals are the other classes there.
+        Coordinates are pixels of the upright picture, which is framed as `preprocess` does. Without
+        a picture the region is `Region.predicted`, in each image its own.
+
+        Raises `ChoiceError` for a region that the network does not see, or a box that is not there
+        (with a list), `ModelError` for a network of neither kind.
+
+        >>> net, pixels = nn.Conv2d(3, 4, 1), torch.rand(3, 8, 8)
+        >>> part = Classifier(net).in_region(Region.box(0, 0, 2, 4), pixels)
+        >>> torch.allclose(part(pixels[None]), net(pixels)[None, :, :4, :2].mean((2, 3)))
+        True
+        """
+        if picture is not None:
+            source = str(picture) if isinstance(picture, str | Path) else "array"
+            return self.at(placed(self, region, *self._seen(picture, fit), source))
+        if region.is_of_one_photo:
+            raise ChoiceError(f"region {region} is a part of one picture: give in_region that too")
+        label = None if region.label is None else self.class_index(region.label)
+        return self.at(RegionFacts(str(region)), label)
+
+    def similar_to(self, pictures: Iterable[Picture], fit: Fit | None = None) -> Self:
+        """The classifier whose logits are similarities to pictures, by a network of embeddings.
+
+        Logit k is the cosine of this classifier's outputs (B, D) with those of picture k, so the
+        rivals of a picture are the others. With one picture it is one score: brighter pixels raise
+        it or lower it, and active maps are the positive ones.
+
+        >>> pictures = torch.rand(2, 3, 8, 8)
+        >>> net = nn.Sequential(nn.Flatten(), nn.Linear(192, 5))
+        >>> Classifier(net).similar_to(pictures)(pictures).diagonal().allclose(torch.ones(2))
+        True
+        """
+        several = list(pictures)
+        with torch.no_grad():
+            embeddings = self(self.preprocess(several, fit))
+        names = [
+            Path(one).name if isinstance(one, str | Path) else f"picture {n}"
+            for n, one in enumerate(several)
+        ]
+        like, labels = copy.copy(self), [f"similar to {name}" for name in names]
+        like.labels = tuple(labels if len(names) > 1 else [f"not {labels[0]}", labels[0]])
+        like.module, like.num_classes = Similarities(self.module, embeddings), len(like.labels)
+        like.origin = {**self.origin, "classes": labels}
+        return like
+
+    def at(self, region: RegionFacts, label: int | None = None) -> Self:
+        """The classifier of a `region` in the network's pixels, such as a saved result has.
+
+        `label`: the class whose predicted part it is where the region has no mask.
+        """
+        part = copy.copy(self)
+        part.module, part.region = RegionScores(self.network, region, label), region
+        return part
+
+    def detections(self, picture: Picture, fit: Fit | None = None) -> list[Detection]:
+        """The boxes that a detector finds in a picture, best first, at most 20 of them.
+
+        Raises `ModelError` for a network that finds no boxes.
+        """
+        return detections(self, *self._seen(picture, fit))
+
+    def _seen(self, picture: Picture, fit: Fit | None) -> tuple[Tensor, CropBox]:
+        pixels, crop = self._framed(picture, fit)
+        return torch.from_numpy(pixels[None]).to(self.device, self.dtype), crop
+
     def describe(self, *, digest: bool = False) -> ModelFacts:
         """What a saved result says of it; with `digest`, the SHA-256 of parameters and buffers."""
         place = str(self.device), str(self.dtype).removeprefix("torch.")
@@ -317,7 +417,8 @@ class Classifier:
         sha256 = _weights_digest(self) if digest else None
         where = self.origin, *place, sha256
         tf32 = rounded_to_tf32(self.device) if self.dtype == torch.float32 else ()
-        return ModelFacts(*kind, *where, shown=self.shown, volumes=self.volumes, tf32=tf32)
+        region = "" if self.region is None else region_text(self.region)
+        return ModelFacts(*kind, *where, self.shown, self.volumes, tf32, region)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Softmax of logits (B, K), or their sigmoid for a multi-label head."""
@@ -368,9 +469,9 @@ def _synonyms(label: str) -> frozenset[str]:
 
 def _weights_digest(classifier: Classifier) -> str:
     """SHA-256 of every parameter and buffer, with their names."""
-    digest = hashlib.sha256()
-    buffers = dict(classifier.module.named_buffers())  # also those that a state dict leaves out
-    for name, tensor in (classifier.module.state_dict() | buffers).items():
+    digest, network = hashlib.sha256(), classifier.network
+    buffers = dict(network.named_buffers())  # also those that a state dict leaves out
+    for name, tensor in (network.state_dict() | buffers).items():
         if not isinstance(tensor, Tensor) or tensor.is_quantized:
             digest.update(f"{name} {tensor!r}".encode())
             continue

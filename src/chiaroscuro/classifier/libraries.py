@@ -17,6 +17,8 @@ from chiaroscuro.errors import ModelError, first_line
 from chiaroscuro.images import Framing, frame, photo_from_image
 
 C = TypeVar("C")
+NO_OBJECT = "no object"
+"""The class of a detector's boxes that hold nothing."""
 _FITS: dict[str, Fit] = {"center": "crop", "squash": "stretch", "border": "pad"}
 _sides = itemgetter("height", "width")
 
@@ -40,17 +42,27 @@ def from_torchvision(make: Callable[..., C], module: nn.Module, weights: Any, na
     with _reading(f"{weights} is no member of weights for classification, such as DEFAULT"):
         model = weights.meta.get("architecture") or type(weights).__name__.removesuffix("_Weights")
         preset = weights.transforms()
-        resize, crop = preset.resize_size[0], preset.crop_size[0]
+        detects = type(preset).__name__ == "ObjectDetection"  # such a network scales by itself
+        framing = Framing() if detects else _preset_framing(preset)
         terms = "see the torchvision page of these weights"
         return make(
             module,
             name=name or model.lower(),
-            mean=preset.mean,
-            std=preset.std,
-            framing=Framing((crop, crop), (resize, resize), "crop", preset.interpolation.value),
+            mean=None if detects else preset.mean,
+            std=None if detects else preset.std,
+            framing=framing,
             labels=weights.meta["categories"],
+            multi_label=type(module).__name__ in ("RetinaNet", "FCOS"),  # a sigmoid each
             origin=_origin(f"torchvision:{model.lower()}", weights, terms),
         )
+
+
+def _preset_framing(preset: Any) -> Framing:
+    """What a preset of torchvision cuts out; for segmentation nothing."""
+    canvas = (preset.resize_size[0],) * 2 if preset.resize_size else None
+    segments = type(preset).__name__ == "SemanticSegmentation"
+    size = None if segments else (preset.crop_size[0],) * 2
+    return Framing(size, canvas, "crop", preset.interpolation.value)
 
 
 def from_timm(make: Callable[..., C], module: nn.Module, name: str) -> C:
@@ -99,13 +111,19 @@ def from_huggingface(make: Callable[..., C], module: nn.Module, processor: Any, 
     with _reading(f"{kind} with {theirs} is no classifier with an image processor"):
         config = cast(Any, module).config
         name = name or str(getattr(config, "name_or_path", ""))
+        labels = [str(config.id2label[index]) for index in range(config.num_labels)]
+        detects = kind.endswith("ForObjectDetection")
+        head = getattr(module, "class_labels_classifier", nn.Identity())
+        widths = [part.out_features for part in head.modules() if isinstance(part, nn.Linear)]
+        exclusive = detects and widths[-1:] == [len(labels) + 1]  # a softmax with one class more
         return _with_processor(
             make,
             module,
             processor,
             name=name,
-            labels=[str(config.id2label[index]) for index in range(config.num_labels)],
-            multi_label=config.problem_type == "multi_label_classification",
+            labels=[*labels, NO_OBJECT] if exclusive else labels,
+            multi_label=config.problem_type == "multi_label_classification"
+            or (detects and not exclusive),
             channels=getattr(config, "num_channels", 3),
             origin=_origin(f"transformers:{kind}", name, "see the model's card"),
         )
@@ -160,6 +178,8 @@ def _processor_framing(processor: Any) -> Framing:
     if not processor.do_resize:
         return Framing(crop, None, "crop", interpolation)
     size = dict(processor.size)
+    if "longest_edge" in size and crop is None:  # the whole photo, if it is not very long
+        return Framing(None, (size["shortest_edge"],) * 2, "crop", interpolation)
     if "shortest_edge" not in size:
         return Framing(crop or _sides(size), _sides(size), "stretch", interpolation)
     edge = size["shortest_edge"]

@@ -146,17 +146,28 @@ def read_logits(output: Any, batch: int, name: str, classes: int | None) -> Tens
     logits = _squeezed(output)
     if logits.ndim != 2 or logits.shape[0] != batch or logits.shape[1] < 1:
         shape, expected = tuple(output.shape), f"expected logits (B, K) = ({batch}, K)"
+        if output.ndim == 4:
+            expected += ", or a part of the photo whose scores are averaged (region, mask)"
         raise ModelError(f"{name} returned shape {shape} for {batch} images: {expected}")
     if not logits.is_floating_point():
         raise ModelError(f"{name} returned {output.dtype}: expected floating-point logits")
     return logits
 
 
+def scores_in(output: Any) -> Tensor | None:
+    """The output, if it is a tensor, or its part `logits` or `out`."""
+    parts = (output, part_of(output, "logits"), part_of(output, "out"))
+    return next((part for part in parts if isinstance(part, Tensor)), None)
+
+
+def part_of(output: Any, name: str) -> Any:
+    """A named part of a network's output, None where it has no such part."""
+    return output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
+
+
 def _logits_among(output: Any, batch: int, name: str, classes: int | None) -> Tensor:
-    by_name = output.get if isinstance(output, Mapping) else lambda n: getattr(output, n, None)
-    for part in map(by_name, ("logits", "out")):
-        if isinstance(part, Tensor):
-            return part
+    if (part := scores_in(output)) is not None:
+        return part
     parts = output.values() if isinstance(output, Mapping) else output
     several = isinstance(output, Mapping | Sequence)
     tensors = [part for part in parts if isinstance(part, Tensor)] if several else []

@@ -106,7 +106,8 @@ def _print(
 def _question(settings: known.PhotoSettings, *more: str) -> dict[str, Any]:
     """What every verb about one photo takes, and what more this one does."""
     names = ("target", "rivals", "fit", *more)
-    return {n: getattr(settings, n) for n in names} | {"method": settings.method_options}
+    own = {"method": settings.method_options, "region": settings.part}
+    return {n: getattr(settings, n) for n in names} | own
 
 
 def explain(settings: known.ExplainSettings, run: commands.ExplainOptions) -> None:
@@ -163,6 +164,12 @@ def _photo_jobs(
     if run.images:
         folders = photo_folders(run.images)
         _check_photos(folders)
+        part = settings.part
+        if part is not None and part.is_of_one_photo and len(folders) > 1:
+            raise ChoiceError(
+                f"region {part} is of one photo, and {len(folders)} are given: give --mask FOLDER "
+                "(a PNG file for each), or --region predicted"
+            )
         return [(path, folder, options) for path, folder in folders.items()]
     demo = settings.rivals == "all"
     words = ", cat.png against all classes, coffee.png against its top 10" if demo else ""

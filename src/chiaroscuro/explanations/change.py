@@ -16,10 +16,11 @@ from chiaroscuro.errors import ChoiceError, InputError
 from chiaroscuro.explanations import single
 from chiaroscuro.explanations.single import prediction, top_predictions
 from chiaroscuro.gradients import Method, class_gradients
-from chiaroscuro.gradients.classes import resolve_target
+from chiaroscuro.gradients.classes import Indices, resolve_target
 from chiaroscuro.gradients.stream import Progress
 from chiaroscuro.maps import edit_map, saliency_maps
 from chiaroscuro.metrics import linearity
+from chiaroscuro.regions import Region
 from chiaroscuro.results.explanations import MethodFacts, WhatIf, WhatIfChoices
 from chiaroscuro.settings import WhatIfSettings, settings_from
 
@@ -39,6 +40,7 @@ def what_if(
     rivals: Rivals = "all",
     method: str | Method | MethodOptions = "gradient",
     fit: Fit | None = None,
+    region: Region | str | Sequence[float] | None = None,
     tolerance: float = choices.WHAT_IF_TOLERANCE,
     seed: int = 0,
     steps: Sequence[float] = STEPS,
@@ -49,10 +51,10 @@ def what_if(
     The round(fraction H W) highest pixels of `map` (the name of a ranking map or, computed for this
     fill, of an edit map; "random"; or values (H, W) of your own) become `fill`: black, white, mean,
     blur, +0.1, -0.1, ... With d their change and J the Jacobian of the logits, the first-order
-    prediction is J d. `image`, `target`, `rivals` and `method` are as in `explain`; `tolerance` is
-    the share of the predicted change by which the actual one may differ and first order still
-    counts as valid, `steps` the shares of the change at which that is looked at. `seed` breaks ties
-    and draws what is random.
+    prediction is J d. `image`, `target`, `rivals`, `method` and `region` are as in `explain`;
+    `tolerance` is the share of the predicted change by which the actual one may differ and first
+    order still counts as valid, `steps` the shares of the change at which that is looked at. `seed`
+    breaks ties and draws what is random.
 
     Raises `ImageError`, `ChoiceError`, `InputError` or `ModelError`.
 
@@ -66,10 +68,10 @@ def what_if(
     classifier = single.as_classifier(classifier)
     name, named = (map, map) if isinstance(map, str) else ("own values", choices.RANDOM)
     options = {"map": named, "fraction": fraction, "fill": fill, "rivals": rivals, "fit": fit}
-    options |= {"method": method, "tolerance": tolerance, "seed": seed}
+    options |= {"method": method, "tolerance": tolerance, "seed": seed, "region": region}
     settings = settings_from(WhatIfSettings, None, options)
     rule = choices.parse_rivals(settings.rivals).resolve(classifier.class_index)
-    wanted = single.class_index(classifier, target)
+    wanted: Indices = single.class_index(classifier, target)
     by_gradients = named not in (*choices.EDIT_MAPS, choices.RANDOM)
     if not by_gradients and method_name(method) != "gradient":
         raise ChoiceError(
@@ -78,6 +80,8 @@ def what_if(
         )
     read = single.read_image(classifier, image, settings.fit)
     batch = single.as_batch(classifier, [read.pixels])
+    classifier = single.in_part(classifier, settings.part, read)
+    wanted = single.best_of_part(classifier, batch) if wanted is None else wanted
     changed = edits.filled(batch, settings.fill, settings.seed)
     facts: MethodFacts | None = None
     values: Tensor | None = None
@@ -141,6 +145,7 @@ def what_if(
         threads=torch.get_num_threads(),
         versions=versions(),
         notes=tuple(notes),
+        region=classifier.region,
     )
 
 

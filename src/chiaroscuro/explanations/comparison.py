@@ -23,8 +23,10 @@ from chiaroscuro.explanations.single import Target, as_classifier, explain
 from chiaroscuro.gradients import Method
 from chiaroscuro.gradients.stream import Progress
 from chiaroscuro.images import to_uint8
+from chiaroscuro.images.regions import box_on_photo
 from chiaroscuro.metrics import map_similarity
 from chiaroscuro.models import load_classifier
+from chiaroscuro.regions import Region
 from chiaroscuro.render.pictures import enlarged, outlined
 from chiaroscuro.render.shown import pictured
 from chiaroscuro.report.what_if import sentences
@@ -70,10 +72,12 @@ def compare(
     kept["method"] = settings.method_options
     used = [as_classifier(classifier) for classifier in classifiers]
     explanations: list[Explanation] = []
+    kept["region"] = settings.part
     for place, classifier in enumerate(used):
         same = _same_class(used[0], explanations[0], classifier) if explanations else target
         step = partial(progress, place)
         explanations.append(explain(classifier, image, target=same, progress=step, **kept))
+        kept["region"] = _same_region(settings.part, explanations[0])
     shown = zip(used, explanations, strict=True)
     return Comparison(
         names=tuple(f"{i} {Path(c.name).name}" for i, c in enumerate(used, 1)),
@@ -94,6 +98,8 @@ def what_if_detail(
     chosen = choices.parse_fill(fill)
 
     def detail(classifier: Classifier, explanation: Explanation) -> Detail:
+        if explanation.region is not None:
+            classifier = classifier.at(explanation.region)
         target, rivals = explanation.target.index, explanation.choices.rivals
         change = map, fraction, chosen
         result = what_if(classifier, image, *change, target=target, rivals=rivals, fit=fit)
@@ -115,6 +121,14 @@ def _same_class(first: Classifier, explained: Explanation, other: Classifier) ->
     known = {name for text in other.labels for name in text.casefold().split(", ")}
     names = (name.strip() for name in label.split(","))
     return other.class_index(next((name for name in names if name.casefold() in known), label))
+
+
+def _same_region(part: Region | None, explained: Explanation) -> Region | None:
+    """The region for the others, which number their boxes otherwise: the first one's box."""
+    if part is None or part.number is None or explained.region is None or not explained.region.box:
+        return part
+    shape = explained.pixels.shape[1], explained.pixels.shape[2]
+    return Region.box(*box_on_photo(explained.region.box, explained.crop, shape))
 
 
 def _pair(first: Explanation, other: Explanation, place: int) -> results.Pair:
@@ -153,6 +167,8 @@ def replay(
     saved = Explanation.load(folder)
     method = _method(saved.choices.method, background)
     model = load_named(saved.model) if classifier is None else classifier
+    if saved.region is not None:
+        model = as_classifier(model).at(saved.region)
     image, changes = _image(saved)
     target = None if saved.choices.target == "predicted" else saved.choices.target
     kept = {name: getattr(saved.choices, name) for name in ("maps", "rivals", "score", "fit")}

@@ -16,7 +16,9 @@ from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChiaroscuroError, ResultError, first_line, printable
 from chiaroscuro.explanations.single import class_index, explain, make_method
 from chiaroscuro.gradients import Method
+from chiaroscuro.images.regions import mask_file
 from chiaroscuro.passes.executor import compute, gpus_of
+from chiaroscuro.regions import Region, parse_region
 from chiaroscuro.report.explanation import color_limits, shared_limits
 from chiaroscuro.results import FIGURE, KINDS
 from chiaroscuro.results.explanations import ColorLimits, Explanation, Gallery, GalleryEntry
@@ -171,7 +173,7 @@ class _Photos:
     def _explained(self, job: PhotoJob) -> Callable[[], Explanation]:
         folder, kind, overwrite = self.out / job.folder, KINDS["explanation"], self.overwrite
         sha256 = digest(job.path).sha256 if job.path.is_file() else ""  # reading tells what it is
-        options = _plain(job.options, self.classifier)
+        options = _plain(job, self.classifier)
         config = {"photo": sha256, "options": options, "model": self.model}
         if self.resume and results.kind_in(folder) == kind:
             try:
@@ -187,7 +189,9 @@ class _Photos:
                     raise
         results.check_free(folder, kind, overwrite=overwrite)
         explanation = explain(self.classifier, job.path, progress=self.on_class, **job.options)
-        explanation = replace(explanation, model=self.model)
+        explanation = replace(
+            explanation, model=replace(self.model, region=explanation.model.region)
+        )
         return partial(self._written, explanation, folder, overwrite, config)
 
     def _written(
@@ -207,12 +211,23 @@ def _raise(error: Exception) -> Explanation:
     raise error
 
 
-def _plain(options: Mapping[str, Any], classifier: Classifier) -> dict[str, Any]:
-    """Options as JSON keeps them, a background by its hash."""
+def _plain(job: PhotoJob, classifier: Classifier) -> dict[str, Any]:
+    """Options as JSON keeps them, a background and a mask by their hashes."""
+    options, region = job.options, job.options.get("region")
     method = make_method(options.get("method", "gradient"), classifier)
     facts = method.describe() if isinstance(method, Method) else method_name(method)
     kept = {name: value for name, value in options.items() if name not in ("method", "rivals")}
+    if region is not None:
+        kept["region"] = _region(parse_region(region), job.path)
     return {**kept, "rivals": str(options["rivals"]), "method": facts}
+
+
+def _region(region: Region, photo: Path) -> str:
+    values = region.values
+    if isinstance(values, Path):
+        file = mask_file(values, photo.name) if values.is_dir() else values
+        return f"{region} {digest(file).sha256 if file and file.is_file() else ''}"
+    return str(region) if values is None else f"{region} {digest(bytes(values)).sha256}"
 
 
 def _redrawn(job: PhotoJob, folder: Path, limits: ColorLimits | None, *, figure: bool) -> Outcome:

@@ -18,11 +18,13 @@ from chiaroscuro.catalog import versions
 from chiaroscuro.choices import MAPS, Fit, MethodOptions, RivalRule, as_int, parse_rivals
 from chiaroscuro.classifier import Classifier, Picture
 from chiaroscuro.classifier.reading import Read, to_numpy
+from chiaroscuro.classifier.regions import RegionScores, is_detector, placed
 from chiaroscuro.errors import ChoiceError, ImageError, ModelError, printable
 from chiaroscuro.gradients import ClassGradients, GradientChoices, Method, class_gradients
 from chiaroscuro.gradients.stream import Progress
 from chiaroscuro.images import CropBox, Framing, Photo, find_photos, frame, open_photo, to_uint8
 from chiaroscuro.maps import SaliencyMaps, needs_classes, saliency_maps
+from chiaroscuro.regions import Region
 from chiaroscuro.render.shown import shown_notes, shown_pixels
 from chiaroscuro.results.explanations import Explanation, ExplanationChoices, MethodFacts
 from chiaroscuro.results.facts import ImageFacts, MapFacts, Prediction
@@ -93,16 +95,26 @@ def explain(
     prepared = make_method(method, classifier)
     with timed("decode"):
         read = [read_image(classifier, one, settings.fit) for one in images]
+    parts = [in_part(classifier, settings.part, one) for one in read]
     together = defaultdict(list)
     for n, one in enumerate(read):
-        together[one.pixels.shape, indices[n] is None].append(n)
+        own = None if parts[n] is classifier else n
+        together[one.pixels.shape, indices[n] is None, own].append(n)
     explanations: dict[int, Explanation] = {}
     score, argmax = settings.score, needs_classes(settings.maps)
     for positions in together.values():
-        batch = as_batch(classifier, [read[n].pixels for n in positions])
-        wanted = [k for k in (indices[n] for n in positions) if k is not None] or None
+        batch, part = as_batch(classifier, [read[n].pixels for n in positions]), parts[positions[0]]
+        wanted = [k for k in (indices[n] for n in positions) if k is not None]
         gradients = class_gradients(
-            classifier, batch, wanted, rule, prepared, score, memory_budget, progress, argmax=argmax
+            part,
+            batch,
+            wanted or best_of_part(part, batch),
+            rule,
+            prepared,
+            score,
+            memory_budget,
+            progress,
+            argmax=argmax,
         )
         with timed("maps"):
             saliency = saliency_maps(gradients, settings.maps)
@@ -111,7 +123,7 @@ def explain(
         for row, n in enumerate(positions):
             chosen = ExplanationChoices(as_given(targets[n]), *fixed)
             explanations[n] = _explanation(
-                classifier, read[n], batch[row], gradients, saliency, row, rule, chosen
+                part, read[n], batch[row], gradients, saliency, row, rule, chosen
             )
     return [explanations[n] for n in range(len(images))] if several else explanations[0]
 
@@ -164,6 +176,7 @@ def _explanation(
         threads=torch.get_num_threads(),
         versions=versions(),
         notes=tuple(notes),
+        region=classifier.region,
     )
 
 
@@ -211,6 +224,28 @@ def read_image(classifier: Classifier, image: Picture, fit: Fit | None) -> ReadI
     note = "the classifier has no size, mean and std: the module gets the photo at its own "
     note += f"{pixels.shape[2]} x {pixels.shape[1]} px, in [0, 1] as it is"
     return ReadImage(pixels, box, _shown(photo), facts, (note,))
+
+
+def in_part(classifier: Classifier, region: Region | None, image: ReadImage) -> Classifier:
+    """The classifier of a region of this image, where one is chosen here or by the classifier."""
+    module = classifier.module
+    if region is None and isinstance(module, RegionScores) and module.region.mask is None:
+        region = Region.predicted(module.label)
+    elif region is None and is_detector(module):
+        region = Region.detected(-1)  # there is none, so that all are listed
+    if region is None:
+        return classifier
+    pixels = as_batch(classifier, [image.pixels])
+    return classifier.at(placed(classifier, region, pixels, image.crop, image.facts.source))
+
+
+def best_of_part(classifier: Classifier, pixels: Tensor) -> list[int] | None:
+    """The best classes where a detector's do not exclude each other; None: what is predicted."""
+    if classifier.region is None or not classifier.multi_label:
+        return None
+    with torch.no_grad():
+        best: list[int] = classifier(pixels).argmax(1).tolist()
+    return best
 
 
 def _shown(photo: Photo) -> NDArray[np.uint8]:

@@ -31,7 +31,8 @@ def logit_change(classifier: Classifier, pixels: Tensor, change: Tensor) -> Tens
 
     J is the Jacobian of the logits at pixels x (B, C, H, W) in [0, 1], `change` has their shape, in
     units of pixel value: entry (b, k) is sum_j dS_k/dx_j d_j. One forward-mode pass gives all K,
-    whatever K is. Where an operation has no forward-mode rule, two backward passes give the same.
+    whatever K is. Where an operation has no forward-mode rule, two backward passes give the same,
+    and where it has no second derivatives, K.
     Fused attention runs in single steps, since the fused kernels have no such rule.
 
     The network runs in eval mode and is left as found; gradients work inside the caller's
@@ -77,9 +78,10 @@ def _double_backward(classifier: Classifier, pixels: Tensor, change: Tensor) -> 
     try:
         (pulled,) = torch.autograd.grad(logits, leaf, weights, create_graph=True)
         (pushed,) = torch.autograd.grad(pulled, weights, change)
-    except RuntimeError as error:
-        what = f"{classifier.name} has neither forward-mode nor second derivatives"
-        raise ModelError(f"{what}: {first_line(error)}") from error
+    except RuntimeError:  # no second derivatives either, such as of torchvision's region pooling
+        ones = torch.eye(logits.shape[1], dtype=logits.dtype, device=logits.device)
+        rows = (torch.autograd.grad(logits, leaf, k.expand_as(logits), True)[0] for k in ones)
+        return torch.stack([(row * change).flatten(1).sum(1) for row in rows], dim=1)
     return pushed.detach()
 
 

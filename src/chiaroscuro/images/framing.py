@@ -39,7 +39,9 @@ def frame(photo: Photo, framing: Framing, channels: int = 3) -> tuple[Pixels, Cr
 def _layout(photo: Size, framing: Framing) -> tuple[Size, Window]:
     """The size (width, height) of the scaled photo and the window (left, top, right, bottom)."""
     if framing.size is None:
-        return photo, (0, 0, *photo)
+        canvas = framing.canvas
+        scaled = _scaled_sides(photo, framing.fit, *canvas) if canvas else photo
+        return scaled, (0, 0, *scaled)
     height, width = framing.size
     sides = framing.size if framing.fit == "pad" else framing.canvas or framing.size
     scaled = _scaled_sides(photo, framing.fit, *sides)

@@ -126,7 +126,9 @@ def load_torchvision(name: str) -> Classifier:
     """`torchvision:NAME`, or `torchvision:NAME/WEIGHTS` for weights other than the default."""
     spec = f"torchvision:{name}"
     model, _, tag = name.partition("/")
-    zoo = torchvision_zoo.list_models(module=torchvision_zoo)
+    rooms = torchvision_zoo, torchvision_zoo.segmentation, torchvision_zoo.detection
+    classifies, *others = map(torchvision_zoo.list_models, rooms)
+    zoo = [*classifies, *(name for names in others for name in names)]
     known = [name for name in zoo if len(torchvision_zoo.get_model_weights(name)) > 0]
     if model not in known:
         raise unknown("torchvision model", model, known)
@@ -136,8 +138,11 @@ def load_torchvision(name: str) -> Classifier:
     weights: WeightsEnum = choices[tag or "DEFAULT"]
     with loading(spec), redirect_stdout(io.StringIO()):
         state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-        module = torchvision_zoo.get_model(model, weights=None, **_arguments(model, weights))
-        module.load_state_dict(state)
+        if model in classifies:
+            module = torchvision_zoo.get_model(model, weights=None, **_arguments(model, weights))
+            module.load_state_dict(state)
+        else:  # their builders set what weights need; the file was read above without any code
+            module = torchvision_zoo.get_model(model, weights=weights, progress=False)
     return Classifier.from_torchvision(module, weights, name=spec)
 
 
@@ -170,9 +175,8 @@ def load_timm(name: str) -> Classifier:
 def load_huggingface(name: str) -> Classifier:
     """`hf:NAME` on the hub, or `hf:FOLDER` that `save_pretrained` wrote. No remote code is run."""
     spec = f"hf:{name}"
-    module, processor = _transformers(
-        spec, name, "AutoModelForImageClassification", "AutoImageProcessor"
-    )
+    tasks = ("ImageClassification", "SemanticSegmentation", "ObjectDetection")
+    module, processor = _transformers(spec, name, "AutoImageProcessor", *tasks)
     if not hasattr(processor, "do_rescale"):
         raise ModelError(f"{spec}: a model of another library; for timm's use timm:NAME")
     return Classifier.from_huggingface(module, processor, name=spec)
@@ -181,20 +185,20 @@ def load_huggingface(name: str) -> Classifier:
 def load_clip(name: str, texts: TextClasses) -> Classifier:
     """`clip:NAME` on the hub, or `clip:FOLDER` that `save_pretrained` wrote, for these classes."""
     spec = f"clip:{name}"
-    module, processor = _transformers(
-        spec, name, "AutoModelForZeroShotImageClassification", "AutoProcessor"
-    )
+    module, processor = _transformers(spec, name, "AutoProcessor", "ZeroShotImageClassification")
     return Classifier.from_clip(module, processor, texts.names, texts.templates, name=spec)
 
 
-def _transformers(spec: str, name: str, network: str, processor: str) -> tuple[nn.Module, Any]:
-    """A trained network of transformers and what prepares its input, by their `Auto` classes."""
+def _transformers(spec: str, name: str, processor: str, *tasks: str) -> tuple[nn.Module, Any]:
+    """A trained network of transformers for one of `tasks`, and what prepares its input."""
     try:
         import transformers
     except ImportError:
         raise missing_extra(spec, "transformers", "hf") from None
     with loading(spec), hub_if_reachable():
-        kind = getattr(transformers, network)
+        (built, *_) = transformers.AutoConfig.from_pretrained(name).architectures or [""]
+        task = next((t for t in tasks if built.endswith(f"For{t}")), tasks[0])
+        kind = getattr(transformers, f"AutoModelFor{task}")
         module, report = kind.from_pretrained(name, output_loading_info=True)
         prepares = getattr(transformers, processor).from_pretrained(name)
     if lacking := report["missing_keys"]:

@@ -126,12 +126,12 @@ def enlarged(picture: Rgb, side: int = _SIDE) -> Rgb:
     return picture.repeat(times, axis=0).repeat(times, axis=1)
 
 
-def outlined(picture: Rgb, mask: NDArray[np.bool_], side: int = _SIDE) -> Rgb:
+def outlined(picture: Rgb, mask: NDArray[np.bool_], side: int = _SIDE, width: int = 0) -> Rgb:
     """The enlarged picture with a line around every region of the mask (H, W), drawn inside it.
 
     Marked pixels that touch are one region; the line takes a quarter of a pixel at most, so what
-    the pixels show stays visible. A picture with more pixels than `side` has room for is marked
-    pixel by pixel.
+    the pixels show stays visible, unless it has a `width`. A picture with more pixels than `side`
+    has room for is marked pixel by pixel.
 
     >>> marked = outlined(np.zeros((2, 2, 3), np.uint8), np.eye(2, dtype=bool), side=16)
     >>> (marked[0, 0] == OUTLINE).all(), marked[4, 4].tolist(), marked[4, 12].tolist()
@@ -141,10 +141,34 @@ def outlined(picture: Rgb, mask: NDArray[np.bool_], side: int = _SIDE) -> Rgb:
     times = large.shape[0] // picture.shape[0]
     inside = mask.repeat(times, axis=0).repeat(times, axis=1)
     core = inside
-    for _ in range(max(1, times // 8)):
+    for _ in range(width or max(1, times // 8)):
         core = _eroded(core)
     large[inside & ~core] = OUTLINE
     return large
+
+
+def outline(
+    mask: NDArray[np.bool_], x: tuple[float, float] = (0, 1), y: tuple[float, float] = (0, 1)
+) -> str:
+    """The line around every part of a mask (H, W) as the path of an SVG.
+
+    `x` and `y`: where the mask begins, and the size of its pixels.
+
+    >>> outline(np.array([[False, True]]), x=(10, 2))
+    'M12 0H14M12 1H14M12 0V1M14 0V1'
+    """
+    padded = np.pad(mask, 1).astype(np.int8)
+    parts = []
+    for edges, line in (
+        (np.diff(padded, axis=0)[:, 1:-1], "M{0:.6g} {2:.6g}H{1:.6g}"),
+        (np.diff(padded, axis=1)[1:-1].T, "M{2:.6g} {0:.6g}V{1:.6g}"),
+    ):
+        (first, step), (start, across) = (x, y) if "H" in line else (y, x)
+        for place, edge in enumerate(edges != 0):
+            ends = first + step * np.flatnonzero(np.diff(np.pad(edge, 1).astype(np.int8)))
+            at = start + across * place
+            parts += [line.format(*pair, at) for pair in ends.reshape(-1, 2)]
+    return "".join(parts)
 
 
 def _share(values: NDArray[np.floating], limit: float) -> NDArray[np.float64]:

@@ -35,6 +35,7 @@ from chiaroscuro.results.explanations import (
     Pair,
 )
 from chiaroscuro.viewer import make_feed
+from chiaroscuro.viewer.feed import photo_outline
 
 OVERVIEW = "overview.webp"
 """A small picture of an explanation, for the list of many."""
@@ -73,6 +74,7 @@ def write(explanation: Explanation, folder: Path, *, figure: bool = False) -> No
     if figure:
         save_sheet(explanation_sheet(explanation, panels), folder / FIGURE)
     seen, target = to_uint8(pictured(explanation).pixels), explanation.target
+    region = _mask(explanation)
     small = [seen, *(panel.fine if panel.soft is None else panel.soft for panel in panels[:4])]
     _write_overview(small, folder / OVERVIEW)
     left, top, right, bottom = _frame(explanation)
@@ -87,13 +89,16 @@ def write(explanation: Explanation, folder: Path, *, figure: bool = False) -> No
         title=title(explanation),
         docs="how-to/choose-a-method",
         asked=f"Which pixels of {_source(explanation)} speak for {target.label}, the class that "
-        f"{explanation.model.name} gives {percent(target.probability)}, and how? Compared with "
+        f"{explanation.model.name} gives {percent(target.probability)}"
+        f"{_where(explanation)}, and how? Compared with "
         f"{rivals_text(explanation)}; {_method(explanation)}.",
         found=found(explanation),
         feed=make_feed(explanation),
         panels=panels,
         seen=seen,
         sides=sides_text(explanation.pixels),
+        outline="" if region is None else draw.outline(region),
+        photo_outline=photo_outline(explanation, _scale(explanation)),
         photo=explanation.photo,
         frame=(left, top, right - left, bottom - top),
         bars=bars(explanation),
@@ -155,7 +160,7 @@ def title(explanation: Explanation) -> str:
 def found(explanation: Explanation) -> list[str]:
     """What the network predicts, and how much of the picture the first map takes, and where."""
     best, target = explanation.predictions[0], explanation.target
-    said = f"The network predicts {best.label} ({percent(best.probability)})"
+    said = f"The network predicts {best.label} ({percent(best.probability)}){_where(explanation)}"
     sentences = [f"{said}." if best.index == target.index else f"{said}, not {target.label}."]
     names = [name for name, facts in explanation.facts.items() if facts.kind != "class"]
     if names:
@@ -203,6 +208,15 @@ def _source(explanation: Explanation) -> str:
 
 def _method(explanation: Explanation) -> str:
     return f"{method_text(explanation.choices.method)} of the {explanation.choices.score}"
+
+
+def _where(explanation: Explanation) -> str:
+    region = explanation.region
+    return "" if region is None else f" in the outlined region ({region.asked})"
+
+
+def _mask(explanation: Explanation) -> NDArray[np.bool_] | None:
+    return None if explanation.region is None else explanation.region.mask
 
 
 def _smoothing(explanation: Explanation) -> str:
@@ -256,27 +270,37 @@ def explanation_sheet(explanation: Explanation, panels: Sequence[Panel]) -> Shee
     photo = Picture(
         explanation.photo, "the photo, and what the network sees of it", frame=_frame(explanation)
     )
-    seen = Picture(to_uint8(pictured(explanation).pixels), "what the network sees")
+    seen = Picture(
+        marked(explanation, to_uint8(pictured(explanation).pixels)), "what the network sees"
+    )
     classes = Bars(bars(explanation), "classes (target class in black)")
     rows = [Row([photo, seen, classes, _KEY], 3.1, [2, 1, 1.8, 1.2])]
     for start in range(0, len(panels), _COLUMNS):
         group = panels[start : start + _COLUMNS]
         empty = [""] * (_COLUMNS - len(group))
-        fine = [Picture(one.fine, one.name, one.note) for one in group]
+        fine = [Picture(marked(explanation, one.fine), one.name, one.note) for one in group]
         words = f", {_smoothing(explanation)}"
         soft = [
-            Legend(one.legend) if one.soft is None else Picture(one.soft, "", one.name + words)
+            Legend(one.legend)
+            if one.soft is None
+            else Picture(marked(explanation, one.soft), "", one.name + words)
             for one in group
         ]
         rows += [Row([*fine, *empty], 2.9), Row([*soft, *empty], 2.9)]
     return Sheet(rows, title(explanation), _subtitle(explanation), _footer(explanation))
 
 
+def marked(explanation: Explanation, picture: Rgb) -> Rgb:
+    """A picture of what the network sees, with the region outlined."""
+    mask = _mask(explanation)
+    return picture if mask is None else draw.outlined(picture, mask, width=6)
+
+
 def _subtitle(explanation: Explanation) -> str:
     target = explanation.target
     return (
         f"{explanation.model.name} · class {target.index} at {100 * target.probability:.1f} % · "
-        f"compared with {rivals_text(explanation)} · {_method(explanation)}"
+        f"compared with {rivals_text(explanation)} · {_method(explanation)}{_where(explanation)}"
     )
 
 
@@ -288,8 +312,13 @@ def bars(explanation: Explanation) -> list[Bar]:
 
 def _frame(explanation: Explanation) -> tuple[float, float, float, float]:
     """What the network sees, in pixels of the photo as it is kept."""
-    crop, scale = explanation.crop, explanation.photo.shape[1] / explanation.crop.photo_width
+    crop, scale = explanation.crop, _scale(explanation)
     return crop.left * scale, crop.top * scale, crop.right * scale, crop.bottom * scale
+
+
+def _scale(explanation: Explanation) -> float:
+    """Pixels of the photo as it is kept, for one of its own."""
+    return float(explanation.photo.shape[1] / explanation.crop.photo_width)
 
 
 def map_panels(explanation: Explanation) -> list[Panel]:

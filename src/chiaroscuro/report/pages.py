@@ -256,6 +256,7 @@ def photo_rows(result: Explanation | WhatIf, **more: str) -> Rows:
             ("reading", "; ".join(image.notes) or "as it is"),
             ("value range", "" if image.white is None else f"0 to {image.white:g}"),
             ("frame", sides.format(*ends)),
+            ("region", "" if result.region is None else result.region.asked),
             *model_rows(result.model, result.threads),
             *((field.name, plain(getattr(choices, field.name))) for field in fields(choices)),
             *((name.replace("_", " "), text) for name, text in more.items()),

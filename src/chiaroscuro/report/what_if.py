@@ -89,10 +89,16 @@ def what_if_sheet(result: WhatIf) -> Sheet:
     """The figure: the image before and after, its classes, predicted and actual change."""
     drawn = pictured(result)
     before, after = to_uint8(drawn.pixels), to_uint8(drawn.edited)
+    region = None if result.region is None else result.region.mask
+    marked = before if region is None else outlined(before, region, width=6)
     count, selected = int(result.changed.sum()), result.selected
     rest = "" if count == selected else f", of {selected:,} selected; the others keep their value"
     pictures = [
-        Picture(before, "before", _says(result.before[0])),
+        Picture(
+            marked,
+            "before" if region is None else "before, region outlined",
+            _says(result.before[0]),
+        ),
         Picture(after, "after", _says(result.after[0])),
         Picture(
             outlined(after, drawn.changed),

@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chiaroscuro.choices import Fit, Score
-from chiaroscuro.results.facts import CropBox, ImageFacts, MapFacts, ModelFacts, Prediction, Shown
+from chiaroscuro.results.facts import (
+    CropBox,
+    ImageFacts,
+    MapFacts,
+    ModelFacts,
+    Prediction,
+    RegionFacts,
+    Shown,
+)
 from chiaroscuro.results.store import kind_of, load, save
 
 ColorLimits = Mapping[str, tuple[float, float]]
@@ -71,7 +79,7 @@ class Explanation(Saved):
     maps (D, H, W), and `photo` is its middle slices. `rivals` are the classes compared with,
     `labels` the names of all classes that pictures name. `threads`: CPU threads of the computation.
     `notes` say what is unusual. `color_limits` are those that several images share; None: each
-    map's own.
+    map's own. `region`: the part whose scores these are; None: the whole image.
     """
 
     image: ImageFacts
@@ -91,6 +99,7 @@ class Explanation(Saved):
     versions: Mapping[str, str]
     notes: tuple[str, ...] = ()
     color_limits: ColorLimits | None = None
+    region: RegionFacts | None = None
 
     def save(self, folder: str | Path, *, overwrite: bool = False, figure: bool = False) -> Path:
         """Write arrays, page and marker, all or nothing; `figure`: also every map on one PNG."""
@@ -142,6 +151,8 @@ class WhatIf(Saved):
     `actual_change` (K,). `before` and `after` are the five best classes, `expected` is the best one
     to first order; `shown` are all of `before`, `after` and the target, each before and after.
 
+    `region`: the part whose scores these are; None: the whole image.
+
     With shares `steps` (S,) of the change, the target logit changes by `path` (S,), where step t
     predicts t times the whole predicted change. `valid_step` is the last step up to which every
     step is within the tolerance of that and has its sign: 1 where all are, 0 where the first is
@@ -170,6 +181,7 @@ class WhatIf(Saved):
     threads: int
     versions: Mapping[str, str]
     notes: tuple[str, ...] = ()
+    region: RegionFacts | None = None
 
     def __repr__(self) -> str:
         return (

@@ -6,6 +6,9 @@ from importlib import import_module
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from chiaroscuro.catalog import TextClasses, takes_classes
 from chiaroscuro.choices import Framing
 from chiaroscuro.errors import ChoiceError, missing_extra
@@ -65,6 +68,7 @@ class ModelFacts:
 
     `shown`: the channels that pictures show; none where they show all. `volumes`: of (C, D, H, W).
     `tf32`: what its GPU rounds to TensorFloat-32 on the way, of "convolutions" and "products".
+    `region`: the part of the picture whose scores it gives, "" for the whole.
     """
 
     name: str
@@ -80,6 +84,7 @@ class ModelFacts:
     shown: tuple[int, ...] = ()
     volumes: bool = False
     tf32: tuple[str, ...] = ()
+    region: str = ""
 
     @property
     def texts(self) -> TextClasses | None:
@@ -134,6 +139,19 @@ class CropBox:
     bottom: float
     photo_width: int
     photo_height: int
+
+
+@dataclass(frozen=True, eq=False)
+class RegionFacts:
+    """The part of a picture whose class scores are explained, in pixels that the network saw.
+
+    `asked`: how it was chosen. `mask` (H, W): the pixels inside. `box`: what holds them all, or of
+    a detector the box itself: left, top, right, bottom. Both are None where each image has its own.
+    """
+
+    asked: str
+    mask: NDArray[np.bool_] | None = None
+    box: tuple[float, float, float, float] | None = None
 
 
 def frame_of(rows: Iterable[Any]) -> "pd.DataFrame":

@@ -19,6 +19,7 @@ from chiaroscuro.choices import MAPS, SMOOTHING, Helps, Kind
 from chiaroscuro.errors import ImageError
 from chiaroscuro.images import decode_photo
 from chiaroscuro.images.framing import LUMA
+from chiaroscuro.images.regions import axes_on_photo
 from chiaroscuro.render import percent, pictures
 from chiaroscuro.render.pictures import Color
 from chiaroscuro.render.shown import pictured
@@ -86,6 +87,7 @@ class FeedPrediction:
 class FeedTarget:
     """The maps for one class; `crop` is where they lie on the photo.
 
+    `outline`: around the region of the photo whose scores they are for, as the path of an SVG.
     `name` is what the choice of classes says; it tells two models apart where there are two.
     """
 
@@ -96,6 +98,7 @@ class FeedTarget:
     smoothing: float
     predictions: tuple[FeedPrediction, ...]
     maps: tuple[FeedMap, ...]
+    outline: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +204,17 @@ def _target(explanation: Explanation, name: str) -> FeedTarget:
         SMOOTHING * min(explanation.pixels.shape[1:]),
         tuple(FeedPrediction(p.index, p.label, p.probability) for p in explanation.predictions),
         tuple(_map(explanation, key, values) for key, values in explanation.maps.items()),
+        photo_outline(explanation),
     )
+
+
+def photo_outline(explanation: Explanation, scale: float = 1.0) -> str:
+    """The outline of the region on the photo, scaled; "" for the whole image."""
+    if explanation.region is None or explanation.region.mask is None:
+        return ""
+    mask = explanation.region.mask
+    axes = axes_on_photo(explanation.crop, (mask.shape[0], mask.shape[1]))
+    return pictures.outline(mask, *((first * scale, step * scale) for first, step in axes))
 
 
 def _map(explanation: Explanation, name: str, values: NDArray[Any]) -> FeedMap:

@@ -26,6 +26,8 @@ export interface FeedTarget {
   smoothing: number;
   predictions: { index: number; label: string; probability: number }[];
   maps: FeedMap[];
+  /** Around the region whose scores they are for: the path of an SVG in photo pixels. */
+  outline: string;
 }
 
 export interface Feed {

@@ -417,6 +417,16 @@ class Scene {
     context.globalAlpha = 1;
   }
 
+  /** The line around the region of a target. @param {CanvasRenderingContext2D} context @param {Place} at @param {string} outline */
+  drawOutline(context, at, outline) {
+    const line = new Path2D();
+    line.addPath(new Path2D(outline), new DOMMatrix([at.scale, 0, 0, at.scale, at.dx, at.dy]));
+    for (const [width, color] of /** @type {[number, string][]} */ ([[4, "#fff"], [2, "rgb(255, 0, 170)"]])) {
+      Object.assign(context, { lineWidth: width, strokeStyle: color, lineCap: "square" });
+      context.stroke(line);
+    }
+  }
+
   /**
    * Everything, on the screen's canvas or on that of a download; `middle` is where the divider is.
    * @param {CanvasRenderingContext2D} context @param {State} state @param {Place} at @param {number} middle
@@ -428,7 +438,7 @@ class Scene {
     const sides = this.sides(state);
     sides.forEach((layer, side) => {
       const map = state.view === "photo" ? null : layer;
-      const { crop } = (layer ?? sides[0])?.target ?? this.feed.targets[0];
+      const { crop, outline } = (layer ?? sides[0])?.target ?? this.feed.targets[0];
       context.save();
       context.beginPath();
       context.rect(side * middle, 0, sides.length === 1 ? width : side ? width - middle : middle, height);
@@ -439,6 +449,7 @@ class Scene {
         else this.drawPhoto(context, at, isGray, crop);
       }
       if (map) this.drawMap(context, at, map, state);
+      if (outline) this.drawOutline(context, at, outline);
       context.restore();
     });
   }
