@@ -21,6 +21,7 @@ from chiaroscuro import (
     Classifier,
     MissingExtraError,
     ModelError,
+    choices,
     class_gradients,
     explain,
     load_classifier,
@@ -29,6 +30,7 @@ from chiaroscuro.catalog import TextClasses
 from chiaroscuro.classifier import texts as module
 from chiaroscuro.explanations import replay
 from chiaroscuro.explanations.comparison import load_named
+from chiaroscuro.gradients import Method
 from tests.models import clips
 from tests.models.libraries import floats, framed, noise, normalized, one_line
 from tests.toys import random_pixels
@@ -185,6 +187,17 @@ def test_a_classifier_goes_to_other_processes(tmp_path):
     classifier = Classifier.from_clip(*clips.clip(tmp_path), CLASSES)
     x = floats(1, 3, clips.SIDE, clips.SIDE)
     assert torch.equal(pickle.loads(pickle.dumps(classifier))(x), classifier(x))
+
+
+def test_a_copy_of_a_loaded_classifier_gives_the_same_bytes(tmp_path):
+    """Where weights lie in memory decides how sums round: a file's own places are any."""
+    clips.save(tmp_path / "saved")
+    classifier = load_classifier(f"clip:{tmp_path}/saved", classes=CLASSES)
+    twin = pickle.loads(pickle.dumps(classifier))
+    x = floats(1, 3, clips.SIDE, clips.SIDE)
+    pairs = (class_gradients(c, x, target=0) for c in (classifier, twin))
+    assert torch.equal(*(each.target_gradient for each in pairs))
+    assert all(p.data_ptr() % 64 == 0 for p in classifier.module.parameters())
 
 
 def test_a_half_precision_checkpoint_is_explained(tmp_path):
@@ -358,3 +371,17 @@ def test_maps_against_a_rival_text(tmp_path):
     strongest = difference[0].abs().amax(dim=0)
     found = torch.from_numpy(explanation.maps["margin"])
     torch.testing.assert_close(found.abs().double(), strongest, rtol=1e-5, atol=1e-8)
+
+
+@every_family
+@pytest.mark.parametrize("name", [n for n, row in choices.METHODS.items() if not row.captum])
+def test_every_gradient_method_takes_a_clip(tmp_path, name, family):
+    model, processor = doubled(tmp_path, family)
+    classifier = Classifier.from_clip(model, processor, CLASSES)
+    x = random_pixels(1, 3, clips.SIDE, clips.SIDE)
+    row = choices.METHODS[name]
+    background = random_pixels(2, 3, clips.SIDE, clips.SIDE, seed=9) if row.background else None
+    method = Method(name, points=row.points and 4, background=background)
+    made = class_gradients(classifier, x, target=1, method=method)
+    for values in (made.target_gradient, made.rival_max, made.rival_min):
+        assert values.isfinite().all() and values.std() > 0

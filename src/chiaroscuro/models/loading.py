@@ -203,6 +203,8 @@ def _transformers(spec: str, name: str, processor: str, *tasks: str) -> tuple[nn
         prepares = getattr(transformers, processor).from_pretrained(name)
     if lacking := report["missing_keys"]:
         raise ModelError(f"{spec}: its weights lack {min(lacking)}: not a trained classifier")
+    for weight in module.parameters():  # off a file's own places, where sums round otherwise
+        weight.data = weight.data.clone()
     return module, prepares
 
 
