@@ -22,8 +22,8 @@ from rich.table import Table
 from torch import Tensor
 
 from benchmarks.works import WORKS
-from chiaroscuro import Classifier, class_gradients, device, tune_allocator
-from chiaroscuro.gradients.backward import fusion, kernels, program, steps
+from chiaroscuro import Classifier, class_gradients, device, matmul, tune_allocator
+from chiaroscuro.gradients.backward import attention, fusion, kernels, program, steps
 
 CLASSES = 1000
 _SECONDS = 1.0
@@ -124,6 +124,15 @@ def _strided_backward() -> None:
     vars(kernels)["_reads_padding"] = lambda conv: True
 
 
+def _all_tokens() -> None:
+    vars(program)["thin"] = lambda planned, shapes, tape: None
+
+
+def _heads_together() -> None:
+    for module in (matmul, attention):
+        vars(module)["are_large"] = lambda *matrices: False
+
+
 def _as_many_rows() -> None:
     _resize("busy_bytes", 1 << 60)
 
@@ -158,6 +167,8 @@ STEPS: dict[str, Callable[[], None]] = {
     "matrices for a few pixels": _no_dense,
     "products as convolutions": _matrix_products,
     "strided convolutions of single pixels as products": _strided_backward,
+    "large heads of attention one by one": _heads_together,
+    "tokens without gradient left out": _all_tokens,
     "smaller chunks of many rows": _as_many_rows,
     "chunk of 20 MiB: 6 MiB": _chunk(6),
     "chunk of 20 MiB: 96 MiB": _chunk(96),

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.clock import now
 from benchmarks.gradients import in_process
@@ -68,8 +69,6 @@ def measured(what: str) -> dict[str, Any]:
 
 def needs(name: str) -> dict[str, float]:
     """Operations and least bytes of all the work's gradients."""
-    from torch.utils.flop_counter import FlopCounterMode
-
     work = WORKS[name]
     module, pixels = work.make()
     module.requires_grad_(False)
@@ -97,8 +96,12 @@ def one_pass(program: Program, logits: Tensor) -> tuple[int, int]:
 
     def counted(step: Step) -> Step:
         def counting(cotangents: Cotangents) -> Cotangents:
-            outputs = step(cotangents)
-            needed[0] += _operations(step, cotangents)
+            with FlopCounterMode(display=False) as counter:
+                outputs = step(cotangents)
+            if isinstance(step, Matrix | Convolve | Phased):
+                needed[0] += _operations(step, cotangents)
+            else:  # attention's products
+                needed[0] += counter.get_total_flops()
             is_move = isinstance(step, Add) or (isinstance(step, Linear) and step.gives in _VIEWS)
             if not is_move:
                 needed[1] += sum(f.tensor.nbytes for f in (*cotangents, *outputs) if f is not None)
@@ -117,10 +120,8 @@ def one_pass(program: Program, logits: Tensor) -> tuple[int, int]:
     return needed[0], needed[1]
 
 
-def _operations(step: Step, cotangents: Cotangents) -> int:
-    """Two for each multiply-add of a product."""
-    if not isinstance(step, Matrix | Convolve | Phased):
-        return 0
+def _operations(step: Matrix | Convolve | Phased, cotangents: Cotangents) -> int:
+    """Two for each multiply-add of a product, whatever kernel does it."""
     incoming = one(cotangents).tensor
     if isinstance(step, Matrix):
         return 2 * incoming.numel() * len(step.weight)

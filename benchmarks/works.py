@@ -83,6 +83,25 @@ def convnext_tiny() -> tuple[nn.Module, Tensor]:
     return module, torch.rand(1, 3, 224, 224)
 
 
+def vit_b16() -> tuple[nn.Module, Tensor]:
+    """Random weights; the head's too, which training starts at zero."""
+    from torchvision.models import vit_b_16 as build
+
+    torch.manual_seed(0)
+    module = build(num_classes=1000).eval()
+    with torch.no_grad():
+        module.heads.head.weight.normal_(0, 0.02)
+    return module, torch.rand(1, 3, 224, 224)
+
+
+def swin_tiny() -> tuple[nn.Module, Tensor]:
+    """Random weights and random pixels."""
+    from torchvision.models import swin_t as build
+
+    torch.manual_seed(0)
+    return build(num_classes=1000).eval(), torch.rand(1, 3, 224, 224)
+
+
 def _with_affine(name: str) -> nn.Module:
     """The normalization as a layer in front, so that every algorithm asks the same bare module."""
     from chiaroscuro import load_classifier
@@ -125,6 +144,18 @@ WORKS = {
         convnext_tiny,
         1000,
         {"published": 12, "captum": 4, "jacrev": 3, "loop": 2},
+    ),
+    "vit-b16-224px-k1000": Work(
+        "ViT-B/16, K = 1000, one 224 px image",
+        vit_b16,
+        1000,
+        {"published": 8, "captum": 3, "jacrev": 2, "loop": 1.9},
+    ),
+    "swin-224px-k1000": Work(
+        "Swin-Tiny, K = 1000, one 224 px image",
+        swin_tiny,
+        1000,
+        {"published": 10, "captum": 4, "jacrev": 2.6, "loop": 2.6},
     ),
     "resnet18-32px-k10": Work(
         "ResNet-18, K = 10, 64 images of 32 px",

@@ -1,5 +1,7 @@
 """Matrix products by the machine's fastest kernels, and convolutions as such products."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -8,6 +10,8 @@ Pair = tuple[int, int]
 
 _EITHER_WAY = (torch.float32, torch.float64, torch.bfloat16)
 """Number formats in which a transposed convolution is as fast; half precision is much slower."""
+_LARGE = 1 << 13
+"""Matrices of so many numbers are worth a call each."""
 
 
 def times(rows: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -26,6 +30,39 @@ def times(rows: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
     else:
         product = F.conv2d(picture, matrix[:, :, None, None], bias)
     return product.permute(0, 2, 3, 1).reshape(count, -1)
+
+
+def from_right(stacks: Tensor, matrices: Tensor) -> Tensor:
+    """Stacks (V, B, N, I) of B matrices times the B of (B, I, O): (V, B, N, O).
+
+    The V copies of a matrix are rows of one product. The result lies in the order (B, V, N, O).
+    """
+    count, batch, height, inner = stacks.shape
+    rows = stacks.transpose(0, 1).reshape(batch, count * height, inner)
+    if are_large(rows, matrices):
+        parts = [times(left, right) for left, right in zip(rows, matrices.mT, strict=True)]
+        product = parts[0][None] if batch == 1 else torch.stack(parts)
+    else:
+        product = rows @ matrices
+    return product.view(batch, count, height, -1).transpose(0, 1)
+
+
+def from_left(matrices: Tensor, stacks: Tensor) -> Tensor:
+    """The B transposes of matrices (B, N, O) times stacks (V, B, N, I) of as many: (V, B, O, I)."""
+    count, batch, inner, width = stacks.shape
+    folded = stacks.transpose(0, 1)
+    if matrices.shape[2] < width:  # the smaller of the two is repeated
+        product = (folded.mT @ matrices[:, None]).mT
+    else:
+        columns = folded.transpose(1, 2).reshape(batch, inner, count * width)
+        product = torch.unflatten(matrices.mT @ columns, 2, (count, width)).transpose(1, 2)
+    return product.transpose(0, 1)
+
+
+def are_large(*matrices: Tensor) -> bool:
+    """Whether the matrices (..., N, I) are so large that convolutions do them one by one."""
+    fast = matrices[0].device.type == "cpu" and matrices[0].dtype == torch.float32
+    return fast and min(math.prod(each.shape[-2:]) for each in matrices) >= _LARGE
 
 
 def fill_matrix(matrix: Tensor, weight: Tensor, stride: Pair, before: Pair) -> None:

@@ -113,6 +113,48 @@ KNOWN = {
     "squeeze and excite": lambda h: (
         h * (h.mean((2, 3), keepdim=True).relu() @ FIXED[:1, :1, :1]).sigmoid()
     ),
+    "division by pixels": lambda h: h / (h.exp() + 1) + FIXED / (h[:, :1].exp() + 2),
+    "division by a number": lambda h: torch.ops.aten.div.Scalar(h.sin(), 3.0) * h,
+    "add a scalar": lambda h: (
+        torch.ops.aten.add.Scalar(h.sin(), 3.0) * torch.ops.aten.sub.Scalar(h.cos(), 2.0)
+    ),
+    "mul by a number": lambda h: torch.ops.aten.mul.Scalar(h.sin(), 3.0) * h,
+    "product and sum": lambda h: (
+        torch.addcmul(h, h.sin(), FIXED, value=0.3) + torch.addcmul(COLUMN, FIXED, h, value=2)
+        + torch.addcmul(h[:, :1], h.exp(), h)
+    ),
+    "two constants in a cat": lambda h: torch.cat(
+        [FIXED.expand(2, -1, -1, -1), h, h[:, :1].detach(), h.sin()], 1
+    ).exp(),
+    "norms": lambda h: (
+        torch.linalg.vector_norm(h, dim=(1, -1), keepdim=True) * h + F.normalize(h, dim=-2)
+        + torch.linalg.vector_norm(h, 3, dim=1, keepdim=True) + h.norm(1, dim=2, keepdim=True)
+    ),
+    "extremes": lambda h: (
+        h.amax((1, 2), keepdim=True) * h.amin(-1, keepdim=True) * h.max(2)[0][:, :, None]
+        + h.min(-1, keepdim=True)[0] + h.relu().amax(3, keepdim=True)
+    ),
+    "spreads": lambda h: (
+        h * h.std(1, keepdim=True) + h.var((2, 3), keepdim=True, correction=0)
+        + torch.mul(*torch.var_mean(h, (1, 3), keepdim=True)) + h.logsumexp((1, -1), keepdim=True)
+        + torch.std_mean(h, (1, 3), keepdim=True)[1]
+    ),
+    "safe softmax": lambda h: torch.ops.aten._safe_softmax(h, 1) * h,
+    "patches": lambda h: F.fold(F.unfold(h.sin(), (2, 3), 1, 1, 2), (6, 8), (2, 3), 1, 1, 2),
+    "windows": lambda h: h.sin().unfold(2, 3, 2).exp() + h[:, :1].unfold(-2, 3, 2),
+    "mirrored": lambda h: F.pad(h.sin(), (1, 2, 0, 3), "reflect").exp()[..., :6, :8] + F.pad(
+        h, (0, 1, 2, 1), "replicate"
+    ).exp()[..., :6, :8],
+    "upsample bicubic": lambda h: F.interpolate(h.sin(), (7, 9), mode="bicubic"),
+    "convolution 1-d": lambda h: F.conv1d(
+        h.flatten(2), FIXED.flatten()[:24].view(2, 4, 3), stride=2
+    ),
+    "convolution 3-d": lambda h: F.conv3d(
+        h[:, None], FIXED.flatten()[:16].view(2, 1, 2, 2, 2), padding=1
+    ),
+    "transposed convolution": lambda h: F.conv_transpose2d(
+        h, FIXED.flatten()[:72].view(4, 2, 3, 3), stride=2, groups=2
+    ),
     "dropout in eval": lambda h: F.dropout(h.exp(), 0.5, training=False),
 }  # fmt: skip
 
@@ -139,7 +181,6 @@ def _dynamic_weights(h):
 
 
 LEFT_TO_PYTORCH = {
-    "max of an axis": (lambda h: h.max(1)[0].exp(), "MaxBackward0"),
     "fft": (lambda h: torch.fft.rfft2(h).abs(), "FftR2CBackward0"),
     "complex product": (
         lambda h: torch.fft.ifft2(torch.fft.fft2(h) * torch.complex(FIXED, 1 - FIXED)).real,
@@ -151,11 +192,6 @@ LEFT_TO_PYTORCH = {
             [x[0, :4, :4].contiguous().as_strided((4, 4), (1, 4)).exp() for x in h]
         ),
         "AsStridedBackward0",
-    ),
-    "division by pixels": (lambda h: h / (h.exp() + 1), "DivBackward0"),
-    "two constants in a cat": (
-        lambda h: torch.cat([FIXED.expand(2, -1, -1, -1), h, h[:, :1].detach()], 1).exp(),
-        "CatBackward0",
     ),
     "maximum of its mean": (
         lambda h: torch.maximum(h, h.mean(1, keepdim=True)), "MaximumBackward0",
@@ -178,18 +214,6 @@ LEFT_TO_PYTORCH = {
     ),
     "instance norm": (F.instance_norm, "NativeBatchNormBackward0"),
     "pools without a batch": (_unbatched_pools, "AvgPool2DBackward0"),
-    "convolution 1-d": (
-        lambda h: F.conv1d(h.flatten(2), FIXED.flatten()[:24].view(2, 4, 3), stride=2),
-        "ConvolutionBackward0",
-    ),
-    "convolution 3-d": (
-        lambda h: F.conv3d(h[:, None], FIXED.flatten()[:16].view(2, 1, 2, 2, 2), padding=1),
-        "ConvolutionBackward0",
-    ),
-    "transposed convolution": (
-        lambda h: F.conv_transpose2d(h, FIXED.flatten()[:72].view(4, 2, 3, 3), stride=2, groups=2),
-        "ConvolutionBackward0",
-    ),
     "sort": (lambda h: h.sort(1)[0].exp(), "SortBackward0"),
     "indices": (lambda h: h[:, [0, 2, 2]].exp(), "IndexBackward0"),
 }  # fmt: skip

@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from chiaroscuro.gradients.backward.attention import Attention
 from chiaroscuro.gradients.backward.kernels import Convolution, empty_like_rows
 from chiaroscuro.gradients.backward.steps import (
     Convolve,
@@ -26,12 +27,10 @@ aten = torch.ops.aten
 
 
 def _attention(entry: Entry, mask: str = "") -> Step | None:
-    """Y = P v with P = softmax(q k' + mask); the weights P are computed once for all classes.
+    """The mask is saved under the name `mask`.
 
-    With g the gradient of y: gv = P' g, gs = P (g v' - sum of g y), gq = gs k, gk = gs' q. The mask
-    is saved under the name `mask`. Declines where heads share keys or values, where pixels are
-    behind the mask, for dropout, and for a causal mask that is not square: kernels align it
-    differently.
+    Declines where heads share keys or values, where pixels are behind the mask, for dropout, and
+    for a causal mask that is not square: kernels align it differently.
     """
     query, key, value = (saved.detach() for saved in entry.all_saved("query", "key", "value"))
     rows, columns = query.shape[-2], key.shape[-2]
@@ -42,29 +41,27 @@ def _attention(entry: Entry, mask: str = "") -> Step | None:
         return None
     scale, added = entry.saved("scale"), entry.saved(mask) if mask else None
     scale = query.shape[-1] ** -0.5 if scale is None else scale
-    query = query * scale
-    scores = query @ key.mT
     if entry.saved("is_causal"):
-        added = scores.new_full(scores.shape[-2:], -torch.inf).triu(1)
-    share = (scores if added is None else scores + added).softmax(dim=-1)
+        added = query.new_full((rows, columns), -torch.inf).triu(1)
     wanted = [edge is not None for edge in entry.edges[:3]]
-
-    def back(cotangents: Cotangents) -> Cotangents:
-        gradient = one(cotangents).tensor
-        to_share = gradient @ value.mT
-        to_share -= (to_share * share).sum(dim=-1, keepdim=True)
-        to_scores = to_share.mul_(share)
-        inputs = (to_scores @ key * scale, to_scores.mT @ query, share.mT @ gradient)
-        return [Cotangent(t, True) if w else None for t, w in zip(inputs, wanted, strict=True)]
-
-    return back
+    return Attention(query, key, value, added, scale, wanted)
 
 
 def _convolution(entry: Entry) -> Step | None:
-    """Of two dimensions: not 1-d, 3-d or transposed."""
+    """Of two dimensions by the fastest kernel; 1-d, 3-d and transposed ones by PyTorch's own."""
     weight = entry.saved("weight")
-    if not entry.follows_first_alone or weight.ndim != 4 or entry.saved("transposed"):
+    if not entry.follows_first_alone:
         return None
+    if weight.ndim != 4 or entry.saved("transposed"):
+        names = ("stride", "padding", "dilation", "transposed", "output_padding", "groups")
+        shape, options = entry.input_shape()[1:], entry.all_saved(*names)
+
+        def back(rows: Tensor) -> Tensor:
+            arguments = (rows.new_empty(len(rows), *shape), weight.detach(), None, *options)
+            result, _, _ = aten.convolution_backward(rows, *arguments, [True, False, False])
+            return torch.as_tensor(result)
+
+        return Linear(partial(per_class, work=back))
     stride, padding, dilation = map(_pair, entry.all_saved("stride", "padding", "dilation"))
     size, out = _pair(entry.input_shape()[2:]), _pair(entry.shapes[0][2:])
     conv = Convolution(weight, stride, padding, dilation, entry.saved("groups"), size, out)
@@ -92,17 +89,24 @@ def _layer_norm(entry: Entry) -> Step | None:
     if not entry.follows_first_alone:
         return None
     values = [value.detach() for value in entry.all_saved("input", "result1", "result2")]
-    shape, weight = list(entry.saved("normalized_shape")), entry.saved("weight")
+    return LayerNorm(values, entry.saved("weight"), list(entry.saved("normalized_shape")))
 
-    def back(gradient: Tensor) -> Tensor:
+
+class LayerNorm(Linear):
+    """PyTorch's own backward, with the values (input, mean, rate) repeated for every class."""
+
+    def __init__(
+        self, values: Sequence[Tensor], weight: Tensor | None, shape: Sequence[int]
+    ) -> None:
+        self.values, self.weight, self.shape = values, weight, shape
+        super().__init__(self._back)
+
+    def _back(self, gradient: Tensor) -> Tensor:
         # Repeated at each call: copies of all layers' values would cost more memory than time.
-        data, mean, scale = (v.expand(len(gradient), *v.shape).contiguous() for v in values)
-        result, _, _ = aten.native_layer_norm_backward(
-            gradient.contiguous(), data, shape, mean, scale, weight, weight, [True, False, False]
-        )
+        data, mean, rate = (v.expand(len(gradient), *v.shape).contiguous() for v in self.values)
+        arguments = (self.shape, mean, rate, self.weight, self.weight, [True, False, False])
+        result, _, _ = aten.native_layer_norm_backward(gradient.contiguous(), data, *arguments)
         return torch.as_tensor(result)
-
-    return Linear(back)
 
 
 def _group_norm(entry: Entry) -> Step | None:
@@ -202,6 +206,15 @@ def _pictures(work: Callable[..., Tensor], *names: str, resizes: bool = False) -
     return rule
 
 
+def _patches(entry: Entry, work: Callable[..., Tensor]) -> Step:
+    """Patches as columns, and columns as patches: each is the other's way back."""
+    options = entry.all_saved("kernel_size", "dilation", "padding", "stride")
+    sizes = [list(entry.input_shape()[2:])] if work is aten.col2im else []
+    return Linear(
+        partial(per_class, work=lambda rows: torch.as_tensor(work(rows, *sizes, *options)))
+    )
+
+
 _SCALES = ("scales_h", "scales_w")
 LAYERS: dict[str, Rule] = {
     "AdaptiveAvgPool2DBackward0": _pictures(aten._adaptive_avg_pool2d_backward),
@@ -215,10 +228,17 @@ LAYERS: dict[str, Rule] = {
     "NativeBatchNormBackward0": _batch_norm,
     "NativeGroupNormBackward0": _group_norm,
     "NativeLayerNormBackward0": _layer_norm,
+    "Col2ImBackward0": partial(_patches, work=aten.im2col),
+    "Im2ColBackward0": partial(_patches, work=aten.col2im),
+    "ReflectionPad2DBackward0": _pictures(aten.reflection_pad2d_backward, "padding"),
+    "ReplicationPad2DBackward0": _pictures(aten.replication_pad2d_backward, "padding"),
     "ScaledDotProductCudnnAttentionBackward0": partial(_attention, mask="attn_bias"),
     "ScaledDotProductEfficientAttentionBackward0": partial(_attention, mask="attn_bias"),
     "ScaledDotProductFlashAttentionBackward0": _attention,
     "ScaledDotProductFlashAttentionForCpuBackward0": partial(_attention, mask="attn_mask"),
+    "UpsampleBicubic2DBackward0": _pictures(
+        aten.upsample_bicubic2d_backward, "output_size", "align_corners", *_SCALES, resizes=True
+    ),
     "UpsampleBilinear2DBackward0": _pictures(
         aten.upsample_bilinear2d_backward, "output_size", "align_corners", *_SCALES, resizes=True
     ),

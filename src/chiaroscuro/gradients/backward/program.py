@@ -23,6 +23,7 @@ from chiaroscuro.gradients.backward.steps import (
     Step,
 )
 from chiaroscuro.gradients.backward.tape import Entry, Shapes, Tape
+from chiaroscuro.gradients.backward.tokens import thin
 from chiaroscuro.matmul import times
 
 _WORTH = 0.9
@@ -107,6 +108,7 @@ class Program:
         whys = [step.note for step in steps if isinstance(step, Opaque)]
         self.notes: Sequence[str] = list(dict.fromkeys(filter(None, whys)))
         fusion.fuse(steps, shapes, next_alone)
+        thin(steps, shapes, tape)
         if classes >= device_profile().many_classes:
             fusion.narrow(steps, shapes, next_alone, basis // _WEIGHTS_PART)
         fusion.phase(steps, next_alone)

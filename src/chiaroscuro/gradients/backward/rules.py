@@ -14,20 +14,24 @@ from torch import Tensor
 
 from chiaroscuro.errors import first_line
 from chiaroscuro.gradients.backward.layers import LAYERS
+from chiaroscuro.gradients.backward.reductions import REDUCTIONS
 from chiaroscuro.gradients.backward.steps import (
     Add,
     Crop,
     Linear,
     Matrix,
     Opaque,
+    Permute,
+    Reshape,
     Rule,
     Scale,
+    Scatter,
     Step,
     Work,
-    scatter,
     sum_to,
 )
-from chiaroscuro.gradients.backward.tape import Entry, UnknownNodeError
+from chiaroscuro.gradients.backward.tape import Entry, UnknownNodeError, axes, signed
+from chiaroscuro.matmul import from_left, from_right
 
 
 def step_of(entry: Entry) -> Step:
@@ -41,29 +45,11 @@ def step_of(entry: Entry) -> Step:
         return Opaque(entry, why)
 
 
-def signed(value: int) -> int:
-    """A number as autograd keeps it: negative ones come as unsigned."""
-    return value - 2**64 if value >= 2**63 else value
-
-
-def _axes(entry: Entry, *names: str) -> list[int]:
-    """Axes as autograd keeps them, counted from 0."""
-    count = max(1, len(entry.shapes[0]))
-    return [signed(value) % count for value in entry.all_saved(*names)]
-
-
 # Operations that move elements and compute nothing.
 
 
 def _reshape(entry: Entry) -> Step:
-    shape = entry.input_shape()
-    by_channel = shape[:2] == entry.shapes[0][:2]
-    kept = 3 if by_channel else 1
-
-    def back(gradient: Tensor) -> Tensor:
-        return gradient.reshape(*gradient.shape[:kept], *shape[kept - 1 :])
-
-    return Linear(back, gives="view", by_channel=by_channel)
+    return Reshape(entry.input_shape(), entry.shapes[0])
 
 
 def _as_strided(entry: Entry) -> Step | None:
@@ -76,19 +62,20 @@ def _as_strided(entry: Entry) -> Step | None:
 def _permute(entry: Entry) -> Step:
     count = len(entry.shapes[0])
     order = [signed(value) % count for value in entry.saved("dims")]
-    back = [0, *(1 + order.index(i) for i in range(count))]
-    return Linear(lambda gradient: gradient.permute(back), gives="view")
+    return Permute([order.index(i) for i in range(count)])
 
 
 def _transpose(entry: Entry) -> Step:
-    first, second = _axes(entry, "dim0", "dim1")
-    return Linear(lambda gradient: gradient.transpose(first + 1, second + 1), gives="view")
+    first, second = axes(entry, "dim0", "dim1")
+    order = list(range(len(entry.shapes[0])))
+    order[first], order[second] = second, first
+    return Permute(order)
 
 
 def _scatter(entry: Entry, *places: slice | int) -> Step:
     """Back from parts of the input along one axis."""
     shape = entry.input_shape()
-    return scatter(shape, signed(entry.saved("dim")) % len(shape), places)
+    return Scatter(shape, signed(entry.saved("dim")) % len(shape), places)
 
 
 def _slice(entry: Entry) -> Step:
@@ -97,31 +84,33 @@ def _slice(entry: Entry) -> Step:
 
 
 def _split(entry: Entry) -> Step:
-    (along,) = _axes(entry, "dim")
+    (along,) = axes(entry, "dim")
     ends = accumulate((shape[along] for shape in entry.shapes), initial=0)
     return _scatter(entry, *(slice(first, last) for first, last in pairwise(ends)))
 
 
 def _cat(entry: Entry) -> Step | None:
-    """Sizes of parts without gradient are not kept, so there may be one such part at most."""
-    out, (along,) = entry.shapes[0], _axes(entry, "dim")
+    """Each part's start is read off the operation's own backward pass of positions."""
+    (out, dtype, device), (along,) = entry.outputs[0], axes(entry, "dim")
     shapes = [None if about is None else about.shape for about in entry.inputs]
     if any(shape is not None and len(shape) != len(out) for shape in shapes):
         return None  # an empty part of no shape, which `cat` skips
-    if shapes.count(None) > 1:
-        return None
-    rest = out[along] - sum(shape[along] for shape in shapes if shape is not None)
-    sizes = [rest if shape is None else shape[along] for shape in shapes]
-    parts = zip(shapes, accumulate(sizes, initial=0), sizes, strict=False)
-    works = [
-        None if shape is None else partial(torch.narrow, dim=along + 1, start=start, length=size)
-        for shape, start, size in parts
-    ]
+    if out[along] * torch.finfo(dtype).eps > 1:
+        return None  # positions are rounded
+    line = torch.arange(out[along], device=device).to(dtype)
+    positions = line.view(-1, *[1] * (len(out) - along - 1)).expand(out)
+    works: list[Work | None] = []
+    for shape, part in zip(shapes, entry.backward([positions]), strict=True):
+        if shape is None or part is None:
+            works.append(None)
+            continue
+        start = int(part.flatten()[0]) if part.numel() else 0
+        works.append(partial(torch.narrow, dim=along + 1, start=start, length=shape[along]))
     return Linear(*works, gives="either")
 
 
 def _stack(entry: Entry) -> Step:
-    (along,) = _axes(entry, "dim")
+    (along,) = axes(entry, "dim")
     works = [
         None if edge is None else partial(torch.select, dim=along + 1, index=i)
         for i, edge in enumerate(entry.edges)
@@ -130,14 +119,26 @@ def _stack(entry: Entry) -> Step:
 
 
 def _flip(entry: Entry) -> Step:
-    axes = [signed(value) % len(entry.shapes[0]) + 1 for value in entry.saved("dims")]
-    return Linear(lambda gradient: gradient.flip(axes))
+    along = [signed(value) % len(entry.shapes[0]) + 1 for value in entry.saved("dims")]
+    return Linear(lambda gradient: gradient.flip(along))
 
 
 def _roll(entry: Entry) -> Step | None:
-    axes = [signed(value) % len(entry.shapes[0]) + 1 for value in entry.saved("dims")]
+    along = [signed(value) % len(entry.shapes[0]) + 1 for value in entry.saved("dims")]
     shifts = [-signed(value) for value in entry.saved("shifts")]
-    return Linear(lambda gradient: gradient.roll(shifts, axes)) if axes else None
+    return Linear(lambda gradient: gradient.roll(shifts, along)) if along else None
+
+
+def _unfold(entry: Entry) -> Step:
+    shape, (length, stride) = entry.input_shape(), entry.all_saved("size", "step")
+    along = signed(entry.saved("dimension")) % len(shape) + 1
+
+    def back(gradient: Tensor) -> Tensor:
+        whole = [len(gradient), *shape]
+        result = torch.ops.aten.unfold_backward(gradient, whole, along, length, stride)
+        return torch.as_tensor(result)
+
+    return Linear(back)
 
 
 def _to_format(entry: Entry) -> Step | None:
@@ -152,7 +153,7 @@ def keeps_rows(entry: Entry) -> bool:
             case "PermuteBackward0":
                 return signed(entry.saved("dims")[0]) % len(entry.shapes[0]) == 0
             case "TransposeBackward0":
-                return 0 not in _axes(entry, "dim0", "dim1")
+                return 0 not in axes(entry, "dim0", "dim1")
             case "MmBackward0" | "AddmmBackward0":
                 return entry.edges[-1] is None
             case name:
@@ -180,10 +181,18 @@ def _alpha(entry: Entry) -> float:
 
 
 def _divide(entry: Entry) -> Step | None:
-    if entry.edges[1] is not None:
-        return None
     # A whole number would be inverted in PyTorch's default format.
-    return products(entry, [1 / entry.saved("other").detach().to(entry.outputs[0].dtype)])
+    other = entry.saved("other").detach().to(entry.outputs[0].dtype)
+    upper = None if entry.edges[1] is None else entry.saved("self").detach()
+    return products(entry, [1 / other, None if upper is None else -upper / other.square()])
+
+
+def _add_product(entry: Entry) -> Step | None:
+    """Y = a + value b c."""
+    value, second, third = entry.all_saved("value", "tensor1", "tensor2")
+    ones = torch.ones((), dtype=entry.outputs[0].dtype, device=entry.outputs[0].device)
+    factors = (None if each is None else each.detach() * value for each in (third, second))
+    return products(entry, [ones, *factors])
 
 
 def products(entry: Entry, factors: Sequence[Tensor | None]) -> Step | None:
@@ -213,24 +222,6 @@ def _product(factor: Tensor, shape: Sequence[int], gradient: Tensor) -> Tensor:
     return sum_to(gradient * factor, shape)
 
 
-def _reduce(entry: Entry) -> Step:
-    """Back along the axes that a sum or mean took away, to each its share."""
-    shape, out = entry.input_shape(), entry.shapes[0]
-    count = shape.numel() / max(1, out.numel()) if entry.name.startswith("Mean") else 1
-    axes = entry.saved("dim") if entry.name.endswith("1") else None
-    gone = {signed(value) % max(1, len(shape)) for value in axes or range(len(shape))}
-    missing = (slice(None), *(None if i in gone else slice(None) for i in range(len(shape))))
-    spread = [-1, *(n if i in gone else -1 for i, n in enumerate(shape))]
-    kept = len(shape) == len(out)
-
-    def back(gradient: Tensor) -> Tensor:
-        share = gradient if count == 1 else gradient / count
-        return (share if kept else share[missing]).expand(spread)
-
-    # An expanded gradient shares its elements, so nobody may write into it.
-    return Linear(back, gives="shared", by_channel=gone.isdisjoint({0, 1}))
-
-
 def _matrix(entry: Entry) -> Step | None:
     """C + a @ b, or a @ b alone, where pixels are behind a only."""
     *added, _, right = entry.edges
@@ -244,25 +235,9 @@ def _bmm(entry: Entry) -> Step:
     left, right = entry.all_saved("self", "mat2")
     first, second = entry.edges
     return Linear(
-        first and (lambda gradient: gradient @ right.detach().mT),
-        second and (lambda gradient: left.detach().mT @ gradient),
-        gives="either",
+        first and (lambda gradient: from_right(gradient, right.detach().mT)),
+        second and (lambda gradient: from_left(left.detach(), gradient)),
     )
-
-
-def _log_softmax(entry: Entry) -> Step:
-    share, (along,) = entry.saved("result").detach().exp(), _axes(entry, "dim")
-    return Linear(lambda gradient: gradient - share * gradient.sum(along + 1, keepdim=True))
-
-
-def _softmax(entry: Entry) -> Step:
-    share, (along,) = entry.saved("result").detach(), _axes(entry, "dim")
-
-    def back(gradient: Tensor) -> Tensor:
-        weighted = gradient * share
-        return torch.sub(weighted, share * weighted.sum(along + 1, keepdim=True))
-
-    return Linear(back)
 
 
 def _overloads(kinds: str, rule: Rule) -> dict[str, Rule]:
@@ -277,22 +252,25 @@ _ELEMENTWISE = (
 )
 RULES: dict[str, Rule] = {
     **LAYERS,
+    **REDUCTIONS,
     **_overloads("Alias Clone Expand", Add),
     **_overloads("View UnsafeView ReshapeAlias Squeeze Unsqueeze", _reshape),
     **_overloads("Split SplitWithSizes UnsafeSplit", _split),
     **_overloads(_ELEMENTWISE, _elementwise),
-    **_overloads("Mean Sum", _reduce),
     **_overloads("Mm Addmm", _matrix),
     **_overloads("Rsub", lambda entry: Add(entry, -_alpha(entry), 1.0)),
     "AddBackward0": lambda entry: Add(entry, 1.0, _alpha(entry)),
+    "AddBackward1": Add,
+    "AddcmulBackward0": _add_product,
     "AsStridedBackward1": _as_strided,
     "BmmBackward0": _bmm,
     "CatBackward0": _cat,
     "ConstantPadNdBackward0": lambda entry: Crop([signed(n) for n in entry.saved("pad")]),
     "DivBackward0": _divide,
+    "DivBackward1": lambda entry: Add(entry, 1 / float(entry.saved("other"))),
     "FlipBackward0": _flip,
-    "LogSoftmaxBackward0": _log_softmax,
     "MulBackward0": lambda entry: products(entry, entry.all_saved("other", "self")),
+    "MulBackward1": lambda entry: Add(entry, float(entry.saved("other"))),
     "PermuteBackward0": _permute,
     "PixelShuffleBackward0": lambda entry: Linear(
         partial(F.pixel_unshuffle, downscale_factor=entry.saved("upscale_factor"))
@@ -300,12 +278,13 @@ RULES: dict[str, Rule] = {
     "RollBackward0": _roll,
     "SelectBackward0": lambda entry: _scatter(entry, signed(entry.saved("index"))),
     "SliceBackward0": _slice,
-    "SoftmaxBackward0": _softmax,
     "StackBackward0": _stack,
+    "SubBackward1": Add,
     "SubBackward0": lambda entry: Add(entry, 1.0, -_alpha(entry)),
-    "TBackward0": lambda _: Linear(lambda gradient: gradient.mT, gives="view"),
+    "TBackward0": lambda entry: Permute([1, 0][-len(entry.shapes[0]) :]),
     "ToCopyBackward0": _to_format,
     "TransposeBackward0": _transpose,
+    "UnfoldBackward0": _unfold,
     "UnbindBackward0": lambda entry: _scatter(entry, *range(len(entry.shapes))),
 }
 """Every operation that is served for many classes at once, by autograd's name of it."""

@@ -182,21 +182,55 @@ class Crop(Linear):
 
     def __init__(self, pad: Sequence[int]) -> None:
         self.pad = pad
-        super().__init__(partial(F.pad, pad=[-n for n in pad]))
+        if any(pad):
+            super().__init__(partial(F.pad, pad=[-n for n in pad]))
+        else:
+            super().__init__(lambda gradient: gradient, gives="view")
 
 
-def scatter(shape: Sequence[int], along: int, places: Sequence[slice | int]) -> Step:
+class Reshape(Linear):
+    """The same elements in another shape: from `out`, an output's, to `shape`, an input's."""
+
+    def __init__(self, shape: Sequence[int], out: Sequence[int]) -> None:
+        self.shape, self.out = torch.Size(shape), torch.Size(out)
+        by_channel = self.shape[:2] == self.out[:2]
+        kept = 3 if by_channel else 1  # of any number of channels
+
+        def back(gradient: Tensor) -> Tensor:
+            return gradient.reshape(*gradient.shape[:kept], *self.shape[kept - 1 :])
+
+        super().__init__(back, gives="view", by_channel=by_channel)
+
+
+class Permute(Linear):
+    """Axes in another order: axis i of the input is axis `order[i]` of the output."""
+
+    def __init__(self, order: Sequence[int]) -> None:
+        self.order = tuple(order)
+        axes = [0, *(1 + axis for axis in order)]
+        super().__init__(lambda gradient: gradient.permute(axes), gives="view")
+
+
+class Scatter:
     """Outputs that are parts of the input, along an axis: each in its place, zeros elsewhere."""
 
-    def back(cotangents: Cotangents) -> Cotangents:
-        like = next(cotangent.tensor for cotangent in cotangents if cotangent is not None)
-        result = like.new_zeros(len(like), *shape)
-        for place, cotangent in zip(places, cotangents, strict=True):
-            if cotangent is not None:
-                result[(*[slice(None)] * (along + 1), place)] = cotangent.tensor
-        return [Cotangent(result, True)]
+    def __init__(self, shape: Sequence[int], along: int, places: Sequence[slice | int]) -> None:
+        self.shape, self.along, self.places = torch.Size(shape), along, tuple(places)
+        line = torch.arange(shape[along])
+        self.positions = torch.cat([line[place].reshape(-1) for place in places]).tolist()
 
-    return back
+    def __call__(self, cotangents: Cotangents) -> Cotangents:
+        """As every `Step`."""
+        like = next(cotangent.tensor for cotangent in cotangents if cotangent is not None)
+        whole = len(self.positions) == self.shape[self.along] and None not in cotangents
+        if whole and like.shape[1:] == self.shape:
+            return cotangents
+        new = like.new_empty if whole else like.new_zeros
+        result = new(len(like), *self.shape)
+        for place, cotangent in zip(self.places, cotangents, strict=True):
+            if cotangent is not None:
+                result[(*[slice(None)] * (self.along + 1), place)] = cotangent.tensor
+        return [Cotangent(result, True)]
 
 
 class Opaque:

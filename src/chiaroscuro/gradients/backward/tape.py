@@ -124,6 +124,17 @@ class Entry:
         ]
 
 
+def signed(value: int) -> int:
+    """A number as autograd keeps it: negative ones come as unsigned."""
+    return value - 2**64 if value >= 2**63 else value
+
+
+def axes(entry: Entry, *names: str) -> list[int]:
+    """Axes as autograd keeps them, counted from 0."""
+    count = max(1, len(entry.shapes[0]))
+    return [signed(value) % count for value in entry.all_saved(*names)]
+
+
 def _listed(results: Any) -> Sequence[Tensor | None]:
     return [results] if results is None or isinstance(results, Tensor) else results
 
