@@ -1,5 +1,7 @@
 """`chiaroscuro explain` as a user meets it: photos and choices to saved explanations."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from typer.testing import CliRunner
 from chiaroscuro import Explanation, choices
 from chiaroscuro.cli import app
 from chiaroscuro.images import packaged_photo
+from chiaroscuro.models.folder import basic_cnn
 from tests.cli.results import about, entries, write_spec
 
 
@@ -166,3 +169,33 @@ def test_cmyk_and_exif(explain, photos, tmp_path):
     assert " | turned upright by its EXIF mark -> " in out.splitlines()[1]
     crop = about(tmp_path / "out" / "e")["crop"]
     assert (crop["photo_width"], crop["photo_height"]) == (9, 12)
+
+
+def test_a_numpy_file_for_a_network_of_thirteen_channels(run, tmp_path):
+    (tmp_path / "bands.py").write_text(
+        "from chiaroscuro import Classifier\nfrom tests.toys import small_cnn\n"
+        "def make(): return Classifier(small_cnn(channels=13), channels=13, shown=(3, 2, 1))\n"
+    )
+    np.save(tmp_path / "scene.npy", np.random.default_rng(0).random((12, 14, 13), np.float32))
+    code, out, err = run("explain", "scene.npy", "--model", "bands.py:make", "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert found["model"]["shown"] == [3, 2, 1]
+    assert found["image"]["source"] == "scene.npy"
+    code, out, err = run("explain", "--replay", "chiaroscuro-out/scene", "--model", "bands.py:make")
+    assert (code, err) == (0, "")
+    code, out, err = run("explain", "scene.npy", "--model", "cifar10-cnn", "--force")
+    assert code == 1
+    assert "pixels have 13 channels (shape (13, 12, 14)): cifar10-cnn expects 3" in err
+
+
+def test_weights_of_a_training_with_an_architecture(run, photos, tmp_path):
+    state = {f"module.{n}": v for n, v in basic_cnn(3).state_dict().items()}
+    torch.save({"state_dict": state}, tmp_path / "best.pth")
+    words = ["--weights", "best.pth", "--architecture", "basic-cnn", "--out", "mine"]
+    code, out, err = run("explain", photos / "a.png", *words)
+    assert (code, err) == (0, "")
+    assert "best.pth: weights are those in state_dict" in out
+    assert about(tmp_path / "mine" / "a")["model"]["name"] == "basic-cnn@best.pth"
+    code, out, err = run("explain", photos / "a.png", "--weights", "best.pth")
+    assert (code, "give both" in err) == (1, True)
