@@ -14,6 +14,7 @@ from chiaroscuro import (
     Classifier,
     Explanation,
     ImageError,
+    ModelError,
     WhatIf,
     choices,
     class_gradients,
@@ -369,7 +370,19 @@ def test_gradients_of_volumes_are_autograds(volumes):
     )
 
 
-@pytest.mark.parametrize("name", [n for n, row in choices.METHODS.items() if not row.captum])
+BALANCED = [name for name in choices.METHODS if "balanced" in name]
+BY_POINTS = [n for n, row in choices.METHODS.items() if not row.captum and n not in BALANCED]
+
+
+@pytest.mark.parametrize("name", BALANCED)
+def test_what_a_balanced_gradient_has_no_rule_for_is_one_line(volumes, name):
+    with pytest.raises(
+        ModelError, match="no balanced gradient of Volumes: MaxPool3D.* has no rule"
+    ):
+        class_gradients(volumes, random_pixels(1, 2, *SIDES), method=name)
+
+
+@pytest.mark.parametrize("name", BY_POINTS)
 def test_every_method_takes_volumes(volumes, unfolded, name):
     x, background = random_pixels(2, 2, *SIDES), random_pixels(3, 2, *SIDES, seed=4)
     row = choices.METHODS[name]
