@@ -5,7 +5,7 @@ import subprocess
 import pytest
 import torch
 
-from benchmarks import gpu, gpu_page, waiting
+from benchmarks import gpu, gpu_page, precision, waiting
 from benchmarks.algorithms import ALGORITHMS, algorithm
 from benchmarks.gradients import scaled
 from benchmarks.limit import needs, one_pass
@@ -135,3 +135,12 @@ def test_the_script_for_gpus_runs_without_one():
 def test_the_page_of_gpus_says_that_nothing_was_measured_or_is_measured():
     text = gpu.PAGE.read_text()
     assert text == gpu_page.page(None) or "## Seconds and memory" in text
+
+
+def test_the_page_of_precision_has_every_network():
+    row = precision.measure(*precision.WORKS["cnn"])
+    assert len(row) == 13
+    assert float(row[4].rstrip("%")) < 2
+    page = precision.PAGE.read_text()
+    assert all(title in page for title, _, _ in precision.WORKS.values())
+    assert precision.page([row]).count("| basic CNN") == 1

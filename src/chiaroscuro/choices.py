@@ -29,6 +29,8 @@ FITS, SCALES, PROTOCOLS = map(get_args, (Fit, Scale, Protocol))
 BASELINES = ("black", "white", "mean", "blur")
 TARGETS = ("predicted", "label", "index")
 """The class that a localization explains."""
+PRODUCT_FORMATS = ("float32", "bfloat16")
+"""What products of a backward pass are computed in."""
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 """Number formats by our name, as Lightning calls them."""
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
@@ -129,7 +131,9 @@ class MethodChoice:
     captum: bool = False
 
     def takes(self, option: str) -> bool:
-        """Whether the method is tuned by "points", "sigma", "baseline" or "background"."""
+        """Whether it is tuned by "points", "sigma", "baseline", "background" or "precision"."""
+        if option == "precision":
+            return not (self.captum or self.balanced)
         return getattr(self, option) not in (None, False)
 
 
@@ -215,6 +219,7 @@ class MethodOptions:
     """A method's name with what was chosen for it, in plain values that JSON keeps.
 
     `background`: a folder, photo or glob with the images that expected gradients begin from.
+    `precision`: the number format of products in the backward pass; None: float32.
     """
 
     name: str
@@ -223,6 +228,7 @@ class MethodOptions:
     baseline: str | None = None
     background: str | None = None
     seed: int = 0
+    precision: str | None = None
 
 
 def check_method(method: Any) -> Any:
@@ -248,17 +254,23 @@ def parse_method(
     baseline: str | None = None,
     background: str | None = None,
     seed: int = 0,
+    precision: str | None = None,
 ) -> MethodOptions:
     """A method with its defaults filled in.
 
     Raises `ChoiceError` for an unknown name, a form that has no sign, an option that the method
     does not take, or a value outside its range.
 
-    >>> parse_method("smoothgrad", sigma=0.1)
-    MethodOptions(name='smoothgrad', points=32, sigma=0.1, baseline=None, background=None, seed=0)
+    >>> chosen = parse_method("smoothgrad", sigma=0.1)
+    >>> chosen.points, chosen.sigma
+    (32, 0.1)
     """
     row = METHODS[check_method(name)]
-    options = {"points": points, "sigma": sigma, "baseline": baseline, "background": background}
+    if precision is not None:
+        check_names("precision", [precision], PRODUCT_FORMATS)
+    precision = None if precision == PRODUCT_FORMATS[0] else precision
+    options = {"points": points, "sigma": sigma, "baseline": baseline, "background": background,
+               "precision": precision}  # fmt: skip
     for option, value in options.items():
         if value is not None and not row.takes(option):
             takers = [other.name for other in METHODS.values() if other.takes(option)]
@@ -274,7 +286,7 @@ def parse_method(
     baseline = (
         row.baseline if baseline is None else check_names("baseline", [baseline], BASELINES)[0]
     )
-    return MethodOptions(name, points, sigma, baseline, background, seed)
+    return MethodOptions(name, points, sigma, baseline, background, seed, precision)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import torch
 
 _MIB = 1 << 20
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+_PROCESSOR = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,17 @@ def profile_in_use(profile: DeviceProfile) -> Iterator[None]:
 
 
 _IN_USE: ContextVar[DeviceProfile | None] = ContextVar("device_profile", default=None)
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device has units for products in bfloat16: AVX512-BF16, AMX, or a recent GPU's."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    try:
+        words = set(_PROCESSOR.read_text().split())
+    except OSError:
+        return False
+    return device.type == "cpu" and not words.isdisjoint({"avx512_bf16", "amx_bf16"})
 
 
 def rounded_to_tf32(device: torch.device) -> tuple[str, ...]:

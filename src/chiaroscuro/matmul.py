@@ -1,6 +1,9 @@
 """Matrix products by the machine's fastest kernels, and convolutions as such products."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +15,24 @@ _EITHER_WAY = (torch.float32, torch.float64, torch.bfloat16)
 """Number formats in which a transposed convolution is as fast; half precision is much slower."""
 _LARGE = 1 << 13
 """Matrices of so many numbers are worth a call each."""
+
+
+_FORMAT: ContextVar[torch.dtype | None] = ContextVar("product_format", default=None)
+
+
+@contextmanager
+def products_in(dtype: torch.dtype | None) -> Iterator[None]:
+    """Constants that are `rounded` inside have this number format; None leaves them alone."""
+    token = _FORMAT.set(dtype)
+    try:
+        yield
+    finally:
+        _FORMAT.reset(token)
+
+
+def rounded(constant: Tensor) -> Tensor:
+    """A constant of products in the format that they are asked for in."""
+    return constant.to(_FORMAT.get() or constant.dtype)
 
 
 def times(rows: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:

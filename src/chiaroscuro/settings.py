@@ -27,7 +27,7 @@ PANELS = (
 IMAGES, QUESTION, METHOD, MEASURE, TRAINING, STATISTICS, MACHINE = PANELS[2:9]
 COUNT, SEED, BATCH, SHARE = "[1, inf)", "[0, 4294967295]", "[1, 65536]", "(0, 1)"
 """What a count, a seed, a batch size and a share may be."""
-_TUNING = ("points", "sigma", "baseline", "background")
+_TUNING = ("points", "sigma", "baseline", "background", "precision")
 _UNCHECKED: ContextVar[bool] = ContextVar("unchecked", default=False)
 
 
@@ -291,6 +291,11 @@ class QuestionSettings(Seeded, panel=METHOD):
     baseline: str | None = option("Where integrated-gradients begins:", None, known.BASELINES)
     background: str | None = option(
         "Photos that expected-gradients begins from: a folder, a photo or a glob.", None
+    )
+    precision: str | None = option(
+        "Number format of products in the backward pass; bfloat16 rounds more, and is faster:",
+        None,
+        known.PRODUCT_FORMATS,
     )
 
     def _tuned(self, method: Any, names: Iterable[str] = _TUNING) -> MethodOptions | Any:

@@ -48,7 +48,9 @@ class Attentive(nn.Module):
 
     def forward(self, x):
         tokens = self.norm(self.stem(x).flatten(2).mT)
-        return self.head((tokens + self.attention(tokens, tokens, tokens)[0]).flatten(1))
+        return self.head(
+            (tokens + self.attention(tokens, tokens, tokens, need_weights=False)[0]).flatten(1)
+        )
 
 
 def maps(classifier, pixels, **options):

@@ -204,11 +204,14 @@ def _method(method: results.MethodFacts, background: str | Path | Tensor | None)
             f"({method.background or 'handed in as pixels'}), and a saved result reads no other "
             "files: hand them in (background=..., --background)"
         )
+    tuning, rest = (
+        (method.points, method.sigma, method.baseline),
+        (method.seed or 0, method.precision),
+    )
     if isinstance(background, Tensor):
-        return Method(method.name, method.points, background=background, seed=method.seed or 0)
+        return Method(method.name, *tuning, background, *rest)
     place = None if background is None else str(background)
-    tuning = method.points, method.sigma, method.baseline
-    return choices.parse_method(method.name, *tuning, place, method.seed or 0)
+    return choices.parse_method(method.name, *tuning, place, *rest)
 
 
 def _image(saved: Explanation) -> tuple[Picture, tuple[str, ...]]:

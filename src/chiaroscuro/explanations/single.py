@@ -313,7 +313,7 @@ def make_method(options: MethodOptions | Any, classifier: Classifier) -> Method 
         files = tuple((p, digest(p) if p.is_file() else None) for p in find_photos([source]))
         background = _read_background(source, files, classifier.framing, classifier.channels)
     tuning = options.points, options.sigma, options.baseline
-    return Method(options.name, *tuning, background, options.seed)
+    return Method(options.name, *tuning, background, options.seed, options.precision)
 
 
 def method_facts(choices: GradientChoices, method: Any) -> MethodFacts:

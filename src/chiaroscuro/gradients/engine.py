@@ -250,6 +250,8 @@ def _streamed(
 
     groups = list(stream.groups(rows, accumulators, progress))
     shape, notes = stream.pixels.shape[1:], stream.notes
+    if stream.rounding is not None:
+        choices = replace(choices, settings={**choices.settings, "rounding": stream.rounding})
     return [
         reducers.joined(logits, each.target, each.rivals, extremes, shape, choices, notes)
         for each, extremes in zip(columns, zip(*groups, strict=True), strict=True)

@@ -70,7 +70,9 @@ class Method:
     in units of pixel value (the paper's share of the value range, which is 1 here). `baseline`:
     "black", "white", "mean" or "blur", where integrated gradients begin. `background`
     (N, C, H, W): images where expected gradients begin. `seed`: random numbers are drawn from it
-    and from the image's own values, so an image gets the same ones in any batch.
+    and from the image's own values, so an image gets the same ones in any batch. `precision`:
+    "bfloat16" computes the products of the backward pass in it, with sums in float32, on machines
+    that are faster so; results say how far gradients are off.
 
     Raises `ChoiceError` for an unknown name, an option that the method does not take, a value
     outside its range, and for squared and variance forms, which have no sign.
@@ -85,12 +87,14 @@ class Method:
     baseline: str | None = None
     background: Tensor | None = None
     seed: int = 0
+    precision: str | None = None
 
     def __post_init__(self) -> None:
         images = None if self.background is None else "images"
-        options = parse_method(self.name, self.points, self.sigma, self.baseline, images)
+        tuning = self.points, self.sigma, self.baseline, images, self.seed, self.precision
+        options = parse_method(self.name, *tuning)
         put = object.__setattr__  # frozen, and its defaults filled in
-        for name in ("points", "sigma", "baseline"):
+        for name in ("points", "sigma", "baseline", "precision"):
             put(self, name, getattr(options, name))
         if self.background is not None and (self.background.ndim < 4 or not len(self.background)):
             raise ChoiceError(
@@ -109,7 +113,8 @@ class Method:
 
     def describe(self) -> dict[str, Any]:
         """Name and settings in plain values; the background by its count and hash."""
-        every = {name: getattr(self, name) for name in ("name", "points", "sigma", "baseline")}
+        names = ("name", "points", "sigma", "baseline", "precision")
+        every = {name: getattr(self, name) for name in names}
         kept = {name: value for name, value in every.items() if value is not None}
         if self.background is not None:
             values = self.background.detach().float().cpu().contiguous().numpy()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from chiaroscuro.classifier import Classifier
+from chiaroscuro.device import has_bfloat16
 from chiaroscuro.errors import ChoiceError, ModelError, first_line
 from chiaroscuro.gradients import probe as probes
 from chiaroscuro.gradients.backward import program
@@ -17,6 +18,7 @@ from chiaroscuro.gradients.backward.tape import Tape, UnknownNodeError
 from chiaroscuro.gradients.methods import Method, Points, points_of
 from chiaroscuro.gradients.reducers import Extremes, WholeImages
 from chiaroscuro.gradients.watch import watched_logits
+from chiaroscuro.matmul import products_in
 from chiaroscuro.stopwatch import timed
 
 _ROOM = 1.5
@@ -33,6 +35,23 @@ class BackwardError(ModelError):
 
 def _failed(classifier: Classifier, error: Exception) -> BackwardError:
     return BackwardError(f"the backward pass of {classifier.name} failed: {first_line(error)}")
+
+
+def _product_format(method: Method | Points, classifier: Classifier) -> torch.dtype | None:
+    """What products of the backward pass are rounded to, where that is asked for."""
+    if isinstance(method, Points) or method.precision is None:
+        return None
+    name, device = classifier.name, classifier.device
+    if classifier.dtype != torch.float32:
+        raise ChoiceError(
+            f"precision {method.precision!r} rounds float32: {name} is {classifier.dtype}"
+        )
+    if not has_bfloat16(device):
+        raise ChoiceError(
+            f"precision {method.precision!r} would be slower here: {device} has no units for it "
+            "(AVX512-BF16, AMX, or a GPU since Ampere); leave it out"
+        )
+    return torch.bfloat16
 
 
 @dataclass(eq=False)
@@ -85,6 +104,17 @@ class Graph:
         return rows - chance * rows.sum(dim=2, keepdim=True)
 
 
+def _rounding(logits: Tensor, leaf: Tensor, way: program.BackwardPlan) -> float:
+    """The root mean square of a plan's errors over that of gradients: of each row's best class."""
+    best = torch.zeros_like(logits).scatter_(1, logits.argmax(dim=1, keepdim=True), 1)
+    (exact,) = torch.autograd.grad(logits, leaf, best, retain_graph=True)
+    wanted, error = flattened(exact, 1), torch.zeros((), device=leaf.device)
+    with torch.no_grad():
+        for chunk in way.run(1, lambda first, last: best[None]):
+            error += (chunk.gradients[0] - wanted[:, chunk.values]).square().sum()
+        return float((error / wanted.square().sum().clamp_min(torch.finfo(leaf.dtype).tiny)).sqrt())
+
+
 @dataclass
 class Counter:
     """Counts the class gradients that are done, for `progress`."""
@@ -102,7 +132,10 @@ class Counter:
 
 @dataclass(eq=False)
 class Stream:
-    """One call's passes over images, classes and points; `by_class` for whole images."""
+    """One call's passes over images, classes and points; `by_class` for whole images.
+
+    `rounding`: where a precision was asked for, how far the first images' gradients are off.
+    """
 
     classifier: Classifier
     pixels: Tensor
@@ -111,8 +144,10 @@ class Stream:
     memory_budget: int | None
     notes: list[str]
     by_class: bool = False
+    rounding: float | None = None
 
     def __post_init__(self) -> None:
+        self.products = _product_format(self.method, self.classifier)
         points = self.method.points if isinstance(self.method, Method) else len(self.method)
         self.points = points or 1
         with timed("forward"):
@@ -210,7 +245,9 @@ class Stream:
                     room, read = self.plan, step_of
                     if self.balanced:
                         tape, read = balanced_tape(tape), balanced_step
-                    way = program.Program(tape, room.chunk_bytes, classes, room.basis_bytes, read)
+                    with products_in(self.products):
+                        sizes = room.chunk_bytes, classes, room.basis_bytes
+                        way = program.Program(tape, *sizes, read)
             except UnknownNodeError as error:
                 if self.balanced:
                     raise ModelError(
@@ -221,6 +258,8 @@ class Stream:
                 raise _failed(classifier, error) from error
         for note in way.notes:
             self._note(note)
+        if self.products is not None and self.rounding is None:
+            self.rounding = _rounding(logits, leaf, way)
         return Graph(classifier, points, self.score, logits.detach(), way)
 
     def _fill(self, filled: Accumulators, points: Points, rows: Tensor, counter: Counter) -> None:

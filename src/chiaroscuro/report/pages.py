@@ -322,6 +322,7 @@ def method_text(method: MethodFacts) -> str:
     parts = {
         "{} points": method.points, "sigma {:g}": method.sigma, "from {}": method.baseline,
         "from {} background images": method.background_images,
+        "products in {}": method.precision, "which is {:.2%} off": method.rounding,
     }  # fmt: skip
     settings = ", ".join(text.format(value) for text, value in parts.items() if value is not None)
     return f"{method.name} ({settings})" if settings else method.name

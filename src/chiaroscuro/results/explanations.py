@@ -43,7 +43,11 @@ class Saved(Shown):
 
 @dataclass(frozen=True, slots=True)
 class MethodFacts:
-    """A gradient method with its settings; None for those that it does not take."""
+    """A gradient method with its settings; None for those that it does not take.
+
+    `rounding`: with a `precision`, the root mean square of its error over that of the gradients of
+    the highest logits.
+    """
 
     name: str
     points: int | None = None
@@ -54,6 +58,8 @@ class MethodFacts:
     background_images: int | None = None
     background_sha256: str | None = None
     captum: str | None = None
+    precision: str | None = None
+    rounding: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

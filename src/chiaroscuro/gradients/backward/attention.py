@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from chiaroscuro.gradients.backward.steps import Cotangent, Cotangents, one
-from chiaroscuro.matmul import are_large, from_left, from_right
+from chiaroscuro.matmul import are_large, from_left, from_right, rounded
 
 
 class Attention:
@@ -34,6 +34,7 @@ class Attention:
         self.query, self.key, self.value, self.share, self.output = (
             part.reshape(-1, *part.shape[-2:]).contiguous() for part in parts
         )
+        self.query, self.key, self.value = map(rounded, (self.query, self.key, self.value))
         self.kept: Tensor | None = None
 
     def of_queries(self, kept: Tensor) -> "Attention":
@@ -65,15 +66,16 @@ class Attention:
             each[heads] for each in (self.query, self.key, self.value, self.share)
         )
         gradient = gradient.transpose(0, 1).contiguous().transpose(0, 1)
-        to_scores = from_right(gradient, value.mT)
+        low = gradient.to(value.dtype)  # factors of products may be rounded, all else is not
+        to_scores = from_right(low, value.mT).to(gradient.dtype)
         to_scores -= (gradient * self.output[heads]).sum(dim=-1, keepdim=True)
-        to_scores *= share
+        to_scores = to_scores.mul_(share).to(value.dtype)
         to_query = from_right(to_scores, key)
         if self.kept is not None:
             some, to_query = to_query, to_query.new_zeros(len(gradient), *query.shape)
             to_query.index_copy_(2, self.kept, some)
             query = query.index_select(1, self.kept)
-        return to_query, from_left(query, to_scores).mT, from_left(share, gradient)
+        return to_query, from_left(query, to_scores).mT, from_left(share.to(low.dtype), low)
 
 
 class Softmax:

@@ -25,6 +25,7 @@ from chiaroscuro.gradients.backward.steps import (
     Step,
 )
 from chiaroscuro.gradients.backward.tape import Shapes, Tape
+from chiaroscuro.matmul import rounded
 
 
 def identity(cotangents: Cotangents) -> Cotangents:
@@ -159,6 +160,20 @@ def narrow(
         for i in (*between, end):
             (rows, _, *rest), *others = shapes[i]
             shapes[i] = (torch.Size((rows, len(channels), *rest)), *others)
+
+
+def round_products(steps: list[Step]) -> None:
+    """Constants of products in the format that is asked for; the first and the last one's stay.
+
+    The one is small and tells classes apart; what the other gives is compared between classes.
+    """
+    products = [i for i, step in enumerate(steps) if isinstance(step, Matrix | Convolve)]
+    for i in products[1:-1]:
+        match steps[i]:
+            case Matrix(weight=weight, place=place):
+                steps[i] = Matrix(rounded(weight), place)
+            case Convolve(conv=conv) if not conv.is_depthwise:
+                steps[i] = Convolve(replace(conv, weight=rounded(conv.weight)))
 
 
 def _worthwhile(between: Sequence[Step]) -> Tensor | None:

@@ -113,6 +113,7 @@ class Program:
             fusion.narrow(steps, shapes, next_alone, basis // _WEIGHTS_PART)
         fusion.phase(steps, next_alone)
         fusion.pool(steps, shapes, next_alone)
+        fusion.round_products(steps)
         # Nodes are let go, and with them what only they keep: inputs of convolutions above all. A
         # custom operation's node lives as long as the graph does.
         self._graph = tape.logits if any(entry.is_custom for entry in tape.entries) else None

@@ -31,7 +31,7 @@ from chiaroscuro.gradients.backward.steps import (
     sum_to,
 )
 from chiaroscuro.gradients.backward.tape import Entry, UnknownNodeError, axes, signed
-from chiaroscuro.matmul import from_left, from_right
+from chiaroscuro.matmul import from_left, from_right, rounded
 
 
 def step_of(entry: Entry) -> Step:
@@ -232,12 +232,17 @@ def _matrix(entry: Entry) -> Step | None:
 
 
 def _bmm(entry: Entry) -> Step:
-    left, right = entry.all_saved("self", "mat2")
+    left, right = map(_constant, entry.all_saved("self", "mat2"))
     first, second = entry.edges
     return Linear(
-        first and (lambda gradient: from_right(gradient, right.detach().mT)),
-        second and (lambda gradient: from_left(left.detach(), gradient)),
+        first and (lambda gradient: from_right(gradient.to(right.dtype), right.mT)),
+        second and (lambda gradient: from_left(left, gradient.to(left.dtype))),
     )
+
+
+def _constant(factor: Tensor | None) -> Tensor:
+    """A product's factor, rounded where that is asked for; one that is not needed is empty."""
+    return torch.empty(0) if factor is None else rounded(factor.detach())
 
 
 def _overloads(kinds: str, rule: Rule) -> dict[str, Rule]:

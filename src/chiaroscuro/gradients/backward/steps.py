@@ -123,7 +123,8 @@ class Matrix:
 
     def __call__(self, cotangents: Cotangents) -> Cotangents:
         """As every `Step`."""
-        result = per_class(one(cotangents).tensor, partial(times, matrix=self.weight))
+        gradient = one(cotangents).tensor.to(self.weight.dtype)
+        result = per_class(gradient, partial(times, matrix=self.weight))
         return [*[None] * self.place, Cotangent(result, True)]
 
 
@@ -144,7 +145,8 @@ class Convolve:
         if self._kernel is None:
             self._kernel = kernels.kernel_of(self.conv)(self.conv)
             self.conv = self.conv.without_values  # its weights are the kernel's now
-        return [Cotangent(per_class(one(cotangents).tensor, self._kernel), True)]
+        gradient = one(cotangents).tensor.to(self.conv.weight.dtype)
+        return [Cotangent(per_class(gradient, self._kernel), True)]
 
 
 class Linear:
