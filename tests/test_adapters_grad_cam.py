@@ -223,7 +223,7 @@ def test_why_road_gets_ranks(single, monkeypatch):
         ((3, 12, 12), 5, ChoiceError, "target 5 is out of range: expected 0..4"),
         ((3, 12, 12), -1, ChoiceError, "target -1 is out of range"),
         ((3, 12, 12), [torch.max] * 3, ChoiceError, "target max returns no single output"),
-        ((3, 3, 12, 12), 1, InputError, r"map 'x' has shape \(3, 3, 12, 12\) and"),
+        ((3, 3, 12, 12), 1, InputError, r"map 'x' has shape \(3, 3, 12, 12\): expected"),
     ],
 )
 def test_what_road_cannot_use_is_refused(single, maps, targets, error, words):
