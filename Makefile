@@ -9,7 +9,7 @@ READY_DEV := $(VENV)/.ready-dev
 READY_DOCS := $(VENV)/.ready-docs
 READY_BROWSER := node_modules/.ready
 
-.PHONY: demo test coverage browser test-old-torch lint lint-js extras bench guard mutants docs clean
+.PHONY: demo test coverage browser test-old-torch lint lint-js extras bench guard zoo mutants docs clean
 
 demo: $(READY)  ## two packaged photos explained; prints the page's path
 	$(BIN)/chiaroscuro explain --out chiaroscuro-out --force
@@ -43,6 +43,9 @@ bench: $(READY_DEV)  ## every figure of docs/results/speed.md, on a machine of i
 
 guard: $(READY_DEV)  ## a minute of it: fails when ours became slower against a plain loop
 	$(BIN)/python -m benchmarks.guard
+
+zoo: $(READY_DEV)  ## docs/results/architectures.md: every architecture against plain autograd, an hour or two
+	$(BIN)/python -m benchmarks.zoo --write
 
 mutants: $(READY_DEV)  ## break listed lines one by one; each must turn the suite red
 	$(BIN)/python -m tools.mutants

@@ -230,7 +230,7 @@ class Transposed(nn.Module):
         super().__init__()
         torch.manual_seed(2)
         self.stem = nn.Sequential(nn.Conv2d(3, 6, 3, 2), norm(6), nn.Tanh())
-        self.last = nn.Sequential(nn.Conv2d(6, 6, 3, 2), last)
+        self.last = nn.Sequential(nn.Conv2d(6, 6, 3, 2), last())
         self.head = nn.Linear(6, 4)
         self.double().eval().requires_grad_(False)
 
@@ -239,7 +239,7 @@ class Transposed(nn.Module):
         return self.head(tokens).sigmoid().mean(1)
 
 
-@pytest.mark.parametrize("last", [norm(6), Operator(), nn.InstanceNorm2d(6)])
+@pytest.mark.parametrize("last", [lambda: norm(6), Operator, lambda: nn.InstanceNorm2d(6)])
 def test_normalizations_with_unusual_strides_are_differentiated_rightly(last):
     net, pixels = Transposed(last), random_pixels(1, 3, 11, 11)
     direction, step = random_pixels(1, 3, 11, 11, seed=4) - 0.5, 1e-5

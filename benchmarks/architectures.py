@@ -1,0 +1,129 @@
+"""What the check of every architecture found, as a page."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from statistics import median
+
+from benchmarks.networks import WITHOUT_TRANSFORMERS
+
+CLASSES = 10
+TIMED_CLASSES = 100
+_LIBRARIES = ("torch", "torchvision", "timm", "transformers")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of one network.
+
+    `size` of its images in pixels. `gap`: the largest difference from plain autograd, over the
+    largest gradient. `by_class`: how many operations of each kind went class by class. `notes` of
+    the result. `error`: why there is no gap. `ratio`: a loop's time over ours.
+    """
+
+    name: str
+    size: int = 0
+    parameters: int = 0
+    gap: float = 0.0
+    by_class: Mapping[str, int] | None = None
+    notes: tuple[str, ...] = ()
+    error: str = ""
+    seconds: float = 0.0
+    ratio: float | None = None
+
+
+def operations(row: Row) -> str:
+    """The operations that went class by class, with their counts."""
+    counted = (row.by_class or {}).items()
+    return ", ".join(f"{_plain(kind)} {count}" for kind, count in counted)
+
+
+def _plain(kind: str) -> str:
+    return kind.removesuffix("0").removesuffix("Backward")
+
+
+def page(rows: Sequence[Row], listed: int) -> str:
+    """All rows of `listed` networks, what went class by class, and what could not be checked."""
+    done = [row for row in rows if not row.error]
+    failed = [row for row in rows if row.error]
+    kinds: dict[str, list[Row]] = defaultdict(list)
+    for row in done:
+        for kind in row.by_class or {}:
+            kinds[_plain(kind)].append(row)
+    ordered = sorted(kinds.items(), key=lambda item: -len(item[1]))
+    versions = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
+    fast = sum(not row.by_class for row in done)
+    waiting = listed - len(rows)
+    more = (
+        f" {waiting} of the {listed} networks of the list are not checked yet." if waiting else ""
+    )
+    return "\n".join(
+        [
+            "# Architectures",
+            "",
+            f"Gradients of {len(done)} networks equal plain autograd's in float64: the largest "
+            f"difference is {max(row.gap for row in done):.0e} of a network's largest gradient, "
+            f"the median {median(row.gap for row in done):.0e}. The list holds a network of "
+            "each family of timm, the image classifiers of transformers and every classifier of "
+            f"torchvision ({versions}), with random weights and small images.{more} `python -m "
+            "benchmarks.zoo --write` checks them and writes this page.",
+            "",
+            f"The *difference* is the largest one of four questions: all of {CLASSES} classes for "
+            "two images (target, largest and smallest rival), the same for one image alone, one "
+            "class by `target_gradients`, and `logit_change` along a random direction. Weights "
+            "that start constant, as scales of zero, are made random, so that every branch counts.",
+            "",
+            f"*Class by class* counts operations that have no rule for many classes at once: they "
+            "are right too, and cost time. In "
+            f"{fast} of {len(done)} networks there are none.",
+            *_times(done),
+            "",
+            "## Operations that go class by class",
+            "",
+            "| operation | networks | such as |",
+            "|---|---:|---|",
+            *(_kind_line(kind, among) for kind, among in ordered),
+            "",
+            "## Networks",
+            "",
+            "| network | px | parameters | difference | class by class |",
+            "|---|---:|---:|---:|---|",
+            *map(_network_line, done),
+            "",
+            "## Not checked",
+            "",
+            *(f"- {row.name}: {row.error}" for row in failed),
+            *(f"- transformers:{name}: {why}" for name, why in WITHOUT_TRANSFORMERS.items()),
+            "",
+        ]
+    )
+
+
+def _times(rows: Sequence[Row]) -> list[str]:
+    timed = [row for row in rows if row.ratio is not None]
+    if not timed:
+        return []
+    return [
+        "",
+        "## Times of some",
+        "",
+        f"How many times longer a loop over {TIMED_CLASSES} classes on one retained graph takes, "
+        "in float32 at the network's own size (`--time`): the second call of ours, garbage "
+        "collection off, the loop's time extrapolated from 3 and 11 classes, one run.",
+        "",
+        "| network | loop over ours |",
+        "|---|---:|",
+        *(f"| {row.name} | {row.ratio:.1f}x |" for row in timed),
+    ]
+
+
+def _kind_line(kind: str, rows: Sequence[Row]) -> str:
+    examples = ", ".join(row.name.partition(":")[2] for row in rows[:6])
+    return f"| {kind} | {len(rows)} | {examples}{', ...' if len(rows) > 6 else ''} |"
+
+
+def _network_line(row: Row) -> str:
+    notes = "; ".join(filter(None, (operations(row), *row.notes)))
+    size, count = f"{row.size} | {row.parameters / 1e6:.1f} M", row.gap
+    return f"| {row.name} | {size} | {count:.0e} | {notes or '-'} |"
