@@ -282,6 +282,29 @@ def test_the_network_stays_as_it_was():
     assert classifier.describe().region == ""
 
 
+class Boxes(nn.Module):
+    """Three boxes on images of 10 x 10 pixels; a box has its number as the score of each class."""
+
+    def forward(self, x):
+        sides = torch.tensor([[0, 0, 10, 8], [4, 4, 6, 6], [0, 9, 1, 10]]) / 10
+        middles, sizes = (sides[:, :2] + sides[:, 2:]) / 2, sides[:, 2:] - sides[:, :2]
+        boxes = torch.cat([middles, sizes], 1).expand(len(x), -1, -1)
+        scores = torch.arange(3.0).to(x).view(1, 3, 1).expand(len(x), -1, K)
+        return {"pred_boxes": boxes.to(x), "logits": scores}
+
+
+@pytest.mark.parametrize(
+    ("box", "number"),
+    [((0, 0, 10, 10), 0), ((3.5, 3.5, 6.5, 6.5), 1), ((2, 9, 3, 10), 2), ((9, 8.5, 10, 9.5), 1)],
+    ids=["overlap", "the box", "none, nearest", "none, middle"],
+)
+def test_a_box_is_found_by_its_overlap_then_by_its_middle(box, number):
+    """The first has a nearer middle to the second box, but more of the first in common."""
+    pixels = random_pixels(1, 3, 10, 10)
+    part = Classifier(Boxes()).in_region(Region.box(*box), pixels[0])
+    assert part(pixels)[0, 0] == number
+
+
 @pytest.mark.parametrize("rivals", ["all", "top:2", "softmax"])
 @pytest.mark.parametrize("region", [Region.box(1, 2, 8, 5), Region.predicted()], ids=str)
 def test_class_gradients_of_a_region_are_autograds(region, rivals):
