@@ -99,14 +99,16 @@ class LayerNorm(Linear):
         self, values: Sequence[Tensor], weight: Tensor | None, shape: Sequence[int]
     ) -> None:
         self.values, self.weight, self.shape = values, weight, shape
-        super().__init__(self._back)
+        super().__init__()
 
-    def _back(self, gradient: Tensor) -> Tensor:
+    def __call__(self, cotangents: Cotangents) -> Cotangents:
+        """As every `Step`."""
+        gradient = one(cotangents).tensor
         # Repeated at each call: copies of all layers' values would cost more memory than time.
         data, mean, rate = (v.expand(len(gradient), *v.shape).contiguous() for v in self.values)
         arguments = (self.shape, mean, rate, self.weight, self.weight, [True, False, False])
         result, _, _ = aten.native_layer_norm_backward(gradient.contiguous(), data, *arguments)
-        return torch.as_tensor(result)
+        return [Cotangent(torch.as_tensor(result), True)]
 
 
 def _group_norm(entry: Entry) -> Step | None:

@@ -197,9 +197,10 @@ class Reshape(Linear):
         self.shape, self.out = torch.Size(shape), torch.Size(out)
         by_channel = self.shape[:2] == self.out[:2]
         kept = 3 if by_channel else 1  # of any number of channels
+        rest = self.shape[kept - 1 :]
 
         def back(gradient: Tensor) -> Tensor:
-            return gradient.reshape(*gradient.shape[:kept], *self.shape[kept - 1 :])
+            return gradient.reshape(*gradient.shape[:kept], *rest)
 
         super().__init__(back, gives="view", by_channel=by_channel)
 
