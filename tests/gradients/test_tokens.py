@@ -113,6 +113,13 @@ def _inner(step):
     return getattr(step, "step", step)
 
 
+def test_parts_that_meet_again_at_once_are_scattered():
+    """Queries, keys and values, selected one by one: only the class token is filled up again."""
+    program = program_of(Encoder(cut="select"), random_pixels(2, 3, 6, 8))
+    kinds = [type(step).__name__ for step in program._steps]
+    assert (kinds.count("Scatter"), kinds.count("_Filled")) == (6, 1)
+
+
 def test_a_basis_of_the_class_tokens_features():
     net, pixels = Encoder(classes=40), random_pixels(2, 3, 6, 8)
     program = program_of(net, pixels, 40, 1 << 30)

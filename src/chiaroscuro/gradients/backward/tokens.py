@@ -55,6 +55,7 @@ def thin(steps: list[Step], shapes: list[Shapes], tape: Tape) -> None:
     Behind a head that reads the class token alone, that is all others, back to the last attention.
     """
     arriving: dict[int, list[tuple[int, int, Kept | None]]] = defaultdict(list)
+    begun: dict[int, Step] = {}
     for place, entry in enumerate(tape.entries):
         whole, parts = shapes[place][0], arriving[place]
         common = {kept for *_, kept in parts}
@@ -66,9 +67,12 @@ def thin(steps: list[Step], shapes: list[Shapes], tape: Tape) -> None:
         else:
             for source, slot, each in parts:
                 if each is not None:
-                    steps[source] = _Filled(steps[source], slot, each, whole)
+                    filled = _Filled(steps[source], slot, each, whole)
+                    steps[source] = begun.get(source, filled)
             if is_step:
-                steps[place], given = _begun(steps[place])
+                whole_step = steps[place]
+                steps[place], given = _begun(whole_step)
+                begun |= {} if given is None else {place: whole_step}
         for slot, edge in enumerate(entry.edges):
             if edge is not None:
                 arriving[edge.place].append((place, slot, given))
