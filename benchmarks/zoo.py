@@ -26,7 +26,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from benchmarks.architectures import CLASSES, TIMED_CLASSES, Row, operations, page
+from benchmarks.architectures import CLASSES, CLEAR, TIMED_CLASSES, Row, operations, page
 from benchmarks.networks import build, full_size, names
 from chiaroscuro import Classifier, class_gradients, logit_change
 from chiaroscuro.device import device_profile, profile_in_use
@@ -157,8 +157,18 @@ def check(name: str, classes: int = CLASSES) -> Row:
     by_class = operations_by_class(module, pixels)
     with profile_in_use(replace(device_profile(), many_classes=2)):  # every step takes part
         gap, notes = compared(module, pixels, change - 0.5)
+    floor = _between_layouts(module, pixels) if gap > CLEAR else 0.0
     count = sum(parameter.numel() for parameter in module.parameters())
-    return Row(name, size, count, gap, by_class, notes, seconds=time.perf_counter() - start)
+    taken = time.perf_counter() - start
+    return Row(name, size, count, gap, floor, by_class, notes, seconds=taken)
+
+
+def _between_layouts(module: nn.Module, pixels: Tensor) -> float:
+    """Plain autograd's difference from itself, over the largest gradient."""
+    last = {"memory_format": torch.channels_last}
+    first = plain_gradients(Classifier(module), pixels)
+    other = plain_gradients(Classifier(module.to(**last)), pixels.contiguous(**last))
+    return float((first - other).abs().max() / first.abs().max())
 
 
 def compared(module: nn.Module, pixels: Tensor, change: Tensor) -> tuple[float, tuple[str, ...]]:

@@ -23,6 +23,7 @@ KNOWN = {
     "mul three uses": lambda h: h * h.sigmoid() + h,
     "mul scalar tensor": lambda h: h * torch.tensor(3.0, dtype=torch.float64),
     "div": lambda h: h.sin() / (2 + COLUMN) / 3,
+    "div by a fraction": lambda h: h.sin() / 3.7,
     "div broadcast": lambda h: h.mean((2, 3), keepdim=True) / (5 + FIXED),
     "mean all but batch": lambda h: h.exp().mean((1, 2, 3)),
     "mean one": lambda h: h.exp().mean(-1),

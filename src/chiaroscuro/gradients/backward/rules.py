@@ -181,10 +181,12 @@ def _alpha(entry: Entry) -> float:
 
 
 def _divide(entry: Entry) -> Step | None:
-    # A whole number would be inverted in PyTorch's default format.
+    # "1 / other" would have PyTorch's default format where a plain number was divided by.
     other = entry.saved("other").detach().to(entry.outputs[0].dtype)
     upper = None if entry.edges[1] is None else entry.saved("self").detach()
-    return products(entry, [1 / other, None if upper is None else -upper / other.square()])
+    return products(
+        entry, [torch.ones_like(other) / other, None if upper is None else -upper / other.square()]
+    )
 
 
 def _add_product(entry: Entry) -> Step | None:
