@@ -78,7 +78,7 @@ def page(rows: Sequence[Row], listed: int) -> str:
             "class by `target_gradients`, and `logit_change` along a random direction. Weights "
             "that start constant, as scales of zero, are made random, so that every branch counts. "
             "Some networks divide by numbers near zero: there plain autograd differs from itself "
-            "as much between two memory layouts, and the row says so.",
+            "too, between two memory layouts, and the row says so.",
             "",
             f"*Class by class* counts operations that have no rule for many classes at once: they "
             "are right too, and cost time. In "
