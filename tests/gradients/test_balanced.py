@@ -344,7 +344,24 @@ def test_sign_and_rivals_are_taken_on_balanced_gradients():
         assert found.choices.method == method and not found.notes
 
 
+class Relu(torch.autograd.Function):
+    """No ReLU but for its name."""
+
+    @staticmethod
+    def forward(ctx, values):
+        ctx.save_for_backward(values)
+        return values.exp()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * ctx.saved_tensors[0].exp()
+
+
 REFUSED = {
+    "a function of the network's own": (
+        Relu.apply,
+        "ReluBackward has no rule, and the logits are made of its output",
+    ),
     "an output that is added": (
         lambda h: h + h.exp(),
         "ExpBackward0 has no rule, and AddBackward0 adds its output",

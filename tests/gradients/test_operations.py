@@ -115,6 +115,7 @@ KNOWN = {
         h * (h.mean((2, 3), keepdim=True).relu() @ FIXED[:1, :1, :1]).sigmoid()
     ),
     "division by pixels": lambda h: h / (h.exp() + 1) + FIXED / (h[:, :1].exp() + 2),
+    "division of small numbers": lambda h: h.sin() * 1e-200 / (h.exp() * 1e-200),
     "division by a number": lambda h: torch.ops.aten.div.Scalar(h.sin(), 3.0) * h,
     "add a scalar": lambda h: (
         torch.ops.aten.add.Scalar(h.sin(), 3.0) * torch.ops.aten.sub.Scalar(h.cos(), 2.0)

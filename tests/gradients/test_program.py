@@ -20,6 +20,15 @@ CLASSES = 40
 FIELDS = ("logits", "target_gradient", "rival_max", "rival_min", "rival_argmax", "rival_argmin")
 
 
+CUTS = {
+    "unbind": lambda parts: parts.unbind(0),
+    "select": lambda parts: list(parts),
+    "slices": lambda parts: [parts[i : i + 1].mean(0) for i in range(3)],
+    "split": lambda parts: [part.squeeze(0) for part in parts.split(1, dim=-3)],
+}
+"""Three tensors for a batch, out of one that has them along its first axis: a batch of three too."""
+
+
 class Narrow(nn.Module):
     """Six features (24 before a depthwise convolution) stand before forty classes.
 
@@ -35,7 +44,8 @@ class Narrow(nn.Module):
         self.wider = nn.Conv2d(6, 9, 1)
         self.pixel, self.depth = nn.Conv2d(6, 6, 1), nn.Conv2d(6, 6, 3, 2, 3, groups=6)
         self.matrix = nn.Parameter(torch.randn(12, 6))
-        features = {"plain": 6, "pad": 9, "depthwise": 54, "transposed": 12}[how]
+        features = {"plain": 6, "pad": 9, "depthwise": 54, "transposed": 12}.get(how, 20)
+        self.parts = nn.Conv2d(6, 12, 1)
         self.head = nn.Linear(features, CLASSES)
         self.double().eval().requires_grad_(False)
 
@@ -47,6 +57,10 @@ class Narrow(nn.Module):
             found = self.depth(self.pixel(found).tanh())
         if self.how == "transposed":
             found = (self.matrix @ found[..., 0, 0].T.exp()).T
+        if cut := CUTS.get(self.how):
+            parts = self.parts(found).view(len(x), 3, 4).transpose(0, 1)
+            first, second, third = cut(parts)
+            found = torch.cat([(first[:, :, None] * second[:, None]).flatten(1), third], dim=1)
         return self.head(found.flatten(1))
 
 
@@ -55,7 +69,7 @@ def narrow_program(net, pixels, basis=1 << 30):
     return Program(Tape.of(net(leaf.clone()), leaf), 1 << 20, CLASSES, basis)
 
 
-@pytest.mark.parametrize("how", ["plain", "pad", "depthwise", "transposed"])
+@pytest.mark.parametrize("how", ["plain", "pad", "depthwise", "transposed", *CUTS])
 @pytest.mark.parametrize("rows", [1, 3, 6])
 def test_a_basis_gives_what_the_direct_way_gives(how, rows):
     net, pixels = Narrow(how), random_pixels(rows, 3, 7, 7)

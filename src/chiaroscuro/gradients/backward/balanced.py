@@ -91,10 +91,10 @@ _RULES: Mapping[str, Rule] = {
 
 
 def _kind(entry: Entry) -> str:
-    """Autograd's name without its ending."""
+    """Autograd's name without its ending, which functions written in Python keep."""
     if entry.name == "NativeBatchNormBackward0" and entry.saved("training"):
         return entry.name  # its statistics are those of the pixels
-    return re.sub(r"Backward\d*$", "", entry.name)
+    return re.sub(r"Backward\d+$", "", entry.name)
 
 
 def balanced_tape(tape: Tape) -> Tape:

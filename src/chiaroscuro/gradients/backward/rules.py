@@ -157,9 +157,21 @@ def keeps_rows(entry: Entry) -> bool:
             case "MmBackward0" | "AddmmBackward0":
                 return entry.edges[-1] is None
             case name:
-                return name != "TBackward0"
+                return name != "TBackward0" and not _is_along_rows(entry)
     except UnknownNodeError:
         return False
+
+
+def _is_along_rows(entry: Entry) -> bool:
+    """Whether it takes the first axis apart, joins along it or sums over it."""
+    try:
+        dims = entry.saved("dim")
+    except UnknownNodeError:
+        return False
+    abouts = (about for about in (*entry.outputs, *entry.inputs) if about is not None)
+    count = max(1, *(len(about.shape) for about in abouts))
+    listed = [dims] if isinstance(dims, int) else dims or [0]
+    return any(signed(value) % count == 0 for value in listed)
 
 
 # Functions of single elements, and products.
@@ -184,9 +196,9 @@ def _divide(entry: Entry) -> Step | None:
     # "1 / other" would have PyTorch's default format where a plain number was divided by.
     other = entry.saved("other").detach().to(entry.outputs[0].dtype)
     upper = None if entry.edges[1] is None else entry.saved("self").detach()
-    return products(
-        entry, [torch.ones_like(other) / other, None if upper is None else -upper / other.square()]
-    )
+    # Divided twice, since the square of a small number may be zero.
+    below = None if upper is None else -(upper / other / other)
+    return products(entry, [torch.ones_like(other) / other, below])
 
 
 def _add_product(entry: Entry) -> Step | None:
