@@ -115,7 +115,7 @@ def _times(rows: Sequence[Row]) -> list[str]:
         "## Times of some",
         "",
         f"How many times longer a loop over {TIMED_CLASSES} classes on one retained graph takes, "
-        "in float32 at the network's own size (`--time`): the second call of ours, garbage "
+        "in float32 at the network's own size (`--time`): the second call of both, garbage "
         "collection off, the loop's time extrapolated from 3 and 11 classes, one run.",
         "",
         "| network | loop over ours |",

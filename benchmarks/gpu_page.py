@@ -10,8 +10,8 @@ Report = Mapping[str, Any]
 NOT_RUN = """# GPU
 
 **Not run**: no GPU was at hand when this page was written, so no figure of this project is a
-GPU's. On a machine with a CUDA GPU `python -m benchmarks.gpu` measures everything in under eight
-minutes and writes this page.
+GPU's. On a machine with a CUDA GPU `python -m benchmarks.gpu` measures everything, which should
+take less than eight minutes, and writes this page.
 
 It compares twelve networks in float64 with plain autograd, and the nodes that attention has on
 GPUs (flash, memory-efficient, cuDNN) with PyTorch's own backward pass. Then it computes all five

@@ -166,9 +166,9 @@ def _work(
     return in_process(command)
 
 
-def in_process(command: list[str]) -> dict[str, Any]:
+def in_process(command: list[str], env: Mapping[str, str] | None = None) -> dict[str, Any]:
     """What a process prints last, as JSON; raises `RuntimeError` with its error if it fails."""
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=env)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}:\n{done.stderr}")
     return dict(json.loads(done.stdout.splitlines()[-1]))

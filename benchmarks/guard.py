@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.algorithms import Run, loop, ours
-from benchmarks.works import cnn, lite0, resnet18
+from benchmarks.works import cnn, lite0, resnet
 
 RECORDED = Path(__file__).parent / "guard.json"
 SHARE = 2 / 3
@@ -35,7 +35,7 @@ def _small_lite0(size: int) -> tuple[nn.Module, Tensor]:
 
 
 WORKS: Mapping[str, tuple[Callable[[], tuple[nn.Module, Tensor]], int]] = {
-    "ResNet-18, K = 10, 16 images of 32 px": (lambda: resnet18(10, 16, 32), 10),
+    "ResNet-18, K = 10, 16 images of 32 px": (lambda: resnet("resnet18", 10, 16, 32), 10),
     "basic CNN, K = 10, 64 images of 32 px": (lambda: cnn(64), 10),
     "EfficientNet-Lite0, 60 classes, one photo of 128 px": (lambda: _small_lite0(128), 60),
     "EfficientNet-Lite0, 400 classes, one photo of 64 px": (lambda: _small_lite0(64), 400),

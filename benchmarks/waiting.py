@@ -17,6 +17,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from benchmarks.gradients import in_process, median_spread
+
 POLICIES = ("active", "passive")
 Seconds = dict[str, list[float]]
 
@@ -48,8 +50,7 @@ def measure(runs: int, classes: int) -> tuple[Seconds, Seconds]:
             chosen = {**os.environ, "OMP_WAIT_POLICY": policy}
             if policy == "active":
                 del chosen["OMP_WAIT_POLICY"]  # what a user has who sets nothing
-            done = subprocess.run(command, check=True, capture_output=True, text=True, env=chosen)
-            seconds = json.loads(done.stdout.splitlines()[-1])
+            seconds = in_process(command, chosen)
             wall[policy].append(seconds["wall"])
             cpu[policy].append(seconds["cpu"])
     return wall, cpu
@@ -58,8 +59,7 @@ def measure(runs: int, classes: int) -> tuple[Seconds, Seconds]:
 def ratio(seconds: Seconds) -> str:
     """Passive over active in each turn: the median, the smallest and the largest."""
     pairs = zip(seconds["passive"], seconds["active"], strict=True)
-    ratios = [passive / active for passive, active in pairs]
-    return f"{statistics.median(ratios):.2f}x ({min(ratios):.2f}-{max(ratios):.2f})"
+    return median_spread([passive / active for passive, active in pairs], digits=2)
 
 
 def _seconds(classes: int) -> dict[str, float]:

@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from benchmarks import gpu, gpu_page, precision, waiting
-from benchmarks.algorithms import ALGORITHMS, algorithm
+from benchmarks.algorithms import ALGORITHMS, OURS, RIVALS, algorithm
 from benchmarks.gradients import scaled
 from benchmarks.limit import needs, one_pass
+from benchmarks.machine import describe
+from benchmarks.page import page
 from benchmarks.works import WORKS, chosen_classes
 from chiaroscuro.gradients.backward.program import Program
 from chiaroscuro.gradients.backward.tape import Tape
@@ -78,6 +80,24 @@ def test_seconds_are_scaled_by_passes_and_a_single_forward_stays():
     assert jacobian["peak_bytes"] == 7 + 950 * 3 * 224 * 224 * 4
 
 
+def test_the_page_has_goals_for_the_rivals_that_have_one():
+    seconds = {OURS[0]: 1, OURS[1]: 1, **dict.fromkeys(RIVALS, 3)}
+    turn = {
+        name: {"seconds": value, "measured_seconds": value, "passes": 1, "peak_bytes": 0}
+        for name, value in seconds.items()
+    }
+    name = "swin-224px-k1000"
+    work = {"turns": [turn], "differences": {}, "chunks": {}, "one class": [1]}
+    report = {
+        "machine": describe(), "runs": 1, "works": {"cpu": {name: work}},
+        "rates": {"convolution": 5.2, "copy": 1, "shape": ""},
+        "needs": {name: {"operations": 3, "bytes": 1}},
+    }  # fmt: skip
+    text = page(report)
+    assert "| 3.0x (3.0-3.0) | 3.0x (3.0-3.0) | 3.0x (3.0-3.0) | 3.0x (3.0-3.0) / 2.6x |" in text
+    assert "| 0 | 0 | 58 % | 50 % |" in text, "share for the loop's goal alone: 3 * 2.6 / 3 of 5.2"
+
+
 def test_a_single_image_competes_in_what_is_drawn():
     work = WORKS["resnet18-224px-k1000"]
     drawn = chosen_classes(work, 50, torch.tensor([987]))
@@ -141,6 +161,6 @@ def test_the_page_of_precision_has_every_network():
     row = precision.measure(*precision.WORKS["cnn"])
     assert len(row) == 13
     assert float(row[4].rstrip("%")) < 2
-    page = precision.PAGE.read_text()
-    assert all(title in page for title, _, _ in precision.WORKS.values())
+    text = precision.PAGE.read_text()
+    assert all(title in text for title, _, _ in precision.WORKS.values())
     assert precision.page([row]).count("| basic CNN") == 1

@@ -4,11 +4,12 @@ import json
 import os
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from benchmarks import networks, zoo
-from benchmarks.architectures import Row, page
+from benchmarks.architectures import TIMED_CLASSES, Row, page
 
 ROWS = [
     Row("torchvision:a", 64, 1_000_000, 1e-15, by_class={}, seconds=1.0, ratio=2.5),
@@ -92,6 +93,19 @@ def test_the_page_counts_what_it_lists():
     assert "| torchvision:a | 2.5x |" in text
     assert "- timm:d: more than 300 s" in text
     assert "ImageGPT" in text
+
+
+def test_the_first_call_of_the_loop_does_not_count(monkeypatch):
+    calls = []
+
+    def loop(classifier, pixels, count):
+        calls.append(count)
+        return 100.0 if len(calls) == 1 else float(count)
+
+    monkeypatch.setattr(zoo, "_loop", loop)
+    monkeypatch.setattr(zoo, "gc", SimpleNamespace(collect=int, disable=int))
+    monkeypatch.setattr(zoo, "time", SimpleNamespace(perf_counter=iter([0.0, 2.0]).__next__))
+    assert zoo.timed("timm:test_vit").ratio == TIMED_CLASSES / 2
 
 
 def test_a_network_is_built_at_the_smallest_size_that_it_takes():
