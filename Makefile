@@ -54,7 +54,7 @@ docs: $(READY_DOCS)  ## the documentation as a site in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) node_modules site chiaroscuro-out benchmarks/out
+	rm -rf $(VENV) $(VENV)-old node_modules site chiaroscuro-out benchmarks/out
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
