@@ -53,7 +53,7 @@ mutants: $(READY_DEV)  ## break listed lines one by one; each must turn the suit
 docs: $(READY_DOCS)  ## the documentation as a site in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-clean:
+clean:  ## remove what these targets made
 	rm -rf $(VENV) $(VENV)-old node_modules site chiaroscuro-out benchmarks/out
 
 $(VENV)/bin/python:

@@ -17,7 +17,7 @@ _LIBRARIES = ("torch", "torchvision", "timm", "transformers")
 
 @dataclass(frozen=True)
 class Row:
-    """What came of one network.
+    """The result for one network.
 
     `size` of its images in pixels. `gap`: the largest difference from plain autograd, over the
     largest gradient; `floor`: plain autograd's own between two memory layouts, where `gap` is above

@@ -145,8 +145,8 @@ def _keep(rows: dict[str, Row], row: Row) -> None:
 
 
 def _line(row: Row) -> str:
-    told = row.error or f"{row.gap:.0e} {operations(row)}"
-    return f"{row.name} {row.size} px {row.seconds:.0f} s: {told}"
+    result = row.error or f"{row.gap:.0e} {operations(row)}"
+    return f"{row.name} {row.size} px {row.seconds:.0f} s: {result}"
 
 
 def check(name: str, classes: int = CLASSES) -> Row:
