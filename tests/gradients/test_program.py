@@ -22,11 +22,11 @@ FIELDS = ("logits", "target_gradient", "rival_max", "rival_min", "rival_argmax",
 
 CUTS = {
     "unbind": lambda parts: parts.unbind(0),
-    "select": lambda parts: list(parts),
+    "select": list,
     "slices": lambda parts: [parts[i : i + 1].mean(0) for i in range(3)],
     "split": lambda parts: [part.squeeze(0) for part in parts.split(1, dim=-3)],
 }
-"""Three tensors for a batch, out of one that has them along its first axis: a batch of three too."""
+"""Three tensors out of one that has them along its first axis, as a batch of three has images."""
 
 
 class Narrow(nn.Module):
