@@ -1,5 +1,7 @@
 """Two checkpoints on one photo: the same class, differences by hand, and the folder."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -73,6 +75,10 @@ def test_other_pixels_have_no_difference(photo, tmp_path):
     found = compare([linear(1), linear(2, side=2)], photo)
     assert found.pairs[0].maps == {}
     assert found.pairs[0].note == "the networks see different pixels (4 x 4 and 2 x 2)"
+    padded = linear(2)
+    padded.framing = replace(padded.framing, canvas=(5, 5))
+    note = compare([linear(1), padded], photo).pairs[0].note
+    assert note == "the networks see different pixels (4 x 4, scaled or cut otherwise)"
     found.save(tmp_path / "out")
     assert "no differences to show" in (tmp_path / "out" / "index.html").read_text()
 

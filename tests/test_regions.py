@@ -25,7 +25,7 @@ from chiaroscuro import (
     what_if,
 )
 from chiaroscuro.choices import Framing
-from chiaroscuro.classifier.regions import RegionScores
+from chiaroscuro.classifier.regions import Detection, RegionScores
 from chiaroscuro.errors import InputError
 from chiaroscuro.explanations import replay
 from chiaroscuro.explanations.comparison import Differences
@@ -95,6 +95,8 @@ def test_a_region_reads_its_own_words():
     assert str(Region.detected(3)) == "box 3"
     assert str(Region.mask(np.ones((4, 6)))) == "mask 6x4"
     assert str(Region.mask("a/cat.png")) == "mask a/cat.png"
+    assert str(Region.mask([[0, 1]])) == "mask list"
+    assert str(Detection(0, "cat", 0.5, (-0.2, 1, 2, 3))) == "cat 50.0 % at 0,1,2,3"
 
 
 @pytest.mark.parametrize(

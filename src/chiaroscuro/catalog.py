@@ -148,12 +148,15 @@ def check_spec(spec: str) -> str:
 def split_checkpoint(spec: str) -> tuple[str, str] | None:
     """Architecture and file of ARCHITECTURE@FILE; None for a spec of another form."""
     architecture, _, file = spec.partition("@")
-    named = architecture.startswith(("timm:", "torchvision:")) or architecture == ARCHITECTURES[0]
+    named = architecture.startswith(("timm:", "torchvision:")) or architecture in BASIC
     return (architecture, file) if file and named and not Path(spec).exists() else None
 
 
 def unknown_spec(spec: str) -> ChoiceError:
     """The error for a spec that names no model; of a file, it says how one is given."""
+    architecture, _, weights = spec.partition("@")
+    if Path(weights).is_file():
+        return unknown("architecture", architecture, [*BASIC, "timm:NAME", "torchvision:NAME"])
     if Path(spec).is_file():
         return ChoiceError(f"model {spec!r} is a file: give FILE.py:FACTORY, which loads it")
     prefix = (

@@ -70,9 +70,11 @@ class Region:
     def __str__(self) -> str:
         if self.corners is not None:
             return ",".join(f"{end:g}" for end in self.corners)
+        if isinstance(self.values, Path):
+            return f"mask {self.values}"
         if self.values is not None:
-            shape = getattr(self.values, "shape", None)
-            return f"mask {self.values if shape is None else 'x'.join(map(str, shape[::-1]))}"
+            sides = "x".join(map(str, getattr(self.values, "shape", ())[::-1]))
+            return f"mask {sides or type(self.values).__name__}"
         if self.number is not None:
             return f"box {self.number}"
         return "predicted" if self.label is None else f"predicted:{self.label}"

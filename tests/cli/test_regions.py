@@ -90,7 +90,8 @@ def test_boxes_are_listed_with_class_and_score(run, photos, tmp_path, spec):
     assert (code, err) == (0, "")
     words = "--box", "1", "--fill", "black", "--out", "change"
     assert run("what-if", photos / "a.png", *spec("boxes"), *words)[0] == 0
-    assert entries(tmp_path / "change")
+    assert run("what-if", photos / "a.png", *spec("boxes"), "--box", "0", *words[2:])[0] == 0
+    assert {name.partition("-box-")[2][:1] for name in entries(tmp_path / "change")} == {"0", "1"}
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from chiaroscuro import (
     Explanation,
     ImageError,
     ModelError,
+    Region,
     ResultError,
     explain,
 )
@@ -189,6 +190,29 @@ def test_an_unknown_class_raises_before_any_work(toy, album, tmp_path, options, 
         )
     assert not seen
     assert not (tmp_path / "out").exists()
+
+
+def test_an_error_of_an_array_names_its_file(toy, tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((3, 12, 14)))
+    (outcome,) = explain_files(toy, jobs([tmp_path / "a.npy"]), tmp_path / "out")
+    assert isinstance(outcome.error, ImageError)
+    assert str(outcome.error).startswith(f"{tmp_path / 'a.npy'}: pixels have 14 channels")
+
+
+@pytest.mark.parametrize("form", [np.asarray, torch.from_numpy, np.ndarray.tolist])
+def test_a_mask_of_any_form_is_resumed_with_the_same_pixels_only(album, tmp_path, form):
+    photo, values = album / "a.png", np.zeros(picture().size[::-1], np.uint8)
+    values[2:5, 3:6] = 1
+    scores = Classifier(torch.nn.Conv2d(3, 4, 1))
+
+    def explained(values):
+        planned = jobs([photo], region=Region.mask(form(values)))
+        (outcome,) = explain_files(scores, planned, tmp_path / "out", resume=True)
+        return outcome
+
+    assert explained(values).error is None
+    assert explained(values).error is None
+    assert "an explanation of another configuration" in str(explained(1 - values).error)
 
 
 def test_a_failing_model_leaves_no_trace(album, tmp_path):

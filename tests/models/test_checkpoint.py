@@ -10,7 +10,7 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
-from chiaroscuro import ChoiceError, ModelError, load_classifier
+from chiaroscuro import ChoiceError, ModelError, catalog, load_classifier
 from chiaroscuro.catalog import check_spec, split_checkpoint
 from chiaroscuro.cli.commands import ExplainOptions, RunOptions, WhatIfOptions
 from chiaroscuro.errors import MissingModelError
@@ -174,6 +174,8 @@ def test_loading_leaves_the_random_state(net, tmp_path):
 def test_which_specs_are_of_this_form(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert split_checkpoint("timm:resnet18@a.pt") == ("timm:resnet18", "a.pt")
+    for name in catalog.BASIC:
+        assert split_checkpoint(f"{name}@a.pt") == (name, "a.pt")
     for other in ("timm:resnet18", "net.py:make@x", "me@home", "timm:resnet18@"):
         assert split_checkpoint(other) is None
     for ask in (check_spec, load_classifier):
@@ -182,6 +184,8 @@ def test_which_specs_are_of_this_form(tmp_path, monkeypatch):
     torch.save({"weight": torch.ones(1)}, tmp_path / "a.pt")
     with pytest.raises(ChoiceError, match="unknown architecture"):
         load_classifier("timm:no_such_net@a.pt")
+    with pytest.raises(ChoiceError, match="unknown architecture 'resnet18': known are basic-cnn, "):
+        check_spec("resnet18@a.pt")
 
 
 @pytest.mark.parametrize("options", [ExplainOptions, WhatIfOptions, RunOptions])

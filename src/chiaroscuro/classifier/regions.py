@@ -33,11 +33,20 @@ class Scorer(Protocol):
     labels: tuple[str, ...] | None
 
     @property
-    def network(self) -> nn.Module: ...  # noqa: D102
-    def module_input(self, pixels: Tensor) -> Tensor: ...  # noqa: D102
-    def probabilities(self, logits: Tensor) -> Tensor: ...  # noqa: D102
-    def label(self, index: int) -> str: ...  # noqa: D102
-    def class_index(self, name: Any) -> int: ...  # noqa: D102
+    def network(self) -> nn.Module:
+        """What scores positions or boxes."""
+
+    def module_input(self, pixels: Tensor) -> Tensor:
+        """Normalized pixels."""
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Of every class."""
+
+    def label(self, index: int) -> str:
+        """A class's name."""
+
+    def class_index(self, name: Any) -> int:
+        """The class of a name."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,7 @@ class Detection:
     box: Corners
 
     def __str__(self) -> str:
-        return f"{self.label} {100 * self.score:.1f} % at {','.join(f'{x:.0f}' for x in self.box)}"
+        return f"{self.label} {100 * self.score:.1f} % at {','.join(f'{x:z.0f}' for x in self.box)}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,7 +276,7 @@ def placed(
     if box is not None:
         mask = geometry.box_mask(box, crop, shape)
     elif region.values is not None:
-        mask = geometry.photo_mask(_values(region.values, Path(source).name), crop, shape, asked)
+        mask = geometry.photo_mask(mask_of(region.values, Path(source).name), crop, shape, asked)
     else:
         mask = _predicted(classifier, region, pixels)
     if region.number is None and not mask.any():
@@ -282,7 +291,7 @@ def placed(
     return RegionFacts(asked, mask, geometry.box_on_network(box, crop, shape))
 
 
-def _values(values: Any, name: str) -> Mask:
+def mask_of(values: Any, name: str) -> Mask:
     """A mask from an array, a picture, or a folder's picture for a photo."""
     if isinstance(values, Path):
         file = geometry.mask_file(values, name) if values.is_dir() else values

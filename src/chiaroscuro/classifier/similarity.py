@@ -7,6 +7,8 @@ from torch import Tensor, nn
 class Similarities(nn.Module):
     """The cosines (B, K) of a network's outputs (B, D) with each row of `embeddings` (K, D)."""
 
+    embeddings: Tensor
+
     def __init__(self, network: nn.Module, embeddings: Tensor) -> None:
         super().__init__()
         self.network = network
@@ -14,4 +16,4 @@ class Similarities(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Cosines in [-1, 1]."""
-        return F.normalize(self.network(x)) @ self.embeddings.mT  # type: ignore[operator]
+        return F.normalize(self.network(x)) @ self.embeddings.mT

@@ -33,7 +33,8 @@ class TextClassifier(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Logits (B, K)."""
         features = self.projection(self.tower(pixels).pooler_output)
-        return self.head(_unit(features))  # type: ignore[no-any-return]
+        logits: Tensor = self.head(_unit(features))
+        return logits
 
 
 def text_classifier(model: Any, tokenizer: Any, texts: TextClasses) -> TextClassifier:

@@ -270,11 +270,11 @@ def what_if(settings: known.WhatIfSettings, run: commands.WhatIfOptions) -> None
 
 
 def what_if_name(settings: known.WhatIfSettings, image: Path, model: str) -> str:
-    """The folder of a what-if: photo, model, target where one is named, and the change."""
+    """The folder of a what-if: photo, model, target and region where they are named, the change."""
     method = "" if settings.method == "gradient" else settings.method
-    target = "" if settings.target is None else str(settings.target)[:40]
+    asked = (str(o)[:40] for o in (settings.target, settings.part) if o is not None)
     change = (settings.map, f"{settings.fraction:g}", settings.fill)
-    parts = [part for part in (Path(model).name, target, method, *change) if part]
+    parts = [part for part in (Path(model).name, *asked, method, *change) if part]
     words = (re.sub(r"[^\w.+]+", "-", part).strip("-") for part in parts)
     return safe_name(image.stem, "".join(f"-{word}" for word in words))
 

@@ -72,7 +72,7 @@ class TextOptions(Settings, panel="Classes from text"):
         yield from super()._contradictions()
         models = getattr(self, "models", None) or (getattr(self, "model", DEFAULT_MODEL),)
         paths = [text for text in self.classes or () if {".", os.sep} & {*text}]
-        paths = [path for path in paths if os.path.exists(path)]  # noqa: PTH110  # long texts too
+        paths = [path for path in paths if os.path.lexists(path)]  # also long texts
         if paths and len(self.classes or ()) > 1:
             yield f"class {paths[0]!r} is a file: give photos first, or a file of classes alone"
         try:

@@ -133,8 +133,9 @@ def _same_region(part: Region | None, explained: Explanation) -> Region | None:
 
 def _pair(first: Explanation, other: Explanation, place: int) -> results.Pair:
     if not np.array_equal(first.pixels, other.pixels):
-        sizes = (" x ".join(map(str, e.pixels.shape[:0:-1])) for e in (first, other))
-        return results.Pair(place, {}, f"the networks see different pixels ({' and '.join(sizes)})")
+        sizes = [" x ".join(map(str, e.pixels.shape[:0:-1])) for e in (first, other)]
+        how = " and ".join(sizes) if len({*sizes}) > 1 else f"{sizes[0]}, scaled or cut otherwise"
+        return results.Pair(place, {}, f"the networks see different pixels ({how})")
     pixels, maps = torch.from_numpy(first.pixels)[None], {}
     for name, values in first.maps.items():
         a, b = (torch.from_numpy(v.astype(np.float64))[None] for v in (values, other.maps[name]))

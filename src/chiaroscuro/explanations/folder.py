@@ -13,12 +13,12 @@ import torch
 from chiaroscuro import results
 from chiaroscuro.choices import SCALES, Scale, check_names, method_name, parse_rivals
 from chiaroscuro.classifier import Classifier
+from chiaroscuro.classifier.regions import mask_of
 from chiaroscuro.errors import ChiaroscuroError, ResultError, first_line, printable
 from chiaroscuro.explanations.single import class_index, explain, make_method
 from chiaroscuro.gradients import Method
-from chiaroscuro.images.regions import mask_file
 from chiaroscuro.passes.executor import compute, gpus_of
-from chiaroscuro.regions import Region, parse_region
+from chiaroscuro.regions import parse_region
 from chiaroscuro.report.explanation import color_limits, shared_limits
 from chiaroscuro.results import FIGURE, KINDS
 from chiaroscuro.results.explanations import ColorLimits, Explanation, Gallery, GalleryEntry
@@ -157,10 +157,12 @@ class _Photos:
         try:
             return Outcome(job.path, self.out / job.folder, finish())
         except Exception as error:  # whatever one photo does, the others go on
-            _LOG.info("%s failed", printable(job.path), exc_info=True)
+            name, text = printable(job.path), str(error)
+            _LOG.info("%s failed", name, exc_info=True)
             if not isinstance(error, ChiaroscuroError):
-                text = f"{printable(job.path)}: {type(error).__name__}: {first_line(error)}"
-                error = ChiaroscuroError(text)
+                error = ChiaroscuroError(f"{name}: {type(error).__name__}: {first_line(error)}")
+            elif name not in text and not isinstance(error, ResultError):  # of an array, a region
+                error = type(error)(f"{name}: {text}")
             return Outcome(job.path, error=error)
 
     def _computed(self, job: PhotoJob) -> Callable[[], Explanation]:
@@ -218,16 +220,10 @@ def _plain(job: PhotoJob, classifier: Classifier) -> dict[str, Any]:
     facts = method.describe() if isinstance(method, Method) else method_name(method)
     kept = {name: value for name, value in options.items() if name not in ("method", "rivals")}
     if region is not None:
-        kept["region"] = _region(parse_region(region), job.path)
+        part = parse_region(region)
+        mask = None if part.values is None else mask_of(part.values, job.path.name)
+        kept["region"] = str(part) if mask is None else f"{part} {digest(mask.tobytes()).sha256}"
     return {**kept, "rivals": str(options["rivals"]), "method": facts}
-
-
-def _region(region: Region, photo: Path) -> str:
-    values = region.values
-    if isinstance(values, Path):
-        file = mask_file(values, photo.name) if values.is_dir() else values
-        return f"{region} {digest(file).sha256 if file and file.is_file() else ''}"
-    return str(region) if values is None else f"{region} {digest(bytes(values)).sha256}"
 
 
 def _redrawn(job: PhotoJob, folder: Path, limits: ColorLimits | None, *, figure: bool) -> Outcome:
