@@ -8,8 +8,9 @@ READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 READY_DOCS := $(VENV)/.ready-docs
 READY_BROWSER := node_modules/.ready
+ENGINE_TESTS := tests/gradients tests/test_shortcuts.py tests/test_matmul.py tests/test_guard.py tests/test_tangents.py tests/test_target_gradients.py tests/test_captum_methods.py
 
-.PHONY: demo test coverage browser test-old-torch lint lint-js extras bench guard zoo mutants docs clean
+.PHONY: demo test coverage browser test-second-torch test-old-torch lint lint-js extras bench guard zoo mutants docs clean
 
 demo: $(READY)  ## two packaged photos explained; prints the page's path
 	$(BIN)/chiaroscuro explain --out chiaroscuro-out --force
@@ -20,10 +21,16 @@ test: $(READY_DEV)  ## every test, doctests and README snippets included; pages 
 coverage: $(READY_DEV)  ## the same, and the lines that no test reaches; half as long again
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --cov=chiaroscuro --cov-report=term-missing:skip-covered
 
+test-second-torch: $(READY_DEV)  ## the engine's tests with PyTorch 2.13, its processor build, the other packages shared
+	$(BIN)/python -m venv --clear $(VENV)-second
+	$(VENV)-second/bin/python -m pip install --quiet --no-deps torch==2.13.0 torchvision==0.28.0
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $$(echo $(VENV)-second/lib/python*/site-packages)/shared.pth
+	PYTHONPATH=src $(VENV)-second/bin/python -m pytest -p tests.second_torch -W 'ignore:.torch.jit.script. is deprecated:DeprecationWarning' --numprocesses 2 --dist worksteal $(ENGINE_TESTS)
+
 test-old-torch:  ## the engine's tests with the oldest PyTorch of the range, in an environment of its own
 	$(PYTHON) -m venv $(VENV)-old
 	$(VENV)-old/bin/python -m pip install --quiet -r requirements-dev.txt -e '.[hf,adapters]' torch==2.6.0 torchvision==0.21.0
-	$(VENV)-old/bin/python -m pytest --no-cov tests/gradients tests/test_shortcuts.py tests/test_matmul.py tests/test_guard.py tests/test_tangents.py tests/test_target_gradients.py tests/test_captum_methods.py
+	$(VENV)-old/bin/python -m pytest $(ENGINE_TESTS)
 
 lint: $(READY_DEV)  ## format, style and types
 	$(BIN)/ruff format --check .
@@ -54,7 +61,7 @@ docs: $(READY_DOCS)  ## the documentation as a site in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:  ## remove what these targets made
-	rm -rf $(VENV) $(VENV)-old node_modules site chiaroscuro-out benchmarks/out
+	rm -rf $(VENV) $(VENV)-second $(VENV)-old node_modules site chiaroscuro-out benchmarks/out
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'

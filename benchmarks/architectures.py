@@ -9,7 +9,8 @@ from statistics import median
 from benchmarks.networks import WITHOUT_TRANSFORMERS
 
 CLASSES = 10
-TIMED_CLASSES = 100
+TIMED = ((100, "float32"), (1000, "float32"), (1000, "bfloat16"))
+"""Classes and precision of each time."""
 CLEAR = 1e-11
 """A larger difference is held against plain autograd's own between two memory layouts."""
 _LIBRARIES = ("torch", "torchvision", "timm", "transformers")
@@ -21,8 +22,8 @@ class Row:
 
     `size` of its images in pixels. `gap`: the largest difference from plain autograd, over the
     largest gradient; `floor`: plain autograd's own between two memory layouts, where `gap` is above
-    `CLEAR`. `by_class`: how many operations of each kind went class by class. `notes` of
-    the result. `error`: why there is no gap. `ratio`: a loop's time over ours.
+    `CLEAR`. `by_class`: how many operations of each kind went class by class. `notes` of the
+    result. `error`: why there is no gap. `ratios`: a loop's time over ours, for each of `TIMED`.
     """
 
     name: str
@@ -34,7 +35,7 @@ class Row:
     notes: tuple[str, ...] = ()
     error: str = ""
     seconds: float = 0.0
-    ratio: float | None = None
+    ratios: tuple[float, ...] = ()
 
 
 def operations(row: Row) -> str:
@@ -107,20 +108,25 @@ def page(rows: Sequence[Row], listed: int) -> str:
 
 
 def _times(rows: Sequence[Row]) -> list[str]:
-    timed = [row for row in rows if row.ratio is not None]
+    timed = [row for row in rows if row.ratios]
     if not timed:
         return []
+    heads = [f"{count} classes, {precision}" for count, precision in TIMED]
     return [
         "",
         "## Times of some",
         "",
-        f"How many times longer a loop over {TIMED_CLASSES} classes on one retained graph takes, "
-        "in float32 at the network's own size (`--time`): the second call of both, garbage "
-        "collection off, the loop's time extrapolated from 3 and 11 classes, one run.",
+        "How many times longer a loop over all classes on one retained graph takes, in float32, "
+        "than ours in float32 and `bfloat16` for one image of 224 px (`--time`): the second call "
+        "of both, garbage collection off, the loop's time extrapolated from 3 and 11 classes, one "
+        "run.",
         "",
-        "| network | loop over ours |",
-        "|---|---:|",
-        *(f"| {row.name} | {row.ratio:.1f}x |" for row in timed),
+        f"| network | {' | '.join(heads)} |",
+        f"|---|{'---:|' * len(TIMED)}",
+        *(
+            f"| {' | '.join([row.name, *(f'{each:.1f}x' for each in row.ratios)])} |"
+            for row in timed
+        ),
     ]
 
 

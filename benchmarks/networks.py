@@ -55,21 +55,6 @@ def build(name: str, classes: int, sizes: Sequence[int] = SIZES) -> tuple[nn.Mod
     raise reason
 
 
-def full_size(name: str) -> int:
-    """The pixels a side of its published weights, or 224."""
-    library, _, own = name.partition(":")
-    if library == "torchvision":
-        from torchvision import models
-
-        weights: Any = models.get_model_weights(own)
-        return int(weights.DEFAULT.transforms().crop_size[0])
-    if library == "timm":
-        import timm
-
-        return int(timm.get_pretrained_cfg(own).input_size[1])
-    return 224
-
-
 def randomized(module: nn.Module, size: int) -> nn.Module:
     """Constants and statistics as trained ones: branches that start at zero take part.
 
@@ -211,6 +196,7 @@ TIMM = (
     "twins_pcpvt_small", "twins_svt_small", "vgg11_bn", "visformer_tiny", "vit_tiny_patch16_224",
     "vit_tiny_r_s16_p8_224", "vit_relpos_small_patch16_224", "vit_srelpos_small_patch16_224",
     "samvit_base_patch16_224", "vitamin_small_224", "volo_d1_224", "ese_vovnet19b_slim_dw",
-    "legacy_xception", "xception41", "xcit_nano_12_p16_224",
+    "legacy_xception", "xception41", "xcit_nano_12_p16_224", "vit_small_patch16_224",
+    "vit_small_patch14_dinov2",
 )  # fmt: skip
-"""A network of each of timm's families, and others with operations of their own."""
+"""A network of each of timm's families, and others with operations of their own or often used."""

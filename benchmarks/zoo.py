@@ -27,9 +27,9 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from benchmarks.algorithms import loop
-from benchmarks.architectures import CLASSES, CLEAR, TIMED_CLASSES, Row, operations, page
-from benchmarks.networks import build, full_size, names
-from chiaroscuro import Classifier, class_gradients, logit_change
+from benchmarks.architectures import CLASSES, CLEAR, TIMED, Row, operations, page
+from benchmarks.networks import build, names
+from chiaroscuro import Classifier, Method, class_gradients, logit_change
 from chiaroscuro.adapters import PixelNetwork
 from chiaroscuro.device import device_profile, profile_in_use
 from chiaroscuro.errors import first_line
@@ -58,11 +58,11 @@ def main() -> None:
         wanted = [] if arguments.time else [name for name in names() if name not in rows]
     for row in _answers(wanted, check, arguments.seconds):
         before = rows.get(row.name, row)
-        _keep(rows, replace(row, ratio=before.ratio))
+        _keep(rows, replace(row, ratios=before.ratios))
         console.print(_line(row), markup=False)
     for row in _answers(arguments.time, timed, arguments.seconds):
-        _keep(rows, replace(rows.get(row.name, row), ratio=row.ratio))
-        console.print(f"{row.name}: {row.error or row.ratio}", markup=False)
+        _keep(rows, replace(rows.get(row.name, row), ratios=row.ratios))
+        console.print(f"{row.name}: {row.error or row.ratios}", markup=False)
     if arguments.write:
         listed = names()
         PAGE.write_text(page([rows[name] for name in listed if name in rows], len(listed)))
@@ -135,7 +135,8 @@ def _serve(connection: Connection, work: Callable[[str], Row]) -> None:
 
 def _read(line: str) -> Row:
     values = json.loads(line)
-    return Row(**values | {"notes": tuple(values["notes"])})
+    lists = {key: tuple(values[key]) for key in ("notes", "ratios") if key in values}
+    return Row(**values | lists)
 
 
 def _keep(rows: dict[str, Row], row: Row) -> None:
@@ -217,19 +218,23 @@ def operations_by_class(module: nn.Module, pixels: Tensor) -> dict[str, int]:
 
 
 def timed(name: str) -> Row:
-    """A retained graph with a loop over the classes, and ours: float32, one image, one run."""
-    module, size = build(name, TIMED_CLASSES, [full_size(name)])
-    classifier, pixels = Classifier(module), torch.rand(1, 3, size, size)
-    class_gradients(classifier, pixels, 0)  # kernels chosen
-    _loop(classifier, pixels, 3)
-    gc.collect()
-    gc.disable()
-    start = time.perf_counter()
-    class_gradients(classifier, pixels, 0)
-    ours = time.perf_counter() - start
-    few, more = (_loop(classifier, pixels, count) for count in (3, 11))
-    whole = few + (more - few) / 8 * (TIMED_CLASSES - 3)
-    return Row(name, size, ratio=whole / ours)
+    """A retained graph with a loop over the classes, and ours: one image, one run."""
+    ratios = []
+    for classes, precision in TIMED:
+        method = Method("gradient", precision=precision)
+        module, size = build(name, classes, [224])
+        classifier, pixels = Classifier(module), torch.rand(1, 3, size, size)
+        class_gradients(classifier, pixels, 0, method=method)  # kernels chosen
+        _loop(classifier, pixels, 3)
+        gc.collect()
+        gc.disable()
+        start = time.perf_counter()
+        class_gradients(classifier, pixels, 0, method=method)
+        ours = time.perf_counter() - start
+        few, more = (_loop(classifier, pixels, count) for count in (3, 11))
+        gc.enable()
+        ratios.append((few + (more - few) / 8 * (classes - 3)) / ours)
+    return Row(name, size, ratios=tuple(ratios))
 
 
 def _loop(classifier: Classifier, pixels: Tensor, count: int) -> float:

@@ -64,7 +64,7 @@ def figures(speed: str) -> Iterator[str]:
     yield ""
     yield (
         f"MB are the peak above the loaded model. `memory_budget={least[1]}_000_000` keeps the "
-        f"three large works at {', '.join(small[:-1])} and {small[-1]}."
+        f"three large convolutional networks at {', '.join(small[:-1])} and {small[-1]}."
     )
 
 
