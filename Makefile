@@ -25,7 +25,7 @@ test-second-torch: $(READY_DEV)  ## the engine's tests with PyTorch 2.13, its pr
 	$(BIN)/python -m venv --clear $(VENV)-second
 	$(VENV)-second/bin/python -m pip install --quiet --no-deps torch==2.13.0 torchvision==0.28.0
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $$(echo $(VENV)-second/lib/python*/site-packages)/shared.pth
-	PYTHONPATH=src $(VENV)-second/bin/python -m pytest -p tests.second_torch -W 'ignore:.torch.jit.script. is deprecated:DeprecationWarning' --numprocesses 2 --dist worksteal $(ENGINE_TESTS)
+	PYTHONPATH=src $(VENV)-second/bin/python -m pytest -p tests.second_torch -W 'ignore:`torch.jit.script` is deprecated:DeprecationWarning' --numprocesses 2 --dist worksteal $(ENGINE_TESTS)
 
 test-old-torch:  ## the engine's tests with the oldest PyTorch of the range, in an environment of its own
 	$(PYTHON) -m venv $(VENV)-old
