@@ -20,7 +20,7 @@ LAYERS = [
     ["report"],
     ["notebook"],
     ["edits", "guard", "matmul", "device"],
-    ["shortcuts"],
+    ["shortcuts", "units"],
     ["classifier"],
     ["models"],
     ["passes"],

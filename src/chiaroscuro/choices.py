@@ -358,6 +358,30 @@ def parse_fill(fill: str | Fill) -> Fill:
     return Fill(name, amount)
 
 
+CELLS = ("pixels", "4", "8", "16", "superpixels")
+"""What changes together: single pixels, square cells of so many a side, or superpixels."""
+
+
+def parse_cells(cells: int | str) -> str:
+    """Read "pixels", a side in pixels such as 8, "superpixels", or with a side "superpixels:16".
+
+    Raises `ChoiceError` for anything else.
+
+    >>> parse_cells(8), parse_cells("1"), parse_cells("superpixels:24")
+    ('8', 'pixels', 'superpixels:24')
+    """
+    word = str(cells).strip()
+    name, colon, side = word.partition(":")
+    number = side if colon else name
+    is_side = number in CELLS or re.fullmatch(r"[1-9]\d*", number)
+    if not is_side or (colon and name != "superpixels"):
+        raise ChoiceError(
+            f"cells is {cells!r}: expected pixels, a side in pixels such as 8, superpixels, or "
+            "superpixels:16"
+        )
+    return "pixels" if word == "1" else word
+
+
 @dataclass(frozen=True, slots=True)
 class Framing:
     """How a photo becomes pixels of a network's size.
