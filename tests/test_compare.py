@@ -7,13 +7,15 @@ import pytest
 import torch
 from PIL import Image
 
-from chiaroscuro import Classifier, Comparison, Explanation, compare
+from chiaroscuro import Classifier, Comparison, Explanation, compare, explain, what_if
 from chiaroscuro.errors import ChoiceError, ResultError
 from chiaroscuro.explanations import what_if_detail
+from chiaroscuro.images import to_uint8
+from chiaroscuro.render.pictures import enlarged, outlined
 from chiaroscuro.report.explanation import comparison_sheet
 from chiaroscuro.results import facts_of
 from chiaroscuro.results.explanations import Detail
-from tests.toys import Linear
+from tests.toys import Linear, small_cnn
 
 LABELS = ["crane, bird", "crane, machine", "cat, tabby"]
 
@@ -131,12 +133,41 @@ def test_a_change_is_asked_of_each_by_its_own_map(photo, tmp_path):
         what_if_detail(photo, "gray")
 
 
+@pytest.mark.parametrize("by", ["signed", "margin"])
+def test_a_change_follows_the_maps_that_are_compared(photo, by):
+    """Their method, score and rivals, also of a map that is not among those compared."""
+    net = Classifier(small_cnn(3), size=12, labels=LABELS, name="curved")
+    asked = {"rivals": "top:1", "score": "log-probability", "method": "smoothgrad", "sigma": 0.6}
+    change = {"fill": "white", "by": by, "fraction": 0.1}
+    found = compare([net, net], photo, maps=["signed"], **asked, **change)
+    alone = explain(net, photo, maps=by, **asked)
+    result = what_if(net, photo, alone.maps[by], 0.1, "white")
+    after = outlined(to_uint8(result.edited), result.changed)
+    np.testing.assert_array_equal(found.details[0].picture, enlarged(after))
+    plain = what_if(net, photo, by, 0.1, "white", rivals="top:1")
+    assert (plain.changed != result.changed).any()
+
+
+def test_a_comparison_has_one_kind_of_details(photo):
+    nothing = Detail("nothing", (), None)
+    with pytest.raises(ChoiceError, match="fill and details are given"):
+        compare([linear(1)] * 2, photo, fill="black", details=lambda *given: nothing)
+
+
 def test_the_sheet_has_a_row_a_network_and_one_a_difference(photo):
     sheet = comparison_sheet(compare([linear(1), linear(2)], photo, maps=["original", "active"]))
     assert [row.cells[0] for row in sheet.rows] == ["1 net1", "2 net2", "2 minus 1"]
     for row in sheet.rows:
         assert [cell.title for cell in row.cells[3:]] == ["original", "active"]
     assert sheet.rows[2].cells[3].note.startswith("rank correlation ")
+
+
+def test_a_page_spells_class_names_as_they_are(photo, tmp_path):
+    labels = ["Crane", "Egyptian Mau", "tabby"]
+    nets = [linear(1, labels=labels), linear(2, labels=labels)]
+    compare(nets, photo, target="tabby", rivals="Egyptian Mau").save(tmp_path / "out")
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "in the same pixels? Compared with Egyptian Mau; gradient of the logit." in page
 
 
 def test_one_classifier_is_nothing_to_compare(photo):

@@ -32,7 +32,8 @@ from chiaroscuro.explanations.comparison import Differences
 from chiaroscuro.images import CropBox, frame, photo_from_image
 from chiaroscuro.images.regions import box_mask, box_on_network, box_on_photo
 from chiaroscuro.regions import parse_region
-from chiaroscuro.report.explanation import write
+from chiaroscuro.render.pictures import OUTLINE
+from chiaroscuro.report.explanation import comparison_sheet, write
 from chiaroscuro.results.facts import RegionFacts
 from chiaroscuro.viewer import make_feed
 from tests.toys import all_class_gradients, random_pixels, small_cnn
@@ -394,13 +395,19 @@ def test_a_what_if_keeps_the_region_of_the_untouched_photo(photo):
     assert result.model.region == part.describe().region
 
 
-def test_classifiers_are_compared_in_one_region(photo):
+def test_classifiers_are_compared_in_one_region(photo, tmp_path):
     both = [dense(2, size=8), dense(1, size=8)]
     result = compare(both, photo, region="5,1,11,9", fill="black")
     first, second = result.explanations
     assert np.array_equal(first.region.mask, second.region.mask)
     logits = both[1].at(second.region)(both[1].preprocess(photo))[0].detach()
     np.testing.assert_allclose(second.logits, logits, rtol=1e-12, atol=1e-14)
+    result.save(tmp_path / "both")
+    page = (tmp_path / "both" / "index.html").read_text()
+    assert "gradient of the logit in the outlined region (5,1,11,9)." in page
+    for row in comparison_sheet(result).rows[:2]:
+        for cell in (row.cells[1], *row.cells[3:]):
+            assert (cell.pixels == OUTLINE).all(axis=-1).any()
 
 
 def test_pages_and_feeds_draw_the_region(photo, tmp_path):

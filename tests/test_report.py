@@ -327,7 +327,7 @@ def test_a_page_says_what_its_words_mean(everything):
     packaged = resources.files("chiaroscuro.report") / "templates" / "glossary.md"
     assert packaged.read_text() == page.read_text(), f"copy {page} to {packaged}"
     terms = dict(glossary())
-    assert "allegiance" in terms and not re.search(r"[`*|]", "".join(terms.values()))
+    assert "allegiance" in terms and not re.search(r"[`*|]|\]\(", "".join(terms.values()))
     text = everything.reader.text.rpartition("Words on this page")[2]
     assert terms["support"] in text and terms["rivals"] in text
     assert terms["allegiance"] not in text

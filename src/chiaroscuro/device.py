@@ -83,9 +83,11 @@ class DeviceProfile:
         return asdict(self) | {"slow_convolutions": list(self.slow_convolutions)}
 
 
-def device_profile(device: object = "cpu") -> DeviceProfile:
-    """The profile in use: a device's own, unless `profile_in_use` says another."""
-    if profile := _IN_USE.get():
+def device_profile(device: object = "cpu", kept: DeviceProfile | None = None) -> DeviceProfile:
+    """The profile in use: one that was `kept` or a device's own, unless `profile_in_use` says
+    another.
+    """
+    if profile := _IN_USE.get() or kept:
         return profile
     name = str(device)
     return _of_gpu(name) if name.startswith("cuda") else _of_this_machine()

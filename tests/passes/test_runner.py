@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from chiaroscuro import Classifier, load_classifier
+from chiaroscuro import Classifier, device, load_classifier
 from chiaroscuro.data.loading import load_images
+from chiaroscuro.device import DeviceProfile, device_profile
 from chiaroscuro.errors import ChoiceError, InputError, ModelError, ResultError
 from chiaroscuro.passes.runner import run_pass
 from chiaroscuro.results import load, verify
@@ -101,6 +102,22 @@ def test_threads_and_batch_stay_those_of_the_beginning(images, tmp_path):
     assert told[-1] == (9, 9, 4)
     run_pass(MeanTask(Settings(batch=2, threads=2)), toy(), images, tmp_path / "whole")
     assert bytes_of(tmp_path / "r") == bytes_of(tmp_path / "whole")
+
+
+def test_a_run_is_resumed_with_the_device_s_sizes_of_its_beginning(images, tmp_path, monkeypatch):
+    """The free memory of a GPU is another one each time."""
+    with suppress(KeyboardInterrupt):
+        run_pass(MeanTask(), toy(), images, tmp_path / "r", progress=_interrupt)
+    run_pass(MeanTask(), toy(), images, tmp_path / "whole")
+    seen, real = [], MeanTask.process
+    other = DeviceProfile.of_gpu(1 << 30)
+    monkeypatch.setattr(device, "_of_this_machine", lambda: other)
+    monkeypatch.setattr(
+        MeanTask, "process", lambda *given: (seen.append(device_profile()), real(*given))[1]
+    )
+    run_pass(MeanTask(), toy(), images, tmp_path / "r", resume=True)
+    assert bytes_of(tmp_path / "r") == bytes_of(tmp_path / "whole")
+    assert seen and other not in seen
 
 
 def test_gaps_and_damage_are_computed_also_in_a_finished_run(images, tmp_path):

@@ -18,6 +18,23 @@ from chiaroscuro.web.settings import ServerSettings
 
 CLASSES = 14
 SIDE = 32
+FACTORIES = """
+import torch
+from chiaroscuro import Classifier
+from chiaroscuro.models.folder import basic_cnn
+
+def named(labels):
+    torch.manual_seed(0)
+    return Classifier(basic_cnn(classes=4), size=32, labels=labels)
+
+def dense():
+    torch.manual_seed(0)
+    return Classifier(torch.nn.Conv2d(3, 4, 3, padding=1), size=32)
+
+def without(): return named(None)
+def shared(): return named(["crane", "crane", "owl", "owl"])
+def digits(): return named(["3", "2", "1", "0"])
+"""
 
 
 @pytest.fixture(scope="session")

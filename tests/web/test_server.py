@@ -20,7 +20,7 @@ from chiaroscuro.catalog import TextClasses
 from chiaroscuro.images import decode_photo
 from chiaroscuro.web import app
 from chiaroscuro.web.settings import ServerSettings
-from tests.web.conftest import CLASSES, Running
+from tests.web.conftest import CLASSES, FACTORIES, Running
 
 
 def upload(client, data, name="photo.png"):
@@ -145,19 +145,38 @@ def test_a_page_of_classes_from_text(png, tmp_path):
     np.testing.assert_array_equal(names["explanation"].maps["active"], direct.maps["active"])
 
 
-FACTORIES = """
-import torch
-from chiaroscuro import Classifier
-from chiaroscuro.models.folder import basic_cnn
-
-def named(labels):
-    torch.manual_seed(0)
-    return Classifier(basic_cnn(classes=4), size=32, labels=labels)
-
-def without(): return named(None)
-def shared(): return named(["crane", "crane", "owl", "owl"])
-def digits(): return named(["3", "2", "1", "0"])
-"""
+def test_a_network_that_scores_every_position_is_asked_about_a_region(png, tmp_path):
+    """Explanation, change and the lines that repeat them are of that region."""
+    (tmp_path / "nets.py").write_text(FACTORIES)
+    (tmp_path / "photo.png").write_bytes(png)
+    spec, region = f"{tmp_path}/nets.py:dense", "10,5,30,25"
+    running, asked = Running(ServerSettings(models=(spec,))), {"map": "active", "fraction": 0.2}
+    with running.visitor() as client:
+        kept = upload(client, png, "photo.png")["photo"]
+        (refused,) = [m for m in explained(client, kept, spec)[1] if m["state"] == "error"]
+        assert "a part of the photo whose scores are averaged (region, mask)" in refused["message"]
+        got = explained(client, kept, spec, region=region)[0][-1]
+        assert got["feed"]["targets"][0]["outline"].startswith("M")
+        (changed,) = [
+            m
+            for m in stream(client, "/api/change", answer=got["answer"], fill="-0.1", **asked)
+            if m["state"] == "changed"
+        ]
+    running.close()
+    direct = what_if(load_classifier(spec), tmp_path / "photo.png", fill="-0.1", **asked,
+                     region=region, target=got["target"]["index"])  # fmt: skip
+    assert changed["pixels"] == int(direct.changed.sum())
+    assert changed["actual"] == pytest.approx(direct.actual, rel=1e-4)
+    for message, name in ((got, "explanation"), (changed, "result")):
+        names: dict[str, object] = {}
+        lines = message["commands"]["python"]
+        exec(lines.replace("'photo.png'", f"'{tmp_path}/photo.png'"), names)
+        assert names[name].region.asked == region
+        _, verb, _, *words = shlex.split(message["commands"]["shell"])
+        assert verb == {"explanation": "explain", "result": "what-if"}[name]
+        assert {f"--model={spec}", f"--region={region}", "--fit=crop"} <= {*words}
+    assert names["result"].actual == pytest.approx(direct.actual, rel=1e-6)
+    assert {"--map=active", "--fraction=0.2", "--fill=-0.1"} <= {*words}
 
 
 @pytest.mark.parametrize("factory", ["without", "shared", "digits"])
@@ -173,7 +192,7 @@ def test_every_class_that_is_listed_can_be_asked_for(factory, png, tmp_path):
             got = explained(client, kept, spec, target=one["asked"])[0][-1]
             assert got["target"]["index"] == one["index"]
             words = shlex.split(got["commands"]["shell"])
-            name = words[words.index("--target") + 1]
+            (name,) = (w.removeprefix("--target=") for w in words if w.startswith("--target="))
             assert classifier.class_index(name) == one["index"]
     running.close()
 
@@ -269,6 +288,7 @@ def test_only_the_models_of_the_server_are_loaded(visitor, png, model):
         ({"rivals": "top:x"}, "top:x"),
         ({"method": "expected-gradients"}, "expected-gradients"),
         ({"fit": "/etc"}, "fit"),
+        ({"region": "/etc"}, "/etc"),
     ],
 )
 def test_a_wrong_choice_gets_one_line(visitor, model_folders, png, change, words):

@@ -284,16 +284,10 @@ def compare(settings: known.CompareSettings, run: commands.CompareOptions) -> No
     _check_photos([run.image])
     results.check_free(run.out, results.KINDS["comparison"], overwrite=run.force)
     with _working(run, run.threads) as bars:
-        from chiaroscuro.explanations import what_if_detail
-
-        details, change = None, (settings.fraction, settings.by, settings.fit)
-        if settings.fill is not None:
-            details = what_if_detail(run.image, settings.fill, *change)
         comparison = chiaroscuro.compare(
             [_load(model, run) for model in run.models],
             run.image,
-            **_question(settings, "maps", "score"),
-            details=details,
+            **_question(settings, "maps", "score", "fill", "fraction", "by"),
             progress=lambda place, *counts: bars.show(f"classes of model {place + 1}", *counts),
         )
         comparison.save(run.out, overwrite=run.force)

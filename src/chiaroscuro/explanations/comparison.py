@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import chiaroscuro.results.explanations as results
 from chiaroscuro import choices
-from chiaroscuro.choices import Fill, Fit
+from chiaroscuro.choices import Fill, Fit, MethodOptions
 from chiaroscuro.classifier import Classifier, Picture
 from chiaroscuro.classifier.reading import Given, opened
 from chiaroscuro.errors import ChoiceError, ImageError, ModelError, ResultError
@@ -53,10 +53,11 @@ def compare(
     `target`: a class by index or name; None for the class that the first classifier predicts, which
     the others look up by name where both have names, else by index. Other choices as in `explain`;
     `maps` are those that order pixels. With `fill`, the top pixels of the map `by` are changed for
-    each classifier too. `details` is called for each classifier and says what else to show.
+    each classifier too. In place of that, `details` is called for each classifier and says what
+    else to show.
 
-    Raises `ChoiceError` for fewer than two classifiers or a class that one of them does not know,
-    and what `explain` raises.
+    Raises `ChoiceError` for fewer than two classifiers, a class that one of them does not know, or
+    `fill` and `details` together, and what `explain` raises.
 
     >>> nets = [torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 5)) for _ in "ab"]
     >>> comparison = compare([Classifier(net, size=8) for net in nets], np.zeros((8, 8, 3)))
@@ -66,8 +67,11 @@ def compare(
     settings = settings_from(CompareSettings, None, options)
     if len(classifiers) < 2:
         raise ChoiceError(f"{len(classifiers)} classifiers to compare: give at least two")
-    if settings.fill is not None and details is None:
-        details = what_if_detail(image, settings.fill, settings.fraction, settings.by, settings.fit)
+    if settings.fill is not None:
+        if details is not None:
+            raise ChoiceError("fill and details are given: a comparison shows one of them")
+        change = settings.fill, settings.fraction, settings.by, settings.fit
+        details = what_if_detail(image, *change, settings.method_options)
     kept = {name: getattr(settings, name) for name in ("maps", "rivals", "score", "fit")}
     kept["method"] = settings.method_options
     used = [as_classifier(classifier) for classifier in classifiers]
@@ -93,16 +97,26 @@ def what_if_detail(
     fraction: float = choices.WHAT_IF_FRACTION,
     map: str = "active",
     fit: Fit | None = None,
+    method: str | Method | MethodOptions = "gradient",
 ) -> Callable[[Classifier, Explanation], Detail]:
-    """What `compare(details=...)` takes: a what-if with each one's own top pixels of `map`."""
+    """What `compare(details=...)` takes: a what-if with each one's own top pixels of `map`.
+
+    A map that the explanation does not have is computed with its rivals and score, by `method`.
+    """
     chosen = choices.parse_fill(fill)
 
     def detail(classifier: Classifier, explanation: Explanation) -> Detail:
         if explanation.region is not None:
             classifier = classifier.at(explanation.region)
-        target, rivals = explanation.target.index, explanation.choices.rivals
-        change = map, fraction, chosen
-        result = what_if(classifier, image, *change, target=target, rivals=rivals, fit=fit)
+        asked: dict[str, Any] = {"target": explanation.target.index, "fit": fit}
+        asked["rivals"] = explanation.choices.rivals
+        order: str | NDArray[Any] = map
+        if map in choices.RANKING_MAPS:
+            if map not in explanation.maps:
+                more = {"maps": map, "method": method, "score": explanation.choices.score}
+                explanation = explain(classifier, image, **asked, **more)
+            order = explanation.maps[map]
+        result = what_if(classifier, image, order, fraction, chosen, **asked)
         title = f"what if the top {100 * fraction:g} % of its {map} map become {chosen}?"
         drawn = pictured(result)
         after = outlined(to_uint8(drawn.edited), drawn.changed)

@@ -66,8 +66,8 @@ def compute(
 
 
 def gpus_of(device: torch.device) -> list[str]:
-    """The GPUs that workers share where a job is on the first one, as `CUDA_VISIBLE_DEVICES` has
-    them: a worker sees its own as the first. None where the job is on a GPU of its own choice.
+    """The GPUs that workers share, by their names in `CUDA_VISIBLE_DEVICES`; a worker sees its own
+    as the first. None where the job names another GPU than the first, or is on the CPU.
     """
     if device.type != "cuda" or device.index:
         return []
@@ -139,7 +139,7 @@ def _shared(
                     _stop(busy, pipe)
                 else:
                     busy[pipe] = process, following, gpu
-                    with suppress(OSError):  # of a process that ended, which reading tells
+                    with suppress(OSError):  # the process has ended: the next recv() says so
                         pipe.send(following)
                 yield from said
     finally:

@@ -97,9 +97,9 @@ def run_pass(
 ) -> Result:
     """Process every batch that has no whole part yet, then summarize all into the folder `out`.
 
-    Batches follow the rows of the set, and batch size and threads stay those of the beginning, so
-    that any number of `workers` writes the same bytes. A finished run is summarized once more
-    unless its result `is_current`.
+    Batches follow the rows of the set; batch size, threads and the device's profile stay those of
+    the beginning, so that any number of `workers` writes the same bytes. A finished run is
+    summarized once more unless its result `is_current`.
     """
     if workers < 1:
         raise ChoiceError(f"workers is {workers}: expected at least 1")
@@ -117,7 +117,7 @@ def run_pass(
         progress(before, images.count, before)
         settings = replace(task.settings, batch=config.batch, threads=config.threads)
         task = replace(task, settings=settings)
-        profile, gpus = device_profile(classifier.device), gpus_of(classifier.device)
+        profile, gpus = DeviceProfile(**config.profile), gpus_of(classifier.device)
         job = partial(_parts, task, classifier, images, config.batch, profile)
         for part in compute(job, missing, workers=workers, threads=config.threads, gpus=gpus):
             run.write_part(part)
@@ -155,10 +155,12 @@ def _configure(
     task: Task[Any], classifier: Classifier, images: ImageSet, workers: int, kept: Path | None
 ) -> RunConfig:
     """Everything that decides the parts; what the settings leave open is as in a run `kept`."""
-    settings = task.settings
+    settings, profile = task.settings, device_profile(classifier.device)
     if kept is not None and kind_in(kept) == task.kind:
         before = read_config(kept, task.kind, RunConfig)
         batch, threads = before.batch, before.threads
+        if before.profile.keys() == profile.describe().keys():  # a GPU has other memory free now
+            profile = device_profile(kept=DeviceProfile(**before.profile))
     else:
         batch, threads = images_at_a_time(classifier), _threads(workers)
     return RunConfig(
@@ -170,7 +172,7 @@ def _configure(
         labels=images.labels,
         files=images.fingerprint(),
         facts=dict(task.facts()),
-        profile=device_profile(classifier.device).describe(),
+        profile=profile.describe(),
         model=classifier.describe(digest=True),
         versions=versions("datasets", "pyarrow"),  # which read images, where installed
     )

@@ -376,7 +376,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
         found=found_pairs(comparison),
         feed=make_feed(explanations, names=names),
         asked=f"Do {len(names)} classifiers see {first.target.label} in the same pixels? "
-        f"{sheet.subtitle.capitalize().replace(' · ', '; ')}.",
+        f"{sheet.subtitle[0].upper()}{sheet.subtitle[1:].replace(' · ', '; ')}.",
         docs="how-to/compare-checkpoints",
         sheet=sheet,
         names=names,
@@ -415,18 +415,20 @@ def comparison_sheet(comparison: Comparison) -> Sheet:
     rows: list[list[Picture | Bars | str]] = []
     for name, one in zip(comparison.names, explanations, strict=True):
         limits, sigma, shade = color_limits(one), smoothing_sigma(one), gray(one.pixels)
+        seen = Picture(marked(one, to_uint8(one.pixels)), "what it sees")
         maps = [
-            Picture(map_picture(key, draw.smooth(values, sigma), shade, limits[key][1]), key)
+            map_picture(key, draw.smooth(values, sigma), shade, limits[key][1])
             for key, values in one.maps.items()
         ]
-        rows.append([name, Picture(to_uint8(one.pixels), "what it sees"), Bars(bars(one)), *maps])
+        panels = [Picture(marked(one, m), key) for key, m in zip(one.maps, maps, strict=True)]
+        rows.append([name, seen, Bars(bars(one)), *panels])
     rows += [_differences(comparison, pair) for pair in comparison.pairs if pair.maps]
     sigmas = sorted({f"{smoothing_sigma(explanation):.1f}" for explanation in explanations})
     widths = [0.8, 1, 1.3, *[1] * len(first.maps)]
     return Sheet(
         [Row(cells, 2.4, widths) for cells in rows],
         f"{_source(first)}: why {first.target.label}, by classifier",
-        f"compared with {rivals_text(first)} · {_method(first)}",
+        f"compared with {rivals_text(first)} · {_method(first)}{_where(first)}",
         f"smoothed (Gaussian of {' or '.join(sigmas)} px), each map on its own scale, "
         f"clipped at its {100 * CLIP:.0f}th percentile · differences: each map divided by its "
         "root mean square; green: more in the second, purple: more in the first",

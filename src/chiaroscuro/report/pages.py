@@ -127,9 +127,10 @@ def write_page(
 
 @cache
 def glossary() -> list[tuple[str, str]]:
-    """Terms with their meanings, without Markdown's marks."""
+    """Terms with their meanings, without Markdown's marks and links."""
     rows = re.findall(r"^\| (.+?) \| (.+) \|$", _asset("glossary.md"), re.MULTILINE)
-    return [(term, re.sub(r"[`*]", "", meaning)) for term, meaning in rows[1:]]
+    marks = r"[`*]| ?\[.+?\]\(.+?\)"
+    return [(term, re.sub(marks, "", meaning)) for term, meaning in rows[1:]]
 
 
 def _asset(name: str) -> str:

@@ -23,7 +23,7 @@ from chiaroscuro.images import decode_photo, to_uint8
 from chiaroscuro.models import load_classifier
 from chiaroscuro.render.shown import pictured
 from chiaroscuro.report.pages import data_uri
-from chiaroscuro.results.explanations import Explanation, WhatIf
+from chiaroscuro.results.explanations import Explanation
 from chiaroscuro.results.facts import Prediction
 from chiaroscuro.viewer import Feed, make_feed
 from chiaroscuro.web.jobs import Job
@@ -51,6 +51,7 @@ class Question:
     rivals: str = "all"
     method: str = "gradient"
     fit: str | None = None
+    region: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,6 @@ class Change:
     map: str = "active"
     fraction: float = 0.05
     fill: str = "black"
-    seed: int = 0
 
 
 class Models:
@@ -109,9 +109,11 @@ def explained(
         rivals=rivals,
         method=question.method,
         fit=question.fit,
+        region=question.region or None,
         progress=job.progress,
     )
-    return Answer(explanation, upload, question.model), make_feed(explanation, photo.image)
+    answer = Answer(explanation, upload, question.model, question.region)
+    return answer, make_feed(explanation, photo.image)
 
 
 def first_rivals(classifier: Classifier, question: Question) -> str | None:
@@ -161,6 +163,8 @@ def changed(classifier: Classifier, change: Change, answer: Answer, job: Job) ->
         order = change.map
     else:
         raise unknown("map", change.map, change_maps())
+    if explanation.region is not None:
+        classifier = classifier.at(explanation.region)
     result = what_if(
         classifier,
         Given(np.moveaxis(explanation.pixels, 0, -1), is_pixels=True),
@@ -168,7 +172,6 @@ def changed(classifier: Classifier, change: Change, answer: Answer, job: Job) ->
         change.fraction,
         change.fill,
         target=explanation.target.index,
-        seed=change.seed,
         steps=STEPS,
     )
     return {
@@ -186,7 +189,7 @@ def changed(classifier: Classifier, change: Change, answer: Answer, job: Job) ->
         "flipped": result.flipped,
         "best": asdict(result.after[0]),
         "notes": list(result.notes),
-        "commands": change_commands(answer, change, result),
+        "commands": change_commands(answer, change),
     }
 
 
@@ -213,49 +216,41 @@ def choices(models: Models, samples: Mapping[str, Path]) -> dict[str, Any]:
 def commands(answer: Answer) -> dict[str, str]:
     """The line of a shell and the lines of Python that compute the same."""
     chosen = answer.explanation.choices
-    source, (texts, more) = answer.upload.path or answer.upload.name, _texts(answer)
-    words = ["chiaroscuro", "explain", source, "--model", answer.model]
-    words += ["--target", _by_index(answer.explanation.target), "--rivals", chosen.rivals]
-    words += ["--method", chosen.method.name, "--fit", chosen.fit]
-    words += texts
-    for name in chosen.maps:
-        words += ["--map", name]
-    python = (
-        "from chiaroscuro import explain, load_classifier\n\n"
-        f"explanation = explain(load_classifier({answer.model!r}{more}), {source!r}, "
-        f"target={answer.explanation.target.index}, rivals={chosen.rivals!r}, "
-        f"method={chosen.method.name!r}, fit={chosen.fit!r}, maps={list(chosen.maps)!r})"
-    )
-    return {"shell": shlex.join(words), "python": python}
+    asked = {"rivals": chosen.rivals, "method": chosen.method.name, "maps": [*chosen.maps]}
+    return _lines(answer, "explain", "explanation", asked)
 
 
-def change_commands(answer: Answer, change: Change, result: WhatIf) -> dict[str, str]:
+def change_commands(answer: Answer, change: Change) -> dict[str, str]:
     """The lines that compute a change by themselves."""
     chosen = answer.explanation.choices
-    source, (texts, more) = answer.upload.path or answer.upload.name, _texts(answer)
-    gradients = change.map not in (*EDIT_MAPS, RANDOM)
-    words = ["chiaroscuro", "what-if", source, "--model", answer.model]
-    words += ["--target", _by_index(result.target), "--map", change.map]
-    words += ["--fraction", f"{change.fraction:g}", f"--fill={change.fill}", "--fit", chosen.fit]
-    words += ["--rivals", chosen.rivals, "--method", chosen.method.name] if gradients else []
-    words += texts
-    asked = f", rivals={chosen.rivals!r}, method={chosen.method.name!r}" if gradients else ""
+    asked: dict[str, Any] = {name: getattr(change, name) for name in ("map", "fraction", "fill")}
+    if change.map not in (*EDIT_MAPS, RANDOM):
+        asked |= {"rivals": chosen.rivals, "method": chosen.method.name}
+    return _lines(answer, "what_if", "result", asked)
+
+
+def _lines(answer: Answer, function: str, result: str, asked: dict[str, Any]) -> dict[str, str]:
+    """The lines that call a function, with what it is asked about the photo of an answer."""
+    explained, source = answer.explanation, answer.upload.path or answer.upload.name
+    asked = {**asked, "fit": explained.choices.fit}
+    asked |= {"region": answer.region} if answer.region else {}
+    words = ["chiaroscuro", function.replace("_", "-"), source, f"--model={answer.model}"]
+    words.append(f"--target={_by_index(explained.target)}")
+    for name, value in asked.items():
+        several = value if isinstance(value, list) else [value]
+        words += [f"--{'map' if name == 'maps' else name}={one}" for one in several]
+    more = ""
+    if (texts := explained.model.texts) is not None:
+        words += [f"--classes={name}" for name in texts.names]
+        words += [f"--template={template}" for template in texts.templates]
+        more = f", classes={texts.names!r}, templates={texts.templates!r}"
+    options = {"target": explained.target.index, **asked}
     python = (
-        "from chiaroscuro import load_classifier, what_if\n\n"
-        f"result = what_if(load_classifier({answer.model!r}{more}), {source!r}, {change.map!r}, "
-        f"{change.fraction:g}, {change.fill!r}, target={result.target.index}, "
-        f"fit={chosen.fit!r}{asked})"
+        f"from chiaroscuro import {function}, load_classifier\n\n"
+        f"{result} = {function}(load_classifier({answer.model!r}{more}), {source!r}, "
+        f"{', '.join(f'{name}={value!r}' for name, value in options.items())})"
     )
     return {"shell": shlex.join(words), "python": python}
-
-
-def _texts(answer: Answer) -> tuple[list[str], str]:
-    """Classes that are texts, for a shell and for Python."""
-    if (texts := answer.explanation.model.texts) is None:
-        return [], ""
-    words = [f"--classes={name}" for name in texts.names]
-    words += [f"--template={template}" for template in texts.templates]
-    return words, f", classes={texts.names!r}, templates={texts.templates!r}"
 
 
 def _by_index(target: Prediction) -> str:

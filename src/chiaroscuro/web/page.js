@@ -7,7 +7,7 @@ import { mount } from "../viewer/viewer.js";
 /** @typedef {{name: string, reads: string}} Named */
 /** @typedef {{models: string[], methods: Named[], maps: Named[], orders: string[], fills: Named[], samples: string[]}} Choices */
 /** @typedef {{photo: string, name: string, width: number, height: number, notes: string[]}} Photo */
-/** @typedef {{model?: string, target?: string, rivals?: string, method?: string, share?: number, map?: string, fill?: string, view?: object}} PaneState */
+/** @typedef {{model?: string, target?: string, rivals?: string, region?: string, method?: string, share?: number, map?: string, fill?: string, view?: object}} PaneState */
 
 const TAB = crypto.getRandomValues(new Uint32Array(4)).join("-");
 const SETTLED = 350; // milliseconds without typing before a question is asked
@@ -150,6 +150,7 @@ class Pane {
     }
     this.input("target").value = state.target ?? "";
     this.input("rivals").value = state.rivals ?? "";
+    this.input("region").value = state.region ?? "";
     this.input("share", this.changes).value = String(placeOf(state.share ?? 0.05));
     find(/** @type {HTMLElement} */ (this.root), ".share").textContent = percent(this.share());
   }
@@ -164,7 +165,7 @@ class Pane {
   state() {
     return {
       model: this.select("model").value, target: this.input("target").value.trim(), rivals: this.input("rivals").value.trim(),
-      method: this.select("method").value, share: this.share(), map: this.select("map", this.changes).value,
+      region: this.input("region").value.trim(), method: this.select("method").value, share: this.share(), map: this.select("map", this.changes).value,
       fill: this.select("fill", this.changes).value, view: this.viewer?.get() ?? this.view,
     };
   }
@@ -182,7 +183,7 @@ class Pane {
     this.listClasses(state.model ?? "");
     const question = {
       photo: photo.photo, model: state.model, tab: TAB, pane: this.number,
-      target: state.target || null, rivals: state.rivals || "all", method: state.method,
+      target: state.target || null, rivals: state.rivals || "all", region: state.region, method: state.method,
     };
     try {
       for await (const message of messages("/api/explain", question, own.signal)) {

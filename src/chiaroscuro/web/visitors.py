@@ -37,11 +37,12 @@ class Upload:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Answer:
-    """An explanation with the upload and the model that it is of."""
+    """An explanation with the upload, the model and the region, as it was typed, that it is of."""
 
     explanation: Explanation
     upload: Upload
     model: str
+    region: str = ""
 
 
 @dataclass(eq=False)
