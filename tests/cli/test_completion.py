@@ -11,7 +11,7 @@ from chiaroscuro import catalog, choices
 from chiaroscuro.classifier.libraries import imagenet_labels
 from chiaroscuro.models.loading import PACKAGED_WEIGHTS, load_classifier
 
-PACKAGED = ["efficientnet-lite0", "cifar10-cnn"]
+PACKAGED = ["efficientnet-lite0", "cifar10-cnn", "efficientnet-lite1", "efficientnet-lite2"]
 ASK = "from chiaroscuro.cli import main; main()"
 HEAVY = """
 import atexit, json, os, sys

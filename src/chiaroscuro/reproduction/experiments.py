@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from chiaroscuro.catalog import LITE
 from chiaroscuro.choices import PAPER_MAPS, check_names
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ResultError
@@ -84,14 +85,18 @@ EXPERIMENTS: dict[str, Experiment] = {
                0.9733, (0.28, 0.21, 0.24), (0.26, 0.20, 0.23)),
         _paper("imagenette-convnext-tiny-pretrained", "Imagenette, ConvNeXt-Tiny, pre-trained",
                "convnext-tiny", 0.9932, (0.49, 0.37, 0.39), (0.46, 0.37, 0.42)),
-        Experiment(
-            "imagenette-efficientnet-lite0", "Imagenette, EfficientNet-Lite0, pre-trained",
-            TrainingSettings(
-                architecture="efficientnet-lite0", data="imagenette", rgb_only=True,
-                pretrained=True, freeze=True, cache_features=True, normalize=True,
-            ),
-            note="not in the paper: its weights come with the installation; the body's own "
-            "normalization, and features computed once",
+        *(
+            Experiment(
+                f"imagenette-{name}",
+                f"Imagenette, EfficientNet-Lite{name[-1]}, pre-trained",
+                TrainingSettings(
+                    architecture=name, data="imagenette", rgb_only=True,
+                    pretrained=True, freeze=True, cache_features=True, normalize=True,
+                ),
+                note="not in the paper: its weights come in a package; the body's own "
+                "normalization, and features computed once",
+            )
+            for name in LITE
         ),
     )
 }  # fmt: skip

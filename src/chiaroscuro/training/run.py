@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from chiaroscuro import errors
-from chiaroscuro.catalog import ARCHITECTURES, BASIC, versions
+from chiaroscuro.catalog import ARCHITECTURES, BASIC, LITE, versions
 from chiaroscuro.choices import CHECKPOINT
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data.images import ImageSet, read_batches
@@ -33,7 +33,7 @@ from chiaroscuro.training.files import LOG, SILENT, Watcher
 BODIES: Mapping[str, tuple[str, str]] = {
     "resnet18": ("torchvision:resnet18", "torchvision:resnet18/IMAGENET1K_V1"),
     "convnext-tiny": ("torchvision:convnext_tiny", "torchvision:convnext_tiny/IMAGENET1K_V1"),
-    "efficientnet-lite0": ("timm:tf_efficientnet_lite0", "efficientnet-lite0"),
+    **{name: (f"timm:tf_{name.replace('-', '_')}", name) for name in LITE},
 }
 """Short names: the architecture, and the spec of its pre-trained weights."""
 _Sets = tuple[ImageSet, ImageSet | None]
