@@ -105,7 +105,8 @@ def test_every_option_in_a_command_is_one(document):
     """Every `chiaroscuro COMMAND --option` that a document shows."""
     text = document.read_text().replace("\\\n", " ")
     for command, words in re.findall(
-        r"chiaroscuro (explain|what-if|evaluate|train|reproduce|check|compare|localize) ([^`\n#]*)",
+        r"chiaroscuro (explain|what-if|flip|evaluate|train|reproduce|check|compare|localize) "
+        r"([^`\n#]*)",
         text,
     ):
         used = set(re.findall(r"(?<!\S)--[a-z-]*[a-z]", words)) - {"--help"}
@@ -141,6 +142,14 @@ def test_the_how_to_of_a_change_runs(tmp_path, monkeypatch, capsys):
     assert {file.name for file in (tmp_path / "brighter").iterdir()} == {
         "arrays.npz", "chiaroscuro-what-if.json", "figure.png", "index.html",
     }  # fmt: skip
+
+
+def test_the_how_to_of_the_smallest_edit_runs(tmp_path, monkeypatch, capsys):
+    (snippet,) = snippets("docs/how-to/flip.md", "python")
+    monkeypatch.chdir(tmp_path)
+    exec(snippet, {})
+    assert "torch.Size([8, 32, 32])" in capsys.readouterr().out
+    assert (tmp_path / "flipped" / "chiaroscuro-smallest-edit.json").exists()
 
 
 def test_the_how_to_of_looking_runs(tmp_path, monkeypatch):

@@ -25,7 +25,7 @@ LAYERS = [
     ["models"],
     ["passes"],
     ["training", "gradients"],
-    ["maps"],
+    ["maps", "smallest"],
     ["metrics"],
     ["explanations", "adapters"],
     ["evaluation"],

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from chiaroscuro import Classifier, compare, explain, overlay, plot_maps, what_if
+from chiaroscuro import Classifier, compare, explain, overlay, plot_maps, smallest_edit, what_if
 from chiaroscuro.errors import ChoiceError
 from chiaroscuro.render.pictures import BRIGHTER, DARKER
 from tests.toys import small_cnn
@@ -128,6 +128,7 @@ def outputs(classifier, photo, explained):
     other = Classifier(small_cnn().double(), size=12, labels=classifier.labels)
     yield explained
     yield what_if(classifier, photo, "active", 0.1)
+    yield smallest_edit(classifier, photo)
     yield compare([classifier, other], photo)
 
 

@@ -23,14 +23,16 @@ said = out.getvalue(), err.getvalue()
 print(json.dumps({"codes": codes, "said": said, "loaded": sorted(sys.modules)}))
 """
 HELP = [
-    ["--help"], ["models"], ["--version"], ["explain", "-h"], ["what-if", "-h"], ["train", "-h"],
-    ["check", "-h"], ["compare", "-h"], ["localize", "-h"], ["evaluate", "-h"], ["reproduce", "-h"],
+    ["--help"], ["models"], ["--version"], ["explain", "-h"], ["what-if", "-h"], ["flip", "-h"],
+    ["train", "-h"], ["check", "-h"], ["compare", "-h"], ["localize", "-h"], ["evaluate", "-h"],
+    ["reproduce", "-h"],
 ]  # fmt: skip
 WRONG = [
     ["explain", "--tolerance", "0.1"], ["explain", "--replay", "nowhere"],
     ["explain", "nowhere.jpg"], ["explain", "--model", "resnet"], ["explain", "--map", "activ"],
     ["explain", "--rivals", "top:0", "--fit", "zoom"], ["explain", "--model", "gone.py:make"],
-    ["what-if", "nowhere.jpg"], ["compare", "nowhere.jpg", "--model", "cifar10-cnn"],
+    ["what-if", "nowhere.jpg"], ["flip", "nowhere.jpg"], ["flip", "nowhere.jpg", "--cells", "x"],
+    ["compare", "nowhere.jpg", "--model", "cifar10-cnn"],
     ["compare", "nowhere.jpg", "--model", "cifar10-cnn", "--model", "cifar10-cnn"],
     ["evaluate", "nowhere"], ["evaluate", "cifar10", "--confidence", "7"],
     ["evaluate", "cifar10", "--out", "/dev/null/x"], ["check", "cifar10", "--out", "/dev/null/x"],

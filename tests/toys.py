@@ -61,6 +61,20 @@ def small_cnn(classes: int = 5, *, channels: int = 3, batchnorm: bool = True) ->
     return net
 
 
+def eager_net(inputs: int, classes: int = 5, hidden: int = 24) -> nn.Module:
+    """A random network of two layers whose prediction a few pixels turn, in float64."""
+    generator = torch.Generator().manual_seed(3)
+    net = nn.Sequential(
+        nn.Flatten(), nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, classes)
+    ).double()
+    with torch.no_grad():
+        for part in net.parameters():
+            part.copy_(torch.randn(part.shape, generator=generator, dtype=part.dtype))
+        net[1].bias.sub_(net[1].weight.sum(dim=1) / 2)
+        net[3].bias.zero_()
+    return net
+
+
 def random_pixels(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
     """Pixels in [0, 1] from a seed of their own."""
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from chiaroscuro.evaluation import evaluate as evaluate
     from chiaroscuro.explanations import compare as compare
     from chiaroscuro.explanations import explain as explain
+    from chiaroscuro.explanations import smallest_edit as smallest_edit
     from chiaroscuro.explanations import what_if as what_if
     from chiaroscuro.gradients import ClassGradients as ClassGradients
     from chiaroscuro.gradients import Method as Method
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from chiaroscuro.results import load as load_result  # noqa: F401
     from chiaroscuro.results.explanations import Comparison as Comparison
     from chiaroscuro.results.explanations import Explanation as Explanation
+    from chiaroscuro.results.explanations import SmallestEdit as SmallestEdit
     from chiaroscuro.results.explanations import WhatIf as WhatIf
     from chiaroscuro.results.measurements import Evaluation as Evaluation
     from chiaroscuro.results.measurements import Localization as Localization
@@ -57,6 +59,8 @@ if TYPE_CHECKING:
     from chiaroscuro.settings import EvaluationSettings as EvaluationSettings
     from chiaroscuro.settings import LocalizationSettings as LocalizationSettings
     from chiaroscuro.settings import TrainingSettings as TrainingSettings
+    from chiaroscuro.smallest import SmallestEdits as SmallestEdits
+    from chiaroscuro.smallest import smallest_edits as smallest_edits
     from chiaroscuro.training import train as train
 
 _NAMES = {
@@ -64,15 +68,16 @@ _NAMES = {
     "classifier": ["Classifier"], "data.loading": ["load_images"], "evaluation": ["evaluate"],
     "errors": ["ChiaroscuroError", "ChoiceError", "ImageError", "InputError", "MissingExtraError",
                "ModelError", "ResultError"],
-    "explanations": ["compare", "explain", "what_if"], "training": ["train"],
+    "explanations": ["compare", "explain", "smallest_edit", "what_if"], "training": ["train"],
     "gradients": ["ClassGradients", "Method", "Points", "Reducer", "class_gradients",
                   "logit_change", "reduce_gradients", "target_gradients"],
     "maps": ["EDIT_MAPS", "MAPS", "edit_map", "saliency_maps"],
     "metrics": ["DeletionCurve", "deletion_curve", "localization", "map_similarity"],
     "models": ["load_classifier", "save_classifier"],
     "notebook": ["overlay", "plot_maps"], "regions": ["Region"], "results": ["load_result"],
-    "results.explanations": ["Comparison", "Explanation", "WhatIf"],
+    "results.explanations": ["Comparison", "Explanation", "SmallestEdit", "WhatIf"],
     "results.measurements": ["Evaluation", "Localization", "SanityCheck"],
+    "smallest": ["SmallestEdits", "smallest_edits"],
     "settings": ["CheckSettings", "EvaluationSettings", "LocalizationSettings", "TrainingSettings"],
 }  # fmt: skip
 """Every public name by the module that it is imported from."""

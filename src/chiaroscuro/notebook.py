@@ -16,8 +16,8 @@ from chiaroscuro.images import gray, to_uint8
 from chiaroscuro.render.pictures import HUES, Rgb, class_colors, outlined, smooth
 from chiaroscuro.render.sheets import Chart, Row, Sheet, draw_sheet
 from chiaroscuro.render.shown import pictured
-from chiaroscuro.report import checks, evaluation, explanation, pages, what_if
-from chiaroscuro.results.explanations import Comparison, Explanation, WhatIf
+from chiaroscuro.report import checks, evaluation, explanation, pages, smallest, what_if
+from chiaroscuro.results.explanations import Comparison, Explanation, SmallestEdit, WhatIf
 from chiaroscuro.results.facts import Prediction
 from chiaroscuro.results.measurements import Evaluation, Localization, SanityCheck
 from chiaroscuro.viewer import make_feed, script, style
@@ -221,6 +221,17 @@ def _what_if(shown: WhatIf) -> Output:
     )
 
 
+def _smallest_edit(shown: SmallestEdit) -> Output:
+    pictures = [(p.title, p.pixels) for p in smallest.edit_pictures(shown, 0)]
+    return Output(
+        title=smallest.title(shown),
+        said=smallest.sentences(shown),
+        groups=[("", pictures)],
+        bars=shown.edits[0].shown,
+        rows=pages.photo_rows(shown),
+    )
+
+
 def _comparison(shown: Comparison) -> Output:
     return Output(
         title=explanation.comparison_sheet(shown).title,
@@ -274,6 +285,7 @@ def _localization(shown: Localization) -> Output:
 _OUTPUTS: dict[type, Callable[[Any], Output]] = {
     Explanation: _explanation,
     WhatIf: _what_if,
+    SmallestEdit: _smallest_edit,
     Comparison: _comparison,
     Evaluation: _evaluation,
     SanityCheck: _check,

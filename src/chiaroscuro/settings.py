@@ -359,15 +359,62 @@ class PhotoSettings(GradientSettings, panel=QUESTION):
     @property
     def part(self) -> Region | None:
         """The chosen part of the photo, however it is given."""
-        if self.mask is not None:
-            return Region.mask(self.mask)
-        return self.region if self.box is None else Region.detected(self.box)
+        return _part(self)
 
     def _contradictions(self) -> Iterator[str]:
         yield from super()._contradictions()
-        given = [n for n in ("region", "mask", "box") if getattr(self, n) is not None]
-        if len(given) > 1:
-            yield f"{' and '.join(given)} are given: choose the part of the photo by one of them"
+        yield from _several_parts(self)
+
+
+def _part(settings: Any) -> Region | None:
+    if settings.mask is not None:
+        return Region.mask(settings.mask)
+    region: Region | None = settings.region
+    return region if settings.box is None else Region.detected(settings.box)
+
+
+def _several_parts(settings: Any) -> Iterator[str]:
+    given = [n for n in ("region", "mask", "box") if getattr(settings, n) is not None]
+    if len(given) > 1:
+        yield f"{' and '.join(given)} are given: choose the part of the photo by one of them"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallestEditSettings(Seeded, panel=QUESTION):
+    """What decides a smallest edit; the part of the photo is chosen as for an explanation."""
+
+    change: str = _fill_option("What the pixels become", "black")
+    to: int | str | None = option(
+        "The class that must win, by index or name; default: any other than the predicted one.",
+        None,
+        read=_target,
+        offers=class_names,
+    )
+    keep: bool = option(
+        "The fewest pixels that alone keep the prediction, everything else changed.", False
+    )
+    cells: str = option(
+        "What changes together (a number is a side in pixels; superpixels:24):",
+        known.CELLS[0],
+        known.CELLS,
+        read=known.parse_cells,
+    )
+    edits: int = option("So many edits that share no pixel.", 1, COUNT)
+    budget: int = option("Gradient passes of each edit, at most.", 64, COUNT)
+    fit: Fit | None = like(PhotoSettings, "fit")
+    region: Region | None = like(PhotoSettings, "region")
+    mask: str | None = like(PhotoSettings, "mask")
+    box: int | None = like(PhotoSettings, "box")
+
+    @property
+    def part(self) -> Region | None:
+        """The chosen part of the photo, however it is given."""
+        return _part(self)
+
+    def _contradictions(self) -> Iterator[str]:
+        yield from _several_parts(self)
+        if self.keep and self.to is not None:
+            yield "keep and to are given: the prediction is kept, or becomes another class"
 
 
 @dataclass(frozen=True, kw_only=True)

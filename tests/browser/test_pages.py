@@ -10,7 +10,16 @@ import pytest
 import torch
 from PIL import Image
 
-from chiaroscuro import Classifier, check, choices, compare, explain, localize, what_if
+from chiaroscuro import (
+    Classifier,
+    check,
+    choices,
+    compare,
+    explain,
+    localize,
+    smallest_edit,
+    what_if,
+)
 from chiaroscuro.report.explanation import write_gallery
 from chiaroscuro.report.training import write as write_training
 from chiaroscuro.results.explanations import Gallery, GalleryEntry
@@ -25,7 +34,8 @@ LABELS = [
     "cat, tabby", "dog", "crane, bird",
 ]  # fmt: skip
 PAGES = (
-    "explain", "winner", "what-if", "compare", "gallery", "evaluate", "check", "localize", "train",
+    "explain", "winner", "what-if", "flip", "compare", "gallery", "evaluate", "check", "localize",
+    "train",
 )  # fmt: skip
 BEYOND = """() => {
   const width = document.documentElement.clientWidth, bad = [];
@@ -55,6 +65,7 @@ def pages(tmp_path_factory):
         out / "winner"
     )
     what_if(first, photo, "active", 0.1, "black").save(out / "what-if")
+    smallest_edit(first, photo, "white", edits=2).save(out / "flip")
     compare([first, second], photo).save(out / "compare")
     entries = [
         GalleryEntry(folder, "photos/a photo.png", found.target, "first", "all", False)

@@ -33,10 +33,12 @@ OTHERS = {
     "rivals": ["all", "top:1", "top:99", "runner-up", "mean", "mean:2", "softmax", "softmax:1",
                "1,dog", "1=0.7,dog=0.3", "cat, tabby;0"],
     "fill": ["black", "white", "mean", "blur", "blur:0.1", "noise", "brighter:0.1", "-0.1", "+0.1"],
+    "cells": ["1", "2", "superpixels:2"],
 }  # fmt: skip
+OTHERS["change"] = OTHERS["fill"]
 """Words of fields whose help lists a grammar; `test_the_words_are_all_of_them` keeps it whole."""
 RUNNERS = {command.name: command for command in COMMANDS}
-TRIED = ("explain", "what-if", "compare", "evaluate", "check", "localize")
+TRIED = ("explain", "what-if", "flip", "compare", "evaluate", "check", "localize")
 
 
 def words_of(command):
@@ -67,7 +69,8 @@ def place(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def without_figures(monkeypatch):
     """Stand-ins for pages and figures, whose drawing takes most of the time."""
-    for name in ("explanation.save_sheet", "what_if.save_sheet", "evaluation.write",
+    for name in ("explanation.save_sheet", "what_if.save_sheet", "smallest.save_sheet",
+                 "evaluation.write",
                  "checks.write", "checks.write_localization"):  # fmt: skip
         monkeypatch.setattr(f"chiaroscuro.report.{name}", lambda *_: None)
 
@@ -79,6 +82,7 @@ def line(command, place):
     return [command] + {
         "explain": [place / "photo.png", *model, "--map", "active"],
         "what-if": [place / "photo.png", *model],
+        "flip": [place / "photo.png", *model, "--budget", "2"],
         "compare": [place / "photo.png", *model, "--model", f"{place / 'net.py'}:other",
                     "--map", "active", "--fill", "black"],
         "evaluate": [place / "data", *model, *small, "--flips", "5", "--fill", "black"],
@@ -105,7 +109,7 @@ def test_every_listed_word_works(command, flag, word, place, tmp_path):
 def test_the_words_are_all_of_them():
     tried = {word.partition(":")[0] for word in OTHERS["rivals"]}
     assert {word.partition(":")[0].partition("[")[0] for word in RIVAL_WORDS.split(", ")} <= tried
-    for command in TRIED:
+    for command in (name for name in TRIED if name != "flip"):
         shown = {flag for name, flag, _ in EVERY if name == command}
         assert {"--rivals", "--method", "--map"} <= shown, command
     from chiaroscuro.choices import FILLS

@@ -269,14 +269,56 @@ def what_if(settings: known.WhatIfSettings, run: commands.WhatIfOptions) -> None
     _print(run, facts, lines, folder)
 
 
+def flip(settings: known.SmallestEditSettings, run: commands.FlipOptions) -> None:
+    """Search the smallest edit, save the result, and print it in a few lines."""
+    folder = run.out / flip_name(settings, run.image, run.model)
+    results.check_free(folder, results.KINDS["smallest-edit"], overwrite=run.force)
+    _check_photos([run.image])
+    with _working(run, run.threads) as bars:
+        from chiaroscuro.report.smallest import sentences
+
+        names = ("change", "to", "keep", "cells", "edits", "budget", "fit", "seed")
+        result = chiaroscuro.smallest_edit(
+            _load(run.model, run),
+            run.image,
+            **{name: getattr(settings, name) for name in names},
+            region=settings.part,
+            progress=partial(bars.show, "gradient passes"),
+        )
+        result.save(folder, overwrite=run.force)
+    more = {"reached": result.reached, "flipped": result.flipped, "passes": result.passes}
+    facts = results.facts_of(result) | more | {"folder": str(folder)}
+    lines = [
+        *(
+            f"{run.image.name}: {said}" if n == 0 else said
+            for n, said in enumerate(sentences(result))
+        ),
+        f"before: {', '.join(map(_chance, result.before))}",
+        f"after: {', '.join(map(_chance, result.after))}",
+        *(f"note: {note}" for note in result.notes),
+    ]
+    _print(run, facts, lines, folder)
+
+
+def flip_name(settings: known.SmallestEditSettings, image: Path, model: str) -> str:
+    """The folder of a smallest edit: photo, model, class and region where named, the change."""
+    kind = "keep" if settings.keep else ""
+    cells = "" if settings.cells == "pixels" else settings.cells
+    return _folder_name(image, model, (settings.to, settings.part), kind, settings.change, cells)
+
+
 def what_if_name(settings: known.WhatIfSettings, image: Path, model: str) -> str:
     """The folder of a what-if: photo, model, target and region where they are named, the change."""
     method = "" if settings.method == "gradient" else settings.method
-    asked = (str(o)[:40] for o in (settings.target, settings.part) if o is not None)
     change = (settings.map, f"{settings.fraction:g}", settings.fill)
-    parts = [part for part in (Path(model).name, *asked, method, *change) if part]
-    words = (re.sub(r"[^\w.+]+", "-", part).strip("-") for part in parts)
-    return safe_name(image.stem, "".join(f"-{word}" for word in words))
+    return _folder_name(image, model, (settings.target, settings.part), method, *change)
+
+
+def _folder_name(image: Path, model: str, named: Iterable[object], *words: str) -> str:
+    asked = (str(o)[:40] for o in named if o is not None)
+    parts = [part for part in (Path(model).name, *asked, *words) if part]
+    slugs = (re.sub(r"[^\w.+]+", "-", part).strip("-") for part in parts)
+    return safe_name(image.stem, "".join(f"-{slug}" for slug in slugs))
 
 
 def compare(settings: known.CompareSettings, run: commands.CompareOptions) -> None:

@@ -152,6 +152,11 @@ class WhatIfOptions(PhotoOptions, NetworkOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FlipOptions(PhotoOptions, NetworkOptions):
+    out: Path = like(ExplainOptions, "out", Path("chiaroscuro-flip"))
+
+
+@dataclass(frozen=True, kw_only=True)
 class CompareOptions(PhotoOptions):
     models: tuple[str, ...] = option(
         "What `chiaroscuro models` lists; two or more.",
@@ -263,6 +268,10 @@ COMMANDS = (
     Command("what-if", "actions:what_if", (settings.WhatIfSettings, WhatIfOptions),
         "Change a map's highest pixels: predicted (first-order) and actual change of every class.",
         ("cat.jpg --fraction 0.05 --fill black", "cat.jpg --map inactive --fill -0.1")),
+    Command("flip", "actions:flip", (settings.SmallestEditSettings, FlipOptions),
+        "Find the fewest pixels, cells or superpixels whose change turns the prediction.",
+        ("cat.jpg --change black", "cat.jpg --to 'Egyptian cat' --cells superpixels",
+         "cat.jpg --keep --change blur --cells 8")),
     Command("compare", "actions:compare", (settings.CompareSettings, CompareOptions),
         "Compare checkpoints on one photo: what each says, its maps, and how they differ.",
         ("cat.jpg --model cifar10-cnn --model runs/mine --fill black",)),

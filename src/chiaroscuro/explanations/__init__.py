@@ -8,3 +8,4 @@ from chiaroscuro.explanations.folder import Outcome as Outcome
 from chiaroscuro.explanations.folder import PhotoJob as PhotoJob
 from chiaroscuro.explanations.folder import explain_files as explain_files
 from chiaroscuro.explanations.single import explain as explain
+from chiaroscuro.explanations.smallest import smallest_edit as smallest_edit

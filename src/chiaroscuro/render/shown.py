@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chiaroscuro.choices import SMOOTHING
-from chiaroscuro.results.explanations import Explanation, WhatIf
+from chiaroscuro.results.explanations import Explanation, SmallestEdit, WhatIf
 from chiaroscuro.results.facts import ModelFacts
 
-R = TypeVar("R", Explanation, WhatIf)
+R = TypeVar("R", Explanation, WhatIf, SmallestEdit)
 
 
 def middle_slices(values: NDArray[Any], blank: float = 0) -> NDArray[Any]:
@@ -55,6 +55,10 @@ def pictured(result: R) -> R:
         return replace(
             result, model=model, pixels=pixels, edited=edited, changed=flat(result.changed)
         )
+    if isinstance(result, SmallestEdit):
+        changed = shown_pixels(result.changed, channels)
+        edits = tuple(replace(edit, order=flat(edit.order)) for edit in result.edits)
+        return replace(result, model=model, pixels=pixels, changed=changed, edits=edits)
     kinds = {name: facts.kind for name, facts in result.facts.items()}
     maps = {n: flat(values, -1 if kinds[n] == "class" else 0) for n, values in result.maps.items()}
     return replace(result, model=model, pixels=pixels, maps=maps)

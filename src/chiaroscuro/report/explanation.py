@@ -1,5 +1,6 @@
 """Explanations as figures and pages: one, the list of many, and several of one image compared."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from chiaroscuro.choices import SMOOTHING, parse_rivals
+from chiaroscuro.choices import DEFAULT_MODEL, SMOOTHING, parse_rivals
 from chiaroscuro.images import gray, to_uint8
 from chiaroscuro.render import percent
 from chiaroscuro.render import pictures as draw
@@ -106,6 +107,7 @@ def write(explanation: Explanation, folder: Path, *, figure: bool = False) -> No
         facts=explanation.facts,
         notes=explanation.notes,
         footer=_footer(explanation),
+        flip=_flip_line(explanation),
         rows=photo_rows(
             explanation,
             compared_with=rivals_text(explanation),
@@ -115,6 +117,15 @@ def write(explanation: Explanation, folder: Path, *, figure: bool = False) -> No
             background=str(explanation.choices.method.background),
         ),
     )
+
+
+def _flip_line(explanation: Explanation) -> str:
+    """What to type for the fewest pixels that turn the prediction; "" where it needs more words."""
+    image, model = explanation.image, explanation.model
+    if not image.is_file or explanation.region is not None or model.texts is not None:
+        return ""
+    named = [] if model.name == DEFAULT_MODEL else ["--model", model.name]
+    return shlex.join(["chiaroscuro", "flip", image.source, *named])
 
 
 def _write_overview(pictures: Sequence[Rgb], file: Path) -> None:

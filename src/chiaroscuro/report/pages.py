@@ -25,7 +25,7 @@ from chiaroscuro.render import percent
 from chiaroscuro.render.pictures import CLIP, Rgb, one_sided, outlined, overlay
 from chiaroscuro.render.sheets import Chart, Row, Sheet, draw_sheet
 from chiaroscuro.results import FIGURE, PAGE
-from chiaroscuro.results.explanations import Explanation, MethodFacts, WhatIf
+from chiaroscuro.results.explanations import Explanation, MethodFacts, SmallestEdit, WhatIf
 from chiaroscuro.results.facts import Interval, ModelFacts
 from chiaroscuro.results.measurements import EXAMPLES, Evaluation, Localization, SanityCheck
 from chiaroscuro.viewer.page import page_script
@@ -244,7 +244,7 @@ def map_picture(name: str, values: NDArray[Any], shade: NDArray[Any], limit: flo
 # How a result was made
 
 
-def photo_rows(result: Explanation | WhatIf, **more: str) -> Rows:
+def photo_rows(result: Explanation | WhatIf | SmallestEdit, **more: str) -> Rows:
     """Everything about a result of one image: where pixels come from, the model, the choices."""
     image, crop, choices = result.image, result.crop, result.choices
     ends = (crop.left, crop.top, crop.right, crop.bottom)

@@ -77,12 +77,15 @@ def sentences(result: WhatIf) -> list[str]:
 
 def change_text(result: WhatIf) -> str:
     """The change in words: the top 5 % of active become black."""
-    fill = parse_fill(result.choices.fill)
-    became = _BECAME.get(fill.name, fill.name)
-    by = f" by {fill.amount:g}" if fill.name in ("brighter", "darker") else ""
-    return (
-        f"the top {100 * result.choices.fraction:g} % of {result.choices.map} become {became}{by}"
-    )
+    top = f"the top {100 * result.choices.fraction:g} % of {result.choices.map}"
+    return f"{top} become {became(result.choices.fill)}"
+
+
+def became(fill: str) -> str:
+    """What pixels have become, in words: black, darker by 0.1."""
+    read = parse_fill(fill)
+    by = f" by {read.amount:g}" if read.name in ("brighter", "darker") else ""
+    return _BECAME.get(read.name, read.name) + by
 
 
 def what_if_sheet(result: WhatIf) -> Sheet:
@@ -97,9 +100,9 @@ def what_if_sheet(result: WhatIf) -> Sheet:
         Picture(
             marked,
             "before" if region is None else "before, region outlined",
-            _says(result.before[0]),
+            says(result.before[0]),
         ),
-        Picture(after, "after", _says(result.after[0])),
+        Picture(after, "after", says(result.after[0])),
         Picture(
             outlined(after, drawn.changed),
             "after, changed pixels outlined",
@@ -122,7 +125,8 @@ def what_if_sheet(result: WhatIf) -> Sheet:
     )
 
 
-def _says(best: Prediction) -> str:
+def says(best: Prediction) -> str:
+    """A class with its probability."""
     return f"{best.label}, {100 * best.probability:.1f} %"
 
 

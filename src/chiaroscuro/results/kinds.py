@@ -55,6 +55,7 @@ KINDS: dict[str, Kind] = {
         Kind("training"),
         Kind("explanation", f"{_IMAGE}:Explanation", f"{_REPORT}.explanation:write"),
         Kind("what-if", f"{_IMAGE}:WhatIf", f"{_REPORT}.what_if:write"),
+        Kind("smallest-edit", f"{_IMAGE}:SmallestEdit", f"{_REPORT}.smallest:write"),
         Kind("comparison", f"{_IMAGE}:Comparison", f"{_REPORT}.explanation:write_comparison"),
         Kind("gallery", f"{_IMAGE}:Gallery", f"{_REPORT}.explanation:write_gallery", 1, True),
         Kind("evaluation", f"{_SET}:Evaluation", f"{_REPORT}.evaluation:write"),
