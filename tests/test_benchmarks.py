@@ -5,16 +5,18 @@ import subprocess
 import pytest
 import torch
 
-from benchmarks import gpu, gpu_page, precision, waiting
+from benchmarks import gpu, gpu_page, precision, smallest, waiting
 from benchmarks.algorithms import ALGORITHMS, OURS, RIVALS, algorithm
+from benchmarks.edit_maps import Work
 from benchmarks.gradients import scaled
 from benchmarks.limit import needs, one_pass
 from benchmarks.machine import describe
 from benchmarks.page import page
 from benchmarks.works import WORKS, chosen_classes
+from chiaroscuro import Classifier
 from chiaroscuro.gradients.backward.program import Program
 from chiaroscuro.gradients.backward.tape import Tape
-from tests.toys import random_pixels, small_cnn
+from tests.toys import eager_net, random_pixels, small_cnn
 
 TARGETS = {"own classes": [0, 2, 1, 2], "one class": [1, 1, 1, 1]}
 
@@ -164,3 +166,31 @@ def test_the_page_of_precision_has_every_network():
     text = precision.PAGE.read_text()
     assert all(title in text for title, _, _ in precision.WORKS.values())
     assert precision.page([row]).count("| basic CNN") == 1
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_every_way_to_a_small_edit_reaches_what_it_counts(keep):
+    classifier, pixels = Classifier(eager_net(75)), random_pixels(3, 3, 5, 5)
+    target = classifier(pixels).argmax(dim=1)
+    work = Work(classifier, pixels, target, (0.0,), by_range=False, batch=2)
+    start, end = (torch.zeros_like(pixels), pixels) if keep else (pixels, torch.zeros_like(pixels))
+    ways = smallest.every_way(work, "black", "pixels", keep=keep)
+    assert len(ways) == (8 if keep else 12)
+    for name, (make, _) in ways.items():
+        seen = []
+
+        def kept(n, *more, make=make, seen=seen):
+            seen.append(make(n, *more))
+            return seen[-1]
+
+        found = smallest.edits_of(work, "black", "pixels", 8, kept, keep=keep)
+        for n, (one, search) in enumerate(zip(found, seen, strict=True)):
+            assert one.gradients <= 8, name
+            if one.size is None:
+                continue
+            mask = torch.zeros(25, dtype=torch.bool)
+            mask[search.units] = True
+            edited = torch.where(mask.view(1, 1, 5, 5), end[n : n + 1], start[n : n + 1])
+            assert (classifier(edited).argmax() == target[n]) == keep, name
+            assert int(mask.sum()) == one.size, name
+        assert "| 0 / 3 / 0 |" in smallest.row(name, found, [*found], 25, 0, 1.0)

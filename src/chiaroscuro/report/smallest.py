@@ -79,7 +79,10 @@ def _needs(result: SmallestEdit, edit: Edit) -> str:
         return "No pixel of the image is needed for it."
     if not edit.minimal:
         return "The budget ended before each was tested: some of them may not be needed."
-    end = "changed too, the prediction is lost" if result.choices.keep else "restored, it is back"
+    own, goal = result.before[0].label, result.choices.to
+    end = f"restored, {own} wins again" if goal is None else f"restored, {goal} no longer wins"
+    if result.choices.keep:
+        end = f"changed too, {own} no longer wins"
     who = "It is needed: with it" if edit.units == 1 else "Each is needed: with any one"
     return f"{who} {end} (real predictions). Smaller edits may exist: this is the smallest found."
 
@@ -127,7 +130,7 @@ def edit_pictures(result: SmallestEdit, number: int) -> list[Picture]:
     marked = before if region is None else outlined(before, region, width=6)
     which = "" if number == 0 else f", edit {number + 1}"
     kept = "kept" if result.choices.keep else "changed"
-    pixels = outlined(before, drawn.edits[number].mask)
+    pixels = outlined(before, drawn.edits[number].mask, width=3)
     return [
         Picture(marked, "before", says(result.before[0])),
         Picture(after, f"after{which}", says(edit.after[0])),
@@ -140,7 +143,7 @@ def _bars(result: SmallestEdit) -> Bars:
     own, pairs = result.before[0].index, result.edits[0].shown
     return Bars(
         [Bar(a.label, a.probability, a.index == own, b.probability) for a, b in pairs],
-        "classes before (gray) and after (black); predicted class in bold",
+        "classes before (gray) and after (black)",
     )
 
 
