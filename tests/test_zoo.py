@@ -84,7 +84,11 @@ def test_the_page_counts_what_it_lists():
     assert "2 of the 6 networks of the list are not checked yet" in text
     assert "not checked yet" not in page(ROWS, 4)
     assert "Gradients of 3 networks" in text
-    assert "difference is 3e-13" in text
+    assert "those of 3 to 3e-13" in text
+    assert "near zero" not in text
+    apart = page([*ROWS, Row("timm:e", 64, 10, 2e-7, 3e-7, {})], 6)
+    assert "those of 3 to 3e-13" in apart
+    assert "The other 1 divide by numbers near zero, and their difference is up to 2e-07" in apart
     assert "In 1 of 3 networks there are none" in text.replace("\n", " ")
     assert "| Cat | 2 | b, c |" in text
     assert "| timm:b | 96 | 2.5 M | 3e-13 | Cat 3, Sort 1; plain autograd in two" in text
