@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from chiaroscuro import Classifier
-from chiaroscuro.checks import check, localize
+from chiaroscuro.checks import check, confusions, localize
 from chiaroscuro.evaluation import evaluate
 from chiaroscuro.explanations import explain_files
 from tests.explanations.inputs import plan_photos
@@ -69,6 +69,11 @@ def run_localization(data: Path, out: Path, workers: int) -> None:
     )  # fmt: skip
 
 
+def run_confusions(data: Path, out: Path, workers: int) -> None:
+    """Which class takes pixels from which."""
+    confusions(toy(), data, out, resume=out.exists(), workers=workers, **BATCH)
+
+
 def run_explanations(data: Path, out: Path, workers: int) -> None:
     """Explanations of a folder of photos."""
     jobs = plan_photos([data / "photos"], {"maps": ("active",)})
@@ -80,6 +85,7 @@ RUNS: dict[str, Callable[[Path, Path, int], None]] = {
     "evaluate": run_evaluation,
     "check": run_check,
     "localize": run_localization,
+    "confusions": run_confusions,
     "explain": run_explanations,
 }
 

@@ -105,7 +105,7 @@ def test_every_option_in_a_command_is_one(document):
     """Every `chiaroscuro COMMAND --option` that a document shows."""
     text = document.read_text().replace("\\\n", " ")
     for command, words in re.findall(
-        r"chiaroscuro (explain|what-if|flip|evaluate|train|reproduce|check|compare|localize) "
+        r"chiaroscuro (explain|what-if|flip|evaluate|train|reproduce|check|compare|localize|confusions) "
         r"([^`\n#]*)",
         text,
     ):

@@ -15,6 +15,7 @@ from chiaroscuro.settings import (
     PANELS,
     CheckSettings,
     CompareSettings,
+    ConfusionSettings,
     EvaluationSettings,
     ExplainSettings,
     LocalizationSettings,
@@ -28,7 +29,7 @@ from chiaroscuro.settings import (
 REQUIRED = {
     ExplainSettings: {}, WhatIfSettings: {}, CompareSettings: {}, EvaluationSettings: {"data": "x"},
     CheckSettings: {"data": "x"}, LocalizationSettings: {"data": "x", "regions": "y"},
-    TrainingSettings: {"data": "x"},
+    TrainingSettings: {"data": "x"}, ConfusionSettings: {"data": "x"},
 }  # fmt: skip
 
 

@@ -25,7 +25,7 @@ print(json.dumps({"codes": codes, "said": said, "loaded": sorted(sys.modules)}))
 HELP = [
     ["--help"], ["models"], ["--version"], ["explain", "-h"], ["what-if", "-h"], ["flip", "-h"],
     ["train", "-h"], ["check", "-h"], ["compare", "-h"], ["localize", "-h"], ["evaluate", "-h"],
-    ["reproduce", "-h"],
+    ["reproduce", "-h"], ["confusions", "-h"],
 ]  # fmt: skip
 WRONG = [
     ["explain", "--tolerance", "0.1"], ["explain", "--replay", "nowhere"],
@@ -37,7 +37,8 @@ WRONG = [
     ["evaluate", "nowhere"], ["evaluate", "cifar10", "--confidence", "7"],
     ["evaluate", "cifar10", "--out", "/dev/null/x"], ["check", "cifar10", "--out", "/dev/null/x"],
     ["train", "cifar10", "--out", "/dev/null/x"], ["check", "nowhere"],
-    ["localize", "nowhere", "--regions", "x.csv"],
+    ["localize", "nowhere", "--regions", "x.csv"], ["confusions", "nowhere"],
+    ["confusions", "cifar10", "--rivals", "mean"],
     ["train", "nowhere", "--out", "x"], ["train", "cifar10", "--out", "x", "--precision", "8"],
 ]  # fmt: skip
 """Commands that can be seen to be wrong before torch is loaded."""

@@ -28,6 +28,7 @@ KINDS = {
     settings.EvaluationSettings: "evaluate",
     settings.CheckSettings: "check",
     settings.LocalizationSettings: "localize",
+    settings.ConfusionSettings: "confusions",
     settings.TrainingSettings: "train",
 }
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from chiaroscuro.allocator import tune_allocator as tune_allocator
     from chiaroscuro.checks import check as check
+    from chiaroscuro.checks import confusions as confusions
     from chiaroscuro.checks import localize as localize
     from chiaroscuro.choices import PAPER_MAPS as PAPER_MAPS
     from chiaroscuro.classifier import Classifier as Classifier
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from chiaroscuro.notebook import plot_maps as plot_maps
     from chiaroscuro.regions import Region as Region
     from chiaroscuro.results import load as load_result  # noqa: F401
+    from chiaroscuro.results.confusions import Confusions as Confusions
     from chiaroscuro.results.explanations import Comparison as Comparison
     from chiaroscuro.results.explanations import Explanation as Explanation
     from chiaroscuro.results.explanations import SmallestEdit as SmallestEdit
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
     from chiaroscuro.results.measurements import Localization as Localization
     from chiaroscuro.results.measurements import SanityCheck as SanityCheck
     from chiaroscuro.settings import CheckSettings as CheckSettings
+    from chiaroscuro.settings import ConfusionSettings as ConfusionSettings
     from chiaroscuro.settings import EvaluationSettings as EvaluationSettings
     from chiaroscuro.settings import LocalizationSettings as LocalizationSettings
     from chiaroscuro.settings import TrainingSettings as TrainingSettings
@@ -64,8 +67,10 @@ if TYPE_CHECKING:
     from chiaroscuro.training import train as train
 
 _NAMES = {
-    "allocator": ["tune_allocator"], "checks": ["check", "localize"], "choices": ["PAPER_MAPS"],
+    "allocator": ["tune_allocator"], "choices": ["PAPER_MAPS"],
+    "checks": ["check", "confusions", "localize"],
     "classifier": ["Classifier"], "data.loading": ["load_images"], "evaluation": ["evaluate"],
+    "results.confusions": ["Confusions"],
     "errors": ["ChiaroscuroError", "ChoiceError", "ImageError", "InputError", "MissingExtraError",
                "ModelError", "ResultError"],
     "explanations": ["compare", "explain", "smallest_edit", "what_if"], "training": ["train"],
@@ -78,7 +83,8 @@ _NAMES = {
     "results.explanations": ["Comparison", "Explanation", "SmallestEdit", "WhatIf"],
     "results.measurements": ["Evaluation", "Localization", "SanityCheck"],
     "smallest": ["SmallestEdits", "smallest_edits"],
-    "settings": ["CheckSettings", "EvaluationSettings", "LocalizationSettings", "TrainingSettings"],
+    "settings": ["CheckSettings", "ConfusionSettings", "EvaluationSettings", "LocalizationSettings",
+                 "TrainingSettings"],
 }  # fmt: skip
 """Every public name by the module that it is imported from."""
 _HOME = {name: module for module, names in _NAMES.items() for name in names}

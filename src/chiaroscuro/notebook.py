@@ -16,7 +16,16 @@ from chiaroscuro.images import gray, to_uint8
 from chiaroscuro.render.pictures import HUES, Rgb, class_colors, outlined, smooth
 from chiaroscuro.render.sheets import Chart, Row, Sheet, draw_sheet
 from chiaroscuro.render.shown import pictured
-from chiaroscuro.report import checks, evaluation, explanation, pages, smallest, what_if
+from chiaroscuro.report import (
+    checks,
+    confusions,
+    evaluation,
+    explanation,
+    pages,
+    smallest,
+    what_if,
+)
+from chiaroscuro.results.confusions import Confusions
 from chiaroscuro.results.explanations import Comparison, Explanation, SmallestEdit, WhatIf
 from chiaroscuro.results.facts import Prediction
 from chiaroscuro.results.measurements import Evaluation, Localization, SanityCheck
@@ -282,6 +291,11 @@ def _localization(shown: Localization) -> Output:
     return Output(title=pages.images_line(shown), said=[], table=table)
 
 
+def _confusions(shown: Confusions) -> Output:
+    said = [*confusions.lines(shown)]
+    return Output(title=said[0], said=said[1:])
+
+
 _OUTPUTS: dict[type, Callable[[Any], Output]] = {
     Explanation: _explanation,
     WhatIf: _what_if,
@@ -290,4 +304,5 @@ _OUTPUTS: dict[type, Callable[[Any], Output]] = {
     Evaluation: _evaluation,
     SanityCheck: _check,
     Localization: _localization,
+    Confusions: _confusions,
 }

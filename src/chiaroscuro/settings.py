@@ -558,6 +558,27 @@ class LocalizationSettings(GradientSettings, RunSettings, panel=MEASURE):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConfusionSettings(GradientSettings, RunSettings, panel=MEASURE):
+    """What decides which class takes pixels from which."""
+
+    target: str | None = option(
+        "The class that loses pixels; default: label where the model has the data's classes, else "
+        "predicted; one of:",
+        None,
+        known.TARGETS,
+    )
+    regions: str | None = option("Where the objects are, as for localize.", None)
+    strongest: int = option("Rivals kept of each image, those that take most.", 30, COUNT)
+    pairs: int = option("Pairs that the page shows with photos.", 12, "[0, 1000]")
+    photos: int = option("Photos of such a pair, those in which the rival takes most.", 2, COUNT)
+
+    def _contradictions(self) -> Iterator[str]:
+        yield from super()._contradictions()
+        if known.parse_rivals(self.rivals).is_weighted:
+            yield f"rivals {self.rivals} is one mean: give rivals that compete one by one"
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingSettings(ImageSetSettings, panel=TRAINING):
     """What decides a training; the defaults are the paper's.
 

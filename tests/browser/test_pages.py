@@ -15,6 +15,7 @@ from chiaroscuro import (
     check,
     choices,
     compare,
+    confusions,
     explain,
     localize,
     smallest_edit,
@@ -36,6 +37,7 @@ LABELS = [
 PAGES = (
     "explain", "winner", "what-if", "flip", "compare", "gallery", "evaluate", "check", "localize",
     "train",
+    "confusions",
 )  # fmt: skip
 BEYOND = """() => {
   const width = document.documentElement.clientWidth, bad = [];
@@ -80,6 +82,7 @@ def pages(tmp_path_factory):
     check(toy, out / "data", out / "check", depths=2, draws=1, **few)
     (out / "boxes.json").write_text(json.dumps({f"test#{n}": [[4, 4, 14, 16]] for n in range(15)}))
     localize(toy, out / "data", out / "boxes.json", out / "localize", **few)
+    confusions(toy, out / "data", out / "confusions", pairs=3, **few)
     learned = TrainingSettings(data="data")
     record = TrainingRecord(learned, 15, 15, 0, 1.1, 0.3, 0.35, 2.0, {"torch": "1"})
     (out / "train").mkdir()
@@ -190,6 +193,30 @@ def test_verdicts_differ_at_a_glance(pages, open_page):
         colors.add((word, grade.evaluate("one => getComputedStyle(one).color")))
     assert len(colors) == len({word for word, _ in colors}) == len({color for _, color in colors})
     assert len(colors) > 1
+
+
+def test_a_click_opens_the_pair_and_a_click_the_photo_in_the_viewer(pages, open_page):
+    page = open_page(pages / "confusions" / "index.html")
+    link = page.locator("table[data-name=matrix] a").first
+    pair = page.locator(link.get_attribute("href"))
+    link.click()
+    assert pair.is_visible() and pair.locator("h3").inner_text().count(" to ") == 1
+    hidden = page.locator("details article").last
+    assert not hidden.is_visible()
+    page.locator(f'table[data-name=matrix] a[href="#{hidden.get_attribute("id")}"]').click()
+    hidden.wait_for(state="visible")
+    page.locator(".photos a").first.click()
+    page.locator(".chiaroscuro-viewer[data-ready]").wait_for()
+    assert page.locator(".chiaroscuro-viewer canvas").first.is_visible()
+
+
+def test_the_matrix_sorts_by_what_a_class_takes(pages, open_page):
+    page = open_page(pages / "confusions" / "index.html")
+    table = page.locator("table[data-name=matrix]")
+    table.locator("th").nth(2).get_by_role("button").click()
+    cells = table.locator("tbody tr td:nth-child(3)").all_inner_texts()
+    shares = [float(text.split(" %")[0].strip("< ")) for text in cells]
+    assert shares == sorted(shares) and len(shares) == 3
 
 
 def test_the_gallery_opens_its_entries_by_folder(pages, open_page):

@@ -1,6 +1,5 @@
 """Localization: whether maps point at regions of images, as a pass that can be resumed."""
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,14 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from chiaroscuro.checks.regions import Regions, load_regions
+from chiaroscuro.checks.regions import Regions, digest_of, load_regions
 from chiaroscuro.choices import parse_rivals
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data.images import Batch, ImageSet
 from chiaroscuro.data.loading import load_images
-from chiaroscuro.errors import InputError
 from chiaroscuro.evaluation import rows
-from chiaroscuro.evaluation.deletion import match_classes
+from chiaroscuro.evaluation.deletion import target_classes
 from chiaroscuro.evaluation.examples import archive, example_places
 from chiaroscuro.evaluation.run import add_up, describe_method
 from chiaroscuro.evaluation.stacks import image_stacks
@@ -90,26 +88,16 @@ class _LocalizationTask:
     kind: ClassVar = KINDS["localization"]
 
     def set_up(self, classifier: Classifier, images: ImageSet) -> "_LocalizationTask":
-        settings, classes = self.settings, None
+        settings = self.settings
         parse_rivals(settings.rivals).resolve(classifier.class_index)  # for its errors
-        if settings.target == "label":
-            names = match_classes(classifier, images.labels)
-            classes = names.target
-            if classes is None:
-                raise InputError(
-                    f"target label: {names.note}; give --target index where the data's class "
-                    "numbers are the model's"
-                )
+        classes, _ = target_classes(classifier, images.labels, settings.target)
         method = make_method(settings.method_options, classifier)
         regions = load_regions(settings.regions, images.split)
         shown = example_places(images)
         return replace(self, method=method, regions=regions, classes=classes, examples=shown)
 
     def facts(self) -> Mapping[str, Any]:
-        place = Path(self.settings.regions)
-        files = sorted(place.rglob("*.png")) if place.is_dir() else [place]
-        digests = [(f.name, hashlib.sha256(f.read_bytes()).hexdigest()) for f in files]
-        regions = hashlib.sha256(repr(digests).encode()).hexdigest()
+        regions = digest_of(self.settings.regions)
         return {"method": describe_method(self.method), "regions": regions}
 
     def process(self, classifier: Classifier, batch: Batch) -> Part:
@@ -148,11 +136,10 @@ class _LocalizationTask:
     ) -> pa.Table:
         """The rows of images of one size; the files of examples are added."""
         settings = self.settings
-        if settings.target == "predicted":
+        if self.classes is None:
             target = classifier(pixels).argmax(dim=1)
         else:
-            labels = np.array([batch.labels[place] for place in places])
-            target = torch.from_numpy(labels if self.classes is None else self.classes[labels])
+            target = torch.from_numpy(self.classes[np.array([batch.labels[n] for n in places])])
         gradients = class_gradients(
             classifier,
             pixels,

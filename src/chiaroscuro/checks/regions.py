@@ -1,5 +1,6 @@
 """Where the objects of photos are: boxes from a file, or a folder of masks."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -65,6 +66,14 @@ def load_regions(place: str | Path, split: str = "") -> Regions:
     except Exception as error:  # the readers' errors have no common root
         raise InputError(f"{path}: cannot be read as boxes ({first_line(error)})") from error
     return Regions({id_: np.array(boxes, np.float64) for id_, boxes in by_id.items()})
+
+
+def digest_of(place: str | Path) -> str:
+    """A digest of a file of boxes, or of the masks of a folder."""
+    path = Path(place)
+    files = sorted(path.rglob("*.png")) if path.is_dir() else [path]
+    digests = [(f.name, hashlib.sha256(f.read_bytes()).hexdigest()) for f in files]
+    return hashlib.sha256(repr(digests).encode()).hexdigest()
 
 
 def _boxes(path: Path, split: str) -> Iterable[tuple[str, Iterable[Any]]]:

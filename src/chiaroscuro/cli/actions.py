@@ -353,6 +353,7 @@ _VERBS = {
     known.EvaluationSettings: ("evaluate", "evaluation"),
     known.CheckSettings: ("check", "check"),
     known.LocalizationSettings: ("localize", "localization"),
+    known.ConfusionSettings: ("confusions", "confusions"),
 }
 """The function that takes settings over an image set, and the kind of its result."""
 

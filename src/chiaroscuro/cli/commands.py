@@ -196,6 +196,11 @@ class LocalizeOptions(RunOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConfusionsOptions(RunOptions):
+    out: Path = like(RunOptions, "out", Path("chiaroscuro-confusions"))
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainOptions(OutputOptions):
     threads: int | None = like(ExplainOptions, "threads")
     data_root: Path | None = like(RunOptions, "data_root")
@@ -285,6 +290,10 @@ COMMANDS = (
     Command("localize", "actions:measure", (settings.LocalizationSettings, LocalizeOptions),
         "Measure whether maps point at the object: the highest pixel, the energy in its region.",
         ("photos/ --regions boxes.csv --model torchvision:resnet50",), _RESUME),
+    Command("confusions", "actions:measure", (settings.ConfusionSettings, ConfusionsOptions),
+        "Show which class takes pixels from which over a set: how many, where, on which colors.",
+        ("photos/ --model torchvision:resnet50 --limit 200",
+         "cifar10 --model cifar10-cnn --pairs 20"), _RESUME),
     Command("train", "actions:train", (settings.TrainingSettings, TrainOptions),
         "Train a network with the paper's settings: AdamW, no augmentation, the last epoch kept.",
         ("photos/ --out runs/mine --architecture resnet18 --pretrained --freeze",), _RESUME),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from chiaroscuro.choices import RANDOM
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.errors import ChoiceError
+from chiaroscuro.errors import ChoiceError, InputError
 from chiaroscuro.evaluation import rows
 from chiaroscuro.evaluation.stacks import Stack
 from chiaroscuro.metrics.deletion import INVERTED
@@ -67,6 +67,24 @@ def match_classes(classifier: Classifier, labels: Sequence[str] | None) -> Class
     if len(set(target)) < len(target):
         return ClassNames(labels, True, None, "class names do not map: two are one of the model's")
     return ClassNames(labels, True, target, "")
+
+
+def target_classes(
+    classifier: Classifier, labels: Sequence[str] | None, target: str | None
+) -> tuple[NDArray[np.int64] | None, str]:
+    """The model's class of each label where images' targets are their labels; else None, and why.
+
+    `target`: one of `TARGETS`, or None for label where all of the data's classes are found.
+    """
+    if target == "predicted":
+        return None, ""
+    if target == "index":
+        return np.arange(len(labels or ())), ""
+    names = match_classes(classifier, labels)
+    if names.target is None and target == "label":
+        advice = "give --target index where the data's class numbers are the model's"
+        raise InputError(f"target label: {names.note}; {advice}")
+    return names.target, names.note
 
 
 def deletion_rows(stack: Stack) -> pa.Table:

@@ -25,6 +25,7 @@ from chiaroscuro.render import percent
 from chiaroscuro.render.pictures import CLIP, Rgb, one_sided, outlined, overlay
 from chiaroscuro.render.sheets import Chart, Row, Sheet, draw_sheet
 from chiaroscuro.results import FIGURE, PAGE
+from chiaroscuro.results.confusions import Confusions
 from chiaroscuro.results.explanations import Explanation, MethodFacts, SmallestEdit, WhatIf
 from chiaroscuro.results.facts import Interval, ModelFacts
 from chiaroscuro.results.measurements import EXAMPLES, Evaluation, Localization, SanityCheck
@@ -42,7 +43,7 @@ Charts = Sequence[tuple[str, Chart]]
 """Charts by file name."""
 Examples = list[tuple[str, list[list[tuple[str, Rgb]]]]]
 """Images by heading, each with rows of pictures by caption."""
-RunResult = Evaluation | SanityCheck | Localization
+RunResult = Evaluation | SanityCheck | Localization | Confusions
 
 
 @cache

@@ -61,6 +61,9 @@ KINDS: dict[str, Kind] = {
         Kind("evaluation", f"{_SET}:Evaluation", f"{_REPORT}.evaluation:write"),
         Kind("check", f"{_SET}:SanityCheck", f"{_REPORT}.checks:write"),
         Kind("localization", f"{_SET}:Localization", f"{_REPORT}.checks:write_localization"),
+        Kind(
+            "confusions", "chiaroscuro.results.confusions:Confusions", f"{_REPORT}.confusions:write"
+        ),
         Kind("reproduction", f"{_SET}:Reproduction", f"{_REPORT}.paper:write"),
     )
 }
