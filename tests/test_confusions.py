@@ -214,6 +214,24 @@ def test_a_run_by_hand(data):
     assert shown.target.index == 0 and set(shown.maps) == {"winner", "signed", "margin"}
 
 
+def test_wrong_predictions_are_put_right_by_hand(data):
+    """A cat is predicted once no red is left where dog wants it; nothing black makes an owl."""
+    result = run(data, mends=2)
+    (cat, owl) = sorted(result.mends, key=lambda mend: mend.target)
+    assert (cat.id, cat.target, cat.rival, cat.units, cat.side) == ("test#0", 0, 1, 16, 1)
+    expected = np.zeros((SIDE, SIDE), bool)
+    expected[:4, :4] = True
+    assert (cat.changed == expected).all()
+    assert (cat.edited[:4, :4] == 0).all() and (cat.edited[4:] == 40).all()
+    assert (owl.target, owl.rival, owl.units, owl.changed.any()) == (2, 1, 0, False)
+    page = (data / "run" / "index.html").read_text()
+    assert "cat, predicted as dog: 16 pixels to black make it cat (test#0)" in page
+    assert "owl, predicted as dog: no edit was found" in page
+    assert run(data, "none", mends=0).mends == ()
+    white = run(data, "white", mends=1, fill="white")
+    assert white.mends[0].units == 0 and white.pairs == result.pairs
+
+
 def test_saved_loaded_and_framed(data):
     result = run(data)
     loaded = load(data / "run")

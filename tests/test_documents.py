@@ -105,8 +105,8 @@ def test_every_option_in_a_command_is_one(document):
     """Every `chiaroscuro COMMAND --option` that a document shows."""
     text = document.read_text().replace("\\\n", " ")
     for command, words in re.findall(
-        r"chiaroscuro (explain|what-if|flip|evaluate|train|reproduce|check|compare|localize|confusions) "
-        r"([^`\n#]*)",
+        r"chiaroscuro (explain|what-if|flip|evaluate|train|reproduce|check|compare|localize|"
+        r"confusions) ([^`\n#]*)",
         text,
     ):
         used = set(re.findall(r"(?<!\S)--[a-z-]*[a-z]", words)) - {"--help"}

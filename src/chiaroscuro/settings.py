@@ -571,6 +571,13 @@ class ConfusionSettings(GradientSettings, RunSettings, panel=MEASURE):
     strongest: int = option("Rivals kept of each image, those that take most.", 30, COUNT)
     pairs: int = option("Pairs that the page shows with photos.", 12, "[0, 1000]")
     photos: int = option("Photos of such a pair, those in which the rival takes most.", 2, COUNT)
+    mends: int = option(
+        "Wrong predictions that the smallest edit is searched for, one of each of the pairs that "
+        "are confused most often.",
+        6,
+        "[0, 1000]",
+    )
+    fill: str = _fill_option("What the pixels of such an edit become", "black")
 
     def _contradictions(self) -> Iterator[str]:
         yield from super()._contradictions()

@@ -3,6 +3,7 @@
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,26 +16,31 @@ from numpy.typing import NDArray
 from chiaroscuro.checks.regions import Regions, digest_of, load_regions
 from chiaroscuro.choices import parse_rivals
 from chiaroscuro.classifier import Classifier
+from chiaroscuro.classifier.reading import to_numpy
 from chiaroscuro.data.images import Batch, ImageSet, read_row
 from chiaroscuro.data.loading import load_images
+from chiaroscuro.edits import filled
 from chiaroscuro.errors import ChoiceError
 from chiaroscuro.evaluation import rows
 from chiaroscuro.evaluation.deletion import target_classes
 from chiaroscuro.evaluation.run import add_up, describe_method
 from chiaroscuro.evaluation.stacks import image_stacks
-from chiaroscuro.explanations.single import explain, make_method
+from chiaroscuro.explanations.single import as_batch, explain, make_method
 from chiaroscuro.gradients import class_gradients
+from chiaroscuro.images import CropBox, to_uint8
 from chiaroscuro.images.regions import Mask
 from chiaroscuro.metrics.competition import Competition, competition
 from chiaroscuro.metrics.intervals import BootstrapMeans
 from chiaroscuro.passes.executor import compute
 from chiaroscuro.passes.runner import Progress, part_of, run_pass, silent
+from chiaroscuro.render.shown import shown_pixels
 from chiaroscuro.results import KINDS
-from chiaroscuro.results.confusions import GRID, MOST_PAIRS, ClassPair, Confusions
+from chiaroscuro.results.confusions import GRID, MOST_PAIRS, ClassPair, Confusions, Mend
 from chiaroscuro.results.explanations import Explanation
 from chiaroscuro.results.facts import Interval, LeftOut
 from chiaroscuro.results.runs import Part, RunConfig
 from chiaroscuro.settings import ConfusionSettings, settings_from, takes
+from chiaroscuro.smallest import smallest_edits
 
 PHOTO_MAPS = ("winner", "signed", "margin")
 """The maps of a pair's photos."""
@@ -149,7 +155,12 @@ class _ConfusionTask:
         every = sorted({*found} - {*own}, key=lambda key: (-sums.strength(key), key))
         kept = every[:MOST_PAIRS]
         shown = {photo: k for k, r in kept[: settings.pairs] for _, photo in found[k, r].photos}
-        job = _Photos(classifier, images, settings, tuple(shown.items()), run.batch)
+        wrong = sorted(
+            (k for k in every if found[k].wrong), key=lambda k: -found[k].sums[_CONFUSED]
+        )
+        again = _Again(classifier, images, settings, run.batch)
+        explained = partial(again.explained, [*shown.items()])
+        mended = partial(again.mended, [(found[k].wrong[0], *k) for k in wrong[: settings.mends]])
         taken: dict[int, list[_Pair]] = {}
         for key in every:
             taken.setdefault(key[1], []).append(found[key])
@@ -165,7 +176,10 @@ class _ConfusionTask:
             colors=_single([found[key].colors / sums.images(key) for key in kept]),
             class_grids={r: _single(sum(o.grid for o in taken[r])) for r in sorted(taken)},
             class_colors={r: _single(sum(o.colors for o in taken[r])) for r in sorted(taken)},
-            photos=dict(compute(job, range(len(shown)), threads=run.threads)),
+            photos=dict(compute(explained, range(len(shown)), threads=run.threads)),
+            mends=tuple(
+                compute(mended, range(min(settings.mends, len(wrong))), threads=run.threads)
+            ),
             target_note=self.note if self.classes is None else "",
             versions=run.versions,
         )
@@ -194,6 +208,10 @@ Photo = tuple[str, int]
 """An image by its id, and its batch."""
 _SUMMED = ("brighter", "darker", "lead", "inside", "region", "first", "confused", "led", "regions")
 """`led`: the lead in images with a region, and `regions` their number."""
+_CONFUSED = _SUMMED.index("confused")
+_SMALL = 64
+"""Of images with smaller sides single pixels are changed, of others squares of `_SQUARE`."""
+_SQUARE = 8
 
 
 @dataclass(eq=False)
@@ -206,6 +224,7 @@ class _Pair:
     places: "array[int]" = field(default_factory=lambda: array("l"))
     shares: "array[float]" = field(default_factory=lambda: array("d"))
     photos: list[tuple[float, Photo]] = field(default_factory=list)
+    wrong: list[Photo] = field(default_factory=list)
 
 
 class _Sums(rows.Sums):
@@ -235,7 +254,10 @@ class _Sums(rows.Sums):
             pair.colors += colors
             pair.places.append(len(pair.places) if own[i] else self.images(key) - 1)
             pair.shares.append(share[i])
-            best = [*pair.photos, (share[i], (read["id"][i], int(read["batch"][i])))]
+            photo = read["id"][i], int(read["batch"][i])
+            if read["confused"][i] and not pair.wrong:
+                pair.wrong.append(photo)
+            best = [*pair.photos, (share[i], photo)]
             pair.photos = sorted(best, key=lambda one: -one[0])[: self.settings.photos]
 
     def images(self, key: Key) -> int:
@@ -297,21 +319,37 @@ def _single(means: Any) -> NDArray[np.float32]:
 
 
 @dataclass(frozen=True)
-class _Photos:
-    """A job of `compute`: explains photos for their target classes, by their numbers."""
+class _Again:
+    """Reads images once more: jobs of `compute`, by the number of each in a list."""
 
     classifier: Classifier
     images: ImageSet
     settings: ConfusionSettings
-    photos: tuple[tuple[Photo, int], ...]
     batch: int
 
-    def __call__(self, numbers: Iterable[int]) -> Iterator[tuple[str, Explanation]]:
-        settings, classifier = self.settings, self.classifier
-        for (id_, batch), target in map(self.photos.__getitem__, numbers):
-            near = islice(self.images.rows(batch * self.batch), self.batch)
-            row = next(row for row in near if row.id == id_)
-            photo, *_ = read_row(row, classifier.framing, classifier.channels)
-            options = {"rivals": settings.rivals, "method": settings.method_options}
-            options |= {"score": settings.score, "maps": PHOTO_MAPS}
-            yield id_, explain(classifier, photo, target=target, **options)
+    def _read(self, photo: Photo) -> tuple[Any, NDArray[np.float32], CropBox]:
+        near = islice(self.images.rows(photo[1] * self.batch), self.batch)
+        row = next(row for row in near if row.id == photo[0])
+        return read_row(row, self.classifier.framing, self.classifier.channels)
+
+    def explained(
+        self, photos: list[tuple[Photo, int]], numbers: Iterable[int]
+    ) -> Iterator[tuple[str, Explanation]]:
+        """Photos explained for their targets."""
+        settings = self.settings
+        options = {"rivals": settings.rivals, "method": settings.method_options}
+        options |= {"score": settings.score, "maps": PHOTO_MAPS}
+        for photo, target in map(photos.__getitem__, numbers):
+            yield photo[0], explain(self.classifier, self._read(photo)[0], target=target, **options)
+
+    def mended(self, wrong: list[tuple[Photo, int, int]], numbers: Iterable[int]) -> Iterator[Mend]:
+        """The smallest edits that turn predictions into the targets."""
+        for photo, target, rival in map(wrong.__getitem__, numbers):
+            pixels = as_batch(self.classifier, [self._read(photo)[1]])
+            side = 1 if min(pixels.shape[2:]) < _SMALL else _SQUARE
+            fill, seed = self.settings.fill, self.settings.seed
+            edit = smallest_edits(self.classifier, pixels, fill, target, cells=side, seed=seed)
+            changed = torch.where(edit.masks[:, None], filled(pixels, fill, seed), pixels)
+            shown = to_uint8(shown_pixels(to_numpy(changed[0]), self.classifier.shown))
+            mask, units = to_numpy(edit.masks[0]), int(edit.units[0])
+            yield Mend(photo[0], target, rival, shown, mask, units, side)

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from chiaroscuro.choices import SMOOTHING
 from chiaroscuro.images import gray, to_uint8
 from chiaroscuro.render import percent
-from chiaroscuro.render.pictures import Rgb, one_sided, overlay, smooth
+from chiaroscuro.render.pictures import Rgb, one_sided, outlined, overlay, smooth
 from chiaroscuro.render.sheets import Bar
 from chiaroscuro.render.shown import pictured
 from chiaroscuro.report.pages import FEW, images_line, images_text, run_rows, write_page
-from chiaroscuro.results.confusions import GRID, ClassPair, Confusions
+from chiaroscuro.results.confusions import GRID, ClassPair, Confusions, Mend
 from chiaroscuro.results.explanations import Explanation
 from chiaroscuro.viewer.page import viewer_page
 
@@ -73,6 +73,9 @@ def write(result: Confusions, folder: Path) -> None:
         links={(card.pair.target, card.pair.rival) for card in cards},
         matrix=_matrix(result),
         listed=result.pairs[:_LISTED],
+        mends=[
+            (mend_text(result, one), outlined(one.edited, one.changed, 320)) for one in result.mends
+        ],
         share=share_text,
         place=place_text,
         wishes=wishes,
@@ -160,6 +163,18 @@ def wishes(colors: NDArray[np.floating]) -> list[Bar]:
         for name, share in zip(names, shares, strict=True)
     ]
     return sorted(wanted, key=lambda bar: -bar.share)
+
+
+def mend_text(result: Confusions, mend: Mend) -> str:
+    """What the smallest edit is, in a sentence."""
+    target, rival = result.name(mend.target), result.name(mend.rival)
+    if not mend.units:
+        return f"{target}, predicted as {rival}: no edit was found ({mend.id})"
+    squares = f"squares of {mend.side} pixels" if mend.side > 1 else "pixels"
+    return (
+        f"{target}, predicted as {rival}: {mend.units} {squares} to {result.settings.fill} make it "
+        f"{target} ({mend.id})"
+    )
 
 
 def share_text(pair: ClassPair) -> str:

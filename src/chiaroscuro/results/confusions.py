@@ -50,6 +50,23 @@ class ClassPair:
     photos: tuple[str, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Mend:
+    """The smallest edit found that turns a wrong prediction, `rival`, into the class, `target`.
+
+    `changed` (H, W): its pixels of image `id`, in `units` squares of `side` pixels; none where none
+    was found. `edited` (H, W, 3): the picture with the edit.
+    """
+
+    id: str
+    target: int
+    rival: int
+    edited: NDArray[np.uint8]
+    changed: NDArray[np.bool_]
+    units: int
+    side: int
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Confusions(Saved):
     """Which class takes pixels from which, where, on which colors, and what is confused.
@@ -59,7 +76,8 @@ class Confusions(Saved):
     right. `labels`: class names by index. `grids` (P, GRID, GRID) and `colors` (P, 2, C, 2) of the
     pairs are mean leads by place, and by way (brighter, darker), channel and value (dark, bright);
     `class_grids` and `class_colors`: sums of all that a class takes from others, by index.
-    `photos`: what pairs name, explained. `target_note` says why targets are the predicted classes.
+    `photos`: what pairs name, explained. `mends`: wrong predictions put right. `target_note` says
+    why targets are the predicted classes.
     """
 
     settings: ConfusionSettings
@@ -74,6 +92,7 @@ class Confusions(Saved):
     class_grids: Mapping[int, NDArray[np.float32]]
     class_colors: Mapping[int, NDArray[np.float32]]
     photos: Mapping[str, Explanation]
+    mends: tuple[Mend, ...]
     target_note: str
     versions: Mapping[str, str]
 
