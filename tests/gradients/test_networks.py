@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
@@ -140,6 +141,36 @@ def test_a_leading_axis_that_is_not_the_batch(lead):
     net = Net(work, classes=40)
     for classes, basis in ((0, 0), (40, 1 << 30)):
         check(net, classes=classes, basis=basis)
+
+
+WIDE = torch.linspace(-1, 1, 2 * 24, dtype=torch.float64).sin().view(2, 24)
+ROWS_MOVED = {
+    "flipped": (lambda h: h.flip(0), lambda h: h.flip(-2)),
+    "rolled": (lambda h: h.roll(1, 0), lambda h: h.roll((0, -1), (1, -2))),
+    "by indices": (lambda h: h[[2, 0, 1]], lambda h: h[torch.tensor([1, 2, 0])]),
+    "by an index": (
+        lambda h: h.index_select(0, torch.tensor([2, 0, 1])),
+        lambda h: h.index_select(0, torch.tensor([1, 2, 0])),
+    ),
+    "gathered": (
+        lambda h: h.gather(0, torch.tensor([[2], [0], [1]]).expand(h.shape)),
+        lambda h: h.take_along_dim(torch.tensor([[1], [2], [0]]), 0),
+    ),
+    "padded": (lambda h: F.pad(h, (0, 0, 2, 0)), lambda h: F.pad(h, (0, 0, -2, 0))),
+    "repeated": (lambda h: h.repeat(2, 1).roll(1, 0), lambda h: h[1:4]),
+}
+
+
+@pytest.mark.parametrize("how", ROWS_MOVED)
+def test_features_of_rows_in_another_order(how):
+    """A basis holds each row's features at its own place."""
+    there, back = ROWS_MOVED[how]
+
+    def work(h):
+        few = there(h.mean(3).flatten(1)).sin() @ WIDE.T
+        return back(few.exp() @ WIDE).exp()
+
+    check(Net(work, classes=40), random_pixels(3, 3, 6, 8), classes=1000, basis=1 << 30)
 
 
 class Formats(nn.Module):

@@ -161,17 +161,77 @@ KNOWN = {
 }  # fmt: skip
 
 
-def _overwritten(h):
-    found = h * 2
-    F.hardtanh_(found[:, 1:3])
-    found[:, 3].copy_(h[:, 0])
-    return found
+def _in_place(work, *, into=lambda h: h * 2):
+    """What becomes of a function of the stem's output where that is written into."""
+
+    def run(h):
+        found = into(h)
+        result = work(found, h)
+        return found if result is None else result
+
+    return run
+
+
+def _each(work):
+    """A function of matrices, image by image."""
+    return lambda h: torch.stack([work(x.flatten(1)) for x in h])
+
+
+ANY_ROWS = {
+    "indices": lambda h: h[:, [0, 2, 2]].exp(),
+    "indices with an axis between": lambda h: h[:, [0, 3, 3], :, [1, 5, 5]].exp().transpose(0, 1),
+    "indices of two axes": lambda h: h[:, [[0], [3]], [1, 5]].exp(),
+    "elements behind a mask": lambda h: h.sin()[:, FIXED > 0].exp(),
+    "indices in another order": lambda h: h.exp()[..., [7, 0, 1, 2, 6, 5, 4, 3]].sin(),
+    "indices of rows": lambda h: h.exp()[list(range(len(h)))].flatten(1)[:, 3:].sin(),
+    "repeated": lambda h: h[:, :2].repeat(1, 2, 1, 3).sin(),
+    "repeated into more axes": lambda h: (h.repeat(3, 1, 1, 2, 1) * FIXED.repeat(1, 2, 1)).sum(0),
+    "copied over": _in_place(lambda found, h: found.copy_(h.sin()) * h),
+    "copied over by a constant": _in_place(lambda found, h: found.copy_(FIXED.sin()) * h),
+    "copied into a part": _in_place(lambda found, h: found[:, 1:3].copy_(h[:, :2].sin())),
+    "a part that is used further": _in_place(
+        lambda found, h: found[:, 1:, ::2].mul_(3).sin(),
+    ),
+    "added to a part": _in_place(
+        lambda found, h: found[:, :3].add_(h[:, 1:], alpha=-0.3),
+        into=lambda h: torch.cat([h, h.sin()], 1),
+    ),
+    "added to all of it": _in_place(
+        lambda found, h: found[:, :4, :, :].sub_(h.sin()),
+        into=lambda h: torch.cat([h[:, :1], h[:, 1:]], 1),
+    ),
+    "multiplied in part": _in_place(lambda found, h: found[..., 1:].mul_(h[..., :-1])),
+    "overwritten in part": _in_place(
+        lambda found, h: F.hardtanh_(found[:, 1:3]) + found[:, 3].copy_(h[:, 0])[:, None]
+    ),
+    "zeros in part": _in_place(lambda found, h: found[:, 1].zero_()[:, None] + found),
+    "strided otherwise": _each(lambda x: x[:, :4].contiguous().as_strided((4, 4), (1, 4)).exp()),
+    "matrix from pixels": _each(lambda x: FIXED.view(4, 48)[:, :4] @ x),
+    "matrices from pixels": _each(lambda x: x[:, :5].sin() @ x[:, 5:10].mT),
+    "matrices and a sum": _each(lambda x: torch.addmm(x[:1, :4].sin(), x, x.cos().mT)),
+    "a sum and a matrix": _each(
+        lambda x: torch.addmm(x[:, :4].sin(), FIXED.view(4, 48), x.cos().mT)
+    ),
+    "sorted": lambda h: h.sort(1)[0].exp() * h.argsort(1),
+    "largest few": lambda h: h.topk(2, dim=-1)[0].exp(),
+    "median": lambda h: h.median(3)[0].exp(),
+    "functions without a row": lambda h: (
+        h.sinh() + h.exp().log1p() + h.expm1() * h.tan() + h.sign()
+    ),
+    "corners": lambda h: h.tril().exp() + h.sin().triu(1),
+    "diagonals": lambda h: h.sin().diagonal(1, 2, 3).exp(),
+    "gathered": lambda h: h.exp().gather(2, h.argsort(2)) * h.take_along_dim(h.argsort(1), 1),
+    "written by indices": lambda h: h.exp().index_put((torch.arange(len(h)),), h.sin()).cos(),
+    "scattered": lambda h: h.exp().scatter(3, h.argsort(3), h.sin()),
+    "steps alone": lambda h: (h * 3).floor() * h + (h * 2).round(),
+}  # fmt: skip
+"""Of a batch of any size: rules of elements that move, and what `one_way` reads."""
 
 
 def _unbatched_pools(h):
     works = (
         lambda x: F.max_pool2d(x, 2),
-        lambda x: F.avg_pool2d(x, 2),
+        lambda x: F.avg_pool2d(x, 3, 2),
         lambda x: F.adaptive_avg_pool2d(x, 3),
     )
     return torch.stack([torch.cat([work(x).flatten() for work in works]) for x in h])
@@ -187,13 +247,6 @@ LEFT_TO_PYTORCH = {
     "complex product": (
         lambda h: torch.fft.ifft2(torch.fft.fft2(h) * torch.complex(FIXED, 1 - FIXED)).real,
         "MulBackward0",
-    ),
-    "overwritten view": (_overwritten, "torch::autograd::CopySlices"),
-    "as_strided transposes": (
-        lambda h: torch.stack(
-            [x[0, :4, :4].contiguous().as_strided((4, 4), (1, 4)).exp() for x in h]
-        ),
-        "AsStridedBackward0",
     ),
     "maximum of its mean": (
         lambda h: torch.maximum(h, h.mean(1, keepdim=True)), "MaximumBackward0",
@@ -211,19 +264,28 @@ LEFT_TO_PYTORCH = {
         lambda h: torch.cat([F.group_norm(x[None], 2, x.mean((1, 2)), x[:, 0, 0]) for x in h]),
         "NativeGroupNormBackward0",
     ),
-    "matrix from pixels": (
-        lambda h: torch.stack([FIXED.view(4, 48)[:, :6] @ x for x in h[:, 0]]), "MmBackward0",
-    ),
     "instance norm": (F.instance_norm, "NativeBatchNormBackward0"),
     "pools without a batch": (_unbatched_pools, "AvgPool2DBackward0"),
-    "sort": (lambda h: h.sort(1)[0].exp(), "SortBackward0"),
-    "indices": (lambda h: h[:, [0, 2, 2]].exp(), "IndexBackward0"),
+    "running sum": (lambda h: h.cumsum(1).exp(), "CumsumBackward0"),
+    "sum in place": (
+        _in_place(lambda found, h: found[:, :2].add_(h.mean(1, keepdim=True))),
+        "torch::autograd::CopySlices",
+    ),
+    "indices twice": (lambda h: h.index_select(3, torch.tensor([0, 1, 1])), "IndexSelectBackward0"),
+    "median of a few numbers": (lambda h: h.half().sort(1)[0].double().exp(), "SortBackward0"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_served_for_all_classes_at_once(name):
     assert check(Net(KNOWN[name])) == set()
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+@pytest.mark.parametrize("name", ANY_ROWS)
+def test_batches_of_any_size_and_more_classes_than_features(name, rows):
+    pixels = random_pixels(rows, 3, 6, 8)
+    assert check(Net(ANY_ROWS[name]), pixels, classes=1000, basis=1 << 30) == set()
 
 
 @pytest.mark.parametrize("name", LEFT_TO_PYTORCH)
@@ -264,10 +326,36 @@ def test_attention(causal, mask, shared):
     assert check(Net(work)) == set()
 
 
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("mask", ["causal", "float", "bool", None])
+def test_attention_whose_heads_share_keys(mask, heads, rows):
+    """Four heads of queries, a mask for each of them, and fewer of keys and values."""
+    added = {"float": FIXED[..., :6], "bool": FIXED[..., :6] % 0.2 < 0.1}.get(mask)
+
+    def work(h):
+        key, value = h[:, :heads].sin(), h[:, heads : 2 * heads]
+        return F.scaled_dot_product_attention(
+            h, key, value, attn_mask=added, is_causal=mask == "causal", enable_gqa=True
+        )
+
+    assert check(Net(work), random_pixels(rows, 3, 6, 8)) == set()
+
+
+def test_queries_that_see_no_key():
+    mask = FIXED[0, :, :6] > -0.97
+    mask[2] = False
+    check(Net(lambda h: F.scaled_dot_product_attention(h, h, h, attn_mask=mask)))
+
+
 def test_every_rule_is_met():
     """Each row of the table that exists in this PyTorch is exercised by some case above."""
     met = set()
-    for work in (*KNOWN.values(), *(work for work, _ in LEFT_TO_PYTORCH.values())):
+    for work in (
+        *KNOWN.values(),
+        *ANY_ROWS.values(),
+        *(work for work, _ in LEFT_TO_PYTORCH.values()),
+    ):
         pixels = random_pixels(2, 3, 6, 8).requires_grad_(True)
         waiting = [Net(work)(pixels).grad_fn]
         while waiting:

@@ -29,7 +29,10 @@ class Attention:
         self.lead, self.wanted = query.shape[:-2], wanted
         query = query * scale
         scores = query @ key.mT
-        share = (scores if mask is None else scores + mask).softmax(dim=-1)
+        if mask is None:
+            share = scores.softmax(dim=-1)
+        else:  # queries that see no key have no weights
+            share = torch.ops.aten._safe_softmax(scores + mask, -1)
         parts = (query, key * scale, value, share, share @ value)
         self.query, self.key, self.value, self.share, self.output = (
             part.reshape(-1, *part.shape[-2:]).contiguous() for part in parts

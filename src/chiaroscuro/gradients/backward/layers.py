@@ -29,22 +29,37 @@ aten = torch.ops.aten
 def _attention(entry: Entry, mask: str = "") -> Step | None:
     """The mask is saved under the name `mask`.
 
-    Declines where heads share keys or values, where pixels are behind the mask, for dropout, and
-    for a causal mask that is not square: kernels align it differently.
+    Declines where pixels are behind the mask, for dropout, and for a causal mask that is not
+    square: kernels align it differently.
     """
     query, key, value = (saved.detach() for saved in entry.all_saved("query", "key", "value"))
     rows, columns = query.shape[-2], key.shape[-2]
     lopsided = entry.saved("is_causal") and rows != columns
-    if query.shape[:-2] != key.shape[:-2] or any(entry.edges[3:]) or lopsided:
+    if any(entry.edges[3:]) or lopsided or entry.saved("dropout_p"):
         return None
-    if entry.saved("dropout_p"):
+    *images, heads = key.shape[:-2]
+    if key.shape[:-2] != value.shape[:-2] or list(query.shape[:-3]) != images:
         return None
     scale, added = entry.saved("scale"), entry.saved(mask) if mask else None
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     if entry.saved("is_causal"):
         added = query.new_full((rows, columns), -torch.inf).triu(1)
     wanted = [edge is not None for edge in entry.edges[:3]]
-    return Attention(query, key, value, added, scale, wanted)
+    if query.shape[-3] == heads:
+        return Attention(query, key, value, added, scale, wanted)
+    # Queries of several heads that share keys are those of one.
+    if added is not None:
+        added = added.expand(*query.shape[:-1], columns).reshape(*images, heads, -1, columns)
+    joined = query.reshape(*images, heads, -1, query.shape[-1])
+    return partial(_shared, Attention(joined, key, value, added, scale, wanted), query.shape)
+
+
+def _shared(step: Attention, shape: torch.Size, cotangents: Cotangents) -> Cotangents:
+    """Attention whose queries have this shape before heads were joined."""
+    gradient = one(cotangents).tensor
+    joined = gradient.reshape(len(gradient), *step.lead, -1, gradient.shape[-1])
+    first, *others = step([Cotangent(joined, False)])
+    return [first and Cotangent(first.tensor.reshape(-1, *shape), True), *others]
 
 
 def _convolution(entry: Entry) -> Step | None:

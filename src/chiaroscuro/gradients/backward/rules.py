@@ -1,10 +1,12 @@
 """How each operation of PyTorch goes backward for many classes at once.
 
-`RULES` names the operations that are served here; every other one runs its own backward
-pass class by class, which is exact too and only slower. A rule may decline by returning None.
+`RULES` names the operations that are served here; of every other one `one_way` may read a step.
+What is left runs its own backward pass class by class, which is exact too and only slower. A rule
+may decline by returning None.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import accumulate, pairwise, zip_longest
 
@@ -14,6 +16,7 @@ from torch import Tensor
 
 from chiaroscuro.errors import first_line
 from chiaroscuro.gradients.backward.layers import LAYERS
+from chiaroscuro.gradients.backward.moves import MOVES, one_way
 from chiaroscuro.gradients.backward.reductions import REDUCTIONS
 from chiaroscuro.gradients.backward.steps import (
     Add,
@@ -33,14 +36,19 @@ from chiaroscuro.gradients.backward.steps import (
 from chiaroscuro.gradients.backward.tape import Entry, UnknownNodeError, axes, signed
 from chiaroscuro.matmul import from_left, from_right, rounded
 
+_UNREADABLE = (
+    UnknownNodeError, AttributeError, IndexError, NotImplementedError, TypeError, ValueError
+)  # fmt: skip
+
 
 def step_of(entry: Entry) -> Step:
     """The step that takes gradients of the operation's outputs to those of its inputs."""
     try:
-        rule = RULES.get(entry.name) if entry.is_real else None
-        step = None if rule is None else rule(entry)
-        return Opaque(entry) if step is None else step
-    except (UnknownNodeError, AttributeError, IndexError, TypeError, ValueError) as error:
+        for rule in (RULES.get(entry.name), one_way) if entry.is_real else ():
+            if rule is not None and (step := rule(entry)) is not None:
+                return step
+        return Opaque(entry)
+    except _UNREADABLE as error:
         why = f"{entry.name} runs class by class, since its rule failed: {first_line(error)}"
         return Opaque(entry, why)
 
@@ -156,22 +164,24 @@ def keeps_rows(entry: Entry) -> bool:
                 return 0 not in axes(entry, "dim0", "dim1")
             case "MmBackward0" | "AddmmBackward0":
                 return entry.edges[-1] is None
+            case "AsStridedBackward1" | "IndexBackward0" | "TBackward0" | "UnfoldBackward0":
+                return False
             case name:
-                return name != "TBackward0" and not _is_along_rows(entry)
+                return name in RULES and not _is_along_rows(entry)
     except UnknownNodeError:
         return False
 
 
 def _is_along_rows(entry: Entry) -> bool:
-    """Whether it takes the first axis apart, joins along it or sums over it."""
-    try:
-        dims = entry.saved("dim")
-    except UnknownNodeError:
-        return False
+    """Whether it takes the first axis apart, joins along it, sums over it or reorders it."""
     abouts = (about for about in (*entry.outputs, *entry.inputs) if about is not None)
     count = max(1, *(len(about.shape) for about in abouts))
-    listed = [dims] if isinstance(dims, int) else dims or [0]
-    return any(signed(value) % count == 0 for value in listed)
+    for name in ("dim", "dims"):
+        with suppress(UnknownNodeError):
+            dims = entry.saved(name)
+            listed = [dims] if isinstance(dims, int) else dims or [0]
+            return any(signed(value) % count == 0 for value in listed)
+    return False
 
 
 # Functions of single elements, and products.
@@ -237,12 +247,20 @@ def _product(factor: Tensor, shape: Sequence[int], gradient: Tensor) -> Tensor:
 
 
 def _matrix(entry: Entry) -> Step | None:
-    """C + a @ b, or a @ b alone, where pixels are behind a only."""
-    *added, _, right = entry.edges
-    weight = entry.saved("mat2")
-    if any(added) or right is not None or weight is None or (added and _alpha(entry) != 1):
+    """C + a @ b, or a @ b alone."""
+    *added, first, second = entry.edges
+    left, right = entry.all_saved("mat1" if added else "self", "mat2")
+    if added and entry.all_saved("alpha", "beta") != [1, 1]:
         return None
-    return Matrix(weight.detach(), len(added))
+    if not any(added) and second is None:
+        return Matrix(right.detach(), len(added))
+    left, right = map(_constant, (left, right))
+    return Linear(
+        *(edge and partial(sum_to, shape=entry.input_shape()) for edge in added),
+        first and (lambda gradient: gradient.to(right.dtype) @ right.mT),
+        second and (lambda gradient: left.mT @ gradient.to(left.dtype)),
+        gives="either",
+    )
 
 
 def _bmm(entry: Entry) -> Step:
@@ -271,6 +289,7 @@ _ELEMENTWISE = (
 )
 RULES: dict[str, Rule] = {
     **LAYERS,
+    **MOVES,
     **REDUCTIONS,
     **_overloads("Alias Clone Expand", Add),
     **_overloads("View UnsafeView ReshapeAlias Squeeze Unsqueeze", _reshape),
