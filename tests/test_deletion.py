@@ -1,15 +1,17 @@
 """Deletion curves: by hand, against a plain loop, and their identities."""
 
 import dataclasses
+from itertools import permutations
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from chiaroscuro import Classifier, class_gradients, saliency_maps
-from chiaroscuro.choices import PAPER_FRACTIONS, RANKING_MAPS
+from chiaroscuro.choices import CURVES, PAPER_FRACTIONS, RANKING_MAPS
 from chiaroscuro.edits import filled
 from chiaroscuro.errors import ChoiceError, ImageError, InputError
 from chiaroscuro.metrics import (
@@ -19,6 +21,7 @@ from chiaroscuro.metrics import (
     linearity,
     localization,
     map_similarity,
+    relevance_gain,
 )
 from chiaroscuro.metrics.deletion import Edit, predict_edits
 from tests.test_edits import published_mask
@@ -64,6 +67,101 @@ def test_a_curve_by_hand():
     assert curve.changed.tolist() == [[0, 1, 2, 3, 4]]
     assert curve.area() == pytest.approx(0.1)  # one trapezoid from 1 to 0 over 0.2
     assert curve.area(by_range=True) == pytest.approx(0.125)
+
+
+def test_areas_under_probability_and_logit_by_hand():
+    pixels = torch.ones(1, 1, 1, 5, dtype=torch.float64)
+    values = torch.tensor([4.0, 3.0, 2.0, 1.0, 0.5], dtype=torch.float64).reshape(1, 1, 5)
+    curve = deletion_curve(row_classifier(), pixels, values, "black", [0, 0.2, 0.4])
+    # logits of class 0: 0.75, -0.25, -0.75
+    assert curve.areas(of="logit").item() == pytest.approx(0.2 * (0.25 - 0.5))
+    assert curve.areas(of="logit", by_range=True).item() == pytest.approx(0.5 * (0.25 - 0.5))
+    chance = 1 / (1 + np.exp(0.9 - np.array([0.75, -0.25, -0.75])))
+    area = 0.1 * (chance[0] + 2 * chance[1] + chance[2])
+    assert curve.areas(of="probability").item() == pytest.approx(area)
+    with pytest.raises(ChoiceError, match="unknown curve 'logits': did you mean logit"):
+        curve.areas(of="logits")
+
+
+def additive(contributions):
+    """A classifier of gray pixels at 1 whose first logit is the sum of what each contributes."""
+    weights = torch.zeros(2, 1, 1, len(contributions), dtype=torch.float64)
+    weights[0, 0, 0] = torch.tensor(contributions, dtype=torch.float64)
+    pixels = torch.ones(1, 1, 1, len(contributions), dtype=torch.float64)
+    return Classifier(Linear(weights), channels=1), pixels
+
+
+def gains(contributions, maps, fractions, of="logit", seed=0):
+    classifier, pixels = additive(contributions)
+    curves = deletion_curve(
+        classifier, pixels, maps, "black", fractions, "matched", target=0, seed=seed
+    )
+    return {name: gain.item() for name, gain in relevance_gain(curves, of=of).items()}
+
+
+def row(values):
+    return torch.tensor(values, dtype=torch.float64).reshape(1, 1, -1)
+
+
+def test_a_relevance_gain_by_hand():
+    parts = [4.0, 2.0, 1.0, 0.0, -2.0]
+    found = gains(parts, {"best": row(parts), "worst": -row(parts)}, [0, 0.2, 0.4])
+    # The highest pixels take 0, 4, 6 from the logit, the lowest 0, -2, -2: apart by 0, 6, 8.
+    assert found["best"] == pytest.approx(0.2 * 3 + 0.2 * 7)
+    assert found["worst"] == pytest.approx(-2)
+    # 5, 1, -1 against 0 keep the class for the highest; the lowest keep it always.
+    kept = gains(parts, {"best": row(parts)}, [0, 0.2, 0.4, 0.6], of="allegiance")
+    assert kept["best"] == pytest.approx(0.6 - (0.2 + 0.1))
+
+
+@given(st.lists(st.integers(-9, 9), min_size=6, max_size=6, unique=True), st.integers(0, 99))
+@settings(max_examples=25, deadline=None)
+def test_no_order_gains_more_than_the_true_one_of_an_additive_network(parts, seed):
+    generator = torch.Generator().manual_seed(seed)
+    maps = {"true": row([float(p) for p in parts]), "any": torch.rand(1, 1, 6, generator=generator)}
+    fractions = [0, 1 / 6, 2 / 6, 3 / 6]
+    found = gains([float(p) for p in parts], maps, fractions)
+    falling = np.sort(parts)[::-1]
+    taken = [falling[:k].sum() - falling[6 - k :].sum() for k in range(4)]
+    assert found["true"] == pytest.approx(np.trapezoid(taken, fractions))
+    assert found["any"] <= found["true"] + 1e-9
+
+
+@given(st.integers(0, 999))
+@settings(max_examples=15, deadline=None)
+def test_an_inverted_order_gains_minus_as_much(seed):
+    toy = Classifier(small_cnn().double())
+    pixels = random_pixels(2, 3, 6, 6, seed=seed)
+    values = random_pixels(2, 6, 6, seed=seed + 1)
+    maps = {"order": values, "inverse": -values}
+    curves = deletion_curve(toy, pixels, maps, "white", protocol="matched", seed=seed)
+    for of in CURVES:
+        gain = relevance_gain(curves, of=of)
+        assert torch.allclose(gain["order"], -gain["inverse"], atol=1e-12)
+
+
+@pytest.mark.parametrize("of", CURVES)
+def test_random_orders_gain_nothing_on_average(of):
+    weights = random_pixels(3, 3, 2, 2) - 0.5
+    toy = Classifier(nn.Sequential(nn.Hardswish(), Linear(8 * weights), nn.Hardswish()))
+    pixels = random_pixels(1, 3, 2, 2, seed=1).expand(24, 3, 2, 2)
+    orders = torch.tensor([*permutations([0.0, 1.0, 2.0, 3.0])]).reshape(24, 2, 2)
+    curves = deletion_curve(
+        toy, pixels, {"any": orders.double()}, "black", [0, 0.25, 0.5, 0.75], "matched"
+    )
+    gain = relevance_gain(curves, of=of)["any"]
+    assert gain.mean().item() == pytest.approx(0, abs=1e-12)
+    assert of == "allegiance" or gain.abs().max() > 1e-4
+
+
+def test_a_gain_needs_inverted_orders():
+    curves = deletion_curve(
+        row_classifier(), torch.rand(1, 1, 1, 5).double(), {"a": row([1, 2, 3, 4, 5])}, "black"
+    )
+    with pytest.raises(
+        InputError, match='no curve of a has an inverted order: take .* "matched"|no curve of a'
+    ):
+        relevance_gain(curves)
 
 
 def test_white_raises_a_pixel_that_is_black():

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -206,6 +207,16 @@ def test_the_how_to_of_comparing_runs(tmp_path, monkeypatch, capsys):
     exec(snippet, {})
     assert "'active': " in capsys.readouterr().out
     assert (tmp_path / "both" / "2" / "chiaroscuro-explanation.json").is_file()
+
+
+def test_the_how_to_of_following_a_training_runs(tmp_path, monkeypatch, capsys):
+    (snippet,) = snippets("docs/how-to/follow-a-training.md", "python")
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Lightning's advice on loaders
+        exec(snippet, {})
+    assert re.search(r"active +0 ", capsys.readouterr().out)
+    assert (tmp_path / "probe" / "index.html").is_file()
 
 
 def test_the_how_to_of_checking_runs(tmp_path, monkeypatch):

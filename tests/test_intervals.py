@@ -53,6 +53,30 @@ def test_sign_flips_come_to_the_exact_permutation_p_value():
     assert found == pytest.approx(exact, abs=0.004)
 
 
+def test_sign_flips_are_scipys_paired_permutation_test():
+    stats = pytest.importorskip("scipy.stats")
+    rng = np.random.default_rng(4)
+    first, second = rng.random((9, 3)), rng.random((9, 3)) + 0.15
+
+    def mean(a, b, axis):
+        return np.mean(a, axis=axis) - np.mean(b, axis=axis)
+
+    found = added(SignFlips(3, 40_000, seed=1), first - second, 4).p_values()
+    for j in range(3):
+        pair = (first[:, j], second[:, j])
+        exact = stats.permutation_test(pair, mean, permutation_type="samples", n_resamples=np.inf)
+        assert found[j] == pytest.approx(exact.pvalue, abs=0.008)
+
+
+def test_weighted_sums_of_columns_are_tested_as_if_added():
+    rows = np.random.default_rng(5).normal(size=(30, 4)).round(1)
+    weights = np.array([[1, 0, 1, 0], [-1, 0, 0, 0], [0, 1, -1, 0], [0, -1, 0, 0.0]])
+    columns = added(SignFlips(4, 999, seed=2), rows, 7)
+    sums = added(SignFlips(4, 999, seed=2), rows @ weights, 30)
+    assert columns.p_values(weights).tolist() == sums.p_values().tolist()
+    assert columns.p_values(weights)[3] == 1, "nothing differs from itself"
+
+
 def test_p_values_under_no_difference_are_uniform_and_never_zero():
     rows = np.random.default_rng(2).normal(size=(60, 500))
     found = added(SignFlips(500, 999, seed=0), rows, 60).p_values()

@@ -19,7 +19,9 @@ DESCRIBED = [
 ]
 
 HIDDEN = re.findall(
-    r"^::: ([\w.]+)\n    options:\n      members: false", PAGES["engine"], re.MULTILINE
+    r"^::: ([\w.]+)\n    options:\n      members: false",
+    PAGES["engine"] + PAGES["models"],
+    re.MULTILINE,
 )
 
 

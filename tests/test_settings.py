@@ -19,6 +19,7 @@ from chiaroscuro.settings import (
     EvaluationSettings,
     ExplainSettings,
     LocalizationSettings,
+    ProbeSettings,
     TrainingSettings,
     WhatIfSettings,
     option_of,
@@ -30,6 +31,7 @@ REQUIRED = {
     ExplainSettings: {}, WhatIfSettings: {}, CompareSettings: {}, EvaluationSettings: {"data": "x"},
     CheckSettings: {"data": "x"}, LocalizationSettings: {"data": "x", "regions": "y"},
     TrainingSettings: {"data": "x"}, ConfusionSettings: {"data": "x"},
+    ProbeSettings: {},
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 python -m tools.result_tables check FOLDER      # of `chiaroscuro check`
 python -m tools.result_tables what-if FOLDER    # of `chiaroscuro evaluate --what-if`
+python -m tools.result_tables scores FOLDER     # of `chiaroscuro evaluate`
 """
 
 import argparse
@@ -11,6 +12,9 @@ from pathlib import Path
 
 from pyarrow import dataset
 
+from chiaroscuro.choices import CURVES, RANDOM
+from chiaroscuro.report.pages import interval_text
+from chiaroscuro.report.scores import best_maps
 from chiaroscuro.results import KINDS, load
 from chiaroscuro.results.facts import Interval
 from chiaroscuro.results.measurements import Evaluation, SanityCheck, WhatIfRow
@@ -23,11 +27,13 @@ _NEIGHBORS = (("positive", "active"), ("negative", "inactive"))
 def main() -> None:
     """Print the tables of one folder."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("kind", choices=["check", "what-if"])
+    parser.add_argument("kind", choices=["check", "what-if", "scores"])
     parser.add_argument("folder", type=Path)
     arguments = parser.parse_args()
     if arguments.kind == "check":
         print("\n".join(_check(load(arguments.folder, KINDS["check"]))))
+    elif arguments.kind == "scores":
+        print("\n".join(_scores(load(arguments.folder, KINDS["evaluation"]))))
     else:
         print("\n".join(_what_if(load(arguments.folder, KINDS["evaluation"]))))
         print("\n".join(_pairs(arguments.folder)))
@@ -48,6 +54,21 @@ def _check(result: SanityCheck) -> Iterator[str]:
             verdict = _LEVELS[checked.verdict.weights]
             verdict += f"; overlooks {layers} layers" if layers else ""
             yield f"| {checked.map} | {cells} | {verdict} |"
+
+
+def _scores(result: Evaluation) -> Iterator[str]:
+    """One table per fill: every map's gains and areas, the highest gain first, and who wins."""
+    yield f"{result.data.images} images. {best_maps(result)} {'; '.join(result.notes)}"
+    for fill in result.settings.fills:
+        gains = {(row.map, row.of): row.gain for row in result.gains if row.fill == fill}
+        first = [(gain.value, name) for (name, of), gain in gains.items() if of == CURVES[0]]
+        yield f"\n| {fill} | gain | gain, probability | gain, logit | area | area, probability |"
+        yield f"|{'---|' * 6}"
+        for _, name in [*sorted(first, reverse=True), (0, RANDOM)]:
+            curve = result.curve("matched", name, fill)
+            scores = [*(gains.get((name, of)) for of in CURVES), curve.area, curve.probability_area]
+            cells = " | ".join("" if one is None else interval_text(one) for one in scores)
+            yield f"| {name} | {cells} |"
 
 
 def _what_if(result: Evaluation) -> Iterator[str]:

@@ -30,6 +30,7 @@ KINDS = {
     settings.LocalizationSettings: "localize",
     settings.ConfusionSettings: "confusions",
     settings.TrainingSettings: "train",
+    settings.ProbeSettings: "MapProbe",
 }
 
 

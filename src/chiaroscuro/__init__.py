@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from chiaroscuro.metrics import DeletionCurve as DeletionCurve
     from chiaroscuro.metrics import deletion_curve as deletion_curve
     from chiaroscuro.metrics import map_similarity as map_similarity
+    from chiaroscuro.metrics import relevance_gain as relevance_gain
     from chiaroscuro.metrics.agreement import localization as localization
     from chiaroscuro.models import load_classifier as load_classifier
     from chiaroscuro.models import save_classifier as save_classifier
@@ -61,10 +62,12 @@ if TYPE_CHECKING:
     from chiaroscuro.settings import ConfusionSettings as ConfusionSettings
     from chiaroscuro.settings import EvaluationSettings as EvaluationSettings
     from chiaroscuro.settings import LocalizationSettings as LocalizationSettings
+    from chiaroscuro.settings import ProbeSettings as ProbeSettings
     from chiaroscuro.settings import TrainingSettings as TrainingSettings
     from chiaroscuro.smallest import SmallestEdits as SmallestEdits
     from chiaroscuro.smallest import smallest_edits as smallest_edits
     from chiaroscuro.training import train as train
+    from chiaroscuro.training.probe import MapProbe as MapProbe
 
 _NAMES = {
     "allocator": ["tune_allocator"], "choices": ["PAPER_MAPS"],
@@ -74,17 +77,19 @@ _NAMES = {
     "errors": ["ChiaroscuroError", "ChoiceError", "ImageError", "InputError", "MissingExtraError",
                "ModelError", "ResultError"],
     "explanations": ["compare", "explain", "smallest_edit", "what_if"], "training": ["train"],
+    "training.probe": ["MapProbe"],
     "gradients": ["ClassGradients", "Method", "Points", "Reducer", "class_gradients",
                   "logit_change", "reduce_gradients", "target_gradients"],
     "maps": ["EDIT_MAPS", "MAPS", "edit_map", "saliency_maps"],
-    "metrics": ["DeletionCurve", "deletion_curve", "localization", "map_similarity"],
+    "metrics": ["DeletionCurve", "deletion_curve", "localization", "map_similarity",
+                "relevance_gain"],
     "models": ["load_classifier", "save_classifier"],
     "notebook": ["overlay", "plot_maps"], "regions": ["Region"], "results": ["load_result"],
     "results.explanations": ["Comparison", "Explanation", "SmallestEdit", "WhatIf"],
     "results.measurements": ["Evaluation", "Localization", "SanityCheck"],
     "smallest": ["SmallestEdits", "smallest_edits"],
     "settings": ["CheckSettings", "ConfusionSettings", "EvaluationSettings", "LocalizationSettings",
-                 "TrainingSettings"],
+                 "ProbeSettings", "TrainingSettings"],
 }  # fmt: skip
 """Every public name by the module that it is imported from."""
 _HOME = {name: module for module, names in _NAMES.items() for name in names}

@@ -47,6 +47,10 @@ MAX_PIXELS = 89_478_485
 """Larger files are refused as decompression bombs (Pillow's own warning level)."""
 SMOOTHING = 0.02
 """Standard deviation of the smoothed view's Gaussian, as a share of the picture's shorter side."""
+CURVES = ("allegiance", "probability", "logit")
+"""What a deletion curve follows: whether the predicted class stays, the target class's values."""
+SURE = 0.05
+"""p-values below this count as a difference."""
 PAPER_FRACTIONS: tuple[float, ...] = (
     0, 0.03, 0.05, 0.07, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9,
 )  # fmt: skip

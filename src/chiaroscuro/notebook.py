@@ -22,6 +22,7 @@ from chiaroscuro.report import (
     evaluation,
     explanation,
     pages,
+    scores,
     smallest,
     what_if,
 )
@@ -252,14 +253,14 @@ def _comparison(shown: Comparison) -> Output:
 
 def _evaluation(shown: Evaluation) -> Output:
     charts = evaluation.curve_charts(shown)
-    own = charts.get(f"{evaluation.best_protocol(shown)}-{evaluation.GROUPS[0]}", ())
+    own = charts.get(f"{scores.best_protocol(shown)}-{evaluation.GROUPS[0]}", ())
     areas = [
         (f"{row.protocol}, {row.fill}, {row.map}", pages.interval_text(row.area))
         for row in shown.curves
     ]
     return Output(
         title=pages.images_line(shown),
-        said=evaluation.outcome(shown),
+        said=[scores.best_maps(shown), *evaluation.outcome(shown)],
         charts=[chart for _, chart in own],
         rows=areas,
         rows_title="Areas under all curves",

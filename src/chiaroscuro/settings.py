@@ -7,6 +7,7 @@ device are no settings: they are read off the classifier.
 
 import inspect
 import os
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -225,6 +226,14 @@ def _size(value: Any) -> tuple[int, int]:
     if min(height, width) < 2:
         raise ChoiceError(f"size is {value!r}: expected a side, or height and width, from 2 pixels")
     return height, width
+
+
+def _epochs(value: Any) -> str:
+    """Epochs as "all" or numbers with commas."""
+    words = str(value).replace(" ", "").strip("()[],")
+    if words != "all" and not re.fullmatch("[0-9]+(,[0-9]+)*", words):
+        raise ChoiceError(f"epochs are {value!r}: expected all, or numbers such as 1,2,5,10")
+    return words
 
 
 def _fill_option(words: str, default: str | tuple[str, ...] | None) -> Any:
@@ -616,9 +625,34 @@ class TrainingSettings(ImageSetSettings, panel=TRAINING):
     cache_features: bool = option("Run the frozen body once per image, in eval mode.", False)
     normalize: bool = option("Use the body's own mean and std; the paper does not.", False)
     precision: str = option("Number format; bf16 and 16 are mixed:", "32", known.PRECISIONS)
+    probe: str | None = option(
+        "Also keep maps and scores of a few images after these epochs: all, or 1,2,5,10.",
+        None,
+        read=_epochs,
+    )
 
     def _contradictions(self) -> Iterator[str]:
         if self.cache_features and not self.freeze:
             yield "features can be computed once for a frozen body only: add --freeze"
+        if self.cache_features and self.probe:
+            yield "a probe needs the whole network in every epoch: leave --cache-features out"
         if (self.freeze or self.normalize) and self.architecture in BASIC:
             yield f"{self.architecture} has no body to freeze and no normalization of its own"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeSettings(GradientSettings, panel=TRAINING):
+    """What decides which maps are kept while a network learns, and how they are scored."""
+
+    epochs: str = option(
+        "After which epochs: all, or 1,2,5,10; begin and end always are.", "all", read=_epochs
+    )
+    maps: tuple[str, ...] = option(
+        "A map to follow:", ("original", "positive", "active"), RANKING_MAPS
+    )
+    fill: str = _fill_option("What deleted pixels become", "black")
+    fractions: tuple[float, ...] = like(EvaluationSettings, "fractions")
+
+    def is_chosen(self, epoch: int) -> bool:
+        """Whether the network is looked at after so many epochs."""
+        return self.epochs == "all" or str(epoch) in self.epochs.split(",")

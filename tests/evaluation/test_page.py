@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from chiaroscuro.choices import PAPER_MAPS
+from chiaroscuro.choices import CURVES, PAPER_MAPS
 from chiaroscuro.report.evaluation import (
     curve_charts,
     group_of,
@@ -19,6 +19,7 @@ from chiaroscuro.report.evaluation import (
     write,
 )
 from chiaroscuro.report.pages import images_text, interval_text, load_examples, too_few
+from chiaroscuro.report.scores import best_maps
 from chiaroscuro.results.facts import Interval, LeftOut
 from chiaroscuro.results.measurements import EXAMPLES, ClassRow
 from tests.evaluation.toy import CLASSES, run, toy_classifier
@@ -84,6 +85,7 @@ def fewer(result, fills=None, protocols=None, maps=None):
             result,
             curves=curves,
             differences=tuple(r for r in result.differences if kept(r) and r.against in names),
+            gains=tuple(r for r in result.gains if kept(r) and "matched" in chosen.protocols),
             classes=tuple(
                 replace(row, areas=tuple(row.areas[j] for j in places)) for row in result.classes
             ),
@@ -155,11 +157,15 @@ def test_every_pair_is_listed_with_its_better_map(evaluated, tmp_path):
         r'<td data-label="difference" class="(\w*)">(.*?)</tr>',
         html,
     )
-    assert len(cells) == len(sure)
-    matched_first = sorted(sure, key=lambda row: row.protocol != "matched")
+    shown = [row for row in sure if row.score == "gain" or row.of == "allegiance"]
+    assert len(cells) == len(shown) == 2 * (25 + 3 * 10)
+    matched_first = sorted(
+        shown, key=lambda row: (row.score, CURVES.index(row.of), row.protocol != "matched")
+    )
     for (name, against, mark, rest), row in zip(cells, matched_first, strict=True):
         assert (name, against) == (row.map, row.against)
-        better = name if row.difference.value < 0 else against
+        lower_wins = row.score == "area"
+        better = name if (row.difference.value < 0) == lower_wins else against
         assert (mark == "best") == (row.p_holm < 0.05)
         assert rest.startswith(f"{row.difference.value:+.3f}<")
         assert rest.endswith(f">{better if mark else ''}</td>")
@@ -243,10 +249,15 @@ def test_one_protocol_is_enough(evaluated, tmp_path, protocol):
 
 
 def test_no_classes_nothing_left_out_no_examples(evaluated, tmp_path):
-    little = replace(evaluated, classes=(), differences=(), what_if=(), metrics=())
+    little = replace(
+        evaluated, classes=(), differences=(), gains=(), notes=(), what_if=(), metrics=()
+    )
     little = replace(little, data=replace(little.data, left_out=(), left_out_count=0))
     found = Reader(page_of(little, tmp_path))
-    for word in ("Class by class", "Left out", "A few of the images", "Paired", "What if", "Other"):
+    for word in (
+        "Scores of each map", "not significantly", "Class by class", "Left out",
+        "A few of the images", "Paired", "What if", "Other",
+    ):  # fmt: skip
         assert word not in found.text
 
 
@@ -355,6 +366,91 @@ def test_the_outcome_says_what_does_not_differ_from_the_lowest_map(evaluated):
         )
         (sentence,) = outcome(replace(result, differences=rows))
         assert ("(not significantly different from active)" in sentence) == said
+
+
+# the winner
+
+
+def gained(evaluated, gains, p=0.001, pair_p=None, other=None):
+    """A run under black with these gains by allegiance; `other` gains most by logit."""
+
+    def ends(value):
+        return Interval(value, value - 0.01, value + 0.01)
+
+    result = fewer(evaluated, fills=("black",), maps=tuple(gains))
+    rows = []
+    for g in result.gains:
+        value = 1.0 if g.map == other and g.of == "logit" else gains[g.map]
+        rows.append(replace(g, gain=ends(value), p_holm=p))
+    pairs = tuple(
+        replace(
+            row, difference=ends(gains[row.map] - gains[row.against]),
+            p_holm=(pair_p or {}).get(frozenset((row.map, row.against)), 0.001),
+        )
+        if row.score == "gain" else row
+        for row in result.differences
+    )  # fmt: skip
+    return replace(result, gains=tuple(rows), differences=pairs)
+
+
+def test_the_winner_has_the_highest_gain_with_its_lead(evaluated):
+    gains = {"original": 0.1, "positive": 0.2, "active": 0.25}
+    assert best_maps(gained(evaluated, gains)) == (
+        "Under black-deletion, active wins: its relevance gain is 0.250 [0.240, 0.260], 0.050 "
+        "[0.040, 0.060] more than that of positive, significantly (p = 0.001)."
+    )
+    close = {frozenset(("active", "positive")): 0.31}
+    said = best_maps(gained(evaluated, gains, pair_p=close, other="original"))
+    assert (
+        "more than that of positive, but not significantly more than positive (p = 0.31)." in said
+    )
+    assert said.endswith("The highest is original by logit.")
+
+
+def test_no_map_wins_where_none_gains(evaluated):
+    gains = {"original": 0.1, "positive": 0.2}
+    said = best_maps(gained(evaluated, gains, p=0.05))
+    assert said == (
+        "Under black-deletion, no map wins: none gains significantly over its inverted order."
+    )
+    assert best_maps(gained(evaluated, {"original": -0.2, "positive": -0.1})) == said
+    alone = best_maps(gained(evaluated, {"original": 0.2}))
+    assert (
+        alone == "Under black-deletion, original wins: its relevance gain is 0.200 [0.190, 0.210]."
+    )
+    paper = fewer(evaluated, protocols=("paper",))
+    assert " has the lowest area, " in best_maps(paper)
+
+
+def test_every_score_is_in_its_maps_row(evaluated, tmp_path):
+    html = page_of(evaluated, tmp_path)
+    part = html.partition("Scores of each map, matched protocol</h2>")[2].partition("<h2")[0]
+    for fill in ("black", "white"):
+        table = part.partition(f'data-name="scores-{fill}"')[2].partition("</table>")[0]
+        gains = {(g.map, g.of): g for g in evaluated.gains if g.fill == fill}
+        names = re.findall(r"<tr><td>([\w-]+)</td>", table)
+        by_gain = sorted(PAPER_MAPS, key=lambda name: -gains[name, "allegiance"].gain.value)
+        assert names == [*by_gain, "random"]
+        for name in names:
+            curve = evaluated.curve("matched", name, fill)
+            row = table.partition(f"<tr><td>{name}</td>")[2].partition("</tr>")[0]
+            cells = re.findall(r'class="small ?(\w*)" data-label="([^"]+)">([^<]*)<', row)
+            shown = {label: text for _, label, text in cells}
+            assert shown["area, logit"] == interval_text(curve.logit_area)
+            assert shown["area, probability"] == interval_text(curve.probability_area)
+            for of in CURVES:
+                text = "" if name == "random" else interval_text(gains[name, of].gain)
+                assert shown.get(f"gain, {of}", "") == text
+            for mark, label, _ in cells:
+                kind, of = label.split(", ")
+                if kind == "gain" and name != "random":
+                    assert (mark == "off") == (gains[name, of].p_holm >= 0.05)
+
+
+def test_maps_that_chance_equals_are_warned_of(evaluated, reader):
+    assert evaluated.notes
+    for note in evaluated.notes:
+        assert f"U{note[1:]}." in reader.text
 
 
 # the charts
@@ -514,5 +610,13 @@ def test_a_terminal_shows_the_figures(evaluated):
     text = "\n".join(lines(evaluated))
     assert text.startswith(f"14 images of {evaluated.data.source}, test, 1 left out; accuracy ")
     area = evaluated.curve("matched", "active", "white").area.value
-    assert f"active {area:.3f}" in text and "inverted" not in text
+    assert f"active {area:.3f}" in text and "inverted:" not in text
+    (gain,) = (
+        g.gain.value for g in evaluated.gains
+        if (g.of, g.fill, g.map) == ("allegiance", "black", "active")
+    )  # fmt: skip
+    line = next(x for x in lines(evaluated) if x.startswith("relevance gain, black"))
+    assert f"active {gain:.3f}" in line
+    assert best_maps(evaluated) in text
+    assert text.count("warning: under ") == len(evaluated.notes) >= 2
     assert np.count_nonzero(["area, " in line for line in lines(evaluated)]) == 4

@@ -1,10 +1,13 @@
 """Evaluations that stop and resume as the same bytes, and refuse to be mixed with others."""
 
+from dataclasses import replace
+
 import pytest
 
 from chiaroscuro.device import DeviceProfile, device_profile, profile_in_use
 from chiaroscuro.errors import ResultError
-from chiaroscuro.results import load
+from chiaroscuro.results import KINDS, load
+from chiaroscuro.results.folders import read_marker, write_marker
 from tests.evaluation.toy import CLASSES, MARKER, bytes_of, run, toy_classifier
 from tests.pictures import class_rows, write_parquet
 
@@ -151,3 +154,15 @@ def test_images_of_a_folder_whose_name_is_no_unicode(tmp_path, page):
     result = load(tmp_path / "run")
     assert (result.data.images, result.data.source) == (3, f"{tmp_path}/bad\\udcff")
     assert run(folder, tmp_path / "run", resume=True)
+
+
+def test_what_an_older_program_summarized_is_summarized_once_more(data, tmp_path):
+    result = run(data, tmp_path / "run")
+    kind = KINDS["evaluation"]
+    marker = read_marker(tmp_path / "run", kind)
+    curves = [{k: v for k, v in c.items() if k != "logit_area"} for c in marker.result["curves"]]
+    older = replace(marker, result=marker.result | {"curves": curves})
+    write_marker(tmp_path / "run", kind, older)
+    with pytest.raises(ResultError, match="not a readable evaluation"):
+        load(tmp_path / "run")
+    assert run(data, tmp_path / "run", resume=True) == result == load(tmp_path / "run")

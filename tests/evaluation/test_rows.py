@@ -6,14 +6,18 @@ import torch
 
 import chiaroscuro.evaluation.stacks as stacks
 from chiaroscuro import class_gradients, edit_map, saliency_maps
-from chiaroscuro.choices import PAPER_MAPS
+from chiaroscuro.choices import CURVES, PAPER_MAPS
 from chiaroscuro.data.images import read_batches
 from chiaroscuro.data.loading import load_images
 from chiaroscuro.edits import filled
 from chiaroscuro.errors import ChoiceError, InputError, ResultError
+from chiaroscuro.evaluation.comparisons import chance_notes
 from chiaroscuro.evaluation.deletion import match_classes
 from chiaroscuro.gradients import Method
 from chiaroscuro.metrics import curves_by_fill
+from chiaroscuro.metrics.intervals import SignFlips, holm
+from chiaroscuro.results.facts import Interval
+from chiaroscuro.results.measurements import Difference, Gain
 from chiaroscuro.settings import EvaluationSettings
 from tests.evaluation.toy import CLASSES, rows_of, run, toy_classifier
 from tests.pictures import BROKEN, class_rows, encoded, picture, write_classes, write_parquet
@@ -84,19 +88,16 @@ def test_figures_are_the_rows_means(data, tmp_path):
         assert curve.area_by_range.value == pytest.approx(area / 0.9)
         assert curve.area.low <= curve.area.value <= curve.area.high
         assert curve.changed[-1] == pytest.approx(np.mean([r["changed"][-1] for r in own]) / 144)
+        for of, found in (("probability", curve.probability_area), ("logit", curve.logit_area)):
+            wanted = np.trapezoid([r[of] for r in own], result.settings.fractions).mean()
+            assert found.value == pytest.approx(wanted, abs=1e-9)
+            assert found.low <= found.value <= found.high
         assert result.curve(*key) is curve
     first = {r["id"]: r for r in rows}.values()
     assert result.accuracy.value == pytest.approx(
         np.mean([r["label"] == r["predicted"] for r in first])
     )
-    areas = {(c.protocol, c.fill, c.map): c.area.value for c in result.curves}
-    for row in result.differences:
-        place = row.protocol, row.fill
-        assert row.difference.value == pytest.approx(
-            areas[*place, row.map] - areas[*place, row.against], abs=1e-9
-        )
-        assert row.p <= row.p_holm <= 1
-    assert len(result.differences) == 2 * (10 + 15)
+    assert_differences_are_those_of_the_scores(result)
     assert sum(row.images for row in result.classes) == 15
     assert [row.name for row in result.classes] == CLASSES
     own = [r for r in rows if r["label"] == 1]
@@ -105,6 +106,89 @@ def test_figures_are_the_rows_means(data, tmp_path):
         kept = [r["allegiance"] for r in own if (r["protocol"], r["map"], r["fill"]) == key]
         area = np.trapezoid(np.mean(kept, axis=0), result.settings.fractions)
         assert result.classes[1].areas[j] == pytest.approx(area)
+
+
+def assert_differences_are_those_of_the_scores(result):
+    scores = {("gain", g.of, "matched", g.fill, g.map): g.gain.value for g in result.gains}
+    for c in result.curves:
+        for of, area in zip(CURVES, (c.area, c.probability_area, c.logit_area), strict=True):
+            scores["area", of, c.protocol, c.fill, c.map] = area.value
+    families = {}
+    for row in result.differences:
+        place = row.score, row.of, row.protocol, row.fill
+        first, second = scores[*place, row.map], scores[*place, row.against]
+        assert row.difference.value == pytest.approx(first - second, abs=1e-9)
+        best = (min if row.score == "area" else max)(first, second)
+        assert row.difference.value == 0 or scores[*place, row.better] == best
+        families.setdefault((row.score, row.of), []).append(row)
+    assert {key: len(rows) for key, rows in families.items()} == {
+        (score, of): count for score, count in (("area", 2 * 25), ("gain", 2 * 10)) for of in CURVES
+    }
+    for rows in [*families.values(), *([g for g in result.gains if g.of == of] for of in CURVES)]:
+        assert [r.p_holm for r in rows] == pytest.approx(holm([r.p for r in rows]), abs=1e-11)
+
+
+def test_gains_are_areas_of_inverted_orders_less_those_of_maps(data, tmp_path):
+    result = run(data, tmp_path / "run")
+    rows = rows_of(tmp_path / "run").to_pylist()
+
+    def areas(of, name, fill):
+        own = [
+            r[of] for r in rows if (r["protocol"], r["map"], r["fill"]) == ("matched", name, fill)
+        ]
+        return np.trapezoid(np.array(own, float), result.settings.fractions)
+
+    assert [(g.of, g.fill, g.map) for g in result.gains] == [
+        (of, fill, name) for of in CURVES for fill in ("black", "white") for name in PAPER_MAPS
+    ]
+    for g in result.gains:
+        each = areas(g.of, f"inverted:{g.map}", g.fill) - areas(g.of, g.map, g.fill)
+        assert g.gain.value == pytest.approx(each.mean(), abs=1e-9)
+        assert g.gain.low <= g.gain.value <= g.gain.high
+        flips = SignFlips(1, result.settings.flips, result.settings.seed)
+        flips.add(each[:, None])
+        assert g.p == pytest.approx(flips.p_values()[0])
+    frame = result.to_frame("gains")
+    assert frame["gain"].tolist() == [g.gain.value for g in result.gains]
+    assert run(data, tmp_path / "paper", protocols=("paper",)).gains == ()
+
+
+def test_maps_that_chance_equals_are_noted(data, tmp_path):
+    result = run(data, tmp_path / "run")
+    for fill in ("black", "white"):
+        unsure = [
+            g.map for g in result.gains
+            if (g.of, g.fill) == ("allegiance", fill) and g.p_holm >= 0.05
+        ]  # fmt: skip
+        note = (
+            f"under {fill}, not significantly different from their inverted order: "
+            f"{', '.join(unsure)}; this run does not rank them"
+        )
+        assert (note in result.notes) == bool(unsure)
+        assert any(
+            n.startswith(f"under {fill}, not significantly different from a random")
+            for n in result.notes
+        )
+
+
+def difference(name, p, score="area", of="allegiance"):
+    ends = Interval(-0.1, -0.2, -0.05)
+    return Difference("matched", "black", name, "random", ends, p, p, score, of)
+
+
+def test_only_what_does_not_differ_is_noted():
+    sure, unsure = difference("a", 0.04), difference("b", 0.05)
+    other = difference("c", 0.9, of="logit")
+    gains = [
+        Gain(of, "white", "a", Interval(0, 0, 0), p, p)
+        for of, p in (("allegiance", 0.2), ("logit", 0.9))
+    ]
+    assert [*chance_notes([sure, unsure, other], gains)] == [
+        "under black, not significantly different from a random order: b; this run does not rank "
+        "them",
+        "under white, not significantly different from their inverted order: a; this run does not "
+        "rank them",
+    ]
 
 
 def test_frames_are_tidy(data, tmp_path):

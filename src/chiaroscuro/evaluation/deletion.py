@@ -2,22 +2,22 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from chiaroscuro.choices import RANDOM
+from chiaroscuro.choices import CURVES, RANDOM
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.errors import ChoiceError, InputError
 from chiaroscuro.evaluation import rows
+from chiaroscuro.evaluation.comparisons import Areas, chance_notes
 from chiaroscuro.evaluation.stacks import Stack
 from chiaroscuro.metrics.deletion import INVERTED
-from chiaroscuro.metrics.intervals import SignFlips, holm, interval, share_interval
+from chiaroscuro.metrics.intervals import SignFlips, share_interval
 from chiaroscuro.results.facts import Interval
-from chiaroscuro.results.measurements import ClassRow, Curve, Difference, Figures, Line
+from chiaroscuro.results.measurements import ClassRow, Curve, Figures, Line
 from chiaroscuro.settings import EvaluationSettings
 
 DELETION_SCHEMA = rows.row_schema(
@@ -108,34 +108,26 @@ def deletion_rows(stack: Stack) -> pa.Table:
 
 
 class DeletionSums(rows.Sums):
-    """Also sign flips of pairs of maps, corrected over all of the run, and counts by class."""
+    """Also sign flips of whole images, from which every pair is tested, and counts by class."""
 
     columns = ("protocol", "map", "fill")
 
     def __init__(self, table: pa.Table, settings: EvaluationSettings, classes: ClassNames) -> None:
         super().__init__(table, settings, classes)
-        # Maps are compared with each other, and with a random order.
-        compared = [j for j, key in enumerate(self.keys) if not key[1].startswith(INVERTED)]
-        pairs = combinations(compared, 2)
-        self.pairs = [(a, b) for a, b in pairs if self.keys[a][::2] == self.keys[b][::2]]
-        self.flips = SignFlips(len(self.pairs), settings.flips, settings.seed)
+        self.flips = SignFlips(len(CURVES) * len(self.keys), settings.flips, settings.seed)
         # Of each class: images, those that are right, and the sum of each curve's areas.
         self.by_class = np.zeros((len(classes.names), 2 + len(self.keys)))
 
     def values(self, table: pa.Table) -> rows.Floats:
-        """Of every curve: allegiance, probability and changed share by fraction, and the area."""
-        kept, probable, changed, pixels = self.read(
-            table, "allegiance", "probability", "changed", "pixels"
-        )
-        areas = np.trapezoid(kept, np.array(self.settings.fractions), axis=2)[..., None]
-        return np.concatenate([kept, probable, changed / pixels[..., None], areas], axis=2)
+        """Of every curve: allegiance, probability, changed share by fraction, and three areas."""
+        *curves, changed, pixels = self.read(table, *CURVES, "changed", "pixels")
+        areas = np.trapezoid(np.stack(curves, -1), np.array(self.settings.fractions), axis=2)
+        return np.concatenate([*curves[:2], changed / pixels[..., None], areas], axis=2)
 
     def add_others(self, values: rows.Floats, table: pa.Table) -> None:
-        """Count differences and classes in."""
-        areas = values[..., -1]
-        if self.pairs:
-            first, second = np.array(self.pairs).T
-            self.flips.add(areas[:, first] - areas[:, second])
+        """Count areas and classes in."""
+        self.flips.add(values[..., -len(CURVES) :].reshape(len(values), -1))
+        areas = values[..., -len(CURVES)]
         label, best = (
             np.nan_to_num(values[:, 0], nan=-1).astype(np.int64)
             for values in self.read(table, "label", "predicted")
@@ -149,11 +141,20 @@ class DeletionSums(rows.Sums):
         np.add.at(self.by_class, of[known], counted[known])
 
     def figures(self) -> Figures:
-        """Accuracy, curves, differences and classes."""
+        """Accuracy, curves, gains, differences and classes."""
+        count = len(self.keys)
+        mean, resampled = (
+            values.reshape(len(values), count, values.shape[1] // count)[..., -len(CURVES) :]
+            for values in (self.means.mean[None], self.means.resampled)
+        )
+        areas = Areas(self.keys, mean[0], resampled, self.flips, self.settings.confidence)
+        differences, gains = tuple(areas.differences()), tuple(areas.gains())
         return Figures(
             accuracy=self._accuracy(),
             curves=tuple(self._curves()),
-            differences=tuple(self._differences()),
+            differences=differences,
+            gains=gains,
+            notes=tuple(chance_notes(differences, gains)),
             classes=tuple(self._classes()),
         )
 
@@ -168,6 +169,7 @@ class DeletionSums(rows.Sums):
         fractions = self.settings.fractions
         count, span = len(fractions), fractions[-1] - fractions[0] or 1.0
         ends = self.ends(len(self.keys), -1)
+        first = -len(CURVES)
         for j, (protocol, name, fill) in enumerate(self.keys):
             lines = (rows.rounded(ends[:, j, start : start + count]) for start in (0, count))
             allegiance, probability = (Line(*map(tuple, line)) for line in lines)
@@ -178,28 +180,12 @@ class DeletionSums(rows.Sums):
                 control=name == RANDOM or name.startswith(INVERTED),
                 allegiance=allegiance,
                 probability=probability,
-                changed=tuple(rows.rounded(ends[0, j, 2 * count : -1])),
-                area=rows.interval_at(ends, j, -1),
-                area_by_range=rows.interval_at(ends / span, j, -1),
+                changed=tuple(rows.rounded(ends[0, j, 2 * count : first])),
+                area=rows.interval_at(ends, j, first),
+                area_by_range=rows.interval_at(ends / span, j, first),
+                probability_area=rows.interval_at(ends, j, first + 1),
+                logit_area=rows.interval_at(ends, j, first + 2),
             )
-
-    def _differences(self) -> Iterator[Difference]:
-        """Every pair of maps under one protocol and fill: area of the first minus the second's."""
-        if not self.pairs:
-            return
-        first, second = np.array(self.pairs).T
-        size = 3 * len(self.settings.fractions) + 1
-        mean, resampled = (
-            values[..., size - 1 :: size] for values in (self.means.mean, self.means.resampled)
-        )
-        differences = mean[first] - mean[second], resampled[:, first] - resampled[:, second]
-        ends = rows.stacked(interval(*differences, self.settings.confidence), len(self.pairs))
-        p_values = self.flips.p_values()
-        corrected = rows.rounded(holm(p_values))
-        for i, (a, b) in enumerate(self.pairs):
-            protocol, name, fill = self.keys[a]
-            p = rows.rounded(p_values[i]), corrected[i]
-            yield Difference(protocol, fill, name, self.keys[b][1], rows.interval_at(ends, i), *p)
 
     def _classes(self) -> Iterator[ClassRow]:
         """Every class that has images."""

@@ -57,16 +57,18 @@ class DeletionCurve:
 
     __repr__ = brief
 
-    def areas(self, *, by_range: bool = False) -> Tensor:
+    def areas(self, *, by_range: bool = False, of: str = "allegiance") -> Tensor:
         """The area under each image's allegiance (B,): trapezoids over the fractions.
 
-        As published it is not divided by the range of the fractions; `by_range` divides.
+        As published it is not divided by the range of the fractions; `by_range` divides. `of`: the
+        area under "probability" or "logit" instead.
         """
+        check_names("curve", [of], choices.CURVES)
         span = self.fractions[-1] - self.fractions[0]
         if by_range and not span:
             raise InputError("one fraction has no range: ask for the area without by_range")
         fractions = torch.tensor(self.fractions, dtype=torch.float64)
-        area = torch.trapezoid(self.allegiance.cpu().double(), fractions)
+        area = torch.trapezoid(getattr(self, of).cpu().double(), fractions)
         return area / span if by_range else area
 
     def area(self, *, by_range: bool = False) -> float:
@@ -123,6 +125,40 @@ def deletion_curve(
     by_fill = curves_by_fill(classifier, pixels, named, [fill], fractions, [protocol], **how)
     curves = {name: curve for (_, name), curve in by_fill[str(fill)].items()}
     return curves if several else curves["map"]
+
+
+def relevance_gain(
+    curves: Mapping[str, DeletionCurve], *, of: str = "allegiance"
+) -> dict[str, Tensor]:
+    """The symmetric relevance gain (SRG) of each map, per image (B,) in float64; higher is better.
+
+    SRG = area when the map's lowest pixels go first - area when its highest do, under the matched
+    protocol. It is 0 in expectation for a random order, and changes its sign when the order is
+    inverted. Like `areas` it is not divided by the range of the fractions. `of`: what the areas
+    are under, "allegiance", "probability" or "logit".
+
+    `curves`: those of `deletion_curve` for several maps, by name, with their inverted orders.
+    Raises `InputError` for curves without an inverted order.
+    Source: Blücher et al., Decoupling pixel flipping and occlusion strategy, arXiv:2401.06654.
+
+    >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(75, 3))
+    >>> pixels = torch.rand(2, 3, 5, 5)
+    >>> maps = {"bright": pixels.amax(1), "dark": -pixels.amax(1)}
+    >>> curves = deletion_curve(Classifier(net), pixels, maps, "black", [0, 0.2, 0.6], "matched")
+    >>> gain = relevance_gain(curves, of="logit")
+    >>> torch.allclose(gain["bright"], -gain["dark"])
+    True
+    """
+    gains = {
+        name: curves[f"{INVERTED}{name}"].areas(of=of) - curve.areas(of=of)
+        for name, curve in curves.items()
+        if f"{INVERTED}{name}" in curves
+    }
+    if not gains:
+        known = ", ".join(curves)
+        what = f"no curve of {known} has an inverted order"
+        raise InputError(f'{what}: take those of several maps with protocol="matched"')
+    return gains
 
 
 def curves_by_fill(

@@ -103,11 +103,17 @@ class SignFlips:
         self._total += total
         self._sums += 2 * (signs @ rows) - total
 
-    def p_values(self) -> Doubles:
-        """One p for every difference (V,), at least 1 / (flips + 1)."""
+    def p_values(self, weights: Doubles | None = None) -> Doubles:
+        """One p for every difference (V,), at least 1 / (flips + 1).
+
+        `weights` (V, T): for T weighted sums of the columns that were added instead.
+        """
+        total, sums = self._total, self._sums
+        if weights is not None:
+            total, sums = total @ weights, sums @ weights
         # Sums of the same numbers in another order differ by rounding; they are ties.
-        limit = np.abs(self._total) - 1e-9 * (1 + np.abs(self._total))
-        far = (np.abs(self._sums) >= limit).sum(axis=0)
+        limit = np.abs(total) - 1e-9 * (1 + np.abs(total))
+        far = (np.abs(sums) >= limit).sum(axis=0)
         return np.asarray((1 + far) / (1 + self.flips))
 
 

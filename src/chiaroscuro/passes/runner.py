@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -14,7 +15,7 @@ from chiaroscuro.catalog import versions
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data.images import Batch, ImageSet, read_batches
 from chiaroscuro.device import DeviceProfile, device_profile, profile_in_use
-from chiaroscuro.errors import ChoiceError, InputError
+from chiaroscuro.errors import ChoiceError, InputError, ResultError
 from chiaroscuro.passes.executor import compute, gpus_of
 from chiaroscuro.results.facts import DataFacts, LeftOut
 from chiaroscuro.results.folders import kind_in, read_marker
@@ -110,9 +111,10 @@ def run_pass(
         missing = _missing(done, images.count, config.batch)
         is_finished = read_marker(run.folder, task.kind).result is not None
         if is_finished and missing == [] and not verify(run.folder):
-            result: Result = load(run.folder, task.kind)
-            if is_current(result):
-                return result
+            with suppress(ResultError):  # what an older program summarized is done once more
+                result: Result = load(run.folder, task.kind)
+                if is_current(result):
+                    return result
         before = sum(done.values())
         progress(before, images.count, before)
         settings = replace(task.settings, batch=config.batch, threads=config.threads)

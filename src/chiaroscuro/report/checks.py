@@ -5,10 +5,9 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from chiaroscuro.choices import RANDOM
+from chiaroscuro.choices import RANDOM, SURE
 from chiaroscuro.render.sheets import Chart, Curve
 from chiaroscuro.report.pages import (
-    SURE,
     Charts,
     draw,
     environment,

@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from chiaroscuro.choices import EDIT_MAPS, RANDOM, WHAT_IF_TOLERANCE, parse_fill
+from chiaroscuro.choices import CURVES, EDIT_MAPS, RANDOM, SURE, WHAT_IF_TOLERANCE
 from chiaroscuro.render.sheets import Chart, Curve
 from chiaroscuro.report.checks import check_section
 from chiaroscuro.report.pages import (
-    SURE,
     Charts,
     draw,
     images_line,
@@ -16,6 +15,15 @@ from chiaroscuro.report.pages import (
     run_rows,
     too_few,
     write_page,
+)
+from chiaroscuro.report.scores import (
+    best_maps,
+    best_protocol,
+    close_to,
+    curves_of,
+    fill_title,
+    gains_of,
+    pairs,
 )
 from chiaroscuro.results.facts import Interval
 from chiaroscuro.results.measurements import Curve as Row
@@ -63,12 +71,18 @@ def write(result: Evaluation, folder: Path) -> None:
         docs="how-to/evaluate",
         found=[best_maps(result)],
         outcome=outcome(result),
-        warnings=too_few(result.data.images, len(result.differences)),
+        warnings=[
+            *too_few(result.data.images, len(pairs(result, "area", CURVES[0]))),
+            *(f"{note[0].upper()}{note[1:]}." for note in result.notes),
+        ],
         result=result,
         protocols=sorted(result.settings.protocols, key=lambda name: name != best),
         charts={group: draw(charts, folder) for group, charts in curve_charts(result).items()},
         group_of=group_of,
         fill_title=fill_title,
+        pairs=pairs,
+        tests=[("area", CURVES[0]), *(("gain", of) for of in CURVES)],
+        curves=CURVES,
         best=best,
         steps=steps,
         part=_part,
@@ -90,17 +104,24 @@ def write(result: Evaluation, folder: Path) -> None:
 
 
 def lines(result: Evaluation) -> Iterator[str]:
-    """What a terminal shows: images, accuracy, the area of every map, what-ifs, other metrics."""
+    """What a terminal shows: images, accuracy, every map's scores, what-ifs, other metrics."""
     accuracy = f"no accuracy: {result.accuracy_note or 'deletion was not measured'}"
     if result.accuracy is not None:
         accuracy = f"accuracy {interval_text(result.accuracy, 4)}"
     yield f"{images_line(result)}; {accuracy}"
     for protocol in result.settings.protocols:
         for fill in result.settings.fills:
-            rows = [row for row in _curves(result, protocol, fill) if "inverted:" not in row.map]
+            rows = [row for row in curves_of(result, protocol, fill) if "inverted:" not in row.map]
             if rows:
                 areas = ", ".join(f"{row.map} {row.area.value:.3f}" for row in rows)
                 yield f"area, {protocol}, {fill}: {areas}"
+    for fill in result.settings.fills:
+        if gains := gains_of(result, fill):
+            listed = ", ".join(f"{row.map} {row.gain.value:.3f}" for row in gains)
+            yield f"relevance gain, {fill}: {listed}"
+    if result.curves:
+        yield best_maps(result)
+    yield from (f"warning: {note}" for note in result.notes)
     yield from what_if_words(result)
     for one in result.metrics:
         fill = f", {one.fill}" if one.fill else ""
@@ -110,30 +131,15 @@ def lines(result: Evaluation) -> Iterator[str]:
 # Deletion
 
 
-def best_maps(result: Evaluation) -> str:
-    """The best map of each fill in one sentence."""
-    protocol, best = best_protocol(result), []
-    for fill in result.settings.fills:
-        rows = [row for row in _curves(result, protocol, fill) if not row.control]
-        if rows:
-            lowest = min(rows, key=lambda row: row.area.value)
-            close = _close(result, lowest)
-            sure = f"but not significantly before {close}" if close else "significantly"
-            best.append(f"{lowest.map} under {fill_title(fill)}, {sure}")
-    if not best:
-        return "Deletion was not measured; the other metrics are below."
-    return f"The map that finds them first ({protocol} protocol): {'; '.join(best)}."
-
-
 def outcome(result: Evaluation) -> list[str]:
     """The outcome in sentences: the lowest area of each fill, and `original` against chance."""
     protocol, sentences = best_protocol(result), []
     for fill in result.settings.fills:
-        rows = [row for row in _curves(result, protocol, fill) if not row.control]
+        rows = [row for row in curves_of(result, protocol, fill) if not row.control]
         if not rows:
             continue
         best = min(rows, key=lambda row: row.area.value)
-        close = _close(result, best)
+        close = close_to(result, best)
         sure = f" (not significantly different from {close})" if close else ""
         sentences.append(
             f"{fill_title(fill)} ({protocol}): {best.map} has the lowest area, "
@@ -146,28 +152,6 @@ def outcome(result: Evaluation) -> list[str]:
             "evaluate with the matched protocol to rank maps."
         )
     return sentences
-
-
-def best_protocol(result: Evaluation) -> str:
-    """The protocol to rank maps by: `matched`, where it was run."""
-    protocols = result.settings.protocols
-    return "matched" if "matched" in protocols else protocols[0]
-
-
-def _curves(result: Evaluation, protocol: str, fill: str) -> list[Row]:
-    return [row for row in result.curves if (row.protocol, row.fill) == (protocol, fill)]
-
-
-def _close(result: Evaluation, best: Row) -> str:
-    """The maps that the lowest one does not differ from significantly."""
-    close = [
-        row.against if row.map == best.map else row.map
-        for row in result.differences
-        if (row.protocol, row.fill) == (best.protocol, best.fill)
-        and best.map in (row.map, row.against)
-        and row.p_holm >= SURE
-    ]
-    return ", ".join(close)
 
 
 def _fitted(rows: Sequence[Row], best: Row) -> str:
@@ -184,12 +168,13 @@ def _fitted(rows: Sequence[Row], best: Row) -> str:
 
 
 def _against_random(result: Evaluation, protocol: str, fill: str) -> str:
-    for row in result.differences:
+    compared = pairs(result, "area", CURVES[0])
+    for row in compared:
         if (row.protocol, row.fill, row.map, row.against) != (protocol, fill, "original", RANDOM):
             continue
         difference = row.difference
         if row.p_holm >= SURE:
-            count = len(result.differences)
+            count = len(compared)
             return (
                 " original does not differ significantly from a random order (difference "
                 f"{interval_text(difference, sign='+')}; p = {row.p_holm:.2g} after correction for "
@@ -210,17 +195,6 @@ def group_of(name: str, fill: str) -> str:
     return "own" if own else "crossed"
 
 
-def fill_title(fill: str) -> str:
-    """What happens to the pixels, in words that suit a heading.
-
-    >>> fill_title("black"), fill_title("brighter:0.1")
-    ('black-deletion', 'pixels brighter by 0.1')
-    """
-    parsed = parse_fill(fill)
-    changed = parsed.name in ("brighter", "darker")
-    return f"pixels {parsed.name} by {parsed.amount:g}" if changed else f"{fill}-deletion"
-
-
 def curve_charts(result: Evaluation) -> dict[str, Charts]:
     """One chart a fill with the curves of one group, by PROTOCOL-GROUP; random is in each."""
     charts: dict[str, Charts] = {}
@@ -230,7 +204,7 @@ def curve_charts(result: Evaluation) -> dict[str, Charts]:
             drawn = []
             for fill in result.settings.fills:
                 curves = []
-                for row in _curves(result, protocol, fill):
+                for row in curves_of(result, protocol, fill):
                     kept = row.allegiance
                     # Inverted orders go without bands: there are as many as maps.
                     band = () if group == "inverted" else (kept.low, kept.high)

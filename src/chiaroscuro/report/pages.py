@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from chiaroscuro import viewer
-from chiaroscuro.choices import EDIT_MAPS, MAPS
+from chiaroscuro.choices import EDIT_MAPS, MAPS, SURE
 from chiaroscuro.images import gray
 from chiaroscuro.render import percent
 from chiaroscuro.render.pictures import CLIP, Rgb, one_sided, outlined, overlay
@@ -31,8 +31,6 @@ from chiaroscuro.results.facts import Interval, ModelFacts
 from chiaroscuro.results.measurements import EXAMPLES, Evaluation, Localization, SanityCheck
 from chiaroscuro.viewer.page import page_script
 
-SURE = 0.05
-"""p-values below this count as a difference."""
 FEW = 30
 """Intervals of fewer images are not to be relied on."""
 _SMALL = 128 * 128

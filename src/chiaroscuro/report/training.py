@@ -51,6 +51,7 @@ def write(
         if at_chance
         else [],
         curve=data_uri((folder / CURVE).read_bytes()),
+        probed=record.settings.probe is not None,
         epochs=epochs,
         loss=loss,
         train_accuracy=train_accuracy,

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from chiaroscuro.choices import PAPER_MAPS, RANDOM
+from chiaroscuro.choices import CURVES, PAPER_MAPS, RANDOM, SURE
 from chiaroscuro.metrics.intervals import share_interval
-from chiaroscuro.report.pages import SURE, interval_text
+from chiaroscuro.report.pages import interval_text
 from chiaroscuro.reproduction.experiments import COLUMNS, EPOCHS, METHODS, SPLITS, ExperimentResult
 from chiaroscuro.results.facts import Interval, pick
 from chiaroscuro.results.measurements import Answer, Evaluation, Table
@@ -91,19 +91,24 @@ def _area_table(number: int, fill: str, results: Results) -> Table:
 
 
 def _matched_table(fill: str, results: Results) -> Table:
-    """The same areas when every map loses the same number of pixels, with the random control."""
+    """The same areas when every map loses the same number of pixels, and gains, with chance."""
     rows = []
     for result in results:
         for name in (*COLUMNS[fill], RANDOM):
-            curves = (result.runs[split].curve("matched", name, fill) for split in SPLITS)
-            areas = (interval_text(curve.area) for curve in curves)
-            rows.append((result.experiment.title, name, *areas))
+            runs = [result.runs[split] for split in SPLITS]
+            texts = [interval_text(run.curve("matched", name, fill).area) for run in runs]
+            for run in runs:
+                found = {(row.of, row.fill, row.map): row.gain for row in run.gains}
+                gain = found.get((CURVES[0], fill, name))
+                texts.append(_NONE if gain is None else interval_text(gain))
+            rows.append((result.experiment.title, name, *texts))
     return Table(
         f"Matched protocol, {fill}-deletion",
-        ("network", "map", "test [95 %]", "training [95 %]"),
+        ("network", "map", "test [95 %]", "training [95 %]", "gain, test", "gain, training"),
         tuple(rows),
-        "Exactly round(p H W) pixels for every map, ties in random order; no counterpart in the "
-        "paper.",
+        "Area under the allegiance curve, lower is better: exactly round(p H W) pixels for every "
+        "map, ties in random order; no counterpart in the paper. Gain: the symmetric relevance "
+        "gain (arXiv:2401.06654), the area of the inverted order minus this one; higher is better.",
     )
 
 
@@ -167,7 +172,7 @@ def _pair(run: Run, protocol: str, fill: str, first: str, second: str) -> tuple[
     row = next(
         row
         for row in evaluation.differences
-        if (row.protocol, row.fill) == (protocol, fill)
+        if (row.score, row.of, row.protocol, row.fill) == ("area", CURVES[0], protocol, fill)
         and {row.map, row.against} == {first, second}
     )
     ends = row.difference

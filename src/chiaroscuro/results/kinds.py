@@ -47,12 +47,13 @@ def imported(place: str) -> Any:
 
 
 _IMAGE, _SET = "chiaroscuro.results.explanations", "chiaroscuro.results.measurements"
-_REPORT = "chiaroscuro.report"
+_MODELS, _REPORT = "chiaroscuro.results.models", "chiaroscuro.report"
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("model", "chiaroscuro.results.models:SavedModel"),
+        Kind("model", f"{_MODELS}:SavedModel"),
         Kind("training"),
+        Kind("probe", f"{_MODELS}:ProbedTraining", f"{_REPORT}.probe:write"),
         Kind("explanation", f"{_IMAGE}:Explanation", f"{_REPORT}.explanation:write"),
         Kind("what-if", f"{_IMAGE}:WhatIf", f"{_REPORT}.what_if:write"),
         Kind("smallest-edit", f"{_IMAGE}:SmallestEdit", f"{_REPORT}.smallest:write"),

@@ -15,6 +15,8 @@ EXAMPLES = "examples"
 """The folder of a few images with their maps, next to an evaluation's parts."""
 Level = Literal["none", "some", "much"]
 """How much of its similarity a map keeps: no more than a random order has, some, or much."""
+ScoreName = Literal["area", "gain"]
+"""The area under a deletion curve, lower is better, or the relevance gain, higher is better."""
 LEVELS: tuple[Level, ...] = ("none", "some", "much")
 
 
@@ -196,7 +198,8 @@ class Curve:
     """What deleting a map's highest pixels does; `control`: a random or inverted order.
 
     `allegiance`: the share of images that keep their predicted class, with the `area` below it;
-    `changed`: the share of pixels whose value differs.
+    `probability_area` and `logit_area`: below those of the target class; `changed`: the share of
+    pixels whose value differs.
     """
 
     protocol: str
@@ -208,17 +211,46 @@ class Curve:
     changed: tuple[float, ...]
     area: Interval
     area_by_range: Interval
+    probability_area: Interval
+    logit_area: Interval
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The area of `map` minus that of `against` on the same images; `p_holm` over all pairs."""
+    """The score of `map` minus that of `against` on the same images.
+
+    `score`: "area", lower is better, or "gain", the symmetric relevance gain, higher is better;
+    `of` says of which curve. `p_holm`: `p` corrected over all pairs of the run of one score.
+    """
 
     protocol: str
     fill: str
     map: str
     against: str
     difference: Interval
+    p: float
+    p_holm: float
+    score: ScoreName = "area"
+    of: str = "allegiance"
+
+    @property
+    def better(self) -> str:
+        """The map with the better score, significantly or not."""
+        return self.map if (self.difference.value < 0) == (self.score == "area") else self.against
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """The symmetric relevance gain of a map: the area of its inverted order minus its own.
+
+    `of`: the curves' allegiance, probability or logit. `p`: of maps whose order does not matter;
+    `p_holm` is corrected over all maps and fills.
+    """
+
+    of: str
+    fill: str
+    map: str
+    gain: Interval
     p: float
     p_holm: float
 
@@ -276,6 +308,8 @@ class Figures:
     accuracy: Interval | None = None
     curves: tuple[Curve, ...] = ()
     differences: tuple[Difference, ...] = ()
+    gains: tuple[Gain, ...] = ()
+    notes: tuple[str, ...] = ()
     classes: tuple[ClassRow, ...] = ()
     what_if: tuple[WhatIfRow, ...] = ()
     metrics: tuple[MetricRow, ...] = ()
@@ -286,10 +320,12 @@ class Evaluation(Figures, Shown):
     """Maps of a classifier, measured over an image set.
 
     `accuracy`: the share of images whose predicted class is their own, `accuracy_note` says why
-    there is none. `curves`: one per protocol, map and fill; `differences`: one per pair of maps
-    under one protocol and fill; `classes`: one per class that has images; `what_if`: one per map,
-    fill and step; `metrics`: one per measure, map and fill of the other metrics. `check` is a
-    sanity check of the same network that the page shows, `check_page` the way to its own page.
+    there is none. `curves`: one per protocol, map and fill; `gains`: one per map and fill, of each
+    kind of curve; `differences`: one per pair of maps and score under one protocol and fill;
+    `notes`: which maps do not differ from chance; `classes`: one per class that has images;
+    `what_if`: one per map, fill and step; `metrics`: one per measure, map and fill of the other
+    metrics. `check` is a sanity check of the same network that the page shows, `check_page` the
+    way to its own page.
     """
 
     settings: EvaluationSettings
@@ -309,11 +345,12 @@ class Evaluation(Figures, Shown):
         return pick(self.curves, protocol=protocol, map=map, fill=fill)
 
     def to_frame(self, table: str = "curves") -> "pd.DataFrame":
-        """A tidy pandas table: "curves" (a row per curve and fraction), "areas", "differences",
-        "classes", "what_if" or "metrics"; raises `ChoiceError` for another name.
+        """A tidy pandas table: "curves" (a row per curve and fraction), "areas", "gains",
+        "differences", "classes", "what_if" or "metrics"; raises `ChoiceError` for another name.
         """
         tables = {"curves": self._curve_rows(), "areas": self.curves, "classes": self._class_rows()}
-        tables |= {name: getattr(self, name) for name in ("differences", "what_if", "metrics")}
+        same = ("gains", "differences", "what_if", "metrics")
+        tables |= {name: getattr(self, name) for name in same}
         if table not in tables:
             raise unknown("table", table, tables)
         return frame_of(tables[table])

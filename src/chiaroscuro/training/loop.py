@@ -4,7 +4,7 @@ import logging
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,7 +34,13 @@ class Learner(NamedTuple):
 
 
 def run_epochs(
-    learner: Learner, settings: TrainingSettings, folder: Path, *, device: str, watcher: Watcher
+    learner: Learner,
+    settings: TrainingSettings,
+    folder: Path,
+    *,
+    device: str,
+    watcher: Watcher,
+    callbacks: Sequence[Callback] = (),
 ) -> list[EpochRow]:
     """Train the network in place, from the folder's checkpoint where there is one.
 
@@ -52,7 +58,7 @@ def run_epochs(
             accelerator=accelerator,
             devices=[int(index)] if index else 1,
             precision=PRECISIONS[settings.precision],  # type: ignore[arg-type]
-            callbacks=[log, saved],
+            callbacks=[log, *callbacks, saved],
             default_root_dir=folder,
             logger=False,
             enable_progress_bar=False,

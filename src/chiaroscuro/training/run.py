@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -22,7 +22,7 @@ from chiaroscuro.errors import ChiaroscuroError, ChoiceError, InputError, Result
 from chiaroscuro.images import Framing
 from chiaroscuro.models import folder, load_classifier
 from chiaroscuro.report.training import write as write_page
-from chiaroscuro.results import KINDS, check_free, kind_in, staged
+from chiaroscuro.results import KINDS, check_free, kind_in, save, staged
 from chiaroscuro.results.models import TrainingRecord
 from chiaroscuro.results.runs import open_run
 from chiaroscuro.results.store import to_plain
@@ -30,12 +30,17 @@ from chiaroscuro.settings import TrainingSettings, settings_from, takes
 from chiaroscuro.training import files
 from chiaroscuro.training.files import LOG, SILENT, Watcher
 
+if TYPE_CHECKING:
+    from chiaroscuro.training.probe import MapProbe
+
 BODIES: Mapping[str, tuple[str, str]] = {
     "resnet18": ("torchvision:resnet18", "torchvision:resnet18/IMAGENET1K_V1"),
     "convnext-tiny": ("torchvision:convnext_tiny", "torchvision:convnext_tiny/IMAGENET1K_V1"),
     **{name: (f"timm:tf_{name.replace('-', '_')}", name) for name in LITE},
 }
 """Short names: the architecture, and the spec of its pre-trained weights."""
+PROBE, _PROBED = "probe", 12
+"""The folder of a training's probe in that of its network, and the images that are looked at."""
 _Sets = tuple[ImageSet, ImageSet | None]
 """Images to learn from, and to test on."""
 
@@ -74,12 +79,14 @@ def train(
         torch.random.fork_rng(),
     ):
         torch.manual_seed(chosen.seed)
-        network, rows, record = _train(chosen, (images, tests), work, device, watcher)
+        network, rows, record, probe = _train(chosen, (images, tests), work, device, watcher)
         with staged(final, folder.MODEL, overwrite=overwrite) as stage:
             shutil.copy(work / LOG, stage / LOG)
             tested = [row.test_accuracy for row in rows if row.test_accuracy is not None]
             learned = [row.loss for row in rows], [row.train_accuracy for row in rows]
             write_page(record, len(images.labels or ()), *learned, tested, stage)
+            if probe is not None:
+                save(probe.result(), stage / PROBE)
             network.classifier.origin = {
                 "architecture": network.architecture,
                 "weights": f"trained on {chosen.data}, epoch {chosen.epochs} kept",
@@ -138,7 +145,7 @@ def _remove(work: Path) -> None:
 
 def _train(
     settings: TrainingSettings, sets: _Sets, work: Path, device: str, watcher: Watcher
-) -> tuple["Network", list[files.EpochRow], TrainingRecord]:
+) -> tuple["Network", list[files.EpochRow], TrainingRecord, "MapProbe | None"]:
     from chiaroscuro.training.loop import Learner, run_epochs
 
     started, (images, tests) = time.perf_counter(), sets
@@ -167,7 +174,9 @@ def _train(
         tested = files.compute_features(eyes, test, tell) if test else None
         head = whole.module.get_submodule("head")
         learner = Learner(head, head, features, tested)
-    rows = run_epochs(learner, settings, work, device=device, watcher=watcher)
+    probe = None if settings.probe is None else _probe(settings, whole, test or store)
+    seen = [] if probe is None else [probe]
+    rows = run_epochs(learner, settings, work, device=device, watcher=watcher, callbacks=seen)
     whole.module.cpu().requires_grad_(True)
     last = rows[-1]
     record = TrainingRecord(
@@ -181,7 +190,22 @@ def _train(
         seconds=round(time.perf_counter() - started, 1),
         versions=versions(),
     )
-    return network, rows, record
+    return network, rows, record, probe
+
+
+def _probe(
+    settings: TrainingSettings, classifier: Classifier, examples: files.PixelStore
+) -> "MapProbe":
+    """A probe of the first images of each class, as many of each, numbered as in their split."""
+    from chiaroscuro.training.probe import MapProbe
+
+    classes = sorted(set(examples.labels.tolist()))[:_PROBED]
+    each = _PROBED // len(classes)
+    chosen = torch.cat([(examples.labels == k).nonzero()[:each, 0] for k in classes])
+    pixels, labels = examples[chosen]
+    ids = [f"image {n}" for n in chosen.tolist()]
+    how: dict[str, Any] = {"epochs": settings.probe, "seed": settings.seed}
+    return MapProbe(classifier, pixels, labels.tolist(), ids=ids, **how)
 
 
 def _image_sets(settings: TrainingSettings, root: str | Path | None) -> _Sets:
