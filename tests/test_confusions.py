@@ -216,7 +216,7 @@ def test_a_run_by_hand(data):
 
 def test_wrong_predictions_are_put_right_by_hand(data):
     """A cat is predicted once no red is left where dog wants it; nothing black makes an owl."""
-    result = run(data, mends=2)
+    result = run(data, mends=9)  # only two pairs are confused
     (cat, owl) = sorted(result.mends, key=lambda mend: mend.target)
     assert (cat.id, cat.target, cat.rival, cat.units, cat.side) == ("test#0", 0, 1, 16, 1)
     expected = np.zeros((SIDE, SIDE), bool)
@@ -225,7 +225,7 @@ def test_wrong_predictions_are_put_right_by_hand(data):
     assert (cat.edited[:4, :4] == 0).all() and (cat.edited[4:] == 40).all()
     assert (owl.target, owl.rival, owl.units, owl.changed.any()) == (2, 1, 0, False)
     page = (data / "run" / "index.html").read_text()
-    assert "cat, predicted as dog: 16 pixels to black make it cat (test#0)" in page
+    assert "cat, predicted as dog: cat once 16 pixels become black (test#0)" in page
     assert "owl, predicted as dog: no edit was found" in page
     assert run(data, "none", mends=0).mends == ()
     white = run(data, "white", mends=1, fill="white")
@@ -315,12 +315,13 @@ def test_images_without_classes(data):
 
 
 def test_the_object_is_measured_where_regions_are_given(data):
-    boxes = {"test#0": [[0, 0, 2, 8]], "test#4": [[6, 0, 8, 8]]}
+    boxes = {"test#0": [[0, 0, 2, 8]], "test#5": [[0, 0, 4, 4], [7, 0, 8, 8]]}
     (data / "boxes.json").write_text(json.dumps(boxes))
     found = run(data, regions=data / "boxes.json")
-    # Photos 0 and 4 are two of the three cats and owls: in one box, dog has half of its lead.
-    pair = found.pair(0, 1)
-    assert pair.inside == pytest.approx(1 / 4) and pair.region == pytest.approx(2 * 16 / 64 / 2)
+    # The other cat and the other owl have no box, and so no part in this.
+    pair, other = found.pair(0, 1), found.pair(2, 1)
+    assert (pair.inside, pair.region) == (pytest.approx(1 / 2), pytest.approx(16 / 64))
+    assert (other.inside, other.region) == (pytest.approx(1), pytest.approx(24 / 64))
     assert found.pair(1, 2).inside is None
     (data / "boxes.json").write_text(json.dumps({"test#0": [[0, 0, 1, 1]]}))
     with pytest.raises(ResultError, match=r"facts\.regions was"):
@@ -410,6 +411,13 @@ def test_a_planted_shortcut_is_named_with_its_corner_and_color(shortcut):
     for target in (0, 1):
         n = result.pairs.index(result.pair(target, 2))
         assert place_of(result.grids[n])[0] == "in the lower right corner"
+
+
+def test_the_densest_place_is_not_the_largest():
+    grid = np.ones((GRID, GRID))
+    assert place_of(grid)[1:] == (0.0625, 0.0625)
+    grid[:2, 6:] = 3  # 12 of 72, where the center has 16
+    assert place_of(grid) == ("in the upper right corner", pytest.approx(12 / 72), 0.0625)
 
 
 def test_a_network_without_a_mark_is_not_suspected(data):

@@ -14,6 +14,7 @@ from chiaroscuro import (
     Classifier,
     Region,
     class_gradients,
+    confusions,
     deletion_curve,
     edit_map,
     explain,
@@ -179,3 +180,12 @@ def test_its_maps_hang_on_weights_and_point_somewhere(classifier, photos, tmp_pa
         resamples=50, flips=99,
     )  # fmt: skip
     assert found.data.images == 9
+
+
+def test_its_classes_compete_over_a_set(classifier, photos, tmp_path):
+    found = confusions(classifier, photos.data, tmp_path / "out", resamples=50, pairs=1)
+    assert found.data.images == 9
+    for kept in found.classes:
+        rivals = [pair for pair in found.pairs if pair.target == kept.target]
+        shares = kept.share.value + sum(pair.share.value for pair in rivals)
+        assert 0.1 < shares < 1 + 1e-9  # all but the values that the scores do not depend on

@@ -74,7 +74,8 @@ def write(result: Confusions, folder: Path) -> None:
         matrix=_matrix(result),
         listed=result.pairs[:_LISTED],
         mends=[
-            (mend_text(result, one), outlined(one.edited, one.changed, 320)) for one in result.mends
+            (mend_text(result, one), outlined(one.edited, one.changed, 320, 3))
+            for one in result.mends
         ],
         share=share_text,
         place=place_text,
@@ -170,10 +171,11 @@ def mend_text(result: Confusions, mend: Mend) -> str:
     target, rival = result.name(mend.target), result.name(mend.rival)
     if not mend.units:
         return f"{target}, predicted as {rival}: no edit was found ({mend.id})"
-    squares = f"squares of {mend.side} pixels" if mend.side > 1 else "pixels"
+    plural = "" if mend.units == 1 else "s"
+    units = f"square{plural} of {mend.side} pixels" if mend.side > 1 else f"pixel{plural}"
     return (
-        f"{target}, predicted as {rival}: {mend.units} {squares} to {result.settings.fill} make it "
-        f"{target} ({mend.id})"
+        f"{target}, predicted as {rival}: {target} once {mend.units} {units} "
+        f"become{'' if plural else 's'} {result.settings.fill} ({mend.id})"
     )
 
 
