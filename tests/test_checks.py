@@ -11,8 +11,8 @@ from torch import nn
 
 from chiaroscuro import Classifier, class_gradients, saliency_maps
 from chiaroscuro.checks import CheckSettings, check
-from chiaroscuro.checks.layers import POSITIVE_INSIDE, find_layers, positive_inside, randomized
 from chiaroscuro.checks.sanity import verdict
+from chiaroscuro.classifier.copies import POSITIVE_INSIDE, find_layers, positive_inside, randomized
 from chiaroscuro.data.images import read_batches
 from chiaroscuro.data.loading import load_images
 from chiaroscuro.errors import ChoiceError, ModelError, ResultError

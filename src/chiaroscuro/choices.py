@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, cast, get_args
 from chiaroscuro.errors import ChoiceError, unknown
 
 Kind = Literal["magnitude", "signed", "class", "printed"]
-Helps = Literal["either", "brighter", "darker"]
+Helps = Literal["either", "brighter", "darker", "supports", "opposes"]
 Normalize = Literal["none", "minmax"]
 Reduce = Literal["max", "none"]
 Score = Literal["logit", "log-probability"]
@@ -39,6 +39,13 @@ METRICS: dict[str, str] = {
     "sharpness": "how unequally a map's mass lies on its pixels, and how smooth it is",
 }
 """What an evaluation can measure, with its meaning; `chiaroscuro.evaluation.METRICS` says how."""
+
+EVIDENCE: dict[str, str] = {
+    "none": "nothing is tested",
+    "quick": "one noisy copy, three random orders; against many rivals, the 50 best of them",
+    "full": "five noisy copies, twenty random orders, the same rivals",
+}
+"""How thoroughly an explanation's maps are tested; `chiaroscuro.explanations.evidence` does it."""
 
 DEFAULT_MODEL, DEFAULT_OUT = "efficientnet-lite0", "chiaroscuro-out"
 CHECKPOINT = "last.ckpt"

@@ -60,11 +60,11 @@ def _blur(pixels: Tensor, amount: float, _: int) -> Tensor:
     shorter = min(pixels.shape[2:])
     sigma = max(amount * shorter, 0.05)  # less weighs the middle alone, and its squares underflow
     reach = min(math.ceil(3 * sigma), shorter - 1)  # mirrored borders reach no further
-    blurred: Tensor = gaussian_blur(pixels, [2 * reach + 1] * 2, [sigma, sigma])
-    if pixels.ndim == 5:
-        deep = gaussian_blur(blurred.movedim(2, -1), [2 * reach + 1, 1], [sigma, sigma])
-        blurred = deep.movedim(-1, 2).contiguous()
-    return blurred.clamp_(0, 1)
+    blurred = pixels
+    for axis in range(2, pixels.ndim):  # one axis after the other: a square of weights costs more
+        blurred = gaussian_blur(blurred.movedim(axis, -1), [2 * reach + 1, 1], [sigma, sigma])
+        blurred = blurred.movedim(-1, axis)
+    return blurred.contiguous().clamp_(0, 1)
 
 
 def _noise(pixels: Tensor, _: float, seed: int) -> Tensor:
@@ -83,6 +83,13 @@ FILLS: dict[str, Callable[[Tensor, float, int], Tensor]] = {
     "darker": lambda pixels, amount, _: (pixels - amount).clamp(0, 1),
 }
 """Every fill by name: (pixels, amount, seed) to pixels of the same shape."""
+
+
+def noisy(pixels: Tensor, width: float, seed: int = 0, draw: int = 0) -> Tensor:
+    """Pixels with Gaussian noise, cut to [0, 1]; an image gets the same noise in any batch."""
+    sources = [np.random.default_rng([own, draw]) for own in image_seeds(pixels, seed)]
+    noise = np.stack([source.normal(0, width, pixels.shape[1:]) for source in sources])
+    return (pixels + torch.from_numpy(noise).to(pixels)).clamp(0, 1)
 
 
 def tie_priority(pixels: Tensor, seed: int = 0) -> Tensor:

@@ -13,6 +13,7 @@ from PIL import Image
 from chiaroscuro.choices import MAPS, check_names
 from chiaroscuro.errors import ChoiceError, missing_extra
 from chiaroscuro.images import gray, to_uint8
+from chiaroscuro.render import evidence
 from chiaroscuro.render.pictures import HUES, Rgb, class_colors, outlined, smooth
 from chiaroscuro.render.sheets import Chart, Row, Sheet, draw_sheet
 from chiaroscuro.render.shown import pictured
@@ -208,12 +209,21 @@ def _maps(shown: Explanation) -> list[tuple[str, Rgb]]:
     return [(name, explanation.marked(shown, picture)) for name, picture in pictures]
 
 
+def _regions(shown: Explanation) -> list[tuple[str, Rgb]]:
+    tested = shown.evidence is not None
+    return [("regions the class depends on", evidence.region_picture(shown))] if tested else []
+
+
 def _explanation(shown: Explanation) -> Output:
     seen = explanation.marked(shown, to_uint8(pictured(shown).pixels))
     return Output(
         title=explanation.title(shown),
-        said=[*explanation.found(shown), *(f"Note: {note}." for note in shown.notes)],
-        groups=[("", [("what the network sees", seen), *_maps(shown)])],
+        said=[
+            *explanation.found(shown),
+            *evidence.found(shown),
+            *(f"Note: {note}." for note in shown.notes),
+        ],
+        groups=[("", [("what the network sees", seen), *_regions(shown), *_maps(shown)])],
         bars=[(one, None) for one in shown.predictions],
         rows=pages.photo_rows(shown),
     )

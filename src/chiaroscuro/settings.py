@@ -434,6 +434,7 @@ class ExplainSettings(PhotoSettings, panel=QUESTION):
     contrast: str | None = option(
         "Why not this class? It is the only rival.", None, offers=class_names
     )
+    evidence: str = option("How the maps are tested:", "none", known.EVIDENCE, panel=MEASURE)
 
     def _contradictions(self) -> Iterator[str]:
         yield from super()._contradictions()

@@ -10,12 +10,12 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from chiaroscuro.checks.layers import POSITIVE_INSIDE, find_layers, positive_inside, randomized
 from chiaroscuro.choices import method_name, parse_rivals
 from chiaroscuro.classifier import Classifier
+from chiaroscuro.classifier.copies import POSITIVE_INSIDE, find_layers, positive_inside, randomized
 from chiaroscuro.data.images import Batch, ImageSet, read_batches
 from chiaroscuro.data.loading import load_images
-from chiaroscuro.edits import image_seeds, pixel_rank, tie_priority
+from chiaroscuro.edits import noisy, pixel_rank, tie_priority
 from chiaroscuro.errors import ChoiceError, InputError, ModelError
 from chiaroscuro.evaluation import rows
 from chiaroscuro.evaluation.run import add_up, describe_method
@@ -172,8 +172,10 @@ class _SanityTask:
 
         yield from against("class", 1, 0, self._all_maps(classifier, pixels, second))
         for draw in range(settings.draws):
-            noisy = self._all_maps(classifier, _noisy(pixels, settings, draw), first)
-            yield from against("noise", 1, draw, noisy)
+            others = self._all_maps(
+                classifier, noisy(pixels, settings.noise, settings.seed, draw), first
+            )
+            yield from against("noise", 1, draw, others)
             for step, layer in enumerate(self.layers, 1):
                 for test, layers in (("cascade", self.layers[:step]), ("alone", (layer,))):
                     try:
@@ -203,15 +205,6 @@ class _SanityTask:
             maps = saliency_maps(gradients, settings.maps)
             found |= {(name, map_): values for map_, values in maps.items()}
         return found
-
-
-def _noisy(pixels: Tensor, settings: CheckSettings, draw: int) -> Tensor:
-    """Pixels with Gaussian noise, cut to [0, 1]; an image gets the same noise in any batch."""
-    noise = [
-        np.random.default_rng([seed, draw]).normal(0, settings.noise, pixels.shape[1:])
-        for seed in image_seeds(pixels, settings.seed)
-    ]
-    return (pixels + torch.from_numpy(np.stack(noise)).to(pixels)).clamp(0, 1)
 
 
 def _random_orders(values: Tensor, pixels: Tensor, settings: CheckSettings) -> Iterator[Tensor]:

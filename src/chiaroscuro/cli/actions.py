@@ -161,6 +161,8 @@ def _photo_jobs(
 ) -> list[tuple[Path, Path, dict[str, Any]]]:
     """Photo, folder and options of each explanation; without a photo, of two packaged ones."""
     options = _question(settings, "maps", "score")
+    if settings.evidence != "none":
+        options |= {"evidence": settings.evidence, "seed": settings.seed}
     if run.images:
         folders = photo_folders(run.images)
         _check_photos(folders)

@@ -109,6 +109,13 @@ class NetworkOptions(TextOptions, OutputOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExplainSettings(settings.ExplainSettings):
+    """On the command line maps are tested; the library's call is as fast as it can be."""
+
+    evidence: str = like(settings.ExplainSettings, "evidence", "quick")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExplainOptions(NetworkOptions):
     images: tuple[str, ...] | None = option(
         "Photos, folders or globs. Without any: two packaged photos.", None, flag=""
@@ -265,7 +272,7 @@ def models(run: ListOptions) -> None:
 
 _RESUME = "resume with the same command and --resume"
 COMMANDS = (
-    Command("explain", "actions:explain", (settings.ExplainSettings, ExplainOptions),
+    Command("explain", "actions:explain", (ExplainSettings, ExplainOptions),
         "Explain photos: what the network says, and which pixels speak for it, brighter or darker.",
         ("cat.jpg", "photos/ --model torchvision:resnet50 --rivals top:10",
          "cat.jpg --target tabby --contrast 'tiger cat'", "--replay chiaroscuro-out/cat",

@@ -1,5 +1,6 @@
 """Images through a classifier, its gradients and its maps; and what callers hand in for that."""
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from chiaroscuro.classifier import Classifier, Picture
 from chiaroscuro.classifier.reading import Read, to_numpy
 from chiaroscuro.classifier.regions import RegionScores, is_detector, placed
 from chiaroscuro.errors import ChoiceError, ImageError, ModelError, printable
+from chiaroscuro.explanations.evidence import Explained, find_evidence
 from chiaroscuro.gradients import ClassGradients, GradientChoices, Method, class_gradients
 from chiaroscuro.gradients.stream import Progress
 from chiaroscuro.images import CropBox, Framing, Photo, find_photos, frame, open_photo, to_uint8
@@ -77,6 +79,7 @@ def explain(
     `target` and `rivals` take class indices or names; None explains the predicted class; several
     images may have a target each. `method`: as `class_gradients` takes it, or `MethodOptions`,
     whose background is read from its files. `memory_budget`: bytes above the loaded model.
+    `evidence="quick"` also tests the maps (`Evidence`), for a second or two.
 
     Raises `ImageError`, `ChoiceError`, `InputError` or `ModelError`.
 
@@ -125,6 +128,14 @@ def explain(
             explanations[n] = _explanation(
                 part, read[n], batch[row], gradients, saliency, row, rule, chosen
             )
+            if settings.evidence == "none":
+                continue
+            maps = {name: values[row : row + 1] for name, values in saliency.items()}
+            asked = (maps, int(gradients.target[row]), rule, prepared, score)
+            tested = Explained(part, batch[row : row + 1], *asked, settings.seed, memory_budget)
+            with timed("evidence"):
+                found = find_evidence(tested, settings.evidence)
+            explanations[n] = dataclasses.replace(explanations[n], evidence=found)
     return [explanations[n] for n in range(len(images))] if several else explanations[0]
 
 

@@ -17,15 +17,25 @@ CLIP = 0.99
 ZERO = (14, 16, 20)
 BRIGHTER = (240, 120, 20)
 DARKER = (40, 130, 235)
+SUPPORTS, OPPOSES = (0, 158, 115), (190, 90, 170)
+"""Other hues than those of a map, where a sign tells nothing of brighter or darker."""
 BRIGHT_RAMP: Ramp = (ZERO, BRIGHTER, (255, 240, 190))
 DARK_RAMP: Ramp = (ZERO, DARKER, (205, 240, 255))
 RAMPS: dict[Helps, Ramp] = {
     "either": (ZERO, (128, 128, 128), (255, 255, 255)),
     "brighter": BRIGHT_RAMP,
     "darker": DARK_RAMP,
+    "supports": (ZERO, SUPPORTS, (215, 255, 235)),
+    "opposes": (ZERO, OPPOSES, (255, 225, 250)),
 }
 """Colors from zero to the limit of a map's values."""
-HUES: dict[Helps, Color] = {"either": (205, 60, 190), "brighter": BRIGHTER, "darker": DARKER}
+HUES: dict[Helps, Color] = {
+    "either": (205, 60, 190),
+    "brighter": BRIGHTER,
+    "darker": DARKER,
+    "supports": SUPPORTS,
+    "opposes": OPPOSES,
+}
 """Colors of a map that lies over the gray photo."""
 GRAY = (80, 130)
 """The gray photo below a map: black, and what white adds."""
@@ -56,11 +66,17 @@ def two_sided(
     return bright
 
 
-def overlay(values: NDArray[np.floating], limit: float, gray: NDArray[np.floating]) -> Rgb:
+def overlay(
+    values: NDArray[np.floating],
+    limit: float,
+    gray: NDArray[np.floating],
+    up: Color = BRIGHTER,
+    down: Color = DARKER,
+) -> Rgb:
     """A signed map (H, W) over a gray photo (H, W) in [0, 1]: 0 shows the photo alone."""
     share = _share(values, limit)
     photo = np.repeat((GRAY[0] + GRAY[1] * gray)[..., None], 3, axis=2)
-    hue = np.where((share > 0)[..., None], np.array(BRIGHTER), np.array(DARKER))
+    hue = np.where((share > 0)[..., None], np.array(up), np.array(down))
     cover = np.abs(share)[..., None]
     blend: NDArray[np.float64] = photo * (1 - cover) + hue * cover
     return np.rint(blend).astype(np.uint8)
@@ -71,8 +87,7 @@ def difference(values: NDArray[np.floating], limit: float) -> Rgb:
 
     Other hues than those of a map, since its sign tells nothing of brighter or darker.
     """
-    more, less = (0, 158, 115), (190, 90, 170)
-    return two_sided(values, limit, (ZERO, more, (215, 255, 235)), (ZERO, less, (255, 225, 250)))
+    return two_sided(values, limit, RAMPS["supports"], RAMPS["opposes"])
 
 
 def class_colors(classes: NDArray[np.integer]) -> tuple[Rgb, dict[int, Color]]:

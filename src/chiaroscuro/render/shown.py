@@ -61,7 +61,10 @@ def pictured(result: R) -> R:
         return replace(result, model=model, pixels=pixels, changed=changed, edits=edits)
     kinds = {name: facts.kind for name, facts in result.facts.items()}
     maps = {n: flat(values, -1 if kinds[n] == "class" else 0) for n, values in result.maps.items()}
-    return replace(result, model=model, pixels=pixels, maps=maps)
+    evidence = result.evidence
+    if evidence is not None:
+        evidence = replace(evidence, units=flat(evidence.units, -1))
+    return replace(result, model=model, pixels=pixels, maps=maps, evidence=evidence)
 
 
 def shown_notes(model: ModelFacts, pixels: NDArray[Any]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from chiaroscuro.choices import DEFAULT_MODEL, SMOOTHING, parse_rivals
 from chiaroscuro.images import gray, to_uint8
-from chiaroscuro.render import percent
+from chiaroscuro.render import evidence, percent
 from chiaroscuro.render import pictures as draw
 from chiaroscuro.render.pictures import CLIP, Color, Rgb
 from chiaroscuro.render.sheets import Bar, Bars, Legend, Picture, Row, Sheet, save_sheet
@@ -47,10 +47,6 @@ _KEY = Legend(
         ("no effect shown, over the photo", (150, 150, 150)), ("no effect shown, else", draw.ZERO),
     ],
     "how to read the colors",
-)  # fmt: skip
-_PLACES = (
-    "in the upper left", "at the top", "in the upper right", "at the left", "in the middle",
-    "at the right", "in the lower left", "at the bottom", "in the lower right",
 )  # fmt: skip
 
 
@@ -93,8 +89,11 @@ def write(explanation: Explanation, folder: Path, *, figure: bool = False) -> No
         f"{explanation.model.name} gives {percent(target.probability)}"
         f"{_where(explanation)}, and how? Compared with "
         f"{rivals_text(explanation)}; {_method(explanation)}.",
-        found=found(explanation),
+        found=[*found(explanation), *evidence.found(explanation)],
         feed=make_feed(explanation),
+        evidence=explanation.evidence,
+        tests=evidence,
+        shown=explanation,
         panels=panels,
         seen=seen,
         sides=sides_text(explanation.pixels),
@@ -191,7 +190,7 @@ def found(explanation: Explanation) -> list[str]:
             for band in np.array_split(sizes, 3)
             for part in np.array_split(band, 3, axis=1)
         ]
-        most, place = max(ninths) / sum(ninths), _PLACES[int(np.argmax(ninths))]
+        most, place = max(ninths) / sum(ninths), evidence.PLACES[int(np.argmax(ninths))]
         spread = f"spread over the picture: no ninth of it has more than {100 * most:.0f} %"
         if most >= 0.2:
             spread = f"the ninth of the picture {place} has the most, {100 * most:.0f} %"

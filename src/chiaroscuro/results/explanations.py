@@ -1,7 +1,7 @@
 """What is returned and saved for one image: explanation, what-if, comparison, replay, gallery."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -20,7 +20,7 @@ from chiaroscuro.results.facts import (
     Shown,
     frame_of,
 )
-from chiaroscuro.results.store import kind_of, load, save
+from chiaroscuro.results.store import ABSENT, kind_of, load, save
 from chiaroscuro.settings import SmallestEditSettings
 
 if TYPE_CHECKING:
@@ -79,6 +79,80 @@ class ExplanationChoices:
     fit: Fit
 
 
+@dataclass(frozen=True, slots=True)
+class Views:
+    """A figure of a map pixel by pixel, and of the same map smoothed."""
+
+    pixels: float
+    smoothed: float
+
+
+@dataclass(frozen=True, slots=True)
+class MapEvidence:
+    """How far one map can be believed.
+
+    `stability`: its rank correlation with the map of the image with a little noise. `half`: the
+    smallest share of pixels that holds half of the sum of its sizes. `drop`: what the target's
+    probability loses when the highest pixels become `fill`. `linear_step`: the largest share of
+    that change up to which the logit changes as the gradient predicts; 0: at none that was tried.
+    `constant`: one value everywhere, so that it orders no pixels. `rank`: of its drop among those
+    of the maps of networks with random weights, 1 the largest; None where that was not tried.
+    """
+
+    fill: str
+    stability: Views
+    half: Views
+    drop: Views
+    linear_step: float
+    constant: bool
+    rank: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RegionEvidence:
+    """One region changed alone.
+
+    `unit`: its number in `Evidence.units`; `area`: its share of the pixels. `predicted` (to first
+    order) and `actual`: the change of the target's logit; `change`: of its probability. `winner`:
+    the other class that gains most probability, with what it has then, and `gain`.
+    """
+
+    unit: int
+    area: float
+    predicted: float
+    actual: float
+    change: float
+    winner: Prediction | None = None
+    gain: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """The tests of an explanation's maps, and what its regions are worth.
+
+    `effort`: a name of `choices.EVIDENCE`. Noise has the width `noise`; `rivals` are those compared
+    with under it. `share`: of the pixels, the highest, that change. `random`: what the target's
+    probability loses when a random order's change, by fill; of "smoothed" orders by smoothed noise.
+    `units` (H, W): the region of each pixel. `regions`: each with `change` made to it, the one that
+    costs the target most first; `agreement`: the rank correlation of predicted and actual changes.
+    `networks`: so many with random weights were tried.
+    """
+
+    effort: str
+    noise: float
+    rivals: str
+    share: float
+    maps: Mapping[str, MapEvidence]
+    random: Mapping[str, tuple[Views, ...]]
+    cells: str
+    change: str
+    units: NDArray[np.integer[Any]]
+    regions: tuple[RegionEvidence, ...]
+    agreement: float
+    seed: int
+    networks: int = 0
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Explanation(Saved):
     """One image explained for one class: predictions, raw maps, and every choice.
@@ -90,7 +164,8 @@ class Explanation(Saved):
     maps (D, H, W), and `photo` is its middle slices. `rivals` are the classes compared with,
     `labels` the names of all classes that pictures name. `threads`: CPU threads of the computation.
     `notes` say what is unusual. `color_limits` are those that several images share; None: each
-    map's own. `region`: the part whose scores these are; None: the whole image.
+    map's own. `region`: the part whose scores these are; None: the whole image. `evidence`: tests
+    of the maps, where they were asked for.
     """
 
     image: ImageFacts
@@ -111,6 +186,7 @@ class Explanation(Saved):
     notes: tuple[str, ...] = ()
     color_limits: ColorLimits | None = None
     region: RegionFacts | None = None
+    evidence: Evidence | None = field(default=None, metadata=ABSENT)
 
     def save(self, folder: str | Path, *, overwrite: bool = False, figure: bool = False) -> Path:
         """Write arrays, page and marker, all or nothing; `figure`: also every map on one PNG."""

@@ -24,6 +24,8 @@ Arrays = Mapping[str, np.ndarray[Any, Any]]
 ARRAYS = "arrays.npz"
 """The arrays of a result, each named by where it stands in it."""
 _ARRAY, _NUMBER = "array", "number"
+ABSENT = {"absent": None}
+"""Metadata of a field that is not written where it is None."""
 
 
 def to_plain(result: Any) -> tuple[Any, Arrays]:
@@ -56,7 +58,8 @@ def to_plain(result: Any) -> tuple[Any, Arrays]:
             case Mapping():
                 return {(k := encodable(key)): plain(v, f"{inner}{k}") for key, v in value.items()}
         if dataclasses.is_dataclass(value):
-            names = [field.name for field in dataclasses.fields(value)]
+            own = {field.name: field.metadata for field in dataclasses.fields(value)}
+            names = [n for n in own if own[n] != ABSENT or getattr(value, n) is not None]
             return {field: plain(getattr(value, field), f"{inner}{field}") for field in names}
         return encodable(value)
 

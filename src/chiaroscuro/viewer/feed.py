@@ -4,11 +4,11 @@ import base64
 import hashlib
 import io
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -21,6 +21,7 @@ from chiaroscuro.images import decode_photo
 from chiaroscuro.images.framing import LUMA
 from chiaroscuro.images.regions import axes_on_photo
 from chiaroscuro.render import percent, pictures
+from chiaroscuro.render.evidence import agreement, says, sentence
 from chiaroscuro.render.pictures import Color
 from chiaroscuro.render.shown import pictured
 from chiaroscuro.results.explanations import Explanation
@@ -54,17 +55,27 @@ class FeedClass:
 
 
 @dataclass(frozen=True, slots=True)
+class FeedRegion:
+    """A region of a map of regions; code n of the map is entry n."""
+
+    value: float
+    says: str
+
+
+@dataclass(frozen=True, slots=True)
 class FeedMap:
     """One map: `data` is base64 of zlib of little-endian 16-bit numbers, row by row.
 
     `limits` are color limits that several photos share: without and with the usual smoothing.
-    A class map holds codes of `classes`, `OTHER` and `TIE`. Any other map holds signed codes q of
-    the values peak * sign(q) * (q / 4095) ** 2: zero is exact, and small values keep their order.
+    A class map holds codes of `classes`, `OTHER` and `TIE`, a map of regions the numbers of
+    `regions`, or `OTHER`. Any other map holds signed codes q of the values
+    peak * sign(q) * (q / 4095) ** 2: zero is exact, and small values keep their order.
+    `says`: what to conclude of the map.
     """
 
     name: str
     reads: str
-    kind: Kind
+    kind: Kind | Literal["regions"]
     helps: Helps
     width: int
     height: int
@@ -72,6 +83,8 @@ class FeedMap:
     data: str
     classes: tuple[FeedClass, ...] = ()
     limits: tuple[float, float] | None = None
+    regions: tuple[FeedRegion, ...] = ()
+    says: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +216,7 @@ def _target(explanation: Explanation, name: str) -> FeedTarget:
         explanation.crop,
         SMOOTHING * min(explanation.pixels.shape[1:]),
         tuple(FeedPrediction(p.index, p.label, p.probability) for p in explanation.predictions),
-        tuple(_map(explanation, key, values) for key, values in explanation.maps.items()),
+        (*_regions(explanation), *(_map(explanation, *one) for one in explanation.maps.items())),
         photo_outline(explanation),
     )
 
@@ -226,10 +239,30 @@ def _map(explanation: Explanation, name: str, values: NDArray[Any]) -> FeedMap:
         codes, classes = _class_codes(explanation, values)
     else:
         codes, peak = value_codes(values)
-    data = base64.b64encode(zlib.compress(codes.tobytes(), 4)).decode("ascii")
     kind, helps = MAPS[name].kind, MAPS[name].helps
-    limits = (explanation.color_limits or {}).get(name)
-    return FeedMap(name, facts.reads, kind, helps, width, height, peak, data, classes, limits)
+    limits, said = (explanation.color_limits or {}).get(name), sentence(explanation, name)
+    size, data = (width, height, peak), _packed(codes)
+    return FeedMap(name, facts.reads, kind, helps, *size, data, classes, limits, says=said)
+
+
+def _regions(explanation: Explanation) -> Iterator[FeedMap]:
+    """What changing each region costs, where that was tried."""
+    if (evidence := explanation.evidence) is None:
+        return
+    units = evidence.units
+    codes = np.where(units < 0, OTHER, units).astype("<u2")
+    listed = sorted(evidence.regions, key=lambda region: region.unit)
+    entries = tuple(FeedRegion(-one.change, says(explanation, one)) for one in listed)
+    reads = f"what each region costs the class when it alone is changed ({evidence.change})"
+    height, width = units.shape
+    peak = max(abs(one.value) for one in entries)
+    said, data = f"{agreement(evidence)}.", _packed(codes)
+    form = (width, height, peak, data)
+    yield FeedMap("regions", reads, "regions", "supports", *form, regions=entries, says=said)
+
+
+def _packed(codes: NDArray[np.integer[Any]]) -> str:
+    return base64.b64encode(zlib.compress(codes.tobytes(), 4)).decode("ascii")
 
 
 def value_codes(values: NDArray[Any]) -> tuple[NDArray[np.int16], float]:

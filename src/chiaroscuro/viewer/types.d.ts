@@ -1,13 +1,13 @@
 // The types of viewer.js, for the check of types alone. The feed is described in feed.py.
 
 export type Color = [number, number, number];
-export type Helps = "either" | "brighter" | "darker";
+export type Helps = "either" | "brighter" | "darker" | "supports" | "opposes";
 export type Box = { left: number; top: number; right: number; bottom: number };
 
 export interface FeedMap {
   name: string;
   reads: string;
-  kind: "magnitude" | "signed" | "class" | "printed";
+  kind: "magnitude" | "signed" | "class" | "printed" | "regions";
   helps: Helps;
   width: number;
   height: number;
@@ -16,6 +16,10 @@ export interface FeedMap {
   classes: { index: number; label: string; color: Color }[];
   /** Color limits that several photos share: without and with the usual smoothing. */
   limits: [number, number] | null;
+  /** Of a map of regions: by code, what changing one costs the class, and a sentence. */
+  regions: { value: number; says: string }[];
+  /** What to conclude of the map. */
+  says: string;
 }
 
 export interface FeedTarget {

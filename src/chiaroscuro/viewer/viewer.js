@@ -130,7 +130,14 @@ function ramp(stops, share) {
 }
 
 /** Which change helps the class where a map has a value. @type {(map: FeedMap, value: number) => Helps} */
-const helpsAt = (map, value) => (map.kind === "magnitude" ? map.helps : value < 0 ? "darker" : "brighter");
+const helpsAt = ({ kind, helps }, value) => {
+  if (kind === "magnitude") return helps;
+  const [less, more] = signsOf(kind);
+  return value < 0 ? less : more;
+};
+
+/** What values below and above zero show. @type {(kind: FeedMap["kind"]) => [Helps, Helps]} */
+const signsOf = (kind) => (kind === "regions" ? ["opposes", "supports"] : ["darker", "brighter"]);
 
 /**
  * Colors of the shares -1 to 1 of the limit; over a photo, a hue that covers it by the share.
@@ -173,9 +180,12 @@ class Layer {
     this.target = target;
     this.map = map;
     this.isClass = map.kind === "class";
+    this.isFlat = this.isClass || map.kind === "regions"; // of areas with one value: never smoothed
     this.classes = new Uint16Array(codes);
     /** @type {Float32Array} */
-    this.raw = Float32Array.from(new Int16Array(codes), (q) => Math.sign(q) * map.peak * (q / LEVELS) ** 2);
+    this.raw = map.regions.length
+      ? Float32Array.from(this.classes, (n) => map.regions[n]?.value ?? 0)
+      : Float32Array.from(new Int16Array(codes), (q) => Math.sign(q) * map.peak * (q / LEVELS) ** 2);
     this.shown = { sigma: 0, values: this.raw };
     /** @type {Map<number, number>} */
     this.limits = new Map();
@@ -186,6 +196,7 @@ class Layer {
 
   /** @param {number} sigma */
   values(sigma) {
+    if (this.isFlat) return this.raw;
     if (sigma !== this.shown.sigma) {
       this.shown = { sigma, values: smooth(this.raw, this.map.width, this.map.height, sigma) };
     }
@@ -252,6 +263,8 @@ class Layer {
       const code = this.classes[place];
       return `${name}: ${code === TIE ? "a tie" : (classes[code]?.label ?? "another class")}`;
     }
+    const region = this.map.regions[this.classes[place]];
+    if (region) return `${name}: ${region.says}`;
     const values = this.values(sigma);
     const value = values[place];
     if (value === 0) return `${name} 0: no effect shown`;
@@ -322,7 +335,7 @@ class Scene {
       const [fine, soft] = layer.map.limits;
       return fine + clamp(smoothing / layer.target.smoothing, 0, 1) * (soft - fine);
     }
-    if (limits !== "same") return layer.limit(smoothing);
+    if (limits !== "same" || layer.map.kind === "regions") return layer.limit(smoothing);
     const measured = this.layers.flat().filter(({ map }) => map.kind === "magnitude" || map.kind === "signed");
     return Math.max(...measured.map((entry) => entry.limit(smoothing)));
   }
@@ -410,7 +423,7 @@ class Scene {
     const limit = layer.isClass ? 0 : this.limit(layer, state);
     layer.paint({ sigma: state.smoothing, top: state.top, limit, over });
     const box = boxOn(at, layer.target.crop);
-    const soft = state.smoothing > 0 && !layer.isClass;
+    const soft = state.smoothing > 0 && !layer.isFlat;
     context.imageSmoothingEnabled = box[2] / layer.map.width < (soft ? NEAR : 1);
     context.globalAlpha = over ? state.opacity : 1;
     context.drawImage(layer.context.canvas, ...box);
@@ -488,7 +501,7 @@ function fitting(feed, wish) {
   const otherTarget = Math.round(number("otherTarget", 0, last, target));
   const { maps, smoothing } = feed.targets[target];
   const names = maps.map((entry) => entry.name);
-  const map = name("map", names, ["signed", "margin"].find((entry) => names.includes(entry)) ?? names[0]);
+  const map = name("map", names, ["regions", "signed", "margin"].find((entry) => names.includes(entry)) ?? names[0]);
   const others = ["", ...feed.targets[otherTarget].maps.map((entry) => entry.name)];
   const shared = maps.some((entry) => entry.limits);
   return {
@@ -549,13 +562,16 @@ function legend(layer, limit, over) {
   /** @type {(which: Helps) => Color[]} */
   const stops = (which) => (over ? [[middle, middle, middle], hues[which]] : ramps[which]);
   const one = kind === "magnitude";
-  const colors = one ? stops(helps) : [...[...stops("darker")].reverse(), ...stops("brighter").slice(1)];
+  const [less, more] = signsOf(kind);
+  const colors = one ? stops(helps) : [...[...stops(less)].reverse(), ...stops(more).slice(1)];
   const bar = h("div", { class: "cv-scale" });
   bar.style.background = `linear-gradient(90deg, ${colors.map(css).join(", ")})`;
-  const most = short(limit);
+  const areas = kind === "regions";
+  const most = areas ? `${short(100 * limit)} points` : short(limit);
   box.append(bar, ends(one ? ["0", `${most} or more`] : [`${MINUS}${most}`, "0", `+${most}`]));
-  if (!one) box.append(ends(["darker helps", "brighter helps"]));
+  if (!one) box.append(ends(areas ? ["the class gains", "costs the class"] : ["darker helps", "brighter helps"]));
   else if (helps !== "either") box.append(ends(["", `${helps} helps`]));
+  if (layer.map.says) box.append(h("p", { class: "cv-says" }, layer.map.says));
   return box;
 }
 
@@ -690,7 +706,8 @@ function controls(id, change, save) {
     const most = state.top >= 100 ? "all" : `top ${Number(state.top.toPrecision(2))} %`;
     top.show(10 * Math.sqrt(state.top), most, isMeasured && state.view !== "photo");
     const sigma = state.smoothing > 0 ? `${state.smoothing.toFixed(1)} px` : "none";
-    smoothing.show(state.smoothing, sigma, isMeasured && state.view !== "photo");
+    const isFlat = !split && shown.maps.some(({ name, kind }) => name === state.map && kind === "regions");
+    smoothing.show(state.smoothing, sigma, isMeasured && !isFlat && state.view !== "photo");
     gray.checked = state.gray;
     gray.disabled = !onPhoto;
     if (listed !== shown) predictions.replaceChildren(...predictionRows(shown));

@@ -1,4 +1,4 @@
-"""Copies of a network that a sanity check compares with it: random weights, and the reference."""
+"""Copies of a network to compare it with: random weights, and the sanity check's reference."""
 
 import copy
 import hashlib
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from chiaroscuro.classifier import Classifier
+from chiaroscuro.classifier.classifier import Classifier
 from chiaroscuro.errors import ModelError, first_line
 from chiaroscuro.results.measurements import Layer
 
@@ -82,6 +82,14 @@ def randomized(
         digest = hashlib.sha256(f"{seed} {draw} {name}".encode()).digest()
         _renew(parts[name], name, int.from_bytes(digest[:7], "big"))
     return twin
+
+
+def all_random(classifier: Classifier, seed: int, draw: int = 0) -> Classifier:
+    """A copy with new random weights everywhere."""
+    names = tuple(name for name, part in classifier.module.named_modules() if _own(part))
+    if not names:
+        raise ModelError(f"{classifier.name} has no weights: there is nothing to randomize")
+    return randomized(classifier, [Layer("all", names)], seed, draw)
 
 
 def _own(part: nn.Module) -> list[nn.Parameter]:
