@@ -175,16 +175,14 @@ class SparseEvo(Search):
             mask: Mask = everything & (source.random(len(everything)) < 0.996)
             masks.append(mask if (yield from self._reaches(mask)) else everything)
         most = self.budget * self.predictions_a_gradient
-        while self.predictions < most:
+        for _ in range(most - self.predictions):
             masks.sort(key=lambda mask: mask.sum())
             one, two = source.choice(self.population - 1, 2, replace=False) + 1
-            cross = source.random(len(everything)) < 0.5
-            child = np.where(
-                cross, masks[0], np.where(source.random() < 0.5, masks[one], masks[two])
-            )
+            cross, other = source.random(len(everything)) < 0.5, source.random() < 0.5
+            child = np.where(cross, masks[0], masks[one if other else two])
             ones = np.flatnonzero(child)
-            lost = max(1, round(self.mutation * len(ones)))
-            child[source.choice(ones, lost, replace=False)] = False
+            lost = min(len(ones), max(1, round(self.mutation * len(ones))))
+            child[source.choice(ones, lost, replace=False) if lost else ones] = False
             if child.sum() < masks[-1].sum() and (yield from self._reaches(child)):
                 masks[-1] = child
             if masks[0].sum() == 1:

@@ -86,6 +86,41 @@ def test_for_sums_of_pixels_it_is_the_smallest_there_is(seed):
         check_minimal(classifier, pixels, changed, found, lambda k: k != own)
 
 
+def sum_of_many(seed, needed):
+    """A classifier of sums over 400 pixels, and an image where about so many turn it to black."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = torch.randn(1, 1, 20, 20, generator=generator, dtype=torch.float64)
+    pixels = 0.5 + random_pixels(1, 1, 20, 20, seed=seed) / 2
+    parts = (weights * pixels).flatten().sort(descending=True).values
+    lead = parts[:needed].sum() - parts[needed - 1] / 2
+    bias = torch.stack([torch.zeros(()).double(), lead - parts.sum()])
+    both = torch.cat([torch.zeros_like(weights), weights])
+    return Classifier(Linear(both, bias), channels=1), pixels
+
+
+@pytest.mark.parametrize("needed", [1, 2, 5, 30, 60])
+def test_for_sums_of_many_pixels_it_is_the_smallest_there_is(needed):
+    classifier, pixels = sum_of_many(needed, needed)
+    found = smallest_edits(classifier, pixels, "black")
+    assert found.before.tolist() == [1] and found.after.tolist() == [0]
+    assert found.units.tolist() == [needed] and found.minimal.all()
+    check_minimal(classifier, pixels, torch.zeros_like(pixels), found, lambda k: k == 0)
+    assert int(found.gradients[0]) <= 48
+
+
+def test_each_unit_of_a_large_edit_is_needed():
+    classifier, counts = Classifier(eager_net(3 * 16 * 16)), []
+    for seed in range(6):
+        pixels = random_pixels(1, 3, 16, 16, seed=seed)
+        changed, own = filled(pixels, "brighter:0.1"), classifier(pixels).argmax(dim=1)
+        for budget in (2, 64):  # with few gradients the proof has more to restore
+            found = smallest_edits(classifier, pixels, "brighter:0.1", budget=budget)
+            if found.minimal.all():
+                check_minimal(classifier, pixels, changed, found, own.ne)
+                counts.append(int(found.units[0]))
+    assert len(counts) > 6 and max(counts) > 12
+
+
 def test_with_products_of_pixels_it_is_rarely_larger():
     more = []
     for seed in range(30):
