@@ -88,16 +88,10 @@ def page(rows: Sequence[Row], listed: int) -> str:
             "class by `target_gradients`, and `logit_change` along a random direction. Weights "
             "that start constant, as scales of zero, are made random, so that every branch counts.",
             "",
-            f"*Class by class* counts operations that have no rule for many classes at once: they "
-            "are right too, and cost time. In "
-            f"{fast} of {len(done)} networks there are none.",
+            "*Class by class* counts operations that have no rule for many classes at once: they "
+            f"are right too, and cost time. {len(done) - fast} of {len(done)} networks have any.",
             *_times(done),
-            "",
-            "## Operations that go class by class",
-            "",
-            "| operation | networks | such as |",
-            "|---|---:|---|",
-            *(_kind_line(kind, among) for kind, among in ordered),
+            *_kinds(ordered),
             "",
             "## Networks",
             "",
@@ -135,6 +129,13 @@ def _times(rows: Sequence[Row]) -> list[str]:
             for row in timed
         ),
     ]
+
+
+def _kinds(ordered: Sequence[tuple[str, Sequence[Row]]]) -> list[str]:
+    """What went class by class, the most frequent first."""
+    heads = ["", "## Operations that go class by class", ""]
+    table = ["| operation | networks | such as |", "|---|---:|---|"]
+    return [*heads, *table, *(_kind_line(*each) for each in ordered)] if ordered else []
 
 
 def _kind_line(kind: str, rows: Sequence[Row]) -> str:
