@@ -30,7 +30,7 @@ from chiaroscuro.errors import ChoiceError, ModelError
 from chiaroscuro.images import Framing, packaged_photo
 from tests.evaluation.toy import CLASSES, run, toy_classifier
 from tests.models import clips
-from tests.pictures import class_rows, write_parquet
+from tests.pictures import class_rows, write_classes, write_parquet
 from tests.test_layers import LAYERS
 from tests.toys import all_class_gradients, random_pixels
 from tools.readme_figures import BEGIN, END, home, updated
@@ -228,6 +228,15 @@ def test_the_how_to_of_checking_runs(tmp_path, monkeypatch):
     exec(snippet, scope)
     assert [one.map for one in scope["result"].maps] == ["original", "active"] * 2
     assert (tmp_path / "check" / "index.html").is_file()
+
+
+def test_the_how_to_of_confusions_runs(tmp_path, monkeypatch, capsys):
+    (snippet,) = snippets("docs/how-to/confusions.md", "python")
+    monkeypatch.chdir(tmp_path)
+    write_classes(tmp_path / "photos", ["cat", "dog"], 2, 32)
+    exec(snippet, {})
+    assert " loses most to " in capsys.readouterr().out
+    assert (tmp_path / "confusions" / "index.html").is_file()
 
 
 def test_the_page_for_those_who_come_from_other_libraries_runs(tmp_path, monkeypatch, capsys):
