@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -411,6 +412,12 @@ def test_a_planted_shortcut_is_named_with_its_corner_and_color(shortcut):
     for target in (0, 1):
         n = result.pairs.index(result.pair(target, 2))
         assert place_of(result.grids[n])[0] == "in the lower right corner"
+
+
+def test_a_class_that_takes_of_few_photos_is_not_suspected(shortcut):
+    result, _ = shortcut
+    assert result.class_images[2] == 40
+    assert [*marks(replace(result, class_images={**result.class_images, 2: 19}))] == []
 
 
 def test_the_densest_place_is_not_the_largest():

@@ -174,6 +174,7 @@ class _ConfusionTask:
             classes=sums.pairs(own),
             grids=_single([found[key].grid / sums.images(key) for key in kept]),
             colors=_single([found[key].colors / sums.images(key) for key in kept]),
+            class_images={r: sum(len(o.places) for o in taken[r]) for r in sorted(taken)},
             class_grids={r: _single(sum(o.grid for o in taken[r])) for r in sorted(taken)},
             class_colors={r: _single(sum(o.colors for o in taken[r])) for r in sorted(taken)},
             photos=dict(compute(explained, range(len(shown)), threads=run.threads)),

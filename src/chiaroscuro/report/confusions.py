@@ -28,7 +28,9 @@ PLACES = {
 """Parts of the grid: corners of 1/16 of the picture, edges of 1/8, and its middle quarter."""
 MARKED = 3.0
 """A class that takes pixels so many times more densely in one place than elsewhere is named."""
-_SHOWN, _LISTED, _ACROSS, _SHADES = 100, 200, 16, 8
+_PHOTOS = 10
+"""A class is named if it takes pixels of so many photos, and of half of all others' photos."""
+_SHOWN, _LISTED, _ACROSS, _SHADES = 100, 200, 14, 8
 """At most: pairs with a map of their own, pairs in the table, classes and shades in the matrix."""
 
 
@@ -58,7 +60,10 @@ def write(result: Confusions, folder: Path) -> None:
             f"Some classes have only {images_text(fewest)}: intervals over so few are not reliable."
         )
     if result.target_note and result.settings.target is None:
-        warnings.append(f"Pixels are taken from the predicted class, since {result.target_note}.")
+        warnings.append(
+            f"Pixels are taken from the predicted class, since {result.target_note}. "
+            "--target index takes the data's class numbers."
+        )
     write_page(
         folder,
         "confusions",
@@ -80,6 +85,7 @@ def write(result: Confusions, folder: Path) -> None:
         share=share_text,
         place=place_text,
         wishes=wishes,
+        busiest=sorted(result.class_images, key=lambda k: -result.class_images[k])[:_LISTED],
         kept={pair.target: pair for pair in result.classes},
         rows=run_rows(result),
     )
@@ -91,7 +97,7 @@ def lines(result: Confusions) -> Iterator[str]:
     yield from found(result)
     for pair in result.pairs[:10]:
         names = f"{result.name(pair.target)} to {result.name(pair.rival)}"
-        yield f"{names}: {share_text(pair)}, {_confused(pair)}"
+        yield f"{names}: {share_text(pair)}{_confused(pair)}"
 
 
 def found(result: Confusions) -> list[str]:
@@ -118,8 +124,13 @@ def found(result: Confusions) -> list[str]:
 
 
 def marks(result: Confusions) -> Iterator[str]:
-    """Up to three classes that take pixels in one place above all, perhaps for a mark there."""
-    places = {index: place_of(grid) for index, grid in result.class_grids.items()}
+    """Up to three classes that take pixels in one place above all, of most photos of others."""
+    own, whole = {pair.target: pair.images for pair in result.classes}, result.data.images
+    places = {
+        index: place_of(result.class_grids[index])
+        for index, images in result.class_images.items()
+        if images >= max(_PHOTOS, (whole - own.get(index, 0)) / 2)
+    }
     densest = sorted(places.items(), key=lambda one: -one[1][1] / one[1][2])
     for index, (place, share, area) in densest[:3]:
         if share >= MARKED * area:
@@ -180,13 +191,13 @@ def mend_text(result: Confusions, mend: Mend) -> str:
 
 
 def share_text(pair: ClassPair) -> str:
-    """A pair's share with its interval."""
-    low, high = 100 * pair.share.low, 100 * pair.share.high
-    return f"{percent(pair.share.value)} [{low:.1f}, {high:.1f}]"
+    """A pair's share with its interval, which one photo does not have."""
+    ends = f" [{100 * pair.share.low:.1f}, {100 * pair.share.high:.1f}]"
+    return f"{percent(pair.share.value)}{ends if pair.images > 1 else ''}"
 
 
 def _confused(pair: ClassPair) -> str:
-    return f"{pair.confused} of {images_text(pair.images)} predicted so"
+    return f"; {pair.confused} of {images_text(pair.images)} predicted so" if pair.confused else ""
 
 
 def _card(result: Confusions, n: int, pages: Mapping[str, str]) -> Card:
@@ -203,7 +214,7 @@ def _card(result: Confusions, n: int, pages: Mapping[str, str]) -> Card:
     said = [
         f"{result.name(pair.rival)} takes {share_text(pair)} of all changes, by {pair.lead:.2g} "
         "logits per unit of pixel value. No other rival takes more in "
-        f"{percent(pair.first)} of the photos. {_confused(pair).capitalize()}.",
+        f"{percent(pair.first)} of the photos{_confused(pair)}.",
         f"Densest {place_text(grid)}. "
         + "; ".join(f"{k} {percent(s)} on {percent(a)}" for k, (s, a) in parts.items()).capitalize()
         + ".",

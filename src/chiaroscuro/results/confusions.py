@@ -75,7 +75,8 @@ class Confusions(Saved):
     of `pair_count`. `classes`: what each target keeps; its `confused` are the images predicted
     right. `labels`: class names by index. `grids` (P, GRID, GRID) and `colors` (P, 2, C, 2) of the
     pairs are mean leads by place, and by way (brighter, darker), channel and value (dark, bright);
-    `class_grids` and `class_colors`: sums of all that a class takes from others, by index.
+    `class_grids` and `class_colors`: sums of all that a class takes from others, by index, over the
+    `class_images` that it takes from.
     `photos`: what pairs name, explained. `mends`: wrong predictions put right. `target_note` says
     why targets are the predicted classes.
     """
@@ -89,6 +90,7 @@ class Confusions(Saved):
     classes: tuple[ClassPair, ...]
     grids: NDArray[np.float32]
     colors: NDArray[np.float32]
+    class_images: Mapping[int, int]
     class_grids: Mapping[int, NDArray[np.float32]]
     class_colors: Mapping[int, NDArray[np.float32]]
     photos: Mapping[str, Explanation]
