@@ -153,6 +153,14 @@ def test_the_how_to_of_the_smallest_edit_runs(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "flipped" / "chiaroscuro-smallest-edit.json").exists()
 
 
+def test_the_how_to_of_believing_runs(tmp_path, monkeypatch, capsys):
+    (snippet,) = snippets("docs/how-to/believe-a-map.md", "python")
+    Image.open(packaged_photo("cat")).convert("RGB").save(tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    exec(snippet, {})
+    assert "Prediction(index=" in capsys.readouterr().out
+
+
 def test_the_how_to_of_looking_runs(tmp_path, monkeypatch):
     (snippet,) = snippets("docs/how-to/look-at-maps.md", "python")
     Image.open(packaged_photo("cat")).convert("RGB").save(tmp_path / "photo.jpg")
