@@ -33,6 +33,16 @@ def test_one_photo(explain, photos, tmp_path):
     ]  # fmt: skip
 
 
+def test_maps_are_tested_unless_evidence_is_none(run, photos, tmp_path):
+    words = ("explain", photos / "a.png", "--model", write_spec(tmp_path))
+    assert run(*words, "--out", "tested")[0] == 0
+    assert Explanation.load(tmp_path / "tested/a").evidence.effort == "quick"
+    assert run(*words, "--out", "plain", "--evidence", "none")[0] == 0
+    assert "evidence" not in about(tmp_path / "plain/a")
+    code, _, err = run(*words, "--out", "other", "--evidence", "much")
+    assert code == 1 and "unknown evidence 'much'" in err
+
+
 @pytest.mark.parametrize("kind", ["files", "folder", "glob"])
 def test_photos_folders_and_globs(explain, photos, tmp_path, kind):
     (photos / "notes.txt").write_text("no photo")
