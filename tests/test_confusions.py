@@ -68,13 +68,18 @@ def test_what_each_class_takes_by_hand():
 def test_only_the_strongest_are_kept_and_the_predicted_one_always():
     pixels = torch.full((1, 1, 1, 4), 0.5, dtype=torch.float64)
     assert of(FOUR, pixels, 0, strongest=1).predicted == 1  # 3 / 2 against 2 / 2 and -1 / 2
-    assert of(FOUR, pixels, 0, strongest=1).classes.tolist() == [0, 1]
+    assert of(FOUR, pixels, 0, strongest=1).classes.tolist() == [0, 2, 1]  # the strongest first
     assert of(FOUR, pixels, 1, strongest=1).classes.tolist() == [1, 2]
     weights = torch.zeros(4, 1, 1, 4, dtype=torch.float64)
     weights[1], weights[2] = 1, -1
     alone = of(weights, pixels, 0)
     assert alone.classes.tolist() == [0, 1, 2]  # class 3 takes nothing: it ties
     assert alone.taken.tolist() == [[0, 0], [1, 0], [0, 1]]
+    gradients = class_gradients(
+        Classifier(Linear(FOUR), channels=1), pixels, 0, RivalRule(classes=(2,)), argmax=True
+    )
+    one = competition(gradients, pixels, 0, strongest=9)
+    assert one.predicted == 1 and one.classes.tolist() == [0, 2]  # class 1 is no rival here
 
 
 @settings(max_examples=30, deadline=None)

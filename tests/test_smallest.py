@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from chiaroscuro import Classifier, choices, smallest_edits
 from chiaroscuro.edits import filled
-from chiaroscuro.errors import ChoiceError, ImageError, InputError
+from chiaroscuro.errors import ChoiceError, ImageError, InputError, ModelError
 from chiaroscuro.smallest.search import PREDICTIONS
 from chiaroscuro.units import units
 from tests.toys import Linear, eager_net, random_pixels, sizes, small_cnn
@@ -222,6 +222,19 @@ def test_a_class_that_cannot_win_is_not_reached():
     assert not found.reached.any() and not found.masks.any()
 
 
+class Broken(Linear):
+    """Logits are NaN once a pixel is black."""
+
+    def forward(self, x):
+        return super().forward(x).masked_fill((x == 0).flatten(1).any(dim=1)[:, None], torch.nan)
+
+
+def test_scores_that_are_not_numbers_turn_nothing():
+    weights = torch.randn(3, 1, *SIDES, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ModelError, match="the logits of image 0 are NaN or infinite"):
+        smallest_edits(Classifier(Broken(weights), channels=1), image(0).float(), "black")
+
+
 def test_pixels_whose_value_stays_are_no_part_of_it():
     classifier, pixels = crossed(3), image(3)
     pixels[..., 0] = 0
@@ -289,10 +302,13 @@ def test_own_changed_pixels_are_taken():
 def test_other_input_is_refused_in_one_line():
     classifier, pixels = crossed(0), image(0, 2)
     for options, words in (
-        ({"to": 3}, r"to is 3: expected classes in 0\.\.2"),
-        ({"to": -1}, "expected classes in"),
-        ({"to": [0, 1, 2]}, "one an image"),
-        ({"to": 0.5}, "one an image"),
+        ({"to": 3}, r"to 3 is out of range: expected 0\.\.2"),
+        ({"to": -1}, "to -1 is out of range"),
+        ({"to": [0, 1, 2]}, "to has 3 classes for 2 images"),
+        ({"to": 0.5}, r"to is 0\.5: expected None, a class index"),
+        ({"to": True}, "to is True: expected None, a class index"),
+        ({"to": [0, None]}, r"to is \[0, None\]: expected None, a class index"),
+        ({"to": "emu"}, "emu"),
         ({"budget": 0}, "budget is 0: expected at least 1"),
         ({"cells": "hexagons"}, "cells is 'hexagons': expected pixels, a side"),
         ({"cells": 0}, "cells is 0"),

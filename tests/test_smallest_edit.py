@@ -114,6 +114,8 @@ def test_what_cannot_be_turned_is_said_plainly(tmp_path):
     assert not (found.reached or found.flipped or found.mask.any())
     assert sentences(found)[0].startswith("No edit was found that makes another class win: owl")
     assert found.after == found.before
+    asked = smallest_edit(constant, image(), edits=3)
+    assert asked.passes == found.passes  # what is not found once is not searched again
     aimed = smallest_edit(constant, image(), "black", to="cat")
     assert "makes cat win" in sentences(aimed)[0]
     found.save(tmp_path / "out")

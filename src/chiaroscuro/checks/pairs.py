@@ -348,9 +348,10 @@ class _Again:
         for photo, target, rival in map(wrong.__getitem__, numbers):
             pixels = as_batch(self.classifier, [self._read(photo)[1]])
             side = 1 if min(pixels.shape[2:]) < _SMALL else _SQUARE
-            fill, seed = self.settings.fill, self.settings.seed
-            edit = smallest_edits(self.classifier, pixels, fill, target, cells=side, seed=seed)
-            changed = torch.where(edit.masks[:, None], filled(pixels, fill, seed), pixels)
+            seed = self.settings.seed
+            change = filled(pixels, self.settings.fill, seed)
+            edit = smallest_edits(self.classifier, pixels, change, target, cells=side, seed=seed)
+            changed = torch.where(edit.masks[:, None], change, pixels)
             shown = to_uint8(shown_pixels(to_numpy(changed[0]), self.classifier.shown))
             mask, units = to_numpy(edit.masks[0]), int(edit.units[0])
             yield Mend(photo[0], target, rival, shown, mask, units, side)

@@ -68,9 +68,10 @@ def smallest_edit(
             budget=settings.budget, untouched=untouched, seed=settings.seed,
             memory_budget=memory_budget, progress=progress,
         )  # fmt: skip
-        if several and not bool(found.units[0]):
+        if not several or bool(found.units[0]):
+            several.append(_edit(classifier, found, start, end, logits))
+        if not bool(found.units[0]):  # another search would find the same
             break
-        several.append(_edit(classifier, found, start, end, logits))
         untouched |= found.masks
     notes = [*classifier.notes, *read.notes]
     if len(several) < settings.edits:

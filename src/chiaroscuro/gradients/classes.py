@@ -27,7 +27,9 @@ def target_indices(target: Target, classifier: Classifier) -> Indices:
     return target
 
 
-def resolve_target(target: Indices, logits: Tensor, *, multi_label: bool) -> Tensor:
+def resolve_target(
+    target: Indices, logits: Tensor, *, multi_label: bool = False, name: str = "target"
+) -> Tensor:
     """The target class of each image as (B,) indices; None is the predicted class."""
     images, classes = logits.shape
     broken = (~logits.isfinite().all(dim=1)).nonzero().flatten().tolist()
@@ -42,13 +44,13 @@ def resolve_target(target: Indices, logits: Tensor, *, multi_label: bool) -> Ten
     except (TypeError, ValueError, RuntimeError):
         indices = torch.empty(0)  # a float, so that it is refused by name below
     if indices.is_floating_point() or indices.dtype == torch.bool or indices.ndim > 1:
-        raise ChoiceError(f"target is {target!r}: expected None, a class index, or one per image")
+        raise ChoiceError(f"{name} is {target!r}: expected None, a class index, or one per image")
     if indices.ndim and len(indices) != images:
-        raise ChoiceError(f"target has {len(indices)} classes for {images} images")
+        raise ChoiceError(f"{name} has {len(indices)} classes for {images} images")
     indices = indices.long().expand(images).clone()
     outside = indices[(indices < 0) | (indices >= classes)]
     if len(outside):
-        raise ChoiceError(f"target {int(outside[0])} is out of range: expected 0..{classes - 1}")
+        raise ChoiceError(f"{name} {int(outside[0])} is out of range: expected 0..{classes - 1}")
     return indices
 
 

@@ -58,8 +58,8 @@ def competition(
         counts[way] += np.bincount(winner, minlength=known + 1)
     order = np.argsort(-counts[:, :known].sum(axis=0), kind="stable").tolist()
     rivals = [k for k in order if k != target and counts[:, k].any()][:strongest]
-    if predicted not in (target, *rivals):
-        rivals = [*rivals[: strongest - 1], predicted]
+    if predicted in gradients.rivals[image] and predicted not in rivals:
+        rivals.append(predicted)
     classes = np.array([target, *rivals])
     slots = np.full(known + 1, len(classes))
     slots[classes] = np.arange(len(classes))

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,12 +15,11 @@ from chiaroscuro.classifier.reading import to_numpy
 from chiaroscuro.device import device_profile
 from chiaroscuro.errors import ChoiceError, ImageError, InputError, brief
 from chiaroscuro.gradients import Points, target_gradients
+from chiaroscuro.gradients.classes import Target, resolve_target, target_indices
 from chiaroscuro.gradients.stream import Progress
 from chiaroscuro.guard import as_found
 from chiaroscuro.smallest.search import Answer, Ask, Search, Steps
 from chiaroscuro.units import units
-
-To = int | Sequence[int] | Tensor | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +58,7 @@ def smallest_edits(
     classifier: Classifier,
     pixels: Tensor,
     change: str | Fill | Tensor,
-    to: To = None,
+    to: Target = None,
     *,
     keep: bool = False,
     cells: int | str = "pixels",
@@ -74,10 +72,11 @@ def smallest_edits(
     """The fewest units whose change turns the prediction of each image (B, C, H, W) in [0, 1].
 
     `change`: a fill, or the changed pixels (B, C, H, W). `to`: the class that must be predicted
-    after it, or one an image; None: any other class. `keep`: the fewest units that alone keep the
-    prediction when all others change. `cells`: units are "pixels", cells of so many pixels a side,
-    or "superpixels". `untouched` (B, H, W): pixels that must not be part of an edit. `budget`:
-    gradient passes of an image at most; predictions may be 64 times as many. `seed`: noise, ties.
+    after it, by index or name, or one an image; None: any other class. `keep`: the fewest units
+    that alone keep the prediction when all others change. `cells`: units are "pixels", cells of so
+    many pixels a side, or "superpixels". `untouched` (B, H, W): pixels that must not be part of an
+    edit. `budget`: gradient passes of an image at most; predictions may be 64 times as many.
+    `seed`: noise, ties.
 
     Only trying all edits finds the smallest one. This is a search: an edit grows along gradients
     that are computed anew as it grows, loses the units that it does not need, and exchanges some
@@ -103,7 +102,8 @@ def smallest_edits(
     labels, world = to_numpy(ids), World(classifier, kept, changed, ids, memory_budget)
     logits = world.logits(kept)
     before = logits.argmax(dim=1)
-    world.goal, world.away = before if to is None else _goals(to, logits), to is None
+    world.goal = resolve_target(target_indices(to, classifier), logits, name="to")
+    world.away = to is None
     if keep:
         world.start, world.end, world.away = changed, kept, False
     moves = to_numpy((changed != kept).any(dim=1))
@@ -118,9 +118,9 @@ def smallest_edits(
     ranks = [_ranked(own, one.units) for own, one in zip(labels, searches, strict=True)]
     order = torch.from_numpy(np.stack(ranks)).to(kept.device)
     after = world.logits(torch.where((order > 0)[:, None], world.end, world.start)).argmax(dim=1)
-    counts = torch.tensor([len(one.units) for one in searches])
+    counts = torch.tensor([len(one.units) for one in searches], device=kept.device)
     reached, minimal, gradients, predictions = (
-        torch.tensor([getattr(one, name) for one in searches])
+        torch.tensor([getattr(one, name) for one in searches], device=kept.device)
         for name in ("reached", "minimal", "gradients", "predictions")
     )
     return SmallestEdits(order, before, after, reached, minimal, counts, gradients, predictions)
@@ -134,16 +134,6 @@ def _changed(pixels: Tensor, change: str | Fill | Tensor, seed: int) -> Tensor:
         raise ImageError(f"change has shape {shape}: expected the pixels' {expected}")
     edits.check_images(change, "change")
     return change.detach().to(pixels)
-
-
-def _goals(to: Any, logits: Tensor) -> Tensor:
-    """The class that each image shall be (B,)."""
-    goals, (images, classes) = torch.as_tensor(to, device=logits.device), logits.shape
-    if goals.is_floating_point() or goals.shape not in ((), (images,)):
-        raise ChoiceError(f"to is {to!r}: expected None, a class index, or one an image")
-    if not bool(((goals >= 0) & (goals < classes)).all()):
-        raise ChoiceError(f"to is {to!r}: expected classes in 0..{classes - 1}")
-    return goals.long().expand(images)
 
 
 def _ranked(labels: NDArray[np.int64], units: Sequence[int]) -> NDArray[np.int32]:
@@ -235,7 +225,7 @@ class World:
             goal = self.goal[[n for n, _ in part]]
             rest = logits.scatter(1, goal[:, None], -torch.inf).amax(dim=1)
             lead = logits.gather(1, goal[:, None])[:, 0] - rest
-            is_goal = logits.argmax(dim=1) == goal
+            is_goal = resolve_target(None, logits) == goal
             if self.away:
                 lead, is_goal = -lead, ~is_goal
             leads.append(np.stack([to_numpy(lead.double()), to_numpy(is_goal)]))
