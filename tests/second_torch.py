@@ -18,7 +18,7 @@ def _declare() -> "torch.library.Library | None":
     spec = find_spec("torchvision")
     assert spec is not None and spec.origin is not None
     try:
-        torch.ops.load_library(str(Path(spec.origin).parent / "_C.so"))
+        torch.ops.load_library(str(next(Path(spec.origin).parent.glob("_C*.so"))))
     except OSError:
         library = torch.library.Library("torchvision", "FRAGMENT")
         for name in _OPERATORS:

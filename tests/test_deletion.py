@@ -72,7 +72,7 @@ def test_a_curve_by_hand():
 def test_areas_under_probability_and_logit_by_hand():
     pixels = torch.ones(1, 1, 1, 5, dtype=torch.float64)
     values = torch.tensor([4.0, 3.0, 2.0, 1.0, 0.5], dtype=torch.float64).reshape(1, 1, 5)
-    curve = deletion_curve(row_classifier(), pixels, values, "black", [0, 0.2, 0.4])
+    curve = deletion_curve(row_classifier(), pixels, values, "black", [0, 0.2, 0.4], target=0)
     # logits of class 0: 0.75, -0.25, -0.75
     assert curve.areas(of="logit").item() == pytest.approx(0.2 * (0.25 - 0.5))
     assert curve.areas(of="logit", by_range=True).item() == pytest.approx(0.5 * (0.25 - 0.5))

@@ -47,11 +47,16 @@ def run(*words):
 def test_it_prints_images_accuracy_areas_and_the_page(data, model, tmp_path):
     done = run(data, "--model", model, "--out", str(tmp_path / "run"))
     assert done.exit_code == 0, done.stderr
-    first, *areas, page = done.stdout.splitlines()
+    first, *areas, won, page = (
+        line for line in done.stdout.splitlines() if not line.startswith("warning: under ")
+    )
     assert first.startswith(f"8 images of {data}, test, 1 left out; accuracy 0.")
     assert [line.split(":")[0] for line in areas] == [
         "area, paper, black", "area, paper, white", "area, matched, black", "area, matched, white",
+        "relevance gain, black", "relevance gain, white",
     ]  # fmt: skip
+    assert won.startswith("Under black-deletion, no map wins")
+    assert "warning: under black, not significantly different from a random order" in done.stdout
     assert "random 0." in areas[2] and "inverted" not in areas[2]
     assert page == f"page: {tmp_path / 'run' / 'index.html'}"
 

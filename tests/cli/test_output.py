@@ -39,7 +39,7 @@ def test_profile_tells_every_stage_on_standard_error(explain, photos):
     rows = [line.split() for line in errors.splitlines() if line.startswith("  ")]
     stages = {row[0]: float(row[1]) for row in rows}
     assert stages.keys() == {
-        "import", "loading", "decode", "forward", "backward", "maps", "drawing",
+        "import", "loading", "decode", "forward", "backward", "maps", "evidence", "drawing",
     }  # fmt: skip
     assert list(stages.values()) == sorted(stages.values(), reverse=True)
     assert 98 <= sum(int(row[3]) for row in rows) <= 103
