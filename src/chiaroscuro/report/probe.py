@@ -21,6 +21,8 @@ from chiaroscuro.results.models import PROBE_SCORES, ProbedTraining
 
 SETTLED = 0.5
 """A map has settled where its rank correlation with that of the last epoch is at least this."""
+_LEAST = 0.01
+"""A lower relevance gain is no sign that a class is learned."""
 _SHOWN = 8
 """So many epochs are shown as pictures."""
 _CHARTS = {
@@ -92,7 +94,7 @@ def class_gains(result: ProbedTraining) -> Iterator[tuple[str, int, int | None, 
     for label in dict.fromkeys(result.labels):
         of = [b for b, other in enumerate(result.labels) if other == label]
         gains = lead[:, of].mean(axis=1)
-        enough = np.flatnonzero((2 * gains >= gains.max()) & (gains > 0))
+        enough = np.flatnonzero((2 * gains >= gains.max()) & (gains >= _LEAST))
         epoch = result.epochs[enough[0]] if len(enough) else None
         yield label, len(of), epoch, gains.tolist()
 
