@@ -88,7 +88,7 @@ def test_several_edits_share_no_pixel(toy):
     found = smallest_edit(toy, image(), "white", edits=3)
     assert len(found.edits) == 3 and all(edit.reached for edit in found.edits)
     assert sum(edit.mask.astype(int) for edit in found.edits).max() == 1
-    assert "another edit does the same" in " ".join(sentences(found))
+    assert "Other pixels turn it too: " in " ".join(sentences(found))
     rows = found.to_frame()
     assert rows["pixels"].tolist() == [int(edit.mask.sum()) for edit in found.edits]
     many = smallest_edit(toy, image(), "white", edits=60, cells=6)

@@ -76,7 +76,7 @@ def smallest_edit(
     notes = [*classifier.notes, *read.notes]
     if len(several) < settings.edits:
         notes.append(
-            f"{len(several)} of {settings.edits} edits were found: no other one reaches it"
+            f"{len(several)} of {settings.edits} edits were found; the search found no other"
         )
     if torch.equal(changed, pixels):
         notes.append(f"{settings.change} changes no pixel of this image")

@@ -56,8 +56,9 @@ def sentences(result: SmallestEdit) -> list[str]:
         goal = chosen.to or "another class"
         said = [f"No edit was found that makes {goal} win: {own} stays, with all changed too."]
     if others:
-        sizes = ", ".join(units_text(result, edit) for edit in others)
-        said.append(f"Without these pixels another edit does the same: {sizes}.")
+        more = ", ".join(f"{units_text(result, e)} (→ {says(e.after[0])})" for e in others)
+        does = "keep it" if chosen.keep else "turn it"
+        said.append(f"Other pixels {does} too: {more}.")
     gradients = sum(edit.gradients for edit in result.edits)
     predictions = sum(edit.predictions for edit in result.edits)
     return [
