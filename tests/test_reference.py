@@ -7,8 +7,9 @@ import griffe
 import pytest
 
 import chiaroscuro
+from chiaroscuro.cli.commands import COMMANDS
 from tools.doc_sections import Sections
-from tools.settings_reference import reference
+from tools.settings_reference import KINDS, reference
 
 PAGES = {
     page.stem: page.read_text()
@@ -43,6 +44,8 @@ def test_the_first_page_links_to_every_public_name():
 def test_the_page_of_settings_is_fresh():
     made = "python -m tools.settings_reference > docs/reference/settings.md"
     assert PAGES["settings"] == reference(), f"stale: {made}"
+    taken = {group for command in COMMANDS for group in command.groups}
+    assert {group for group in taken if group.__module__ == "chiaroscuro.settings"} <= {*KINDS}
 
 
 @pytest.fixture(scope="module")

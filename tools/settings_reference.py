@@ -24,6 +24,7 @@ print(settings.fills, settings.confidence)
 KINDS = {
     settings.ExplainSettings: "explain",
     settings.WhatIfSettings: "what_if",
+    settings.SmallestEditSettings: "smallest_edit",
     settings.CompareSettings: "compare",
     settings.EvaluationSettings: "evaluate",
     settings.CheckSettings: "check",
