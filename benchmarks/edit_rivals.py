@@ -75,7 +75,7 @@ class Samp(Prefix):
 
 
 class GreedyPig(Prefix):
-    """Greedy PIG (arXiv:2311.06192): integrated gradients, computed anew from the units chosen.
+    """Greedy PIG (arXiv:2311.06192): integrated gradients, computed again from the units chosen.
 
     A round integrates over `points` from the units so far to all units, and takes those of the
     highest sum. The rounds share the size at which the first gradient's order reaches the goal.

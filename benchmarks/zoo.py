@@ -123,7 +123,7 @@ def _serve(connection: Connection, work: Callable[[str], Row]) -> None:
     while True:
         try:
             name = connection.recv()
-        except EOFError:  # whoever asked is gone
+        except EOFError:  # the process that asked has ended
             return
         try:
             row = work(name)

@@ -1,4 +1,4 @@
-"""A plugin of pytest: torchvision beside a PyTorch that its compiled operators do not fit.
+"""A plugin of pytest: torchvision with a PyTorch that its compiled operators do not fit.
 
     python -m pytest -p tests.second_torch tests/gradients
 

@@ -100,7 +100,7 @@ def test_a_training_is_the_same_bits_with_a_probe(name):
     library = pytest.importorskip(name)
     plain, _ = fit(library=library)
     looked, probe = fit(probe_of(), library=library)
-    assert [look["epoch"] for look in probe.looks] == [0, 1, 2, 3]
+    assert [look.epoch for look in probe.looks] == [0, 1, 2, 3]
     one, other = plain.state_dict(), looked.state_dict()
     assert one.keys() == other.keys()
     assert all(torch.equal(one[key], other[key]) for key in one)

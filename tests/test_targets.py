@@ -1,4 +1,4 @@
-"""Every kind of target beside plain classes, in everything that takes a classifier."""
+"""Targets other than plain classes, in everything that takes a classifier."""
 
 import json
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class Dense(nn.Module):
 
 
 class Boxes(nn.Module):
-    """Two boxes beside each other, whose scores are those of the pixels in them."""
+    """A left and a right box, whose scores are those of the pixels in them."""
 
     def __init__(self):
         super().__init__()
@@ -173,7 +173,7 @@ def test_its_maps_hang_on_weights_and_point_somewhere(classifier, photos, tmp_pa
         classifier, photos.data, tmp_path / "check", maps=("active",), batch=4, resamples=60
     )
     (one,) = checked.maps
-    assert one.cascade[-1].similarity.correlation.value < 0.9  # the weights inside were drawn anew
+    assert one.cascade[-1].similarity.correlation.value < 0.9  # the weights inside were drawn again
     assert one.other_class.similarity.correlation.value < 0.9
     found = localize(
         classifier, photos.data, photos.boxes, tmp_path / "where", maps=("active",),

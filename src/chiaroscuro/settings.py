@@ -335,7 +335,7 @@ class GradientSettings(QuestionSettings):
 
     def _contradictions(self) -> Iterator[str]:
         if isinstance(self.method, str):
-            self.method_options  # noqa: B018  # for its errors
+            _ = self.method_options  # for its errors
         elif self._given():
             yield f"method {known.method_name(self.method)} is an object: give it its settings"
 
@@ -545,7 +545,7 @@ class CheckSettings(QuestionSettings, RunSettings, panel=MEASURE):
         for name in self._given():
             if not any(_takes(method, name) for method in self.methods):
                 yield f"no method of {', '.join(names)} takes {name}"
-        self.method_options  # noqa: B018  # for its errors
+        _ = self.method_options  # for its errors
 
 
 def _takes(method: Any, name: str) -> bool:

@@ -79,7 +79,7 @@ def smallest_edits(
     `seed`: noise, ties.
 
     Only trying all edits finds the smallest one. This is a search: an edit grows along gradients
-    that are computed anew as it grows, loses the units that it does not need, and exchanges some
+    that are computed again as it grows, loses the units that it does not need, and exchanges some
     for fewer others; real predictions decide each step. `search` is the class that does so.
 
     Raises `ImageError`, `InputError`, `ChoiceError` or `ModelError`. Source: this project's.

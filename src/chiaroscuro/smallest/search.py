@@ -147,7 +147,7 @@ class Search:
         return None
 
     def _grow(self, mask: Mask) -> Generator[Ask, Answer, Mask | None]:
-        """Add the units of highest gain, a share of the edit at a time, gains computed anew."""
+        """Add the units of highest gain, a share of the edit at a time, by gains of each moment."""
         start, gains = mask, (yield from self._gains(mask))
         first = self._order(gains, self.allowed & (gains > 0))
         bound = yield from self._doubled(mask, first)

@@ -1,6 +1,7 @@
 """A Lightning callback that follows the maps of a few images while a network learns."""
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,16 @@ from chiaroscuro.results import KINDS, check_free, save
 from chiaroscuro.results.models import ProbedTraining
 from chiaroscuro.settings import ProbeSettings, settings_from, takes
 
-Look = dict[str, Any]
-"""What was found after an epoch: its number, and tensors by name, the first axis images."""
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was found after an epoch: maps (B, M, H, W), their scores (B, M), chances (B, K)."""
+
+    epoch: int
+    maps: Tensor
+    gain: Tensor
+    area: Tensor
+    chances: Tensor
 
 
 class MapProbe(Callback):
@@ -87,28 +96,27 @@ class MapProbe(Callback):
         how: dict[str, Any] = {"target": target, "seed": chosen.seed}
         edits = chosen.fill, chosen.fractions, "matched"
         curves = deletion_curve(classifier, pixels, maps, *edits, **how)
-        scores = {
-            "maps": maps,
-            "gain": relevance_gain(curves, of="probability"),
-            "area": {name: curves[name].areas(of="probability") for name in maps},
-        }
-        found = {n: torch.stack([of[m] for m in chosen.maps], 1) for n, of in scores.items()}
-        found["chances"] = classifier.probabilities(gradients.logits)
-        self.looks.append({"epoch": epoch} | {n: t.detach().cpu() for n, t in found.items()})
+        areas = {name: curves[name].areas(of="probability") for name in maps}
+        scores = maps, relevance_gain(curves, of="probability"), areas
+        found = [torch.stack([of[name] for name in chosen.maps], 1) for of in scores]
+        found.append(classifier.probabilities(gradients.logits))
+        self.looks.append(Look(epoch, *(tensor.detach().cpu() for tensor in found)))
 
     def result(self) -> ProbedTraining:
         """What was seen until now; raises `InputError` before the first look."""
         if not self.looks:
             raise InputError("no epoch was looked at: train first, or call look(epoch)")
-        names = ("maps", "gain", "area", "chances")
-        maps, gain, area, chances = (torch.stack([look[n] for look in self.looks]) for n in names)
+        tensors = zip(
+            *((look.maps, look.gain, look.area, look.chances) for look in self.looks), strict=True
+        )
+        maps, gain, area, chances = map(torch.stack, tensors)
         before, last = torch.cat([maps[:1], maps[:-1]]), maps[-1:].expand_as(maps)
         return ProbedTraining(
             settings=self.settings,
             network=self.classifier.name,
             ids=self.ids,
             labels=tuple(map(self.classifier.label, self.target.tolist())),
-            epochs=tuple(look["epoch"] for look in self.looks),
+            epochs=tuple(look.epoch for look in self.looks),
             shown=self.classifier.shown,
             pixels=self.pixels.float().numpy(),
             maps=maps.float().numpy(),
@@ -140,17 +148,17 @@ class MapProbe(Callback):
             save(self.result(), self.out, overwrite=self.overwrite)
 
     def _look(self, trainer: Trainer, epoch: int, *, wanted: bool = True) -> None:
-        seen = [look["epoch"] for look in self.looks]
+        seen = [look.epoch for look in self.looks]
         if wanted and epoch not in seen and trainer.is_global_zero:
             self.look(epoch)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {"looks": self.looks}
+        return {"looks": [asdict(look) for look in self.looks]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a checkpoint."""
-        self.looks = list(state_dict["looks"])
+        self.looks = [Look(**look) for look in state_dict["looks"]]
 
 
 def _similarity(first: Tensor, second: Tensor) -> Tensor:
