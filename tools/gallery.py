@@ -24,7 +24,8 @@ from chiaroscuro import overlay
 from chiaroscuro.cli import app
 from chiaroscuro.images import to_uint8
 from chiaroscuro.results import load
-from chiaroscuro.results.explanations import Comparison, Explanation, WhatIf
+from chiaroscuro.results.changes import WhatIf
+from chiaroscuro.results.explanations import Comparison, Explanation
 
 DOCS = Path(__file__).parents[1] / "docs"
 GALLERY = DOCS / "gallery.md"

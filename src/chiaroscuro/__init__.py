@@ -50,11 +50,11 @@ if TYPE_CHECKING:
     from chiaroscuro.notebook import plot_maps as plot_maps
     from chiaroscuro.regions import Region as Region
     from chiaroscuro.results import load as load_result  # noqa: F401
+    from chiaroscuro.results.changes import SmallestEdit as SmallestEdit
+    from chiaroscuro.results.changes import WhatIf as WhatIf
     from chiaroscuro.results.confusions import Confusions as Confusions
     from chiaroscuro.results.explanations import Comparison as Comparison
     from chiaroscuro.results.explanations import Explanation as Explanation
-    from chiaroscuro.results.explanations import SmallestEdit as SmallestEdit
-    from chiaroscuro.results.explanations import WhatIf as WhatIf
     from chiaroscuro.results.measurements import Evaluation as Evaluation
     from chiaroscuro.results.measurements import Localization as Localization
     from chiaroscuro.results.measurements import SanityCheck as SanityCheck
@@ -85,7 +85,8 @@ _NAMES = {
                 "relevance_gain"],
     "models": ["load_classifier", "save_classifier"],
     "notebook": ["overlay", "plot_maps"], "regions": ["Region"], "results": ["load_result"],
-    "results.explanations": ["Comparison", "Explanation", "SmallestEdit", "WhatIf"],
+    "results.changes": ["SmallestEdit", "WhatIf"],
+    "results.explanations": ["Comparison", "Explanation"],
     "results.measurements": ["Evaluation", "Localization", "SanityCheck"],
     "smallest": ["SmallestEdits", "smallest_edits"],
     "settings": ["CheckSettings", "ConfusionSettings", "EvaluationSettings", "LocalizationSettings",

@@ -27,8 +27,9 @@ from chiaroscuro.report import (
     smallest,
     what_if,
 )
+from chiaroscuro.results.changes import SmallestEdit, WhatIf
 from chiaroscuro.results.confusions import Confusions
-from chiaroscuro.results.explanations import Comparison, Explanation, SmallestEdit, WhatIf
+from chiaroscuro.results.explanations import Comparison, Explanation
 from chiaroscuro.results.facts import Prediction
 from chiaroscuro.results.measurements import Evaluation, Localization, SanityCheck
 from chiaroscuro.viewer import make_feed, script, style

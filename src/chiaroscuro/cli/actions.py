@@ -24,7 +24,6 @@ from chiaroscuro.data.loading import locate
 from chiaroscuro.errors import ChoiceError, MissingImageError, first_line, printable
 from chiaroscuro.images import packaged_photo, photo_folders, safe_name
 from chiaroscuro.results.explanations import Comparison, Explanation
-from chiaroscuro.results.facts import Prediction
 from chiaroscuro.results.runs import check_startable
 from chiaroscuro.stopwatch import Stopwatch, timed
 
@@ -202,14 +201,10 @@ def _report(outcome: "Outcome", run: commands.ExplainOptions) -> None:
         if MAPS[name].helps != "either"
     )
     notes = "; ".join((*explanation.image.notes, *explanation.notes))
-    target = f"{outcome.source.name}: {_chance(explanation.target)}"
+    target = f"{outcome.source.name}: {explanation.target}"
     parts = filter(None, (target, f"pixels in {support}" if support else "", notes))
     line = f"{' | '.join(parts)} -> {outcome.folder}"
     _print(run, results.facts_of(explanation) | {"folder": str(outcome.folder)}, [line])
-
-
-def _chance(prediction: Prediction) -> str:
-    return f"{prediction.label} {100 * prediction.probability:.1f} %"
 
 
 def _replay(folder: Path, settings: known.ExplainSettings, run: commands.ExplainOptions) -> None:
@@ -264,8 +259,8 @@ def what_if(settings: known.WhatIfSettings, run: commands.WhatIfOptions) -> None
     lines = [
         f"{run.image.name}: {changed:,} of {result.changed.size:,} pixels changed",
         *sentences(result),
-        f"before: {', '.join(map(_chance, result.before))}",
-        f"after: {', '.join(map(_chance, result.after))}",
+        f"before: {', '.join(map(str, result.before))}",
+        f"after: {', '.join(map(str, result.after))}",
         *(f"note: {note}" for note in result.notes),
     ]
     _print(run, facts, lines, folder)
@@ -295,8 +290,8 @@ def flip(settings: known.SmallestEditSettings, run: commands.FlipOptions) -> Non
             f"{run.image.name}: {said}" if n == 0 else said
             for n, said in enumerate(sentences(result))
         ),
-        f"before: {', '.join(map(_chance, result.before))}",
-        f"after: {', '.join(map(_chance, result.after))}",
+        f"before: {', '.join(map(str, result.before))}",
+        f"after: {', '.join(map(str, result.after))}",
         *(f"note: {note}" for note in result.notes),
     ]
     _print(run, facts, lines, folder)
@@ -342,8 +337,7 @@ def _comparison_lines(comparison: Comparison) -> Iterator[str]:
     """What a terminal shows: each model's prediction, and how similar the maps of each pair are."""
     names = comparison.names
     for name, explanation in zip(names, comparison.explanations, strict=True):
-        best, target = _chance(explanation.predictions[0]), _chance(explanation.target)
-        yield f"{name}: {best}; target class: {target}"
+        yield f"{name}: {explanation.predictions[0]}; target class: {explanation.target}"
     for name, detail in zip(names, comparison.details, strict=False):
         yield f"{name}: {detail.title} {' '.join(detail.lines)}"
     for pair in comparison.pairs:

@@ -21,7 +21,8 @@ from chiaroscuro.gradients.stream import Progress
 from chiaroscuro.maps import edit_map, saliency_maps
 from chiaroscuro.metrics import linearity
 from chiaroscuro.regions import Region
-from chiaroscuro.results.explanations import MethodFacts, WhatIf, WhatIfChoices
+from chiaroscuro.results.changes import WhatIf, WhatIfChoices
+from chiaroscuro.results.explanations import MethodFacts
 from chiaroscuro.settings import WhatIfSettings, settings_from
 
 STEPS = (*(2.0**-power for power in range(10, 5, -1)), *(step / 32 for step in range(1, 33)))

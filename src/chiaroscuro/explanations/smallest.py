@@ -14,7 +14,7 @@ from chiaroscuro.classifier.reading import to_numpy
 from chiaroscuro.errors import ChoiceError
 from chiaroscuro.explanations import single
 from chiaroscuro.gradients.stream import Progress
-from chiaroscuro.results.explanations import Edit, SmallestEdit
+from chiaroscuro.results.changes import Edit, SmallestEdit
 from chiaroscuro.settings import SmallestEditSettings, settings_from, takes
 from chiaroscuro.smallest import SmallestEdits, smallest_edits
 

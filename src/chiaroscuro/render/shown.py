@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chiaroscuro.choices import SMOOTHING
-from chiaroscuro.results.explanations import Explanation, SmallestEdit, WhatIf
+from chiaroscuro.results.changes import SmallestEdit, WhatIf
+from chiaroscuro.results.explanations import Explanation
 from chiaroscuro.results.facts import ModelFacts
 
 R = TypeVar("R", Explanation, WhatIf, SmallestEdit)

@@ -25,8 +25,9 @@ from chiaroscuro.render import percent
 from chiaroscuro.render.pictures import CLIP, Rgb, one_sided, outlined, overlay
 from chiaroscuro.render.sheets import Chart, Row, Sheet, draw_sheet
 from chiaroscuro.results import FIGURE, PAGE
+from chiaroscuro.results.changes import SmallestEdit, WhatIf
 from chiaroscuro.results.confusions import Confusions
-from chiaroscuro.results.explanations import Explanation, MethodFacts, SmallestEdit, WhatIf
+from chiaroscuro.results.explanations import Explanation, MethodFacts
 from chiaroscuro.results.facts import Interval, ModelFacts
 from chiaroscuro.results.measurements import EXAMPLES, Evaluation, Localization, SanityCheck
 from chiaroscuro.viewer.page import page_script

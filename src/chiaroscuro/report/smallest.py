@@ -19,7 +19,7 @@ from chiaroscuro.render.shown import pictured
 from chiaroscuro.report.pages import data_uri, photo_rows, write_page
 from chiaroscuro.report.what_if import became, says
 from chiaroscuro.results import FIGURE
-from chiaroscuro.results.explanations import Edit, SmallestEdit
+from chiaroscuro.results.changes import Edit, SmallestEdit
 
 
 def write(result: SmallestEdit, folder: Path) -> None:

@@ -19,7 +19,7 @@ from chiaroscuro.render.sheets import (
 from chiaroscuro.render.shown import pictured
 from chiaroscuro.report.pages import data_uri, photo_rows, write_page
 from chiaroscuro.results import FIGURE
-from chiaroscuro.results.explanations import WhatIf
+from chiaroscuro.results.changes import WhatIf
 from chiaroscuro.results.facts import Prediction
 
 _BECAME = {"mean": "the image's mean", "blur": "blurred"}

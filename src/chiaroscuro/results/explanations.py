@@ -1,10 +1,10 @@
-"""What is returned and saved for one image: explanation, what-if, comparison, replay, gallery."""
+"""What is returned and saved for one image: explanation, comparison, replay, gallery."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +18,8 @@ from chiaroscuro.results.facts import (
     Prediction,
     RegionFacts,
     Shown,
-    frame_of,
 )
 from chiaroscuro.results.store import ABSENT, kind_of, load, save
-from chiaroscuro.settings import SmallestEditSettings
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 ColorLimits = Mapping[str, tuple[float, float]]
 """Color limits by map: of the pixel view and of the smoothed view, in units of the maps."""
@@ -196,7 +191,7 @@ class Explanation(Saved):
         shape = self.pixels.shape[1:] if self.pixels.ndim == 4 else self.pixels.shape[:0:-1]
         sides = " x ".join(map(str, shape))
         return (
-            f"<Explanation of {self.image.source}: {_share(self.target)}, rivals "
+            f"<Explanation of {self.image.source}: {self.target}, rivals "
             f"{self.choices.rivals}, {self.choices.method.name}, {sides} px; "
             f"maps {', '.join(self.maps)}>"
         )
@@ -212,195 +207,6 @@ class Explanation(Saved):
     def widget(self) -> Any:
         """The viewer as a widget of a notebook (extra `notebook`)."""
         return import_module("chiaroscuro.notebook").widget(self)
-
-
-@dataclass(frozen=True, slots=True)
-class WhatIfChoices:
-    """What decides a what-if's numbers; no `method` for maps not made of class gradients."""
-
-    map: str
-    fraction: float
-    fill: str
-    target: int | str
-    rivals: str
-    method: MethodFacts | None
-    fit: Fit
-    tolerance: float
-    seed: int
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class WhatIf(Saved):
-    """One image with some pixels changed: predicted (first-order) and actual change of every logit.
-
-    `pixels` and `edited` (C, H, W) in [0, 1]; `changed` (H, W): where a value is another one;
-    `selected`: how many pixels the map selects, changed or not. `logits`, `predicted_change` and
-    `actual_change` (K,). `before` and `after` are the five best classes, `expected` is the best one
-    to first order; `shown` are all of `before`, `after` and the target, each before and after.
-
-    `region`: the part whose scores these are; None: the whole image.
-
-    With shares `steps` (S,) of the change, the target logit changes by `path` (S,), where step t
-    predicts t times the whole predicted change. `valid_step` is the last step up to which every
-    step is within the tolerance of that and has its sign: 1 where all are, 0 where the first is
-    not.
-    """
-
-    image: ImageFacts
-    crop: CropBox
-    pixels: NDArray[np.floating[Any]]
-    edited: NDArray[np.floating[Any]]
-    changed: NDArray[np.bool_]
-    selected: int
-    target: Prediction
-    logits: NDArray[np.floating[Any]]
-    predicted_change: NDArray[np.floating[Any]]
-    actual_change: NDArray[np.floating[Any]]
-    before: tuple[Prediction, ...]
-    expected: Prediction
-    after: tuple[Prediction, ...]
-    shown: tuple[tuple[Prediction, Prediction], ...]
-    steps: tuple[float, ...]
-    path: tuple[float, ...]
-    valid_step: float
-    choices: WhatIfChoices
-    model: ModelFacts
-    threads: int
-    versions: Mapping[str, str]
-    notes: tuple[str, ...] = ()
-    region: RegionFacts | None = None
-
-    def __repr__(self) -> str:
-        return (
-            f"<WhatIf of {self.image.source}: {self.choices.fraction:.3g} of "
-            f"{self.choices.map} to {self.choices.fill}; logit of {self.target.label} "
-            f"{self.actual:+.3g}, predicted {self.predicted:+.3g}, "
-            f"valid up to a step of {self.valid_step:.3g}>"
-        )
-
-    @property
-    def flipped(self) -> bool:
-        """Whether the predicted class is another one after the change."""
-        return self.after[0].index != self.before[0].index
-
-    @property
-    def predicted(self) -> float:
-        """The target logit's change to first order."""
-        return float(self.predicted_change[self.target.index])
-
-    @property
-    def actual(self) -> float:
-        """The target logit's actual change."""
-        return float(self.actual_change[self.target.index])
-
-    @property
-    def same_direction(self) -> bool:
-        """Whether the target logit moves in the predicted direction."""
-        return self.predicted * self.actual > 0
-
-
-@dataclass(frozen=True, eq=False)
-class Edit:
-    """One edit that the search found; where it `reached` nothing, it is empty.
-
-    `order` (H, W): 0 where nothing changes, and 1, 2, ... at its `units`, the most needed first.
-    `minimal`: each unit was restored alone, and the edit no longer did what it is for. `after`: the
-    five best classes; `shown`: these and the best ones before, each before and after; `logits`
-    (K,). With the first `steps` units, the classes that are best before and after have the
-    probabilities `path` and `path_after`. `gradients` and `predictions`: passes of the search, with
-    and without a backward pass.
-    """
-
-    order: NDArray[np.int32]
-    reached: bool
-    minimal: bool
-    units: int
-    logits: NDArray[np.floating[Any]]
-    after: tuple[Prediction, ...]
-    shown: tuple[tuple[Prediction, Prediction], ...]
-    steps: tuple[int, ...]
-    path: tuple[float, ...]
-    path_after: tuple[float, ...]
-    gradients: int
-    predictions: int
-
-    @property
-    def mask(self) -> NDArray[np.bool_]:
-        """The pixels of the edit (H, W)."""
-        return self.order > 0
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class SmallestEdit(Saved):
-    """The fewest pixels, cells or superpixels found whose change turns the prediction of one image.
-
-    With `choices.keep` they are the fewest that alone keep it, everything else changed. `pixels`
-    and `changed` (C, H, W) in [0, 1]: the image, and all of it changed. `logits` (K,); `before`:
-    the five best classes. `edits`: the first one found, then others that share no pixel with it.
-    `mask`, `flipped` and `after` are of the first. `region`: the part whose scores these are.
-    """
-
-    image: ImageFacts
-    crop: CropBox
-    pixels: NDArray[np.floating[Any]]
-    changed: NDArray[np.floating[Any]]
-    logits: NDArray[np.floating[Any]]
-    before: tuple[Prediction, ...]
-    edits: tuple[Edit, ...]
-    choices: SmallestEditSettings
-    model: ModelFacts
-    threads: int
-    versions: Mapping[str, str]
-    notes: tuple[str, ...] = ()
-    region: RegionFacts | None = None
-
-    def __repr__(self) -> str:
-        first, verb = self.edits[0], "keep" if self.choices.keep else "turn"
-        found = f"{int(self.mask.sum())} pixels {verb} it"
-        return (
-            f"<SmallestEdit of {self.image.source}, {_share(self.before[0])}, to "
-            f"{self.choices.change}: {found if first.reached else f'nothing found to {verb} it'}; "
-            f"then {_share(self.after[0])}>"
-        )
-
-    @property
-    def mask(self) -> NDArray[np.bool_]:
-        """The pixels of the first edit (H, W)."""
-        return self.edits[0].mask
-
-    @property
-    def reached(self) -> bool:
-        """Whether the first edit does what it is for."""
-        return self.edits[0].reached
-
-    @property
-    def flipped(self) -> bool:
-        """Whether the predicted class is another one after the first edit."""
-        return self.after[0].index != self.before[0].index
-
-    @property
-    def after(self) -> tuple[Prediction, ...]:
-        """The five best classes after the first edit."""
-        return self.edits[0].after
-
-    @property
-    def passes(self) -> int:
-        """Images that the searches sent through the network, with or without a backward pass."""
-        return sum(edit.gradients + edit.predictions for edit in self.edits)
-
-    def edited(self, edit: int = 0) -> NDArray[np.floating[Any]]:
-        """The image (C, H, W) after the `edit` of this number, counted from 0."""
-        taken = ~self.edits[edit].mask if self.choices.keep else self.edits[edit].mask
-        return np.where(taken, self.changed, self.pixels)
-
-    def to_frame(self) -> "pd.DataFrame":
-        """A row an edit, as a table of pandas."""
-        names = ("reached", "minimal", "units", "gradients", "predictions")
-        return frame_of(
-            {n: getattr(edit, n) for n in names}
-            | {"pixels": int(edit.mask.sum()), "after": edit.after[0].label}
-            for edit in self.edits
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -446,7 +252,7 @@ class Comparison(Saved):
 
     def __repr__(self) -> str:
         first, pairs = self.explanations[0], zip(self.names, self.explanations, strict=True)
-        said = ", ".join(f"{name} {_share(one.target)}" for name, one in pairs)
+        said = ", ".join(f"{name} {one.target}" for name, one in pairs)
         return f"<Comparison on {first.image.source}: {said}; maps {', '.join(first.maps)}>"
 
 
@@ -485,7 +291,3 @@ class Gallery:
     """The explanations of a folder, for the page that lists them."""
 
     entries: tuple[GalleryEntry, ...]
-
-
-def _share(prediction: Prediction) -> str:
-    return f"{prediction.label} {100 * prediction.probability:.1f} %"

@@ -103,6 +103,9 @@ class Prediction:
     logit: float
     probability: float
 
+    def __str__(self) -> str:
+        return f"{self.label} {100 * self.probability:.1f} %"
+
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:

@@ -47,6 +47,7 @@ def imported(place: str) -> Any:
 
 
 _IMAGE, _SET = "chiaroscuro.results.explanations", "chiaroscuro.results.measurements"
+_CHANGES = "chiaroscuro.results.changes"
 _MODELS, _REPORT = "chiaroscuro.results.models", "chiaroscuro.report"
 KINDS: dict[str, Kind] = {
     kind.name: kind
@@ -55,8 +56,8 @@ KINDS: dict[str, Kind] = {
         Kind("training"),
         Kind("probe", f"{_MODELS}:ProbedTraining", f"{_REPORT}.probe:write"),
         Kind("explanation", f"{_IMAGE}:Explanation", f"{_REPORT}.explanation:write"),
-        Kind("what-if", f"{_IMAGE}:WhatIf", f"{_REPORT}.what_if:write"),
-        Kind("smallest-edit", f"{_IMAGE}:SmallestEdit", f"{_REPORT}.smallest:write"),
+        Kind("what-if", f"{_CHANGES}:WhatIf", f"{_REPORT}.what_if:write"),
+        Kind("smallest-edit", f"{_CHANGES}:SmallestEdit", f"{_REPORT}.smallest:write"),
         Kind("comparison", f"{_IMAGE}:Comparison", f"{_REPORT}.explanation:write_comparison"),
         Kind("gallery", f"{_IMAGE}:Gallery", f"{_REPORT}.explanation:write_gallery", 1, True),
         Kind("evaluation", f"{_SET}:Evaluation", f"{_REPORT}.evaluation:write"),
