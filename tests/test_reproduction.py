@@ -169,10 +169,12 @@ def test_the_command_says_what_could_not_be_run(root, tmp_path, weights, small):
     out = tmp_path / "out"
     words = ["reproduce", "--quick", "--data-root", str(root), "--out", str(out), "-q"]
     cells = ["--experiment", "cifar10-cnn", "--experiment", "imagenette-convnext-tiny-pretrained"]
-    done = CliRunner().invoke(app, [*words, *cells])
+    done = CliRunner().invoke(app, [*words, "--precision", "bf16", *cells])
     assert done.exit_code == 1
     assert done.stderr.startswith("chiaroscuro: imagenette-convnext-tiny-pretrained: torchvision:")
     assert (out / "index.html").is_file()
+    epochs = {row["network"]: row["epochs"] for row in numbers(out, "accuracy")}
+    assert epochs["CIFAR-10, basic CNN"] == "4, cut short (paper 50), bf16 mixed"
 
 
 def test_unknown_experiments_and_none_at_all(tmp_path):

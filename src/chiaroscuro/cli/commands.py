@@ -225,6 +225,7 @@ class ReproduceOptions(OutputOptions, Seeded, panel=MEASURE):
     )
     quick: bool = option("Few epochs on few images: to see it work.", False)
     epochs: int | None = option("Training epochs; default: the paper's 50.", None, COUNT)
+    precision: str = like(settings.TrainingSettings, "precision")
     test_limit: int | None = option(
         "So many test images, drawn with the seed; default: all.", None, COUNT, flag="limit"
     )

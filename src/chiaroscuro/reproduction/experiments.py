@@ -29,6 +29,8 @@ COLUMNS = {
 SPLITS = {"test": "test images", "train": "training images"}
 TEST_SPLIT = {"cifar10": "test", "imagenette": "validation"}
 """What the paper calls the test set."""
+_FREE = ("epochs", "limit", "precision")
+"""What may differ from the paper's training; the tables say where it does."""
 METHODS = ("smoothgrad", "integrated-gradients")
 """Gradient methods that the paper's last claim is measured with, next to the plain gradient."""
 
@@ -108,7 +110,8 @@ class ReproductionSettings:
     """What of the paper is reproduced.
 
     `experiments`: names of `EXPERIMENTS`, () for all. `quick`: few epochs on few images, as a trial
-    run; its numbers mean nothing. `epochs` and `test_limit`: None for the paper's own.
+    run; its numbers mean nothing. `epochs` and `test_limit`: None for the paper's own. `precision`
+    of trainings: see `TrainingSettings`.
     `train_limit`: training images for their curves, None for all; the paper does not say how many.
     `data_root`: a folder that holds the data sets' folders, None for the hub.
     """
@@ -117,6 +120,7 @@ class ReproductionSettings:
     data_root: Path | None = None
     quick: bool = False
     epochs: int | None = None
+    precision: str = "32"
     test_limit: int | None = None
     train_limit: int | None = 5000
     seed: int = 0
@@ -166,13 +170,18 @@ def work(
     options: dict[str, Any] = {"resume": True, "data_root": settings.data_root}
     folder = out / "models" / experiment.name
     if not is_result(folder):
-        chosen = replace(training, epochs=epochs or training.epochs, limit=train_images)
+        chosen = replace(
+            training,
+            epochs=epochs or training.epochs,
+            limit=train_images,
+            precision=settings.precision,
+        )
         watched: dict[str, Any] = {"device": device, "watcher": watcher.training}
         train(chosen.data, folder, settings=chosen, **watched, **options)
     classifier, record = _network(experiment, out)
     theirs = record.settings.plain()
     for name, wanted in training.plain().items():
-        if name not in ("epochs", "limit") and theirs[name] != wanted:
+        if name not in _FREE and theirs[name] != wanted:
             raise ResultError(
                 f"{folder} was trained with {name} {theirs[name]}, {experiment.name} needs "
                 f"{wanted}: remove it to train it as the paper does"

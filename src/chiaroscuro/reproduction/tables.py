@@ -50,14 +50,17 @@ def _accuracy_table(results: Results, missing: Mapping[str, str]) -> Table:
         record, theirs = result.training, result.experiment.accuracy
         tested, accuracy = record.test_images or 0, record.test_accuracy or 0.0
         low, high = share_interval(round(accuracy * tested), tested)
-        epochs, seconds = record.settings.epochs, record.seconds
+        epochs, seconds, precision = record.settings.epochs, record.seconds, ""
+        if record.settings.precision != result.experiment.training.precision:
+            precision = f", {record.settings.precision} mixed"
+        cut = "" if epochs == EPOCHS else f", cut short (paper {EPOCHS})"
         rows.append(
             (
                 result.experiment.title,
                 f"{accuracy:.4f} [{low:.4f}, {high:.4f}]",
                 f"{theirs:.4f}" if theirs else _NONE,
                 f"{accuracy - theirs:+.4f}" if theirs else _NONE,
-                f"{epochs}" if epochs == EPOCHS else f"{epochs}, cut short (paper {EPOCHS})",
+                f"{epochs}{cut}{precision}",
                 f"{record.images:,}",
                 f"{tested:,}",
                 f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s",
