@@ -231,7 +231,7 @@ class Broken(Linear):
 
 def test_scores_that_are_not_numbers_turn_nothing():
     weights = torch.randn(3, 1, *SIDES, generator=torch.Generator().manual_seed(0))
-    with pytest.raises(ModelError, match="the logits of image 0 are NaN or infinite"):
+    with pytest.raises(ModelError, match="the logits are NaN or infinite: check the module"):
         smallest_edits(Classifier(Broken(weights), channels=1), image(0).float(), "black")
 
 

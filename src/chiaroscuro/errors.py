@@ -8,7 +8,8 @@
     │   └── MissingFileError (FileNotFoundError)
     ├── ModelError                        a network that cannot be loaded or is no classifier
     │   ├── MissingModelError (FileNotFoundError)
-    │   └── MissingExtraError (ImportError)   a library that is not installed
+    │   ├── MissingExtraError (ImportError)   a library that is not installed
+    │   └── NotFiniteError                logits or gradients of an image are NaN or infinite
     └── ResultError                       a result folder that cannot be written or read
         ├── MissingResultError (FileNotFoundError)
         ├── ExistingResultError (FileExistsError)
@@ -60,6 +61,10 @@ class MissingModelError(ModelError, FileNotFoundError):
 
 class MissingExtraError(ModelError, ImportError):
     """A library that this needs is not installed."""
+
+
+class NotFiniteError(ModelError):
+    """Logits or gradients of an image are NaN or infinite."""
 
 
 class ResultError(ChiaroscuroError):

@@ -307,7 +307,7 @@ def test_a_multi_label_head_needs_a_target_and_has_independent_probabilities(toy
 
 @pytest.mark.parametrize("factor", [float("nan"), float("inf")])
 def test_logits_that_are_not_finite_are_an_error(factor):
-    with pytest.raises(ModelError, match=r"the logits of image 0 are NaN or infinite: check"):
+    with pytest.raises(ModelError, match=r"the logits are NaN or infinite: check"):
         explain(Classifier(Broken(factor)), array())
 
 

@@ -4,13 +4,13 @@ import hashlib
 import os
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,6 +118,16 @@ class Batch:
     labels: tuple[int | None, ...]
     crops: tuple[CropBox, ...]
     left_out: tuple[LeftOut, ...]
+
+    def without(self, faults: Mapping[int, str]) -> "Batch":
+        """The batch without the images at these places, which are left out for a reason."""
+        kept = [place for place in range(len(self.ids)) if place not in faults]
+        parts: dict[str, Any] = {
+            name: tuple(getattr(self, name)[place] for place in kept)
+            for name in ("ids", "pixels", "labels", "crops")
+        }
+        left_out = (LeftOut(self.ids[place], why) for place, why in faults.items())
+        return replace(self, left_out=(*self.left_out, *left_out), **parts)
 
 
 def read_batches(

@@ -14,6 +14,7 @@ from chiaroscuro.classifier import Classifier
 from chiaroscuro.data.images import Batch
 from chiaroscuro.edits import filled
 from chiaroscuro.gradients import class_gradients
+from chiaroscuro.gradients.classes import check_logits
 from chiaroscuro.maps import edit_map, saliency_maps
 from chiaroscuro.metrics import DeletionCurve, curves_by_fill
 from chiaroscuro.settings import EvaluationSettings
@@ -79,6 +80,7 @@ def measure(
         if classifier.multi_label or not settings.saliency_maps:
             with torch.no_grad():
                 logits = classifier(pixels)
+            check_logits(logits)
             target = logits.argmax(dim=1)
         if settings.saliency_maps:  # else no class has to compete, so one forward pass is enough
             gradients = class_gradients(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.errors import ChoiceError, ModelError, first_line, missing_extra
+from chiaroscuro.errors import ChoiceError, ModelError, NotFiniteError, first_line, missing_extra
 from chiaroscuro.gradients.backward.program import flattened
 from chiaroscuro.gradients.backward.tape import keep_layouts
 from chiaroscuro.gradients.methods import Method, Points
@@ -189,7 +189,9 @@ def _attribute(
     if wrong := check and check(model, trace, pixels, classes, attributions):
         raise ModelError(f"{failed} at {wrong}")
     if not bool(attributions.isfinite().all()):
-        raise ModelError(f"{method.name} gave NaN or infinite values on {model.classifier.name}")
+        raise NotFiniteError(
+            f"{method.name} gave NaN or infinite values on {model.classifier.name}"
+        )
     return attributions
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from chiaroscuro.choices import RivalRule
 from chiaroscuro.classifier import Classifier
-from chiaroscuro.errors import ChoiceError, InputError, ModelError
+from chiaroscuro.errors import ChoiceError, InputError, NotFiniteError
 
 Target = int | str | Sequence[int | str] | Tensor | None
 """None for the predicted class, one class, or one per image; classes by index or name."""
@@ -27,14 +27,20 @@ def target_indices(target: Target, classifier: Classifier) -> Indices:
     return target
 
 
+def check_logits(logits: Tensor, when: str = "") -> None:
+    """Raise `NotFiniteError` where logits (B, ..., K) of an image are NaN or infinite."""
+    broken = (~logits.isfinite().flatten(1).all(dim=1)).nonzero().flatten().tolist()
+    if broken:
+        which = f" of image {broken[0]}" if len(logits) > 1 else ""
+        raise NotFiniteError(f"the logits{which} are NaN or infinite{when}: check the module")
+
+
 def resolve_target(
     target: Indices, logits: Tensor, *, multi_label: bool = False, name: str = "target"
 ) -> Tensor:
     """The target class of each image as (B,) indices; None is the predicted class."""
     images, classes = logits.shape
-    broken = (~logits.isfinite().all(dim=1)).nonzero().flatten().tolist()
-    if broken:
-        raise ModelError(f"the logits of image {broken[0]} are NaN or infinite: check the module")
+    check_logits(logits)
     if target is None:
         if multi_label:
             raise ChoiceError("a multi-label classifier has no predicted class: give a target")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from chiaroscuro.choices import RivalRule, Score
-from chiaroscuro.errors import ModelError, brief
+from chiaroscuro.errors import NotFiniteError, brief
 from chiaroscuro.gradients.backward.program import restored
 
 Kept = Tensor | tuple[Tensor, ...]
@@ -59,7 +59,7 @@ class WholeImages:
         self.reducer.add(restored(gradients, self.shape), columns)
 
     def check_finite(self, name: str) -> None:
-        """Raise `ModelError` where a gradient was NaN or infinite."""
+        """Raise `NotFiniteError` where a gradient was NaN or infinite."""
         if not bool(self.finite):
             raise not_finite(name)
 
@@ -98,7 +98,7 @@ class Extremes:
                 self._extend(gradients[run, some], columns, some, values)
 
     def check_finite(self, name: str) -> None:
-        """Raise `ModelError` for a gradient that is not finite, which shows in the extremes."""
+        """Raise `NotFiniteError` for a gradient that is not finite, which shows in the extremes."""
         # NaN wins in both reductions.
         ends = [torch.stack(part.aminmax()) for part in (self.target, self.high, self.low)]
         if not bool(torch.stack(ends).isfinite().all()):
@@ -122,9 +122,9 @@ class Extremes:
             torch.minimum(low, gradient, out=low)
 
 
-def not_finite(name: str) -> ModelError:
+def not_finite(name: str) -> NotFiniteError:
     """The error for gradients that no map can be made of."""
-    return ModelError(f"{name} has NaN or infinite gradients: check the module")
+    return NotFiniteError(f"{name} has NaN or infinite gradients: check the module")
 
 
 def _runs(mask: np.ndarray) -> Iterator[slice]:

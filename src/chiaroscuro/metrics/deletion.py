@@ -14,7 +14,7 @@ from chiaroscuro.choices import PAPER_FRACTIONS, PROTOCOLS, Fill, Protocol, chec
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.device import device_profile
 from chiaroscuro.errors import ChoiceError, InputError, brief
-from chiaroscuro.gradients.classes import Indices, resolve_target
+from chiaroscuro.gradients.classes import Indices, check_logits, resolve_target
 from chiaroscuro.guard import as_found
 from chiaroscuro.maps import scale
 from chiaroscuro.shortcuts import shortcuts
@@ -197,6 +197,8 @@ def curves_by_fill(
     for fill in fills:
         filled = edits.filled(pixels, fill, seed)
         clean, results = predict_edits(classifier, pixels, filled, list(every.values()))
+        for logits, _ in results:
+            check_logits(logits, f" once pixels become {fill}")
         best = index = clean.argmax(dim=1)
         if target is not None:
             index = resolve_target(target, clean, multi_label=classifier.multi_label)

@@ -12,6 +12,7 @@ from chiaroscuro.device import device_profile
 from chiaroscuro.edits import rising_numbers
 from chiaroscuro.errors import InputError, brief
 from chiaroscuro.gradients import logit_change
+from chiaroscuro.gradients.classes import check_logits
 from chiaroscuro.guard import as_found
 
 
@@ -101,6 +102,8 @@ def linearity(
         clean = logits(pixels)
         # A step of 1 is the edited image itself, to the bit.
         after = [logits(torch.lerp(pixels, edited, step)) for step in chosen]
+    for found in after:
+        check_logits(found, " after the change")
     actual = torch.stack(after, dim=1) - clean[:, None]
     changed = (edited != pixels).any(dim=1).flatten(1).sum(dim=1)
     return Linearity(chosen, clean, predicted, actual, changed)

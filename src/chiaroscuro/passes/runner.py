@@ -15,7 +15,7 @@ from chiaroscuro.catalog import versions
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data.images import Batch, ImageSet, read_batches
 from chiaroscuro.device import DeviceProfile, device_profile, profile_in_use
-from chiaroscuro.errors import ChoiceError, InputError, ResultError
+from chiaroscuro.errors import ChoiceError, InputError, NotFiniteError, ResultError
 from chiaroscuro.passes.executor import compute, gpus_of
 from chiaroscuro.results.facts import DataFacts, LeftOut
 from chiaroscuro.results.folders import kind_in, read_marker
@@ -54,7 +54,7 @@ class Task(Protocol[Result]):
         """What decides the parts besides settings, images and network, as JSON keeps it."""
 
     def process(self, classifier: Classifier, batch: Batch) -> Part:
-        """The part of one batch: always the same for the same batch."""
+        """The part of one batch, always the same; `NotFiniteError` where an image is unusable."""
 
     def summarize(self, parts: Iterable[Part], run: RunConfig, images: ImageSet) -> Result:
         """The result of all parts, which come in the order of their batches."""
@@ -149,8 +149,21 @@ def _parts(
         images, classifier.framing, size, channels=channels, numbers=numbers, rgb_only=rgb_only
     ):
         with profile_in_use(profile):
-            part = task.process(classifier, batch)
+            part = _process(task, classifier, batch)
         yield part
+
+
+def _process(task: Task[Any], classifier: Classifier, batch: Batch) -> Part:
+    """The part of a batch; images with logits or gradients that are no numbers are left out."""
+    with suppress(NotFiniteError):
+        return task.process(classifier, batch)
+    faults, places = dict[int, str](), range(len(batch.ids))
+    for place in places:
+        try:
+            task.process(classifier, batch.without({n: "" for n in places if n != place}))
+        except NotFiniteError as error:
+            faults[place] = str(error)
+    return task.process(classifier, batch.without(faults))
 
 
 def _configure(
