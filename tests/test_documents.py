@@ -158,7 +158,8 @@ def test_the_how_to_of_believing_runs(tmp_path, monkeypatch, capsys):
     Image.open(packaged_photo("cat")).convert("RGB").save(tmp_path / "photo.jpg")
     monkeypatch.chdir(tmp_path)
     exec(snippet, {})
-    assert "Prediction(index=" in capsys.readouterr().out
+    change, *label, _chance, sign, _pixels = capsys.readouterr().out.splitlines()[1].split()
+    assert float(change) < 0 and label and sign == "%"  # what a region costs, and who gains
 
 
 def test_the_how_to_of_looking_runs(tmp_path, monkeypatch):

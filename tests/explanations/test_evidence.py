@@ -204,6 +204,21 @@ def test_an_image_has_the_same_evidence_in_any_list_and_nothing_random_is_drawn(
     assert other.evidence.random != one.random
 
 
+def test_the_words_of_the_first_region():
+    explained = quickly(linear(), image())
+    likely = dataclasses.replace(explained.target, probability=0.6)
+
+    def said(change):
+        top, *rest = explained.evidence.regions
+        regions = (dataclasses.replace(top, change=change), *rest)
+        held = dataclasses.replace(explained.evidence, regions=regions)
+        return found(dataclasses.replace(explained, target=likely, evidence=held))[0]
+
+    assert "points, the most of " in said(-0.061)
+    assert said(-0.059).startswith("No region decides alone: ")
+    assert said(-0.059).endswith(f"costs {likely.label} 5.9 points at most.")
+
+
 def test_the_words_of_a_map():
     explained = quickly(linear(), image())
     evidence = explained.evidence

@@ -23,8 +23,8 @@ STABLE, MOVED = 0.8, 0.5
 """Rank correlations under noise from which a map is stable, and below which noise moves it."""
 LISTED = 6
 """So many regions are listed that cost the class most, and half as many that it gains from."""
-_SMALL = 0.01
-"""Changes of a probability below this are no cost worth a name."""
+_SMALL, _LITTLE = 0.01, 0.1
+"""A change below the first, or below this share of a probability, is no cost worth a name."""
 PLACES = (
     "in the upper left", "at the top", "in the upper right", "at the left", "in the middle",
     "at the right", "in the lower left", "at the bottom", "in the lower right",
@@ -60,7 +60,7 @@ def found(explanation: Explanation) -> list[str]:
 def _first_region(explanation: Explanation, evidence: Evidence) -> str:
     label, top, count = _name(explanation.target), evidence.regions[0], len(evidence.regions)
     does, area = _does(evidence.change), f"{100 * top.area:.1f} % of the picture,"
-    if top.change > -_SMALL:
+    if -top.change < max(_SMALL, _LITTLE * explanation.target.probability):
         most = f"costs {label} {points(max(-top.change, 0))} points at most"
         return f"No region decides alone: {does.lower()} any one of {count} {most}."
     gains = f"; {_name(top.winner)} gains {points(top.gain)}" if top.winner else ""
