@@ -20,6 +20,7 @@ import torch
 from chiaroscuro import Classifier
 from chiaroscuro.checks import check, confusions, localize
 from chiaroscuro.evaluation import evaluate
+from chiaroscuro.evaluation.export import export_maps
 from chiaroscuro.explanations import explain_files
 from tests.explanations.inputs import plan_photos
 from tests.pictures import class_rows, picture, write_parquet
@@ -74,6 +75,11 @@ def run_confusions(data: Path, out: Path, workers: int) -> None:
     confusions(toy(), data, out, resume=out.exists(), workers=workers, **BATCH)
 
 
+def run_export(data: Path, out: Path, workers: int) -> None:
+    """Maps of the set."""
+    export_maps(toy(), data, out, resume=out.exists(), workers=workers, batch=2, threads=1)
+
+
 def run_explanations(data: Path, out: Path, workers: int) -> None:
     """Explanations of a folder of photos."""
     jobs = plan_photos([data / "photos"], {"maps": ("active",)})
@@ -86,6 +92,7 @@ RUNS: dict[str, Callable[[Path, Path, int], None]] = {
     "check": run_check,
     "localize": run_localization,
     "confusions": run_confusions,
+    "maps": run_export,
     "explain": run_explanations,
 }
 

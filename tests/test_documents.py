@@ -107,7 +107,7 @@ def test_every_option_in_a_command_is_one(document):
     text = document.read_text().replace("\\\n", " ")
     for command, words in re.findall(
         r"chiaroscuro (explain|what-if|flip|evaluate|train|reproduce|check|compare|localize|"
-        r"confusions) ([^`\n#]*)",
+        r"confusions|maps|merge|convert) ([^`\n#]*)",
         text,
     ):
         used = set(re.findall(r"(?<!\S)--[a-z-]*[a-z]", words)) - {"--help"}
@@ -246,6 +246,22 @@ def test_the_how_to_of_confusions_runs(tmp_path, monkeypatch, capsys):
     exec(snippet, {})
     assert " loses most to " in capsys.readouterr().out
     assert (tmp_path / "confusions" / "index.html").is_file()
+
+
+def test_the_how_to_of_kept_maps_runs(tmp_path, monkeypatch, capsys):
+    """The last snippet writes what the first three, which are for other libraries, read."""
+    *readers, writer = snippets("docs/how-to/keep-maps.md", "python")
+    monkeypatch.chdir(tmp_path)
+    write_classes(tmp_path / "photos", ["cat", "dog"], 2, 32)
+    exec(writer, {})
+    assert len(readers) == 3
+    for snippet in readers:
+        assert len(snippet.strip().splitlines()) <= 4
+        exec(snippet, {})
+    said = capsys.readouterr().out
+    assert "(4, 2, 32, 32) ['active', 'inactive']" in said
+    assert "predicted_label" in said
+    assert len([*(tmp_path / "pictures").glob("*/*.png")]) == 8
 
 
 def test_the_page_for_those_who_come_from_other_libraries_runs(tmp_path, monkeypatch, capsys):

@@ -55,9 +55,9 @@ def test_all_wrong_fields_are_reported_together():
             data="x", confidence=7, fractions=(3, 2), resamples=0, batch=1e9, maps="activ"
         )
     assert str(caught.value).split("; ") == [
+        "batch is 1000000000: expected a number in [1, 65536]",
         "resamples is 0: expected at least 1",
         "confidence is 7.0: expected a number in (0, 1)",
-        "batch is 1000000000: expected a number in [1, 65536]",
         str(caught.value).split("; ")[3],
         "fractions is 3.0: expected a number in [0, 1)",
     ]

@@ -25,7 +25,8 @@ print(json.dumps({"codes": codes, "said": said, "loaded": sorted(sys.modules)}))
 HELP = [
     ["--help"], ["models"], ["--version"], ["explain", "-h"], ["what-if", "-h"], ["flip", "-h"],
     ["train", "-h"], ["check", "-h"], ["compare", "-h"], ["localize", "-h"], ["evaluate", "-h"],
-    ["reproduce", "-h"], ["confusions", "-h"],
+    ["reproduce", "-h"], ["confusions", "-h"], ["maps", "-h"], ["merge", "-h"],
+    ["convert", "-h"],
 ]  # fmt: skip
 WRONG = [
     ["explain", "--tolerance", "0.1"], ["explain", "--replay", "nowhere"],
@@ -38,7 +39,8 @@ WRONG = [
     ["evaluate", "cifar10", "--out", "/dev/null/x"], ["check", "cifar10", "--out", "/dev/null/x"],
     ["train", "cifar10", "--out", "/dev/null/x"], ["check", "nowhere"],
     ["localize", "nowhere", "--regions", "x.csv"], ["confusions", "nowhere"],
-    ["confusions", "cifar10", "--rivals", "mean"],
+    ["confusions", "cifar10", "--rivals", "mean"], ["maps", "nowhere"],
+    ["maps", "cifar10", "--map", "winner", "--dtype", "int8"], ["convert", "x", "--to", "onnx"],
     ["train", "nowhere", "--out", "x"], ["train", "cifar10", "--out", "x", "--precision", "8"],
 ]  # fmt: skip
 """Commands that can be seen to be wrong before torch is loaded."""

@@ -30,6 +30,7 @@ KINDS = {
     settings.CheckSettings: "check",
     settings.LocalizationSettings: "localize",
     settings.ConfusionSettings: "confusions",
+    settings.MapExportSettings: "export_maps",
     settings.TrainingSettings: "train",
     settings.ProbeSettings: "MapProbe",
 }

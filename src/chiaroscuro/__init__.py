@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from chiaroscuro.errors import ModelError as ModelError
     from chiaroscuro.errors import ResultError as ResultError
     from chiaroscuro.evaluation import evaluate as evaluate
+    from chiaroscuro.evaluation.convert import convert_maps as convert_maps
+    from chiaroscuro.evaluation.export import export_maps as export_maps
+    from chiaroscuro.evaluation.export import merge_maps as merge_maps
     from chiaroscuro.explanations import compare as compare
     from chiaroscuro.explanations import explain as explain
     from chiaroscuro.explanations import smallest_edit as smallest_edit
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
     from chiaroscuro.results.confusions import Confusions as Confusions
     from chiaroscuro.results.explanations import Comparison as Comparison
     from chiaroscuro.results.explanations import Explanation as Explanation
+    from chiaroscuro.results.maps import MapExport as MapExport
     from chiaroscuro.results.measurements import Evaluation as Evaluation
     from chiaroscuro.results.measurements import Localization as Localization
     from chiaroscuro.results.measurements import SanityCheck as SanityCheck
@@ -62,6 +66,7 @@ if TYPE_CHECKING:
     from chiaroscuro.settings import ConfusionSettings as ConfusionSettings
     from chiaroscuro.settings import EvaluationSettings as EvaluationSettings
     from chiaroscuro.settings import LocalizationSettings as LocalizationSettings
+    from chiaroscuro.settings import MapExportSettings as MapExportSettings
     from chiaroscuro.settings import ProbeSettings as ProbeSettings
     from chiaroscuro.settings import TrainingSettings as TrainingSettings
     from chiaroscuro.smallest import SmallestEdits as SmallestEdits
@@ -73,7 +78,8 @@ _NAMES = {
     "allocator": ["tune_allocator"], "choices": ["PAPER_MAPS"],
     "checks": ["check", "confusions", "localize"],
     "classifier": ["Classifier"], "data.loading": ["load_images"], "evaluation": ["evaluate"],
-    "results.confusions": ["Confusions"],
+    "evaluation.convert": ["convert_maps"], "evaluation.export": ["export_maps", "merge_maps"],
+    "results.confusions": ["Confusions"], "results.maps": ["MapExport"],
     "errors": ["ChiaroscuroError", "ChoiceError", "ImageError", "InputError", "MissingExtraError",
                "ModelError", "ResultError"],
     "explanations": ["compare", "explain", "smallest_edit", "what_if"], "training": ["train"],
@@ -90,7 +96,7 @@ _NAMES = {
     "results.measurements": ["Evaluation", "Localization", "SanityCheck"],
     "smallest": ["SmallestEdits", "smallest_edits"],
     "settings": ["CheckSettings", "ConfusionSettings", "EvaluationSettings", "LocalizationSettings",
-                 "ProbeSettings", "TrainingSettings"],
+                 "MapExportSettings", "ProbeSettings", "TrainingSettings"],
 }  # fmt: skip
 """Every public name by the module that it is imported from."""
 _HOME = {name: module for module, names in _NAMES.items() for name in names}

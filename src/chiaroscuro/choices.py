@@ -31,6 +31,10 @@ TARGETS = ("predicted", "label", "index")
 """The class that a localization explains."""
 PRODUCT_FORMATS = ("float32", "bfloat16")
 """What products of a backward pass are computed in."""
+MAP_DTYPES = ("float32", "float16", "int8")
+"""What values of stored maps may be."""
+MAP_FORMS = ("virelay", "fiftyone", "overlays")
+"""What stored maps are written as for other programs."""
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 """Number formats by our name, as Lightning calls them."""
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")

@@ -273,13 +273,19 @@ class ImageSetSettings(Seeded, panel=IMAGES):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunSettings(ImageSetSettings, panel=MACHINE):
-    """How images are gone through, and how certain a figure is."""
+class PassSettings(ImageSetSettings, panel=MACHINE):
+    """How images are gone through."""
 
-    resamples: int = option("Random sets behind each interval.", 1000, COUNT, panel=STATISTICS)
-    confidence: float = option("The coverage of each interval.", 0.95, SHARE, panel=STATISTICS)
     batch: int | None = option("Images at a time; default: by their size.", None, BATCH)
     threads: int | None = option("CPU threads of a worker; default: its share.", None, COUNT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings(PassSettings, panel=STATISTICS):
+    """How certain a figure is."""
+
+    resamples: int = option("Random sets behind each interval.", 1000, COUNT)
+    confidence: float = option("The coverage of each interval.", 0.95, SHARE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -593,6 +599,25 @@ class ConfusionSettings(GradientSettings, RunSettings, panel=MEASURE):
         yield from super()._contradictions()
         if known.parse_rivals(self.rivals).is_weighted:
             yield f"rivals {self.rivals} is one mean: give rivals that compete one by one"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapExportSettings(GradientSettings, PassSettings, panel=MEASURE):
+    """What decides which maps of an image set are kept, and how."""
+
+    maps: tuple[str, ...] = option("A map to keep:", known.PAPER_MAPS, MAPS)
+    target: str = like(LocalizationSettings, "target")
+    dtype: str = option(
+        "How values are stored; int8 with a scale of each image and map:",
+        known.MAP_DTYPES[0],
+        known.MAP_DTYPES,
+    )
+
+    def _contradictions(self) -> Iterator[str]:
+        yield from super()._contradictions()
+        classes = [name for name in self.maps if MAPS[name].kind == "class"]
+        if classes and self.dtype == "int8":
+            yield f"map {classes[0]} holds numbers of classes, which int8 does not: store float32"
 
 
 @dataclass(frozen=True, kw_only=True)

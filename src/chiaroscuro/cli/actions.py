@@ -90,7 +90,10 @@ def _load(
 
 
 def _print(
-    run: commands.OutputOptions, facts: Any, lines: Iterable[str], folder: Path | None = None
+    run: commands.OutputOptions | commands.StoredOptions,
+    facts: Any,
+    lines: Iterable[str],
+    folder: Path | None = None,
 ) -> None:
     """Print a result as one JSON object, or its lines and the page of its folder."""
     if run.as_json:
@@ -98,7 +101,7 @@ def _print(
     elif not run.quiet:
         for line in lines:
             say(line)
-        if folder is not None:
+        if folder is not None and (folder / results.PAGE).exists():
             say(f"page: {(folder / results.PAGE).resolve()}")
 
 
@@ -350,17 +353,18 @@ _VERBS = {
     known.CheckSettings: ("check", "check"),
     known.LocalizationSettings: ("localize", "localization"),
     known.ConfusionSettings: ("confusions", "confusions"),
+    known.MapExportSettings: ("export_maps", "maps"),
 }
 """The function that takes settings over an image set, and the kind of its result."""
 
 
-def measure(settings: known.RunSettings, run: commands.RunOptions) -> None:
+def measure(settings: known.PassSettings, run: commands.RunOptions) -> None:
     """Measure a set of images into a folder, show progress, print the result."""
     verb, name = _VERBS[type(settings)]
     kind = results.KINDS[name]
     locate(settings.data, run.data_root)
     check_startable(run.out, kind, resume=run.resume, overwrite=run.force)
-    own = ("out", "resume", "workers", "data_root", "check")
+    own = ("out", "resume", "workers", "data_root", "check", "shard")
     options = vars(settings) | {n: value for n, value in vars(run).items() if n in own}
     with _working(run, settings.threads) as bars:
         result = getattr(chiaroscuro, verb)(
@@ -369,8 +373,31 @@ def measure(settings: known.RunSettings, run: commands.RunOptions) -> None:
             overwrite=run.force,
             progress=partial(bars.show, "images"),
         )
-    lines = import_module(kind.view.partition(":")[0]).lines(result)
+    lines = [*import_module(kind.view.partition(":")[0]).lines(result)]
+    if shard := getattr(run, "shard", None):
+        lines.append(f"shard {shard} alone: join all with chiaroscuro merge")
     _print(run, results.facts_of(result), lines, run.out)
+
+
+def merge(run: commands.MergeOptions) -> None:
+    """Join shards of maps, print what they are."""
+    from chiaroscuro.results import maps
+
+    result = chiaroscuro.merge_maps(run.shards, run.out, overwrite=run.force)
+    _print(run, results.facts_of(result), maps.lines(result), run.out)
+
+
+def convert(run: commands.ConvertOptions) -> None:
+    """Write kept maps in another form, show progress, print the folder."""
+    with progress_bars(quiet=run.quiet) as bars:
+        chiaroscuro.convert_maps(
+            run.maps,
+            run.out,
+            run.to,
+            data_root=run.data_root,
+            progress=partial(bars.show, "images"),
+        )
+    _print(run, {"folder": str(run.out)}, [f"{run.to} -> {run.out.resolve()}"])
 
 
 def train(settings: known.TrainingSettings, run: commands.TrainOptions) -> None:

@@ -11,7 +11,13 @@ import typer
 
 from chiaroscuro import catalog, settings
 from chiaroscuro.catalog import SOURCES, TextClasses, check_spec, offered_specs
-from chiaroscuro.choices import DEFAULT_MODEL, DEFAULT_OUT, REPLAY_TOLERANCE, SCALES
+from chiaroscuro.choices import (
+    DEFAULT_MODEL,
+    DEFAULT_OUT,
+    MAP_FORMS,
+    REPLAY_TOLERANCE,
+    SCALES,
+)
 from chiaroscuro.cli.options import Command
 from chiaroscuro.errors import ChoiceError
 from chiaroscuro.settings import COUNT, IMAGES, MACHINE, MEASURE, Seeded, Settings, like, option
@@ -208,6 +214,38 @@ class ConfusionsOptions(RunOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MapsOptions(RunOptions):
+    out: Path = option("The folder for maps, rows and failures.", Path("chiaroscuro-maps"))
+    shard: str | None = option("Of every n batches the i-th alone, from 0, such as 0/3.", None)
+    only_missing: bool = option("The same as --resume.", False)
+
+    def _contradictions(self) -> Iterator[str]:
+        yield from super()._contradictions()
+        object.__setattr__(self, "resume", self.resume or self.only_missing)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredOptions(Settings):
+    as_json: bool = like(OutputOptions, "as_json")
+    quiet: bool = like(OutputOptions, "quiet")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeOptions(StoredOptions):
+    shards: tuple[Path, ...] = option("Folders of `chiaroscuro maps --shard`.", flag="")
+    out: Path = like(MapsOptions, "out")
+    force: bool = like(OutputOptions, "force")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertOptions(StoredOptions):
+    maps: Path = option("A folder of `chiaroscuro maps`.", flag="")
+    to: str = option("What to write:", allowed=MAP_FORMS)
+    data_root: Path | None = like(RunOptions, "data_root")
+    out: Path = option("A new folder.", Path("chiaroscuro-converted"))
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainOptions(OutputOptions):
     threads: int | None = like(ExplainOptions, "threads")
     data_root: Path | None = like(RunOptions, "data_root")
@@ -302,6 +340,16 @@ COMMANDS = (
         "Show which class takes pixels from which over a set: how many, where, on which colors.",
         ("photos/ --model torchvision:resnet50 --limit 200",
          "cifar10 --model cifar10-cnn --pairs 20"), _RESUME),
+    Command("maps", "actions:measure", (settings.MapExportSettings, MapsOptions),
+        "Keep the maps of every image of a set, as Zarr and Parquet, for any program.",
+        ("photos/ --model torchvision:resnet50 --map active --dtype float16",
+         "photos/ --batch 64 --threads 4 --shard 0/3 --out shard-0"), _RESUME),
+    Command("merge", "actions:merge", (MergeOptions,),
+        "Join the folders of `chiaroscuro maps --shard`: the same bytes as of one run.",
+        ("shard-0 shard-1 shard-2 --out chiaroscuro-maps",), "merge once more"),
+    Command("convert", "actions:convert", (ConvertOptions,),
+        "Write kept maps for ViRelAy (HDF5), for FiftyOne, or as pictures over the photos.",
+        ("chiaroscuro-maps --to fiftyone --out for-fiftyone",)),
     Command("train", "actions:train", (settings.TrainingSettings, TrainOptions),
         "Train a network with the paper's settings: AdamW, no augmentation, the last epoch kept.",
         ("photos/ --out runs/mine --architecture resnet18 --pretrained --freeze",), _RESUME),

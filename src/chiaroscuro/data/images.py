@@ -110,7 +110,10 @@ class ImageSet:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Decoded images of consecutive rows (C, H, W) in [0, 1]; `left_out` cannot be used."""
+    """Decoded images of consecutive rows (C, H, W) in [0, 1]; `left_out` cannot be used.
+
+    `places`: of each image among the rows.
+    """
 
     number: int
     ids: tuple[str, ...]
@@ -118,16 +121,24 @@ class Batch:
     labels: tuple[int | None, ...]
     crops: tuple[CropBox, ...]
     left_out: tuple[LeftOut, ...]
+    places: tuple[int, ...]
+
+    @property
+    def failed(self) -> dict[int, LeftOut]:
+        """What is left out, by its place among the rows."""
+        listed = range(len(self.ids) + len(self.left_out))
+        return dict(zip(sorted({*listed} - {*self.places}), self.left_out, strict=True))
 
     def without(self, faults: Mapping[int, str]) -> "Batch":
-        """The batch without the images at these places, which are left out for a reason."""
-        kept = [place for place in range(len(self.ids)) if place not in faults]
+        """The batch without the n-th images that have a fault, which are left out for it."""
+        kept = [n for n in range(len(self.ids)) if n not in faults]
         parts: dict[str, Any] = {
-            name: tuple(getattr(self, name)[place] for place in kept)
-            for name in ("ids", "pixels", "labels", "crops")
+            name: tuple(getattr(self, name)[n] for n in kept)
+            for name in ("ids", "pixels", "labels", "crops", "places")
         }
-        left_out = (LeftOut(self.ids[place], why) for place, why in faults.items())
-        return replace(self, left_out=(*self.left_out, *left_out), **parts)
+        new = {self.places[n]: LeftOut(self.ids[n], why) for n, why in faults.items()}
+        failed = dict(sorted((self.failed | new).items()))
+        return replace(self, left_out=tuple(failed.values()), **parts)
 
 
 def read_batches(
@@ -215,6 +226,7 @@ def _batch(number: int, decoded: list[_Decoded | LeftOut]) -> Batch:
         tuple(row.label for row, _, _ in good),
         tuple(crop for _, _, crop in good),
         tuple(one for one in decoded if isinstance(one, LeftOut)),
+        tuple(n for n, one in enumerate(decoded) if not isinstance(one, LeftOut)),
     )
 
 

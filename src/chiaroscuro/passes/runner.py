@@ -1,6 +1,7 @@
 """A task over an image set, batch by batch, into a folder that can be resumed."""
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -95,28 +96,36 @@ def run_pass(
     workers: int = 1,
     progress: Progress = silent,
     is_current: Callable[[Result], bool] = lambda result: True,
+    shard: str | None = None,
 ) -> Result:
     """Process every batch that has no whole part yet, then summarize all into the folder `out`.
 
     Batches follow the rows of the set; batch size, threads and the device's profile stay those of
     the beginning, so that any number of `workers` writes the same bytes. A finished run is
-    summarized once more unless its result `is_current`.
+    summarized once more unless its result `is_current`. `shard`, as "0/3", are the batches 0, 3, 6
+    and so on: their summary is returned, and the run stays open for `merge_runs`.
     """
     if workers < 1:
         raise ChoiceError(f"workers is {workers}: expected at least 1")
+    share = _share(shard, images)
     task = task.set_up(classifier, images)
     config = _configure(task, classifier, images, workers, Path(out) if resume else None)
     with open_run(out, task.kind, config, resume=resume, overwrite=overwrite) as run:
         done = run.finished_parts()
-        missing = _missing(done, images.count, config.batch)
+        missing, expected = _missing(done, images.count, config.batch), images.count
+        if expected is not None:
+            mine = [n for n in range(-(-expected // config.batch)) if share(n)]
+            missing = [n for n in missing if share(n)]
+            expected = sum(min(config.batch, expected - n * config.batch) for n in mine)
         is_finished = read_marker(run.folder, task.kind).result is not None
         if is_finished and missing == [] and not verify(run.folder):
             with suppress(ResultError):  # what an older program summarized is done once more
                 result: Result = load(run.folder, task.kind)
                 if is_current(result):
                     return result
+        done = {number: covered for number, covered in done.items() if share(number)}
         before = sum(done.values())
-        progress(before, images.count, before)
+        progress(before, expected, before)
         settings = replace(task.settings, batch=config.batch, threads=config.threads)
         task = replace(task, settings=settings)
         profile, gpus = DeviceProfile(**config.profile), gpus_of(classifier.device)
@@ -124,16 +133,30 @@ def run_pass(
         for part in compute(job, missing, workers=workers, threads=config.threads, gpus=gpus):
             run.write_part(part)
             done[part.number] = part.images
-            progress(sum(done.values()), images.count, before)
+            progress(sum(done.values()), expected, before)
         covered = sum(done.values())
-        if images.count is not None and covered != images.count:
+        if expected is not None and covered != expected:
             raise InputError(
-                f"{images.source}: {images.count} images are listed, {covered} were read: the data "
+                f"{images.source}: {expected} images are listed, {covered} were read: the data "
                 "changed meanwhile; begin once more (overwrite=True, --force)"
             )
         result = task.summarize(run.read_parts(sorted(done)), config, images)
-        run.finish(result)
+        if shard is None:
+            run.finish(result)
     return result
+
+
+def _share(shard: str | None, images: ImageSet) -> Callable[[int], bool]:
+    """Which numbers of batches a shard has."""
+    if shard is None:
+        return lambda number: True
+    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", shard)
+    first, step = map(int, found.groups()) if found else (0, 0)
+    if first >= step:
+        raise ChoiceError(f"shard is {shard!r}: expected i/n with i from 0 to n - 1, such as 0/3")
+    if images.count is None:
+        raise ChoiceError(f"{images.source}: shards need data whose number of images is known")
+    return lambda number: number % step == first
 
 
 def _parts(

@@ -297,7 +297,7 @@ def write_marker(folder: Path, kind: Kind, marker: Marker) -> None:
 
 def write_file(file: Path, data: bytes) -> None:
     """Put a file in its place, whole or not at all, also when power fails."""
-    file.parent.mkdir(exist_ok=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(f"{file.name}{NEW}")
     try:
         new.unlink(missing_ok=True)

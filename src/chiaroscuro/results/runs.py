@@ -1,7 +1,7 @@
 """A run over an image set: a folder with one part a batch, each whole or not there."""
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from chiaroscuro.errors import ExistingResultError, ResultError, first_line
+from chiaroscuro.errors import ChoiceError, ExistingResultError, ResultError, first_line
 from chiaroscuro.results import folders
 from chiaroscuro.results.facts import LeftOut, ModelFacts
 from chiaroscuro.results.folders import NEW, PARTS, Marker, Receipt, digest, read_marker
@@ -71,6 +71,15 @@ class RunFolder:
         for name, data in {f"{PARTS}/{number}.json": text, **files}.items():
             folders.write_file(self.folder / name, data)
 
+    def take_part(self, number: int, other: Path) -> None:
+        """Put a finished part of another folder in its place, byte by byte."""
+        name = f"{PARTS}/{number:06d}.json"
+        receipt = folders.read_receipt(other / name)
+        for file in (name, *(receipt.files if receipt else ())):
+            if not (other / file).resolve().is_relative_to(other.resolve()):
+                raise ResultError(f"{other}: part {number} names a file outside of it: {file}")
+            folders.write_file(self.folder / file, (other / file).read_bytes())
+
     def read_parts(self, numbers: Sequence[int]) -> Iterator[Part]:
         """The parts of these numbers with their tables; raises `ResultError` for a damaged one."""
         from pyarrow.parquet import ParquetFile  # `read_table` would import data sets and pandas
@@ -100,6 +109,44 @@ class RunFolder:
             if receipt and all(digest(self.folder / f) == d for f, d in receipt.files.items()):
                 return receipt
         return None
+
+
+def merge_runs(
+    shards: Iterable[str | Path],
+    out: str | Path,
+    kind: Kind,
+    summarize: Callable[[Iterator[Part], RunConfig], Any],
+    *,
+    overwrite: bool = False,
+) -> Any:
+    """Join shards of one run into the folder `out`, and finish it; the bytes of a run in one go.
+
+    Parts that `out` has already stay. Raises `ResultError` for shards of different runs, and while
+    parts are missing, which are named.
+    """
+    places = [Path(shard) for shard in shards]
+    if not places:
+        raise ChoiceError("no shards are given: give the folders to join")
+    config = read_config(places[0], kind, RunConfig)
+    for place in places[1:]:
+        check_config(place, kind, config)
+    with open_run(out, kind, config, resume=not overwrite, overwrite=overwrite) as run:
+        done = run.finished_parts()
+        for place in places:
+            for number, images in RunFolder(place, kind).finished_parts().items():
+                if number not in done:
+                    run.take_part(number, place)
+                    done[number] = images
+        count = -(-(config.rows or 0) // config.batch)
+        if missing := [number for number in range(count) if number not in done]:
+            listed = ", ".join(map(str, missing[:5])) + (", ..." if missing[5:] else "")
+            raise ResultError(
+                f"{out}: {len(missing)} of {count} batches are in none of the shards ({listed}): "
+                "merge the others too, or compute them there (resume=True, --resume)"
+            )
+        result = summarize(run.read_parts(sorted(done)), config)
+        run.finish(result)
+    return result
 
 
 @contextmanager

@@ -1,0 +1,149 @@
+"""Stored maps of an image set, read with the photos that they are of."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from chiaroscuro.choices import MAPS
+from chiaroscuro.data.images import read_row
+from chiaroscuro.data.loading import load_images
+from chiaroscuro.errors import InputError, ResultError
+from chiaroscuro.images import CropBox, Photo, to_uint8
+from chiaroscuro.results.explanations import Explanation, ExplanationChoices, MethodFacts
+from chiaroscuro.results.facts import ImageFacts, MapFacts, Prediction
+from chiaroscuro.results.maps import KIND, MapExport, pixels_digest, read_values
+from chiaroscuro.results.runs import RunConfig, RunFolder, read_config
+from chiaroscuro.results.store import from_plain, load
+
+Values = NDArray[np.float32]
+_LISTED = 5
+
+
+@dataclass(frozen=True, eq=False)
+class StoredMaps:
+    """A finished export: what it says of itself, and its maps, each part checked as it is read."""
+
+    folder: Path
+    export: MapExport
+    config: RunConfig
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "StoredMaps":
+        """The export in a folder; raises `ResultError` for anything else."""
+        found: MapExport = load(folder, KIND)
+        return cls(Path(folder), found, read_config(folder, KIND, RunConfig))
+
+    def parts(self) -> Iterator[tuple[list[dict[str, Any]], Values]]:
+        """The rows of each batch with their maps (B, M, H, W), in the order of the data."""
+        numbers = sorted(RunFolder(self.folder, KIND).finished_parts())
+        wanted = -(-self.export.shape[0] // self.config.batch)
+        if len(numbers) < wanted:
+            advice = "resume it (resume=True, --resume)"
+            raise ResultError(
+                f"{self.folder}: {len(numbers)} of {wanted} batches are whole: {advice}"
+            )
+        for part, values in read_values(self.folder, self.config, numbers):
+            yield part.tables["rows"].to_pylist(), values
+
+    def images(
+        self, data_root: str | Path | None = None
+    ) -> Iterator[tuple[Mapping[str, Any], Photo, NDArray[np.float32], Values]]:
+        """Row, photo, pixels (C, H, W) and maps (M, H, W) of each image.
+
+        Raises `InputError` where a photo is not the one that the maps are of.
+        """
+        images = load_images(**self.export.settings.source, root=data_root)
+        if (images.count, images.fingerprint()) != (self.config.rows, self.config.files):
+            raise InputError(f"{images.source}: the data changed after {self.folder} was computed")
+        model, listed = self.export.model, enumerate(images)
+        for rows, values in self.parts():
+            for row, maps in zip(rows, values, strict=True):
+                source = next(one for n, one in listed if n == row["image"])
+                photo, pixels, _ = read_row(source, model.framing, model.channels)
+                if pixels_digest(pixels) != row["pixels_sha256"]:
+                    raise InputError(f"{row['id']}: not the photo that {self.folder} has maps of")
+                yield row, photo, pixels, maps
+
+    def labels(self, count: int) -> list[str]:
+        """The names of the model's classes, numbers where it has none."""
+        return [*(self.config.facts["classes"] or map(str, range(count)))]
+
+    @cached_property
+    def places(self) -> dict[str, tuple[int, int]]:
+        """Batch and row by the digest of an image's pixels."""
+        return {
+            row["pixels_sha256"]: (row["image"] // self.config.batch, n)
+            for rows, _ in self.parts()
+            for n, row in enumerate(rows)
+        }
+
+    def find(self, pixels: NDArray[np.float32]) -> tuple[Mapping[str, Any], Values] | None:
+        """Row and maps (M, H, W) of an image that the network saw so, if they are stored."""
+        number, n = self.places.get(pixels_digest(pixels), (None, 0))
+        if number is None:
+            return None
+        ((part, values),) = read_values(self.folder, self.config, [number])
+        return part.tables["rows"].to_pylist()[n], values[n]
+
+    def explanation(
+        self, row: Mapping[str, Any], photo: Photo, pixels: NDArray[np.float32], values: Values
+    ) -> Explanation:
+        """Stored maps as `explain` returns them; those of integers are rounded as they were."""
+        settings = self.export.settings
+        logits = np.asarray(row["logits"], np.float32)
+        exact = logits.astype(np.float64)
+        chances = 1 / (1 + np.exp(-exact))
+        if not self.export.model.multi_label:
+            chances = np.exp(exact - exact.max())
+            chances /= chances.sum()
+        label = self.labels(len(exact))
+        every = [
+            Prediction(k, label[k], exact[k].item(), chances[k].item()) for k in range(len(exact))
+        ]
+        target = row["target"]
+        best = np.argsort(-exact, kind="stable")[:_LISTED].tolist()
+        rivals = row["rivals"] or [k for k in range(len(exact)) if k != target]
+        maps = {}
+        for name, value in zip(settings.maps, values, strict=True):
+            maps[name] = value.astype(np.int64) if MAPS[name].kind == "class" else value
+        facts = {
+            name: MapFacts(MAPS[name].form, MAPS[name].kind, MAPS[name].reads, *shares)
+            for name, *shares in zip(
+                maps, row["support_pixels"], row["support_entries"], strict=True
+            )
+        }
+        image = photo.image
+        if image.mode == "F":
+            image = Image.fromarray(to_uint8(np.asarray(image)[None]))
+        method = from_plain(dict(self.config.facts["method"]), {}, MethodFacts)
+        fit = self.export.model.framing.fit
+        return Explanation(
+            image=ImageFacts(row["id"], photo.sha256, False, photo.notes, photo.white),
+            crop=CropBox(*(row[name] for name in CropBox.__slots__)),
+            photo=np.asarray(image.convert("RGB")),
+            pixels=pixels,
+            logits=logits,
+            target=every[target],
+            predictions=tuple(every[k] for k in dict.fromkeys((*best, target))),
+            rivals=tuple(rivals),
+            maps=maps,
+            facts=facts,
+            labels=dict(enumerate(label)),
+            choices=ExplanationChoices(
+                target if settings.target != "predicted" else "predicted",
+                settings.rivals,
+                settings.score,
+                method,
+                settings.maps,
+                fit,
+            ),
+            model=self.export.model,
+            threads=self.config.threads,
+            versions=self.config.versions,
+        )

@@ -1,0 +1,195 @@
+"""Stored maps in the forms of other programs: ViRelAy, FiftyOne, and pictures over photos."""
+
+import base64
+import io
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from chiaroscuro.choices import MAP_FORMS, MAPS, check_names
+from chiaroscuro.data.stored import StoredMaps
+from chiaroscuro.errors import ExistingResultError, missing_extra
+from chiaroscuro.images import to_uint8
+from chiaroscuro.notebook import overlay
+from chiaroscuro.passes.runner import Progress, silent
+from chiaroscuro.render.shown import shown_pixels
+from chiaroscuro.report.pages import clip
+from chiaroscuro.results import folders
+
+Photos = Iterator[Any]
+
+
+def convert_maps(
+    maps: str | Path,
+    out: str | Path,
+    to: str,
+    *,
+    data_root: str | Path | None = None,
+    progress: Progress = silent,
+) -> Path:
+    """Write stored maps as another program reads them, into a new folder.
+
+    `maps`: a folder of `export_maps`. `to`: "virelay", its HDF5 databases with a project for each
+    map; "fiftyone", a data set with a `Heatmap` for each map; "overlays", PNG at the photos' size.
+    The photos are read once more. Raises `ChoiceError`, `InputError` where the data changed, or
+    `ResultError`.
+    """
+    check_names("form", [to], MAP_FORMS)
+    stored, final = StoredMaps.open(maps), folders.resolved(out)
+    if os.path.lexists(final) and not (final.is_dir() and not any(final.iterdir())):
+        raise ExistingResultError(f"{out} exists already: choose another place")
+    count = stored.export.data.images
+
+    def images() -> Iterator[Any]:
+        for n, one in enumerate(stored.images(data_root), 1):
+            yield one
+            progress(n, count, 0)
+
+    with folders.writing(final), folders.scratch(final.parent) as stage:
+        _FORMS[to](stored, images(), stage)
+        if final.exists():
+            final.rmdir()
+        stage.replace(final)
+    (final / folders.LOCK).unlink(missing_ok=True)
+    return Path(out)
+
+
+def _virelay(stored: StoredMaps, images: Photos, folder: Path) -> None:
+    """ViRelAy's databases and a project for each map; YAML holds JSON.
+
+    Attributions have three channels, which ViRelAy adds up: the map, and zeros.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        raise missing_extra("writing HDF5", "h5py", "maps") from error
+    export, own = stored.export, stored.config.labels or ()
+    count, sides, settings = export.data.images, export.shape[2:], export.settings
+    kept = {name: m for m, name in enumerate(settings.maps) if MAPS[name].kind != "class"}
+    names: list[str] = []
+    with ExitStack() as stack:
+
+        def database(name: str, **arrays: tuple[tuple[int, ...], str]) -> Any:
+            file = stack.enter_context(h5py.File(folder / name, "w"))
+            for key, (shape, dtype) in arrays.items():
+                packed = {"compression": "gzip", "compression_opts": 1} if len(shape) == 3 else {}
+                chunk = (1, *shape) if packed else None
+                file.create_dataset(key, (count, *shape), dtype, chunks=chunk, **packed)
+            return file
+
+        inputs = database(
+            "input.h5", data=((export.model.channels, *sides), "f4"), label=((), "u4")
+        )
+        files: dict[str, Any] = {}
+        for n, (row, _, pixels, values) in enumerate(images):
+            if not files:
+                names = stored.labels(len(row["logits"]))
+                names += [name for name in own if name not in names]
+                arrays = {
+                    "index": ((), "u4"),
+                    "attribution": ((3, *sides), "f4"),
+                    "label": ((), "u4"),
+                    "prediction": ((len(row["logits"]),), "f4"),
+                }
+                files = {name: database(f"{name}.attribution.h5", **arrays) for name in kept}
+            inputs["data"][n] = pixels
+            k = row["label"]
+            inputs["label"][n] = row["target"] if k is None else names.index(own[k])
+            for name, file in files.items():
+                file["index"][n], file["label"][n] = n, row["target"]
+                file["attribution"][n, 0], file["prediction"][n] = values[kept[name]], row["logits"]
+    known = [{"index": k, "word_net_id": "", "name": name} for k, name in enumerate(names)]
+    (folder / "label-map.json").write_text(json.dumps(known))
+    for name in kept:
+        is_label = stored.config.facts["target_note"] == "" and settings.target != "predicted"
+        about = {
+            "name": f"{export.model.name}: {name}",
+            "model": export.model.name,
+            "label_map": "label-map.json",
+            "dataset": {
+                "name": export.data.name,
+                "type": "hdf5",
+                "path": "input.h5",
+                "input_width": sides[1],
+                "input_height": sides[0],
+                "up_sampling_method": "none",
+                "down_sampling_method": "none",
+            },
+            "attributions": {
+                "attribution_method": name,
+                "attribution_strategy": "true_label" if is_label else "predicted_label",
+                "sources": [f"{name}.attribution.h5"],
+            },
+            "analyses": [],
+        }
+        (folder / f"{name}.yaml").write_text(json.dumps({"project": about}, indent=1))
+
+
+def _fiftyone(stored: StoredMaps, images: Photos, folder: Path) -> None:
+    """A data set in FiftyOne's JSON form, whose arrays are base64 of zlib of NumPy files."""
+    names, shown, own = stored.export.settings.maps, stored.export.model.shown, stored.config.labels
+    (folder / "data").mkdir()
+    with (folder / "samples.json").open("w") as file:
+        file.write('{"samples": [')
+        for n, (row, photo, pixels, values) in enumerate(images):
+            picture = f"data/{n:06d}.png"
+            Image.fromarray(to_uint8(shown_pixels(pixels, shown))).save(folder / picture)
+            explained = stored.explanation(row, photo, pixels, values)
+            best = explained.predictions[0]
+            sample = {
+                "filepath": picture,
+                "tags": [],
+                "source_id": row["id"],
+                "prediction": {
+                    "_cls": "Classification",
+                    "label": best.label,
+                    "confidence": best.probability,
+                },
+                "target": {"_cls": "Classification", "label": row["target_label"]},
+            }
+            if own and row["label"] is not None:
+                label = own[row["label"]]
+                sample["ground_truth"] = {"_cls": "Classification", "label": label}
+            for name, map_ in zip(names, values, strict=True):
+                if MAPS[name].kind != "class":
+                    sample[name.replace("-", "_")] = _heatmap(map_)
+            file.write(("," if n else "") + "\n" + json.dumps(sample))
+        file.write("\n]}\n")
+    about = {"info": {"digest": stored.export.digest, "model": stored.export.model.name}}
+    (folder / "metadata.json").write_text(json.dumps(about))
+
+
+def _heatmap(values: NDArray[np.float32]) -> dict[str, Any]:
+    """A map (H, W) to its color limit; below 0 only where it has a sign."""
+    limit = clip(values) or 1.0
+    low = -limit if values.min() < 0 else 0.0
+    array = io.BytesIO()
+    np.save(array, values.clip(low, limit), allow_pickle=False)
+    packed = base64.b64encode(zlib.compress(array.getvalue())).decode()
+    binary = {"$binary": {"base64": packed, "subType": "00"}}
+    return {"_cls": "Heatmap", "map": binary, "range": [low, limit]}
+
+
+def _overlays(stored: StoredMaps, images: Photos, folder: Path) -> None:
+    """A folder of pictures for each map, named by the number of the image."""
+    for name in stored.export.settings.maps:
+        (folder / name).mkdir()
+    for row, photo, pixels, values in images:
+        explained = stored.explanation(row, photo, pixels, values)
+        for name in explained.maps:
+            overlay(explained, name).save(folder / name / f"{row['image']:06d}.png")
+
+
+_FORMS: dict[str, Callable[[StoredMaps, Photos, Path], None]] = {
+    "virelay": _virelay,
+    "fiftyone": _fiftyone,
+    "overlays": _overlays,
+}

@@ -1,0 +1,255 @@
+"""The maps of every image of a set, kept in Zarr, as a pass that can be resumed and shared."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from chiaroscuro.choices import parse_rivals
+from chiaroscuro.classifier import Classifier
+from chiaroscuro.classifier.reading import to_numpy
+from chiaroscuro.data.images import Batch, ImageSet
+from chiaroscuro.data.loading import load_images
+from chiaroscuro.errors import ChoiceError
+from chiaroscuro.evaluation import rows
+from chiaroscuro.evaluation.deletion import target_classes
+from chiaroscuro.evaluation.run import describe_method
+from chiaroscuro.evaluation.stacks import image_stacks
+from chiaroscuro.explanations.single import make_method
+from chiaroscuro.gradients import class_gradients
+from chiaroscuro.maps import needs_classes, saliency_maps
+from chiaroscuro.passes.runner import LISTED, Progress, run_pass, silent
+from chiaroscuro.results.facts import CropBox, DataFacts, LeftOut
+from chiaroscuro.results.maps import (
+    KIND,
+    MapExport,
+    MapLayout,
+    digest_of,
+    import_zarr,
+    pixels_digest,
+)
+from chiaroscuro.results.runs import Part, RunConfig, merge_runs
+from chiaroscuro.results.store import from_plain
+from chiaroscuro.settings import MapExportSettings, settings_from, takes
+
+ROW_SCHEMA = rows.row_schema(
+    (pa.string(), "id"),
+    (pa.int64(), "image"),
+    (pa.int32(), "label target predicted"),
+    (pa.string(), "target_label predicted_label"),
+    (pa.list_(pa.int32()), "rivals"),
+    (pa.float64(), "left top right bottom"),
+    (pa.int32(), "photo_width photo_height"),
+    (pa.list_(pa.float32()), "logits support_pixels support_entries"),
+    (pa.string(), "pixels_sha256"),
+)
+"""One row per image that has maps; `image` is its number in the arrays, and among the data's rows.
+
+`label` is the data set's class or null; `rivals` is null where all other classes compete. Supports
+have an entry for each map.
+"""
+FAILURE_SCHEMA = rows.row_schema(
+    (pa.string(), "id"), (pa.int64(), "image"), (pa.string(), "reason")
+)
+_COMMONEST = 20
+_EXACT = 2048
+"""Whole numbers up to this are exact in float16."""
+
+
+@takes(MapExportSettings)
+def export_maps(
+    classifier: Classifier,
+    data: str | Path,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    workers: int = 1,
+    shard: str | None = None,
+    data_root: str | Path | None = None,
+    progress: Progress = silent,
+    settings: MapExportSettings | None = None,
+    **options: Any,
+) -> MapExport:
+    """Store the maps of every image of a set, with predictions, targets, rivals and crop boxes.
+
+    The folder `out` gets `maps.zarr` (Zarr v3, an array (N, M, H, W) with a shard for each batch),
+    `rows` and `failures` as Parquet, and a manifest with every setting and the digests of weights
+    and data. Float32 maps are those of `saliency_maps`, bit for bit. `shard`: "i/n" is the batches
+    i, i + n, i + 2n, ... alone; `merge_maps` joins such folders. `resume` computes what is missing;
+    `workers` and `data_root` are as for `evaluate`.
+
+    Raises `ChoiceError`, `InputError`, `ModelError`, or `ResultError` when `out` may not be used.
+    """
+    import_zarr()
+    task = _ExportTask(settings_from(MapExportSettings, settings, {"data": data, **options}))
+    images = load_images(**task.settings.source, root=data_root)
+    return run_pass(
+        task, classifier, images, out, resume, overwrite, workers, progress, shard=shard
+    )
+
+
+def merge_maps(
+    shards: Iterable[str | Path], out: str | Path, *, overwrite: bool = False
+) -> MapExport:
+    """Join `shards`, folders of `export_maps(..., shard="i/n")`: the same bytes as of one run.
+
+    What `out` already holds of the same run stays, so shards may come one after the other. Raises
+    `ResultError` for folders of different runs, and while batches are missing.
+    """
+    result: MapExport = merge_runs(shards, out, KIND, _summary, overwrite=overwrite)
+    return result
+
+
+Kept = tuple[NDArray[Any], NDArray[np.float32], dict[str, Any]]
+"""Of an image the maps (M, H, W) as they are stored, their scales (M,), and its row."""
+
+
+@dataclass(frozen=True)
+class _ExportTask:
+    """See `Task`. The rest is set by `set_up`; `classes`: the model's class of each label."""
+
+    settings: MapExportSettings
+    method: Any = None
+    sides: tuple[int, int] = (0, 0)
+    classes: NDArray[np.int64] | None = None
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    kind: ClassVar = KIND
+
+    def set_up(self, classifier: Classifier, images: ImageSet) -> "_ExportTask":
+        settings = self.settings
+        parse_rivals(settings.rivals).resolve(classifier.class_index)  # for its errors
+        if classifier.volumes or classifier.size is None:
+            what = "takes volumes" if classifier.volumes else "has no size"
+            advice = "are of flat images of one size, such as Classifier(..., size=224) takes"
+            raise ChoiceError(f"{classifier.name} {what}: stored maps {advice}")
+        classes, note = target_classes(classifier, images.labels, settings.target)
+        method = make_method(settings.method_options, classifier)
+        fixed = {"source": images.source, "classes": classifier.labels, "target_note": note}
+        return replace(self, method=method, sides=classifier.size, classes=classes, fixed=fixed)
+
+    def facts(self) -> Mapping[str, Any]:
+        return {"method": describe_method(self.method), "sides": self.sides, **self.fixed}
+
+    def process(self, classifier: Classifier, batch: Batch) -> Part:
+        settings, size = self.settings, self.settings.batch or 0
+        layout = MapLayout(settings.maps, self.sides, size, settings.dtype)
+        found = dict(self._found(classifier, batch, layout))
+        kept = [one for n in sorted(found) if not isinstance(one := found[n], str)]
+        reasons = {n: found.get(n, "no class") for n in range(len(batch.ids))}
+        failed = batch.without(
+            {n: one for n, one in reasons.items() if isinstance(one, str)}
+        ).failed
+        first = batch.number * size
+        places = [row["image"] - first for *_, row in kept]
+        shape = (0, len(settings.maps), *self.sides)
+        values = np.stack([one[0] for one in kept]) if kept else np.zeros(shape, settings.dtype)
+        scale = np.array([one[1] for one in kept], np.float32).reshape(len(kept), shape[1])
+        listed = [
+            {"id": one.id, "image": first + place, "reason": one.reason}
+            for place, one in failed.items()
+        ]
+        return Part(
+            batch.number,
+            len(batch.ids) + len(batch.left_out),
+            {
+                "rows": pa.Table.from_pylist([row for *_, row in kept], ROW_SCHEMA),
+                "failures": pa.Table.from_pylist(listed, FAILURE_SCHEMA),
+            },
+            tuple(failed.values()),
+            layout.files(batch.number, places, values, scale),
+        )
+
+    def _found(
+        self, classifier: Classifier, batch: Batch, layout: MapLayout
+    ) -> Iterator[tuple[int, Kept | str]]:
+        """What is kept of each image that has a target, or why nothing is."""
+        chosen = [n for n, k in enumerate(batch.labels) if self.classes is None or k is not None]
+        for places, pixels in image_stacks(classifier, batch, chosen):
+            values, rows = self._explained(classifier, batch, places, pixels)
+            kept, scale = layout.stored(values)
+            for b, n in enumerate(places):
+                whole = np.isfinite(kept[b]).all() and np.isfinite(scale[b]).all()
+                beyond = f"maps hold values beyond {layout.dtype}"
+                yield n, (kept[b], scale[b], rows[b]) if whole else beyond
+
+    def _explained(
+        self, classifier: Classifier, batch: Batch, places: list[int], pixels: Tensor
+    ) -> tuple[NDArray[np.float32], list[dict[str, Any]]]:
+        """The maps (B, M, H, W) of these images of a batch, and their rows."""
+        settings, target = self.settings, None
+        rule = parse_rivals(settings.rivals).resolve(classifier.class_index)
+        if self.classes is not None:
+            target = torch.from_numpy(self.classes[np.array([batch.labels[n] for n in places])])
+        elif classifier.multi_label:
+            with torch.no_grad():
+                target = classifier(pixels).argmax(dim=1)
+        argmax = needs_classes(settings.maps)
+        gradients = class_gradients(
+            classifier, pixels, target, rule, self.method, settings.score, argmax=argmax
+        )
+        best = gradients.logits.argmax(dim=1)
+        if argmax and settings.dtype == "float16" and gradients.logits.shape[1] > _EXACT:
+            raise ChoiceError(f"float16 holds no more than {_EXACT} classes: store float32")
+        maps = saliency_maps(gradients, settings.maps)
+        values = to_numpy(torch.stack([one.float() for one in maps.values()], dim=1))
+        every = rule.count is None and rule.classes is None
+        return values, [
+            {
+                "id": batch.ids[n],
+                "image": batch.number * (settings.batch or 0) + batch.places[n],
+                "label": batch.labels[n],
+                "target": int(gradients.target[b]),
+                "predicted": int(best[b]),
+                "target_label": classifier.label(int(gradients.target[b])),
+                "predicted_label": classifier.label(int(best[b])),
+                "rivals": None if every else sorted({*gradients.rivals[b].tolist()}),
+                **{name: getattr(batch.crops[n], name) for name in CropBox.__slots__},
+                "logits": gradients.logits[b].tolist(),
+                "support_pixels": [float(one.pixels[b]) for one in maps.support.values()],
+                "support_entries": [float(one.entries[b]) for one in maps.support.values()],
+                "pixels_sha256": pixels_digest(batch.pixels[n]),
+            }
+            for b, n in enumerate(places)
+        ]
+
+    def summarize(
+        self, parts: Iterable[Part], run: RunConfig, images: ImageSet | None
+    ) -> MapExport:
+        return _summary(parts, run)
+
+
+def _summary(parts: Iterable[Part], run: RunConfig) -> MapExport:
+    """The export that all parts of a run are, or those of a shard."""
+    listed, left_out = 0, list[LeftOut]()
+    for part in parts:
+        listed += part.images
+        left_out += part.left_out
+    settings = from_plain({**run.settings, "batch": run.batch}, {}, MapExportSettings)
+    settings = replace(settings, threads=run.threads)
+    count = len(left_out)
+    return MapExport(
+        settings=settings,
+        data=DataFacts(
+            run.facts["source"],
+            run.split,
+            listed - count,
+            settings.limit,
+            settings.seed,
+            count,
+            tuple(left_out[:LISTED]),
+        ),
+        model=run.model,
+        shape=(run.rows or listed, len(settings.maps), *run.facts["sides"]),
+        reasons=dict(Counter(one.reason for one in left_out).most_common(_COMMONEST)),
+        digest=digest_of(run),
+        target_note=run.facts["target_note"],
+        versions=run.versions,
+    )

@@ -1,0 +1,191 @@
+"""Maps of a whole image set: what is returned and saved, and how they lie in Zarr."""
+
+import hashlib
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from chiaroscuro.errors import missing_extra
+from chiaroscuro.results.facts import DataFacts, ModelFacts
+from chiaroscuro.results.kinds import KINDS
+from chiaroscuro.results.runs import Part, RunConfig, RunFolder
+from chiaroscuro.results.store import to_plain
+from chiaroscuro.settings import MapExportSettings
+
+KIND = KINDS["maps"]
+ZARR = "maps.zarr"
+"""The group in a run's folder: `maps`, for int8 `scale`, and the names, `map`."""
+_AXES = ("image", "map", "y", "x")
+_STEPS = 127
+"""Steps of int8 from zero to the largest size of a map, on either side."""
+
+
+@dataclass(frozen=True)
+class MapExport:
+    """The maps of an image set, stored in a folder.
+
+    `shape` (N, M, H, W): of the array, by image of the data, map, and the pixels that the network
+    saw. `reasons`: how many images failed, by the commonest ones. `digest`: of the configuration,
+    also in the Zarr group. `target_note` says why targets are not the labels.
+    """
+
+    settings: MapExportSettings
+    data: DataFacts
+    model: ModelFacts
+    shape: tuple[int, int, int, int]
+    reasons: Mapping[str, int]
+    digest: str
+    target_note: str
+    versions: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        where = f"{self.model.name} on {self.data.name}: {self.data.images} images"
+        return f"MapExport({where}; {', '.join(self.settings.maps)}; {self.settings.dtype})"
+
+
+@dataclass(frozen=True)
+class MapLayout:
+    """How maps (M, H, W) are stored: a shard is a batch, a chunk of it an image."""
+
+    maps: tuple[str, ...]
+    sides: tuple[int, int]
+    batch: int
+    dtype: str
+
+    def stored(self, values: NDArray[np.floating[Any]]) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """Values (B, M, H, W) as they are kept, and int8's scales (B, M), of others 1.
+
+        Zero stays zero, and no sign flips; int8 is off by up to half a step.
+
+        >>> layout = MapLayout(("signed",), (1, 3), 1, "int8")
+        >>> layout.stored(np.array([[[[-1.27, 0.0, 0.004]]]]))[0].tolist()
+        [[[[-127, 0, 0]]]]
+        """
+        ones = np.ones(values.shape[:2], np.float32)
+        if self.dtype != "int8":
+            with np.errstate(over="ignore"):  # what is too large becomes infinite, and is reported
+                return values.astype(self.dtype), ones
+        scale = np.abs(values).max(axis=(2, 3)).astype(np.float32) / np.float32(_STEPS)
+        steps = values / np.where(scale > 0, scale, np.inf)[..., None, None]
+        return np.rint(steps).clip(-_STEPS, _STEPS).astype(np.int8), scale
+
+    def files(
+        self, number: int, places: Sequence[int], kept: NDArray[Any], scale: NDArray[np.float32]
+    ) -> dict[str, bytes]:
+        """The files of a batch, always the same: what is `stored` of the images at these places."""
+        store, group = self._group(self.batch)
+        for name, array in group.arrays():
+            given = {"maps": kept, "scale": scale}.get(name)
+            if given is not None and len(places):
+                whole = np.full(array.shape, array.fill_value, array.dtype)
+                whole[list(places)] = given
+                array[...] = whole
+        first = {f"{name}/c" + "/0" * array.ndim for name, array in group.arrays()} - {"map/c/0"}
+        return {
+            f"{ZARR}/{key.replace('/c/0', f'/c/{number}')}": store[key].to_bytes()
+            for key in sorted(first & store.keys())
+        }
+
+    def metadata(self, images: int, about: Mapping[str, Any]) -> dict[str, bytes]:
+        """The files that all batches of so many images share."""
+        store, group = self._group(images)
+        group.attrs.update(about)
+        with warnings.catch_warnings(action="ignore"):  # an extension that xarray asks for
+            import_zarr().consolidate_metadata(group.store)
+        shared = [key for key in store if key.endswith("zarr.json") or key.startswith("map/")]
+        return {f"{ZARR}/{key}": store[key].to_bytes() for key in shared}
+
+    def _group(self, images: int) -> tuple[dict[str, Any], Any]:
+        zarr, count = import_zarr(), len(self.maps)
+        store: dict[str, Any] = {}
+        group = zarr.create_group(zarr.storage.MemoryStore(store))
+        packed = zarr.codecs.ZstdCodec(level=3, checksum=True)
+        whole = self.dtype == "int8"
+        group.create_array(
+            "maps",
+            shape=(images, count, *self.sides),
+            shards=(self.batch, count, *self.sides),
+            chunks=(1, count, *self.sides),
+            dtype=self.dtype,
+            fill_value=0 if whole else np.nan,
+            compressors=packed,
+            dimension_names=_AXES,
+        )
+        if whole:
+            group.create_array(
+                "scale",
+                shape=(images, count),
+                chunks=(self.batch, count),
+                dtype="float32",
+                fill_value=np.nan,
+                compressors=packed,
+                dimension_names=_AXES[:2],
+            )
+        names = group.create_array("map", shape=(count,), dtype=str, dimension_names=_AXES[1:2])
+        names[...] = np.array(self.maps, object)
+        return store, group
+
+
+def digest_of(run: RunConfig) -> str:
+    """A digest of all that decides a run's parts: settings, weights, data, versions."""
+    return hashlib.sha256(msgspec.json.encode(to_plain(run)[0], order="sorted")).hexdigest()
+
+
+def pixels_digest(pixels: NDArray[np.float32]) -> str:
+    """By which an image is known again: of the pixels (C, H, W) that the network saw."""
+    return hashlib.sha256(pixels.tobytes()).hexdigest()
+
+
+def import_zarr() -> Any:
+    """The library, which needs seconds."""
+    try:
+        import zarr
+        import zarr.codecs
+        import zarr.storage
+    except ImportError as error:
+        raise missing_extra("storing maps", "zarr", "maps") from error
+    return zarr
+
+
+def read_values(
+    folder: Path, config: RunConfig, numbers: Sequence[int]
+) -> Iterator[tuple[Part, NDArray[np.float32]]]:
+    """Each part with the values (B, M, H, W) of its rows; `ResultError` for a damaged one."""
+    group = import_zarr().open_group(folder / ZARR, mode="r")
+    for part in RunFolder(folder, KIND).read_parts(numbers):
+        first = part.number * config.batch
+        places = part.tables["rows"]["image"].to_numpy() - first
+        values = group["maps"][first : first + config.batch][places].astype(np.float32)
+        if "scale" in group:
+            scale = group["scale"][first : first + config.batch][places]
+            values = values * scale[..., None, None]
+        yield part, values
+
+
+def write(result: MapExport, folder: Path) -> None:
+    """Write what all batches share, so that Zarr's readers find them."""
+    settings, (images, _, *sides) = result.settings, result.shape
+    assert settings.batch is not None
+    layout = MapLayout(settings.maps, (sides[0], sides[1]), settings.batch, settings.dtype)
+    about = {"digest": result.digest, "model": result.model.name, "data": result.data.name}
+    for name, data in layout.metadata(images, about).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+
+
+def lines(result: MapExport) -> Iterator[str]:
+    """What a terminal shows: what is stored, and what failed for which reason."""
+    images, data = f"{result.data.images:,} images", result.data
+    left = f", {data.left_out_count:,} failed" if data.left_out_count else ""
+    sides = " x ".join(map(str, result.shape[2:]))
+    settings = result.settings
+    yield f"{images} of {data.name}{left}: {', '.join(settings.maps)}; {sides}, {settings.dtype}"
+    yield from (f"failed: {count:,} x {reason}" for reason, count in result.reasons.items())
+    if result.target_note:
+        yield f"targets are the predicted classes: {result.target_note}"
