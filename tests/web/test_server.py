@@ -15,12 +15,12 @@ import pytest
 import torch
 from PIL import Image
 
-from chiaroscuro import explain, load_classifier, what_if
+from chiaroscuro import explain, export_maps, load_classifier, what_if
 from chiaroscuro.catalog import TextClasses
 from chiaroscuro.images import decode_photo
 from chiaroscuro.web import app
 from chiaroscuro.web.settings import ServerSettings
-from tests.web.conftest import CLASSES, FACTORIES, Running
+from tests.web.conftest import CLASSES, FACTORIES, Running, encoded
 
 
 def upload(client, data, name="photo.png"):
@@ -67,6 +67,50 @@ def test_the_answer_is_what_explain_computes(visitor, model_folders, png):
     (active,) = [arrays[key] for key in arrays.files if re.split(r"\W", key)[-1] == "active"]
     np.testing.assert_array_equal(active, direct.maps["active"])
     assert whole["predictions"][0]["label"] == direct.predictions[0].label
+
+
+def test_stored_maps_come_at_once_where_all_is_the_same(model_folders, png, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "one.png").write_bytes(png)
+    classifier = load_classifier(model_folders[0])
+    kept = tmp_path / "kept"
+    export_maps(classifier, tmp_path / "photos", kept, maps=("active", "signed"), dtype="float16")
+    direct = explain(classifier, decode_photo(png, "x"), maps=("active", "signed"))
+    best = direct.target.index
+    server = Running(ServerSettings(models=model_folders, stored=(kept,)))
+    try:
+        with server.visitor() as client:
+            photo = upload(client, png)["photo"]
+
+            def notes(**asked):
+                answers, _ = explained(client, photo, **{"model": model_folders[0], **asked})
+                assert answers[-1]["whole"]
+                return [one["notes"] for one in answers]
+
+            (quick, whole), _ = explained(client, photo, model_folders[0])
+            assert (quick["whole"], whole["whole"]) == (False, True)
+            assert [one["name"] for one in quick["feed"]["targets"][0]["maps"]] == [
+                "active",
+                "signed",
+            ]
+            assert quick["notes"][-1] == f"maps of {kept}, stored in float16"
+            assert quick["target"]["index"] == best == whole["target"]["index"]
+            for mine, theirs in zip(quick["predictions"], whole["predictions"], strict=True):
+                assert mine["probability"] == pytest.approx(theirs["probability"], abs=1e-5)
+            assert f"maps of {kept}" in str(notes(target=best))
+            other = (best + 1) % classifier.num_classes
+            for asked in (
+                {"target": other},
+                {"rivals": "top:3"},
+                {"method": "smoothgrad"},
+                {"fit": "pad"},
+                {"model": model_folders[1]},
+            ):
+                assert "stored in" not in str(notes(**asked)), asked
+            photo = upload(client, encoded(np.zeros((40, 48, 3), np.uint8)))["photo"]
+            assert "stored in" not in str(notes())
+    finally:
+        server.close()
 
 
 @pytest.mark.parametrize("order", ["active", "signed", "random", "expected-effect"])

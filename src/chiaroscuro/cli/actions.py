@@ -487,5 +487,6 @@ def serve(run: commands.ServeOptions) -> None:
         photos=run.photos or (),
         texts=next(filter(None, map(run.texts, run.models)), None),
         seconds=run.time_limit,
+        stored=run.stored or (),
     )
     web.serve(settings, browse=run.browse, say=lambda address: say(f"{address} (Ctrl+C ends)"))

@@ -284,6 +284,12 @@ class ServeOptions(TextOptions):
         read=_model,
         panel="Network",
     )
+    stored: tuple[Path, ...] | None = option(
+        "A folder of `chiaroscuro maps`, whose maps are shown at once where they fit.",
+        None,
+        flag="maps",
+        panel=IMAGES,
+    )
     device: str = like(OutputOptions, "device")
     passive: bool = like(OutputOptions, "passive")
     threads: int | None = like(ExplainOptions, "threads")

@@ -23,6 +23,7 @@ from chiaroscuro.results.store import from_plain, load
 
 Values = NDArray[np.float32]
 _LISTED = 5
+_PIXELS = "pixels_sha256"
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +67,7 @@ class StoredMaps:
             for row, maps in zip(rows, values, strict=True):
                 source = next(one for n, one in listed if n == row["image"])
                 photo, pixels, _ = read_row(source, model.framing, model.channels)
-                if pixels_digest(pixels) != row["pixels_sha256"]:
+                if pixels_digest(pixels) != row[_PIXELS]:
                     raise InputError(f"{row['id']}: not the photo that {self.folder} has maps of")
                 yield row, photo, pixels, maps
 
@@ -76,20 +77,24 @@ class StoredMaps:
 
     @cached_property
     def places(self) -> dict[str, tuple[int, int]]:
-        """Batch and row by the digest of an image's pixels."""
+        """Batch and row by the digest of an image's pixels, as `find` checks them."""
+        from pyarrow.parquet import ParquetFile
+
         return {
-            row["pixels_sha256"]: (row["image"] // self.config.batch, n)
-            for rows, _ in self.parts()
-            for n, row in enumerate(rows)
+            digest: (int(file.stem), n)
+            for file in sorted((self.folder / "rows").glob("*.parquet"))
+            for n, digest in enumerate(ParquetFile(file).read([_PIXELS])[_PIXELS].to_pylist())
         }
 
     def find(self, pixels: NDArray[np.float32]) -> tuple[Mapping[str, Any], Values] | None:
         """Row and maps (M, H, W) of an image that the network saw so, if they are stored."""
-        number, n = self.places.get(pixels_digest(pixels), (None, 0))
+        digest = pixels_digest(pixels)
+        number, n = self.places.get(digest, (None, 0))
         if number is None:
             return None
         ((part, values),) = read_values(self.folder, self.config, [number])
-        return part.tables["rows"].to_pylist()[n], values[n]
+        row = part.tables["rows"].slice(n, 1).to_pylist()[0]
+        return (row, values[n]) if row[_PIXELS] == digest else None
 
     def explanation(
         self, row: Mapping[str, Any], photo: Photo, pixels: NDArray[np.float32], values: Values

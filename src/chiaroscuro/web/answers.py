@@ -5,7 +5,7 @@ import shlex
 import threading
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,12 +14,22 @@ import numpy as np
 import torch
 
 from chiaroscuro.catalog import TextClasses, takes_classes
-from chiaroscuro.choices import EDIT_MAPS, FILLS, MAPS, METHODS, RANDOM, parse_fill
+from chiaroscuro.choices import (
+    EDIT_MAPS,
+    FILLS,
+    MAPS,
+    METHODS,
+    RANDOM,
+    parse_fill,
+    parse_method,
+    parse_rivals,
+)
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.classifier.reading import Given
+from chiaroscuro.data.stored import StoredMaps
 from chiaroscuro.errors import ChoiceError, unknown
 from chiaroscuro.explanations import explain, what_if
-from chiaroscuro.images import decode_photo, to_uint8
+from chiaroscuro.images import decode_photo, frame, to_uint8
 from chiaroscuro.models import load_classifier
 from chiaroscuro.render.shown import pictured
 from chiaroscuro.report.pages import data_uri
@@ -114,6 +124,34 @@ def explained(
     )
     answer = Answer(explanation, upload, question.model, question.region)
     return answer, make_feed(explanation, photo.image)
+
+
+def stored_answer(
+    classifier: Classifier, question: Question, upload: Upload, stored: Sequence[StoredMaps]
+) -> tuple[Answer, Feed] | None:
+    """Maps that are stored of the photo, of the same weights, settings and pixels; else None."""
+    if not stored or question.region:
+        return None
+    photo = decode_photo(upload.data, upload.name)
+    fit: Any = question.fit
+    pixels, _ = frame(photo, classifier.framing.with_fit(fit), classifier.channels)
+    target = None if question.target is None else classifier.class_index(question.target)
+    for one in stored:
+        settings = one.export.settings
+        method = parse_method(question.method, seed=settings.seed)
+        asked = (str(parse_rivals(question.rivals)), method, "logit")
+        same = (settings.rivals, settings.method_options, settings.score) == asked
+        if not same or (found := one.find(pixels)) is None:
+            continue
+        row, values = found
+        fits = row["target"] == (row["predicted"] if target is None else target)
+        if fits and one.export.model.sha256 == classifier.describe(digest=True).sha256:
+            explanation = one.explanation(row, photo, pixels, values)
+            note = f"maps of {one.folder}, stored in {settings.dtype}"
+            explanation = replace(explanation, notes=(*explanation.notes, note))
+            answer = Answer(explanation, upload, question.model)
+            return answer, make_feed(explanation, photo.image)
+    return None
 
 
 def first_rivals(classifier: Classifier, question: Question) -> str | None:

@@ -21,6 +21,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chiaroscuro.classifier import Classifier
+from chiaroscuro.data.stored import StoredMaps
 from chiaroscuro.errors import ChiaroscuroError, InputError, first_line, printable
 from chiaroscuro.images import decode_photo, packaged_photo
 from chiaroscuro.viewer import Feed
@@ -72,6 +73,7 @@ class Server:
         self.models = Models(chosen.models, chosen.device, chosen.texts)
         offered = {name: packaged_photo(name) for name in ("cat", "coffee")}
         self.samples = offered | {path.name: path for path in chosen.photos}
+        self.stored = [StoredMaps.open(folder) for folder in chosen.stored]
         self.cookie = f"chiaroscuro_{chosen.port}"
         self.explain_lane = Lane("explain", MOST_WAITING)
         self.change_lane = Lane("change", MOST_WAITING)
@@ -161,8 +163,11 @@ class Server:
 
         def work(job: Job) -> dict[str, Any]:
             classifier = self.models.get(question.model)
+            kept = answers.stored_answer(classifier, question, upload, self.stored)
             few = answers.first_rivals(classifier, question)
-            if few is not None:
+            if kept is not None:
+                job.report(self._explained(visitor, classifier, *kept, whole=False))
+            elif few is not None:
                 quick = answers.explained(classifier, question, upload, job, few)
                 job.report(self._explained(visitor, classifier, *quick, whole=False))
             whole = answers.explained(classifier, question, upload, job, question.rivals)

@@ -13,7 +13,7 @@ class ServerSettings:
     `models`: what a page may choose, the first by default; `photos`: photos of this machine that
     it offers besides the packaged ones; `token`: what the address must hold where other machines
     can reach the server; `seconds`: the limit for one answer; `texts`: the classes of models that
-    have none of their own.
+    have none of their own; `stored`: folders of stored maps, which are shown where they fit.
     """
 
     models: tuple[str, ...]
@@ -24,3 +24,4 @@ class ServerSettings:
     token: str | None = None
     seconds: float = 600.0
     texts: TextClasses | None = None
+    stored: tuple[Path, ...] = ()
