@@ -162,7 +162,7 @@ def test_a_damaged_shard_is_refused_and_computed_again(data, tmp_path, damage):
     held = bytearray(file.read_bytes())
     held[len(held) // 3] ^= 1
     file.unlink() if damage == "gone" else file.write_bytes(held[:50] if damage == "cut" else held)
-    with pytest.raises(ResultError, match="3 of 4 batches are whole"):
+    with pytest.raises(ResultError, match="part 1 is gone or damaged"):
         list(StoredMaps.open(tmp_path / "run").parts())
     export(data, tmp_path / "run", resume=True)
     assert bytes_of(tmp_path / "run") == whole
@@ -312,6 +312,8 @@ def test_a_set_without_any_map_is_stored_too(tmp_path):
     result = export(tmp_path / "data", tmp_path / "run")
     assert (result.data.images, result.data.left_out_count) == (0, 3)
     assert np.isnan(array_of(tmp_path / "run")).all()
+    with pytest.raises(InputError, match="no image has maps"):
+        convert_maps(tmp_path / "run", tmp_path / "out", "virelay")
 
 
 def test_targets_and_rivals_are_in_the_rows(data, tmp_path):

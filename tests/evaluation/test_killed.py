@@ -4,12 +4,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.killer import KILLS
 from tests.stress import RUNS, parts_of, write_data
 
 
-def test_killed_ten_times_it_is_the_same_bytes(tmp_path):
-    name = "evaluate"
+@pytest.mark.parametrize("name", ["evaluate", "maps"])
+def test_killed_ten_times_it_is_the_same_bytes(tmp_path, name):
     write_data(tmp_path / "data", 20)
     RUNS[name](tmp_path / "data", tmp_path / "whole", 1)
     command = [sys.executable, "-m", "tests.killer", name, tmp_path / "data", tmp_path / "killed"]

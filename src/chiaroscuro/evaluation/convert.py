@@ -16,7 +16,7 @@ from PIL import Image
 
 from chiaroscuro.choices import MAP_FORMS, MAPS, check_names
 from chiaroscuro.data.stored import StoredMaps
-from chiaroscuro.errors import ExistingResultError, missing_extra
+from chiaroscuro.errors import ExistingResultError, InputError, missing_extra
 from chiaroscuro.images import to_uint8
 from chiaroscuro.notebook import overlay
 from chiaroscuro.passes.runner import Progress, silent
@@ -46,7 +46,8 @@ def convert_maps(
     stored, final = StoredMaps.open(maps), folders.resolved(out)
     if os.path.lexists(final) and not (final.is_dir() and not any(final.iterdir())):
         raise ExistingResultError(f"{out} exists already: choose another place")
-    count = stored.export.data.images
+    if not (count := stored.export.data.images):
+        raise InputError(f"{maps}: no image has maps")
 
     def images() -> Iterator[Any]:
         for n, one in enumerate(stored.images(data_root), 1):
@@ -85,20 +86,17 @@ def _virelay(stored: StoredMaps, images: Photos, folder: Path) -> None:
                 file.create_dataset(key, (count, *shape), dtype, chunks=chunk, **packed)
             return file
 
-        inputs = database(
-            "input.h5", data=((export.model.channels, *sides), "f4"), label=((), "u4")
-        )
+        channels = export.model.channels
+        inputs = database("input.h5", data=((channels, *sides), "f4"), label=((), "u4"))
         files: dict[str, Any] = {}
         for n, (row, _, pixels, values) in enumerate(images):
             if not files:
                 names = stored.labels(len(row["logits"]))
                 names += [name for name in own if name not in names]
                 arrays = {
-                    "index": ((), "u4"),
-                    "attribution": ((3, *sides), "f4"),
-                    "label": ((), "u4"),
-                    "prediction": ((len(row["logits"]),), "f4"),
-                }
+                    "index": ((), "u4"), "attribution": ((3, *sides), "f4"),
+                    "label": ((), "u4"), "prediction": ((len(row["logits"]),), "f4"),
+                }  # fmt: skip
                 files = {name: database(f"{name}.attribution.h5", **arrays) for name in kept}
             inputs["data"][n] = pixels
             k = row["label"]
@@ -107,30 +105,27 @@ def _virelay(stored: StoredMaps, images: Photos, folder: Path) -> None:
                 file["index"][n], file["label"][n] = n, row["target"]
                 file["attribution"][n, 0], file["prediction"][n] = values[kept[name]], row["logits"]
     known = [{"index": k, "word_net_id": "", "name": name} for k, name in enumerate(names)]
-    (folder / "label-map.json").write_text(json.dumps(known))
+    _write_json(folder / "label-map.json", known)
+    is_label = stored.config.facts["target_note"] == "" and settings.target != "predicted"
     for name in kept:
-        is_label = stored.config.facts["target_note"] == "" and settings.target != "predicted"
-        about = {
-            "name": f"{export.model.name}: {name}",
-            "model": export.model.name,
-            "label_map": "label-map.json",
-            "dataset": {
-                "name": export.data.name,
-                "type": "hdf5",
-                "path": "input.h5",
-                "input_width": sides[1],
-                "input_height": sides[0],
-                "up_sampling_method": "none",
-                "down_sampling_method": "none",
-            },
-            "attributions": {
-                "attribution_method": name,
-                "attribution_strategy": "true_label" if is_label else "predicted_label",
-                "sources": [f"{name}.attribution.h5"],
-            },
-            "analyses": [],
+        data = {
+            "name": export.data.name, "type": "hdf5", "path": "input.h5",
+            "input_width": sides[1], "input_height": sides[0],
+            "up_sampling_method": "none", "down_sampling_method": "none",
+        }  # fmt: skip
+        attributions = {
+            "attribution_method": name,
+            "attribution_strategy": "true_label" if is_label else "predicted_label",
+            "sources": [f"{name}.attribution.h5"],
         }
-        (folder / f"{name}.yaml").write_text(json.dumps({"project": about}, indent=1))
+        about: dict[str, Any] = {"name": f"{export.model.name}: {name}", "model": export.model.name}
+        about |= {"label_map": "label-map.json", "dataset": data}
+        about |= {"attributions": attributions, "analyses": []}
+        _write_json(folder / f"{name}.yaml", {"project": about})
+
+
+def _write_json(file: Path, value: Any) -> None:
+    file.write_text(json.dumps(value, ensure_ascii=False), "utf-8")
 
 
 def _fiftyone(stored: StoredMaps, images: Photos, folder: Path) -> None:
@@ -142,29 +137,25 @@ def _fiftyone(stored: StoredMaps, images: Photos, folder: Path) -> None:
         for n, (row, photo, pixels, values) in enumerate(images):
             picture = f"data/{n:06d}.png"
             Image.fromarray(to_uint8(shown_pixels(pixels, shown))).save(folder / picture)
-            explained = stored.explanation(row, photo, pixels, values)
-            best = explained.predictions[0]
-            sample = {
-                "filepath": picture,
-                "tags": [],
-                "source_id": row["id"],
-                "prediction": {
-                    "_cls": "Classification",
-                    "label": best.label,
-                    "confidence": best.probability,
-                },
-                "target": {"_cls": "Classification", "label": row["target_label"]},
-            }
+            best = stored.explanation(row, photo, pixels, values).predictions[0]
+            sample: dict[str, Any] = {
+                "filepath": picture, "tags": [], "source_id": row["id"],
+                "prediction": _class(best.label, confidence=best.probability),
+                "target": _class(row["target_label"]),
+            }  # fmt: skip
             if own and row["label"] is not None:
-                label = own[row["label"]]
-                sample["ground_truth"] = {"_cls": "Classification", "label": label}
+                sample["ground_truth"] = _class(own[row["label"]])
             for name, map_ in zip(names, values, strict=True):
                 if MAPS[name].kind != "class":
                     sample[name.replace("-", "_")] = _heatmap(map_)
             file.write(("," if n else "") + "\n" + json.dumps(sample))
         file.write("\n]}\n")
-    about = {"info": {"digest": stored.export.digest, "model": stored.export.model.name}}
-    (folder / "metadata.json").write_text(json.dumps(about))
+    about = {"digest": stored.export.digest, "model": stored.export.model.name}
+    _write_json(folder / "metadata.json", {"info": about})
+
+
+def _class(label: str, **more: float) -> dict[str, Any]:
+    return {"_cls": "Classification", "label": label, **more}
 
 
 def _heatmap(values: NDArray[np.float32]) -> dict[str, Any]:
