@@ -89,6 +89,7 @@ def test_stored_maps_come_at_once_where_all_is_the_same(model_folders, png, tmp_
 
             (quick, whole), _ = explained(client, photo, model_folders[0])
             assert (quick["whole"], whole["whole"]) == (False, True)
+            assert quick["stored"] and "stored" not in whole
             assert [one["name"] for one in quick["feed"]["targets"][0]["maps"]] == [
                 "active",
                 "signed",

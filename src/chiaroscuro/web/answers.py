@@ -170,14 +170,14 @@ def asked_as(classifier: Classifier, index: int) -> str:
 
 
 def explanation_message(
-    key: str, answer: Answer, feed: Feed, classifier: Classifier, *, whole: bool
+    key: str, answer: Answer, feed: Feed, classifier: Classifier, **state: bool
 ) -> dict[str, Any]:
-    """An explanation as the page shows it."""
+    """An explanation as the page shows it; `state`: whether it is `whole`, and `stored`."""
     explanation = answer.explanation
     return {
         "state": "explained",
         "answer": key,
-        "whole": whole,
+        **state,
         "feed": feed,
         "predictions": [
             {**asdict(one), "asked": asked_as(classifier, one.index)}

@@ -166,7 +166,7 @@ class Server:
             kept = answers.stored_answer(classifier, question, upload, self.stored)
             few = answers.first_rivals(classifier, question)
             if kept is not None:
-                job.report(self._explained(visitor, classifier, *kept, whole=False))
+                job.report(self._explained(visitor, classifier, *kept, whole=False, stored=True))
             elif few is not None:
                 quick = answers.explained(classifier, question, upload, job, few)
                 job.report(self._explained(visitor, classifier, *quick, whole=False))
@@ -177,10 +177,10 @@ class Server:
         return self._stream(request, self.explain_lane, owner, work)
 
     def _explained(
-        self, visitor: Visitor, classifier: Classifier, answer: Answer, feed: Feed, *, whole: bool
+        self, visitor: Visitor, classifier: Classifier, answer: Answer, feed: Feed, **state: bool
     ) -> dict[str, Any]:
         key = self.visitors.keep_answer(visitor, answer)
-        return answers.explanation_message(key, answer, feed, classifier, whole=whole)
+        return answers.explanation_message(key, answer, feed, classifier, **state)
 
     async def change(self, request: Request) -> Response:
         """Change the photo of an explanation, and say what comes of it."""

@@ -192,7 +192,7 @@ class Pane {
         else if (message.state === "progress") this.showRunning(`class ${message.done} of ${message.total}`, message.done / message.total);
         else if (message.state === "explained") {
           this.showExplanation(message);
-          if (!message.whole) this.showRunning("now against all others", undefined);
+          if (!message.whole) this.showRunning(message.stored ? "now the other maps" : "now against all others", undefined);
         }
         else if (message.state === "error") this.showError(message.message);
         else if (message.state === "stopped") this.showError(message.message);
@@ -251,7 +251,7 @@ class Pane {
     }));
     if (chosen) find(classes, classes.querySelector("[aria-pressed=true]") ? "[aria-pressed=true]" : "button").focus(); // the keyboard stays where it was
     const notes = message.notes.map((/** @type {string} */ note) => make("li", note));
-    if (!message.whole) {
+    if (!message.whole && !message.stored) {
       notes.unshift(make("li", `compared with the ${message.compared} best rivals; all others follow`, "few"));
       notes[0].dataset.compared = message.compared;
     }
