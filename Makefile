@@ -10,7 +10,7 @@ READY_DOCS := $(VENV)/.ready-docs
 READY_BROWSER := node_modules/.ready
 ENGINE_TESTS := tests/gradients tests/test_shortcuts.py tests/test_matmul.py tests/test_guard.py tests/test_tangents.py tests/test_target_gradients.py tests/test_captum_methods.py
 
-.PHONY: demo test coverage browser test-second-torch test-old-torch lint lint-js extras bench guard zoo mutants docs clean
+.PHONY: demo test coverage browser packages test-second-torch test-old-torch lint lint-js extras bench guard zoo mutants docs clean
 
 demo: $(READY)  ## two packaged photos explained; prints the page's path
 	$(BIN)/chiaroscuro explain --out chiaroscuro-out --force
@@ -44,6 +44,9 @@ browser: $(READY_BROWSER)  ## what tests of pages need: Debian's chromium, and n
 
 extras: $(READY)  ## whether every extra together has a solution with the pinned versions
 	$(BIN)/python -m pip install --dry-run --quiet -c constraints.txt -e '.[all]'
+
+packages: $(READY_DEV)  ## wheel and sdist, installed bare, and README's commands from there; EXTRAS=every: each extra too
+	$(BIN)/python -m tools.packages $(foreach name,$(EXTRAS),--extra $(name))
 
 bench: $(READY_DEV)  ## every figure of docs/results/speed.md, on a machine of its own; DATA_ROOT=DIR holds cifar10/
 	$(BIN)/python -m benchmarks --full --write $(if $(DATA_ROOT),--data-root $(DATA_ROOT))

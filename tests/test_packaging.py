@@ -1,11 +1,16 @@
 """What pyproject.toml asks for, constraints.txt pins and the environment has agree."""
 
+import re
 import tomllib
 from importlib import metadata
 from pathlib import Path
 
+import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from tools.packages import IMPORTS, REFUSED
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -17,6 +22,7 @@ PINS = {
     for line in (ROOT / "constraints.txt").read_text().splitlines()
     if "==" in line
 }  # fmt: skip
+MAKE = {*re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)}
 OURS = {*map(Requirement, PROJECT["dependencies"]), *(r for rows in EXTRAS.values() for r in rows)}
 
 
@@ -41,3 +47,33 @@ def test_what_is_installed_accepts_the_pins():
             pin = PINS.get(canonicalize_name(wanted.name))
             if pin and (wanted.marker is None or wanted.marker.evaluate({"extra": ""})):
                 assert wanted.specifier.contains(pin, prereleases=True), (distribution.name, wanted)
+
+
+def test_every_extra_has_what_shows_that_it_is_there():
+    assert {*IMPORTS} == {*EXTRAS}
+    assert {*REFUSED.values()} <= {*EXTRAS}
+
+
+def test_the_image_copies_what_the_package_is_built_from():
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    copied = {name for line in lines if line.startswith("COPY") for name in line.split()[1:-1]}
+    kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().split() if line[0] == "!"}
+    assert copied == kept and all((ROOT / name).exists() for name in copied)
+    assert {"pyproject.toml", "src", PROJECT["readme"], "LICENSE", "constraints.txt"} <= copied
+    (extras,) = (line.partition("=")[2] for line in lines if line.startswith("ARG EXTRAS="))
+    assert {*extras.split(",")} <= {*EXTRAS}
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / ".github").rglob("*.yml")), ids=lambda f: f.stem)
+def test_files_of_a_public_host_name_what_there_is(file):
+    text = file.read_text()
+    assert yaml.safe_load(text)
+    assert {*re.findall(r"\bmake ([a-z-]+)", text)} <= MAKE
+    for name in re.findall(r"(?<![\w/])\.ci/\w+", text):
+        assert (ROOT / name).is_file()
+
+
+def test_the_citation_is_of_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == PROJECT["version"] and citation["license"] == PROJECT["license"]
+    assert f"version = {{{PROJECT['version']}}}" in (ROOT / "docs/cite.md").read_text()

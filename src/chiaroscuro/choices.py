@@ -37,6 +37,8 @@ MAP_FORMS = ("virelay", "fiftyone", "overlays")
 """What stored maps are written as for other programs."""
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 """Number formats by our name, as Lightning calls them."""
+LEVELS = ("debug", "info", "warning", "error")
+"""What a log can hold, the most of it first."""
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 METRICS: dict[str, str] = {
     "deletion": "whether predictions hold when a map's highest pixels change",

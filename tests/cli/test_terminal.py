@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from chiaroscuro.cli.terminal import Bars
-
 SAY = "from chiaroscuro.cli.terminal import guarded, say\n"
 INTERRUPT = """
 import os, signal
@@ -63,29 +61,3 @@ def test_other_system_errors_and_statuses_are_kept():
     assert python(SAY + "guarded(lambda: open('nowhere.txt'))")[::2] == (
         1, "chiaroscuro: [Errno 2] No such file or directory: 'nowhere.txt'\n",
     )  # fmt: skip
-
-
-class Recorder:
-    """A stand-in for rich's progress."""
-
-    def __init__(self):
-        self.shown = {}
-
-    def add_task(self, what, **_):
-        return what
-
-    def remove_task(self, what):
-        self.shown.pop(what, None)
-
-    def update(self, what, **values):
-        self.shown[what] = values
-
-
-def test_a_bar_shows_counts_and_the_rate_of_this_session():
-    progress = Recorder()
-    bars = Bars(progress)
-    bars.show("images", 10, 40, 10)
-    assert progress.shown == {"images": {"completed": 10, "total": 40, "rate": ""}}
-    bars.show("images", 20, 40, 10)
-    assert progress.shown["images"]["completed"] == 20
-    assert progress.shown["images"]["rate"].endswith("/s")

@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -19,7 +19,8 @@ from chiaroscuro import settings as known
 from chiaroscuro.allocator import tune_allocator
 from chiaroscuro.choices import DEFAULT_MODEL, MAPS, REPLAY_TOLERANCE, Scale
 from chiaroscuro.cli import commands
-from chiaroscuro.cli.terminal import Bars, progress_bars, say, show
+from chiaroscuro.cli.terminal import say, show
+from chiaroscuro.cli.watch import Told, Watch, watching
 from chiaroscuro.data.loading import locate
 from chiaroscuro.errors import ChoiceError, MissingImageError, first_line, printable
 from chiaroscuro.images import packaged_photo, photo_folders, safe_name
@@ -37,9 +38,16 @@ _PICTURED = 3
 
 
 @contextmanager
-def _working(run: commands.OutputOptions, threads: int | None) -> Iterator[Bars]:
-    """Progress bars, in a process that is the command's own: as fast and as quiet as asked."""
-    with progress_bars(quiet=run.quiet) as bars:
+def _working(run: commands.OutputOptions, threads: int | None) -> Iterator[Watch]:
+    """What is told meanwhile, in a process that is the command's own: as fast as it can be."""
+    command = type(run).__name__.removesuffix("Options").lower()
+    told = Told(command=command, quiet=run.quiet)
+    if isinstance(run, commands.LongOptions):
+        limit = None if run.max_time is None else commands.seconds(run.max_time)
+        told = replace(
+            told, log=run.log, level=run.log_level, metrics=run.metrics_file, max_time=limit
+        )
+    with watching(told) as bars:
         _wait_as_asked(run)
         with timed("import"):
             import torch
@@ -422,15 +430,14 @@ def train(settings: known.TrainingSettings, run: commands.TrainOptions) -> None:
     _print(run, {**asdict(last), "folder": str(run.out)}, [f"{_epoch_line(last)} -> {run.out}"])
 
 
-def training_watcher(bars: Bars, *, quiet: bool) -> "Watcher":
+def training_watcher(bars: Watch, *, quiet: bool) -> "Watcher":
     """Bars for images read and steps learned, and a line for every epoch."""
     from chiaroscuro.training.files import Watcher
 
     def on_batch(epoch: int, epochs: int, batch: int, batches: int) -> None:
         bars.show(f"steps of {epochs} epochs", (epoch - 1) * batches + batch, epochs * batches)
 
-    say_epoch = partial(bars.progress.console.print, highlight=False)
-    return Watcher(bars.show, on_batch, lambda row: quiet or say_epoch(_epoch_line(row)))
+    return Watcher(bars.show, on_batch, lambda row: quiet or bars.say(_epoch_line(row)))
 
 
 def _epoch_line(row: "EpochRow") -> str:

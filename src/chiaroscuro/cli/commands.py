@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from chiaroscuro.catalog import SOURCES, TextClasses, check_spec, offered_specs
 from chiaroscuro.choices import (
     DEFAULT_MODEL,
     DEFAULT_OUT,
+    LEVELS,
     MAP_FORMS,
     REPLAY_TOLERANCE,
     SCALES,
@@ -52,6 +54,35 @@ class OutputOptions(Settings):
     force: bool = option("Replace an existing result of the same kind.", False)
     as_json: bool = option("Print the result as JSON.", False, flag="json")
     quiet: bool = option("Print errors only.", False, flag="quiet,q")
+
+
+def _time(text: str) -> str:
+    """A time such as 90s, 30m, 2h or 1d; a plain number is one of seconds."""
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?[smhd]?", text) or not seconds(text):
+        raise ChoiceError(f"max_time is {text!r}: expected a time such as 90s, 30m, 2h or 1d")
+    return text
+
+
+def seconds(time: str) -> float:
+    """The seconds of a time that was checked."""
+    return float(time.rstrip("smhd")) * {"m": 60, "h": 3600, "d": 86400}.get(time[-1], 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LongOptions(OutputOptions):
+    """Of a command that may work for hours."""
+
+    max_time: str | None = option(
+        "Stop after this time, to be resumed: 90s, 30m, 2h, 1d. The exit status is 75.",
+        None,
+        read=_time,
+        panel=MACHINE,
+    )
+    log: Path | None = option("Add what happens to this file, one JSON object a line.", None)
+    log_level: str = option("The least that the log holds:", "info", LEVELS)
+    metrics_file: Path | None = option(
+        "Keep counts, rates and memory in this file, in the text format of Prometheus.", None
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +153,7 @@ class ExplainSettings(settings.ExplainSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainOptions(NetworkOptions):
+class ExplainOptions(NetworkOptions, LongOptions):
     images: tuple[str, ...] | None = option(
         "Photos, folders or globs. Without any: two packaged photos.", None, flag=""
     )
@@ -186,7 +217,7 @@ class CompareOptions(PhotoOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(NetworkOptions):
+class RunOptions(NetworkOptions, LongOptions):
     workers: int = like(ExplainOptions, "workers")
     data_root: Path | None = option("A folder that holds a data set's folder.", None, panel=IMAGES)
     out: Path = option("The folder for rows, figures and page.", Path("chiaroscuro-run"))
@@ -246,7 +277,7 @@ class ConvertOptions(StoredOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions(OutputOptions):
+class TrainOptions(LongOptions):
     threads: int | None = like(ExplainOptions, "threads")
     data_root: Path | None = like(RunOptions, "data_root")
     out: Path = option("The folder that the network is written to.")
@@ -254,7 +285,7 @@ class TrainOptions(OutputOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReproduceOptions(OutputOptions, Seeded, panel=MEASURE):
+class ReproduceOptions(LongOptions, Seeded, panel=MEASURE):
     threads: int | None = like(ExplainOptions, "threads")
     workers: int = like(ExplainOptions, "workers")
     data_root: Path | None = like(RunOptions, "data_root")

@@ -12,7 +12,7 @@ from typer.core import TyperCommand
 
 from chiaroscuro.catalog import class_words
 from chiaroscuro.choices import DEFAULT_MODEL
-from chiaroscuro.cli.terminal import INTERRUPTED, PIPE_CLOSED, say
+from chiaroscuro.cli.terminal import INTERRUPTED, OUT_OF_TIME, PIPE_CLOSED, say
 from chiaroscuro.errors import ChoiceError
 from chiaroscuro.settings import PANELS, Option, Settings, option_of, raise_together
 
@@ -77,9 +77,10 @@ class Command:
         module, _, function = self.runner.partition(":")
         try:
             getattr(import_module(f"chiaroscuro.cli.{module}"), function)(*settings)
-        except KeyboardInterrupt:
-            say(f"interrupted: {self.kept}", err=True)
-            raise typer.Exit(INTERRUPTED) from None
+        except KeyboardInterrupt as error:
+            by_clock = type(error) is not KeyboardInterrupt  # `OutOfTime`, whose module is heavy
+            say(f"{'time is over' if by_clock else 'interrupted'}: {self.kept}", err=True)
+            raise typer.Exit(OUT_OF_TIME if by_clock else INTERRUPTED) from None
         except BrokenPipeError:
             raise typer.Exit(PIPE_CLOSED) from None
 

@@ -1,11 +1,10 @@
-"""What a command prints where: lines, progress, and how it ends."""
+"""What a command prints where, and how it ends."""
 
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,13 +14,12 @@ from chiaroscuro.errors import ChiaroscuroError, printable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from rich.progress import Progress, TaskID
     from rich.text import Text
 
     from chiaroscuro.results.explanations import Explanation
 
-INTERRUPTED, PIPE_CLOSED = 130, 141
-"""Exit statuses after Ctrl+C and when the reader has closed the pipe, as shells have them."""
+INTERRUPTED, PIPE_CLOSED, OUT_OF_TIME = 130, 141, 75
+"""Exit statuses after Ctrl+C, when the reader has closed the pipe, and when time was over."""
 
 
 def say(text: object, *, err: bool = False) -> None:
@@ -128,46 +126,3 @@ def _half_blocks(picture: "Image", width: int) -> "Text":
             text.append(_UPPER, Style(color=hues[n], bgcolor=hues[n + width]))
         text.append("\n")
     return text
-
-
-class Bars:
-    """Progress bars by what they count, each begun when it is first shown."""
-
-    def __init__(self, progress: "Progress") -> None:
-        self.progress = progress
-        self._waiting: TaskID | None = progress.add_task("getting ready", total=None, rate="")
-        self._tasks: dict[str, tuple[TaskID, float]] = {}
-
-    def show(self, what: str, done: int, total: int | None, before: int = 0, *_: object) -> None:
-        """Show that `done` of `total` are done, `before` of them in an earlier session."""
-        if self._waiting is not None:
-            self.progress.remove_task(self._waiting)
-            self._waiting = None
-        if what not in self._tasks:
-            task = self.progress.add_task(what, total=total, rate="")
-            self._tasks[what] = task, time.perf_counter()
-        task, began = self._tasks[what]
-        seconds = time.perf_counter() - began
-        rate = f"{(done - before) / seconds:.1f}/s" if done > before else ""
-        self.progress.update(task, completed=done, total=total, rate=rate)
-
-
-@contextmanager
-def progress_bars(*, quiet: bool) -> Iterator[Bars]:
-    """Bars on standard error, gone when done; none when quiet or not on a terminal."""
-    from rich import progress
-    from rich.console import Console
-
-    console = Console(file=sys.stderr)
-    with progress.Progress(
-        progress.TextColumn("{task.description}", markup=False),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TextColumn("{task.fields[rate]}"),
-        progress.TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=quiet or not console.is_terminal,
-        redirect_stdout=False,
-    ) as shown:
-        yield Bars(shown)

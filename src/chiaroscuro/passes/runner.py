@@ -1,5 +1,6 @@
 """A task over an image set, batch by batch, into a folder that can be resumed."""
 
+import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,6 +28,8 @@ from chiaroscuro.results.store import load, verify
 Progress = Callable[[int, int | None, int], object]
 """Called with (images done, images in all or None, of those done before this session)."""
 Result = TypeVar("Result")
+_LOG = logging.getLogger("chiaroscuro.passes")
+_LOG.addHandler(logging.NullHandler())  # else Python prints warnings where nobody asked for a log
 LISTED = 50
 """So many images that were left out are listed; all are counted."""
 
@@ -125,6 +128,7 @@ def run_pass(
                     return result
         done = {number: covered for number, covered in done.items() if share(number)}
         before = sum(done.values())
+        _log("run resumed" if before else "run begun", out=out, images=expected, before=before)
         progress(before, expected, before)
         settings = replace(task.settings, batch=config.batch, threads=config.threads)
         task = replace(task, settings=settings)
@@ -132,6 +136,9 @@ def run_pass(
         job = partial(_parts, task, classifier, images, config.batch, profile)
         for part in compute(job, missing, workers=workers, threads=config.threads, gpus=gpus):
             run.write_part(part)
+            _log("part written", logging.DEBUG, number=part.number, images=part.images)
+            for one in part.left_out:
+                _log("image left out", logging.WARNING, id=one.id, reason=one.reason)
             done[part.number] = part.images
             progress(sum(done.values()), expected, before)
         covered = sum(done.values())
@@ -143,6 +150,7 @@ def run_pass(
         result = task.summarize(run.read_parts(sorted(done)), config, images)
         if shard is None:
             run.finish(result)
+        _log("run finished", out=out, images=covered)
     return result
 
 
@@ -157,6 +165,11 @@ def _share(shard: str | None, images: ImageSet) -> Callable[[int], bool]:
     if images.count is None:
         raise ChoiceError(f"{images.source}: shards need data whose number of images is known")
     return lambda number: number % step == first
+
+
+def _log(event: str, level: int = logging.INFO, **facts: Any) -> None:
+    """What happened, with its facts for a log that is read by programs."""
+    _LOG.log(level, event, extra={"facts": facts})
 
 
 def _parts(

@@ -170,7 +170,7 @@ def _interruptible() -> Iterator[None]:
         if not isinstance(left.__context__, KeyboardInterrupt):
             raise
         signal.signal(signal.SIGINT, before)
-        raise KeyboardInterrupt from None
+        raise left.__context__ from None
 
 
 @contextmanager
