@@ -3,6 +3,7 @@
 Public names are imported when first used, so that `import chiaroscuro` loads no torch.
 """
 
+import logging
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -102,6 +103,7 @@ _NAMES = {
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = sorted(_HOME)  # noqa: PLE0605
 __version__ = version("chiaroscuro")
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # else Python prints what is logged
 
 
 def __getattr__(name: str) -> Any:

@@ -140,7 +140,7 @@ def test_an_evaluation_that_is_logged(words, tmp_path):
         log,
         "--log-level",
         "debug",
-        "--metrics-file",
+        "--counts",
         counts,
         "--out",
         tmp_path / "run",

@@ -45,7 +45,7 @@ def _working(run: commands.OutputOptions, threads: int | None) -> Iterator[Watch
     if isinstance(run, commands.LongOptions):
         limit = None if run.max_time is None else commands.seconds(run.max_time)
         told = replace(
-            told, log=run.log, level=run.log_level, metrics=run.metrics_file, max_time=limit
+            told, log=run.log, level=run.log_level, metrics=run.counts, max_time=limit
         )
     with watching(told) as bars:
         _wait_as_asked(run)
@@ -397,7 +397,7 @@ def merge(run: commands.MergeOptions) -> None:
 
 def convert(run: commands.ConvertOptions) -> None:
     """Write kept maps in another form, show progress, print the folder."""
-    with progress_bars(quiet=run.quiet) as bars:
+    with watching(Told(command="convert", quiet=run.quiet)) as bars:
         chiaroscuro.convert_maps(
             run.maps,
             run.out,

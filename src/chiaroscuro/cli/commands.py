@@ -80,7 +80,7 @@ class LongOptions(OutputOptions):
     )
     log: Path | None = option("Add what happens to this file, one JSON object a line.", None)
     log_level: str = option("The least that the log holds:", "info", LEVELS)
-    metrics_file: Path | None = option(
+    counts: Path | None = option(
         "Keep counts, rates and memory in this file, in the text format of Prometheus.", None
     )
 

@@ -29,7 +29,6 @@ Progress = Callable[[int, int | None, int], object]
 """Called with (images done, images in all or None, of those done before this session)."""
 Result = TypeVar("Result")
 _LOG = logging.getLogger("chiaroscuro.passes")
-_LOG.addHandler(logging.NullHandler())  # else Python prints warnings where nobody asked for a log
 LISTED = 50
 """So many images that were left out are listed; all are counted."""
 
