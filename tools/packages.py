@@ -44,6 +44,7 @@ REFUSED = {
     "evaluate {folder} --model cifar10-cnn --out run": "data",
     "check {folder} --model cifar10-cnn --out run": "data",
     "train {folder} --out mine": "train",
+    "maps {folder} --model cifar10-cnn --out kept": "maps",
     "serve": "web",
     "explain {photo} --model hf:microsoft/resnet-18": "hf",
 }
@@ -56,6 +57,7 @@ IMPORTS: Mapping[str, str] = {
     "notebook": "import anywidget, chiaroscuro.notebook",
     "weights": "import chiaroscuro; chiaroscuro.load_classifier('efficientnet-lite1')",
     "web": "import chiaroscuro.web.app, uvicorn",
+    "maps": "import zarr, pyarrow, chiaroscuro.evaluation.export",
     "docs": "import mkdocs",
     "all": "import lightning, captum, starlette, mkdocs",
 }

@@ -37,7 +37,7 @@ def data(tmp_path):
 
 @pytest.fixture(autouse=True)
 def without_pages(monkeypatch):
-    monkeypatch.setattr(report, "write", lambda result, folder: None)
+    monkeypatch.setattr(report, "write", lambda _, folder: (folder / "index.html").write_text(""))
 
 
 def run(*words):

@@ -44,9 +44,7 @@ def _working(run: commands.OutputOptions, threads: int | None) -> Iterator[Watch
     told = Told(command=command, quiet=run.quiet)
     if isinstance(run, commands.LongOptions):
         limit = None if run.max_time is None else commands.seconds(run.max_time)
-        told = replace(
-            told, log=run.log, level=run.log_level, metrics=run.counts, max_time=limit
-        )
+        told = replace(told, log=run.log, level=run.log_level, metrics=run.counts, max_time=limit)
     with watching(told) as bars:
         _wait_as_asked(run)
         with timed("import"):
