@@ -355,17 +355,21 @@ def test_plain_xarray_and_zarr_open_it(data, tmp_path):
     assert group.attrs["digest"] == load_result(tmp_path / "run").digest
 
 
-def test_stored_maps_read_as_explanations(data, tmp_path):
-    classifier = toy_classifier()
+@pytest.mark.parametrize("options", [{}, {"multi_label": True, "labels": None}])
+def test_stored_maps_read_as_explanations(data, tmp_path, options):
+    classifier = toy_classifier(**options)
     export(data, tmp_path / "run", classifier, maps=(*MAPS, "winner"))
     stored = StoredMaps.open(tmp_path / "run")
     for row, photo, pixels, values in stored.images():
         one = stored.explanation(row, photo, pixels, values)
-        direct = explain(classifier, photo.image, maps=(*MAPS, "winner"))
-        assert one.target.index == direct.target.index
-        assert one.target.probability == pytest.approx(direct.target.probability)
+        target = row["predicted"] if options else None
+        direct = explain(classifier, photo.image, target=target, maps=(*MAPS, "winner"))
+        for mine, theirs in zip(one.predictions, direct.predictions, strict=True):
+            assert (mine.index, mine.label) == (theirs.index, theirs.label)
+            assert mine.probability == pytest.approx(theirs.probability, rel=1e-4)
+        assert one.target == one.predictions[0]
         assert (one.crop, one.rivals) == (direct.crop, direct.rivals)
-        assert replace(one.choices, maps=()) == replace(direct.choices, maps=())
+        assert replace(one.choices, target=0) == replace(direct.choices, target=0)
         for name, map_ in direct.maps.items():
             assert np.allclose(one.maps[name], map_, rtol=1e-4, atol=1e-6)
             assert one.maps[name].dtype == map_.dtype

@@ -359,7 +359,7 @@ _VERBS = {
     known.CheckSettings: ("check", "check"),
     known.LocalizationSettings: ("localize", "localization"),
     known.ConfusionSettings: ("confusions", "confusions"),
-    known.MapExportSettings: ("export_maps", "maps"),
+    known.MapExportSettings: ("export_maps", "map-export"),
 }
 """The function that takes settings over an image set, and the kind of its result."""
 

@@ -66,8 +66,8 @@ class StoredMaps:
                 yield row, photo, pixels, maps
 
     def labels(self, count: int) -> list[str]:
-        """The names of the model's classes, numbers where it has none."""
-        return [*(self.config.facts["classes"] or map(str, range(count)))]
+        """The names of so many classes."""
+        return [*(self.config.facts["classes"] or (f"class {k}" for k in range(count)))]
 
     @cached_property
     def places(self) -> dict[str, tuple[int, int]]:
@@ -94,34 +94,31 @@ class StoredMaps:
         self, row: Mapping[str, Any], photo: Photo, pixels: NDArray[np.float32], values: Values
     ) -> Explanation:
         """Stored maps as `explain` returns them; those of integers are rounded as they were."""
-        settings = self.export.settings
+        settings, model, target = self.export.settings, self.export.model, row["target"]
         logits = np.asarray(row["logits"], np.float32)
         exact = logits.astype(np.float64)
-        chances = 1 / (1 + np.exp(-exact))
-        if not self.export.model.multi_label:
-            chances = np.exp(exact - exact.max())
-            chances /= chances.sum()
-        label = self.labels(len(exact))
-        every = [
-            Prediction(k, label[k], exact[k].item(), chances[k].item()) for k in range(len(exact))
-        ]
-        target = row["target"]
-        best = np.argsort(-exact, kind="stable")[:_LISTED].tolist()
-        rivals = row["rivals"] or [k for k in range(len(exact)) if k != target]
-        maps = {}
-        for name, value in zip(settings.maps, values, strict=True):
-            maps[name] = value.astype(np.int64) if MAPS[name].kind == "class" else value
-        facts = {
-            name: MapFacts(MAPS[name].form, MAPS[name].kind, MAPS[name].reads, *shares)
-            for name, *shares in zip(
-                maps, row["support_pixels"], row["support_entries"], strict=True
-            )
-        }
+        chances = np.exp(exact - exact.max())
+        chances = (1 + np.tanh(exact / 2)) / 2 if model.multi_label else chances / chances.sum()
+        labels = self.labels(len(exact))
+        every = [*map(Prediction, range(len(exact)), labels, exact.tolist(), chances.tolist())]
+        best = [every[k] for k in np.argsort(-exact, kind="stable")[:_LISTED]]
+        maps, facts = {}, {}
+        shares = zip(row["support_pixels"], row["support_entries"], strict=True)
+        for name, value, share in zip(settings.maps, values, shares, strict=True):
+            about = MAPS[name]
+            maps[name] = value.astype(np.int64) if about.kind == "class" else value
+            facts[name] = MapFacts(about.form, about.kind, about.reads, *share)
         image = photo.image
         if image.mode == "F":
             image = Image.fromarray(to_uint8(np.asarray(image)[None]))
-        method = from_plain(dict(self.config.facts["method"]), {}, MethodFacts)
-        fit = self.export.model.framing.fit
+        choices = ExplanationChoices(
+            target if settings.target != "predicted" else "predicted",
+            settings.rivals,
+            settings.score,
+            from_plain(dict(self.config.facts["method"]), {}, MethodFacts),
+            settings.maps,
+            model.framing.fit,
+        )
         return Explanation(
             image=ImageFacts(row["id"], photo.sha256, False, photo.notes, photo.white),
             crop=CropBox(*(row[name] for name in CropBox.__slots__)),
@@ -129,20 +126,13 @@ class StoredMaps:
             pixels=pixels,
             logits=logits,
             target=every[target],
-            predictions=tuple(every[k] for k in dict.fromkeys((*best, target))),
-            rivals=tuple(rivals),
+            predictions=tuple(dict.fromkeys([*best, every[target]])),
+            rivals=tuple(row["rivals"] or [k for k in range(len(exact)) if k != target]),
             maps=maps,
             facts=facts,
-            labels=dict(enumerate(label)),
-            choices=ExplanationChoices(
-                target if settings.target != "predicted" else "predicted",
-                settings.rivals,
-                settings.score,
-                method,
-                settings.maps,
-                fit,
-            ),
-            model=self.export.model,
+            labels=dict(enumerate(labels)),
+            choices=choices,
+            model=model,
             threads=self.config.threads,
             versions=self.config.versions,
         )

@@ -66,7 +66,7 @@ KINDS: dict[str, Kind] = {
         Kind(
             "confusions", "chiaroscuro.results.confusions:Confusions", f"{_REPORT}.confusions:write"
         ),
-        Kind("maps", "chiaroscuro.results.maps:MapExport", "chiaroscuro.results.maps:write"),
+        Kind("map-export", "chiaroscuro.results.maps:MapExport", "chiaroscuro.results.maps:write"),
         Kind("reproduction", f"{_SET}:Reproduction", f"{_REPORT}.paper:write"),
     )
 }

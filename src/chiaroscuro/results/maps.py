@@ -18,7 +18,7 @@ from chiaroscuro.results.runs import Part, RunConfig, RunFolder
 from chiaroscuro.results.store import to_plain
 from chiaroscuro.settings import MapExportSettings
 
-KIND = KINDS["maps"]
+KIND = KINDS["map-export"]
 ZARR = "maps.zarr"
 """The group in a run's folder: `maps`, for int8 `scale`, and the names, `map`."""
 _AXES = ("image", "map", "y", "x")
