@@ -172,20 +172,15 @@ def test_the_page_of_precision_has_every_network():
 def test_every_way_to_a_small_edit_reaches_what_it_counts(keep):
     classifier, pixels = Classifier(eager_net(75)), random_pixels(3, 3, 5, 5)
     target = classifier(pixels).argmax(dim=1)
-    work = Work(classifier, pixels, target, (0.0,), by_range=False, batch=2)
     start, end = (torch.zeros_like(pixels), pixels) if keep else (pixels, torch.zeros_like(pixels))
-    ways = smallest.every_way(work, "black", "pixels", keep=keep)
+    question = smallest.Question(budget=8, keep=keep)
+    ways = smallest.every_way(question)
     assert len(ways) == (8 if keep else 12)
-    for name, (make, _) in ways.items():
-        seen = []
-
-        def kept(n, *more, make=make, seen=seen):
-            seen.append(make(n, *more))
-            return seen[-1]
-
-        found = smallest.edits_of(work, "black", "pixels", 8, kept, keep=keep)
-        for n, (one, search) in enumerate(zip(found, seen, strict=True)):
-            assert one.gradients <= 8, name
+    for name, way in ways.items():
+        searches = smallest.edits_of(classifier, pixels, target, question, way)
+        found = smallest.found_by(searches, way)
+        for n, (one, search) in enumerate(zip(found, searches, strict=True)):
+            assert search.gradients <= 8, name
             if one.size is None:
                 continue
             mask = torch.zeros(25, dtype=torch.bool)
@@ -193,4 +188,23 @@ def test_every_way_to_a_small_edit_reaches_what_it_counts(keep):
             edited = torch.where(mask.view(1, 1, 5, 5), end[n : n + 1], start[n : n + 1])
             assert (classifier(edited).argmax() == target[n]) == keep, name
             assert int(mask.sum()) == one.size, name
-        assert "| 0 / 3 / 0 |" in smallest.row(name, found, [*found], 25, 0, 1.0)
+        assert "| 0 / 3 / 0 |" in smallest.line(name, found, [*found], 25, 1.0)
+
+
+def test_rows_of_small_edits_are_kept_and_only_missing_ones_are_added(tmp_path):
+    classifier, pixels = Classifier(eager_net(75)), random_pixels(5, 3, 5, 5)
+    target = classifier(pixels).argmax(dim=1)
+    work = Work(classifier, pixels, target, (0.0,), by_range=False, batch=2)
+    file, names = tmp_path / "rows", [smallest.OURS, "one gradient"]
+    question = smallest.Question(budget=4)
+    smallest.measure(work, question, names, file, "a question")
+    rows = file.read_text().splitlines(keepends=True)
+    assert len(rows) == 2 * 3
+    file.write_text("".join(rows[:5]))  # stopped before the last row
+    read = smallest.read(file, "a question")
+    assert "4 images of 25 pixels" in smallest.table(read, names, "a question")
+    smallest.measure(work, question, names, file, "a question")
+    assert len(file.read_text().splitlines()) == len(rows)
+    read = smallest.read(file, "a question")
+    assert "5 images of 25 pixels" in smallest.table(read, names, "a question")
+    assert not smallest.read(file, "another question")
