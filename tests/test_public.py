@@ -69,6 +69,8 @@ def test_unknown_lists_near_and_known_names():
     assert message.startswith("unknown map 'Activ': did you mean active")
     assert message.endswith("known are active, inactive, winner")
     assert "did you mean" not in str(unknown("map", "zzz", ["active"]))
+    cats = str(unknown("class", "Cat", ["tiger cat", "catamount", "bat", "persian cat"]))
+    assert "did you mean tiger cat or persian cat? " in cats
 
 
 def test_missing_extra_names_the_command():

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torchvision.models import VisionTransformer
 
 from chiaroscuro import Classifier, choices, smallest_edits
 from chiaroscuro.edits import filled
@@ -289,6 +290,19 @@ def test_a_volume_has_an_edit():
     classifier = Classifier(Volume(), channels=2, volumes=True)
     found = smallest_edits(classifier, random_pixels(1, 2, 3, 4, 4), "black", cells=2)
     assert found.order.shape == (1, 3, 4, 4) and found.reached.all()
+
+
+def test_a_transformer_has_an_edit():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        sizes = {"image_size": 16, "patch_size": 4, "hidden_dim": 32, "mlp_dim": 64}
+        net = VisionTransformer(**sizes, num_layers=2, num_heads=4, num_classes=5)
+        torch.nn.init.normal_(net.heads.head.weight)  # zero without training
+    classifier, pixels = Classifier(net.double()), random_pixels(1, 3, 16, 16)
+    own = classifier(pixels).argmax(dim=1)
+    found = smallest_edits(classifier, pixels, "noise")
+    assert found.reached.all() and found.minimal.all()
+    check_minimal(classifier, pixels, filled(pixels, "noise"), found, own.ne)
 
 
 def test_own_changed_pixels_are_taken():

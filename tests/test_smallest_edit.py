@@ -53,10 +53,21 @@ def test_the_path_is_that_of_real_predictions(toy):
     (edit,) = found.edits
     assert edit.steps[0] == 0 and edit.steps[-1] == edit.units
     own, new = found.before[0].index, found.after[0].index
-    for step, before, after in zip(edit.steps, edit.path, edit.path_after, strict=True):
+    for step, before, after in zip(edit.steps, edit.path, edit.path_rival, strict=True):
         chances = probabilities(toy, found, found.mask & (edit.order <= step))
         assert (before, after) == pytest.approx((float(chances[own]), float(chances[new])))
         assert (int(chances.argmax()) == new) == (step == edit.units)
+
+
+def test_the_rival_of_a_kept_class_is_the_one_that_wins_without_it(toy):
+    found = smallest_edit(toy, image(), "white", keep=True)
+    (edit,) = found.edits
+    without = probabilities(toy, found, np.zeros_like(found.mask) == 0)
+    assert edit.units and edit.rival == toy.label(int(without.argmax())) != found.before[0].label
+    assert edit.path_rival[0] == pytest.approx(float(without.max()))
+    assert edit.path_rival[0] > edit.path[0] and edit.path_rival[-1] < edit.path[-1]
+    *_, chart = smallest_sheet(found).rows[-1].cells
+    assert [curve.name for curve in chart.curves] == [found.before[0].label, edit.rival]
 
 
 def test_the_chosen_class_wins(toy):
@@ -131,6 +142,19 @@ def test_an_unproved_edit_is_said_to_be_one(toy):
     said = " ".join(sentences(dataclasses.replace(found, edits=(edit,))))
     assert "The budget ended before each was tested" in said and "is needed:" not in said
     assert "are needed" not in said
+
+
+def test_one_cell_that_holds_all_pixels_is_a_note(toy):
+    found = smallest_edit(toy, image(), "white", cells=500)
+    assert "one cell of 500 holds all 12 x 12 pixels: give smaller cells" in found.notes
+    assert not smallest_edit(toy, image(), "white", cells=11).notes
+
+
+def test_a_low_path_of_the_probability_fills_its_chart(toy):
+    found = smallest_edit(toy, image(), "white")
+    edit = dataclasses.replace(found.edits[0], path=(0.0, 0.05), path_rival=(0.01, 0.02))
+    _, chart = smallest_sheet(dataclasses.replace(found, edits=(edit,))).rows[-1].cells
+    assert chart.y_limits == pytest.approx((-0.001, 0.0515))
 
 
 def test_nothing_to_change_is_a_note(toy):

@@ -93,7 +93,9 @@ def unwritable(place: object, error: OSError) -> ResultError:
 def unknown(kind: str, name: object, known: Iterable[str], instead: str = "") -> ChoiceError:
     """The error for a name that is not in a table: near matches, then all names or `instead`."""
     names = list(known)
-    near = difflib.get_close_matches(str(name).lower(), names)
+    word = str(name).lower()
+    within = sorted((len(n), n) for n in names if word in n.split())  # "tiger cat" for "cat"
+    near = [n for _, n in within[:5]] or difflib.get_close_matches(word, names)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     listed = instead or f"known are {', '.join(names)}"
     return ChoiceError(f"unknown {kind} {str(name)!r}: {hint}{listed}")

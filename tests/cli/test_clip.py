@@ -69,11 +69,17 @@ def test_a_saved_explanation_is_replayed_by_its_own_texts(run, saved, clip, phot
     assert "model origin was" in out and "different" in out
 
 
-def test_what_if_and_compare(run, clip, photos, tmp_path):
+def test_what_if_flip_and_compare(run, clip, photos, tmp_path):
     texts = ("--classes", CAT, DOG, "--target", CAT)
     code, out, err = run("what-if", photos / "a.png", *clip, *texts, "--out", "changes")
     assert (code, err) == (0, "")
     assert f"after: {CAT} " in out or f"after: {DOG} " in out
+    words = ("--classes", CAT, DOG, "three birds", "a tree", "red", "--change", "+0.8", "--json")
+    code, out, err = run("flip", photos / "a.png", *clip, *words, "--out", "flips")
+    assert (code, err) == (0, "")
+    flip = strict(out)
+    assert flip["reached"] and flip["flipped"] and flip["edits"][0]["minimal"]
+    assert {one["label"] for one in flip["before"]} == set(words[1:6])
     own = ("--model", "cifar10-cnn", "--target", "dog", "--classes", "cat", "dog", "--out", "both")
     code, out, err = run("compare", photos / "a.png", *clip, *own)
     assert (code, err) == (0, "")

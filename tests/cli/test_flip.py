@@ -1,6 +1,7 @@
 """`chiaroscuro flip` as a user meets it: what it prints, and how it fails."""
 
 import json
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -31,7 +32,7 @@ def test_it_prints_what_turns_the_prediction(place, tmp_path):
     result = SmallestEdit.load(folder)
     count = int(result.mask.sum())
     assert lines[0].startswith(f"tower.png: {count} of 1,024 pixels become white")
-    assert f"{result.before[0].label}, " in lines[0] and f"→ {result.after[0].label}, " in lines[0]
+    assert lines[0].endswith(f": {result.before[0]} → {result.after[0]}.")
     assert "needed" in lines[1] and "Smaller edits may exist" in lines[1]
     assert lines[2].startswith("The search took ")
     assert lines[-1] == f"page: {folder / 'index.html'}"
@@ -74,6 +75,7 @@ def test_a_second_time_needs_force(place, tmp_path):
     ("words", "message"),
     [
         (["--change", "gray"], "unknown fill 'gray'"),
+        (["--change", "0.1"], "fill '0.1': give +0.1 (brighter) or -0.1 (darker)"),
         (["--to", "emu"], "unknown class 'emu'"),
         (["--cells", "hexagons"], "cells is 'hexagons'"),
         (["--edits", "0"], "edits is 0"),
@@ -84,3 +86,16 @@ def test_a_second_time_needs_force(place, tmp_path):
 def test_errors_are_one_line(words, message, place, tmp_path, refused):
     given = [str(place / "tower.png"), "--model", "cifar10-cnn", *words]
     assert message in refused("flip", *given, out=tmp_path / "out")
+
+
+@pytest.mark.parametrize("verb", ["flip", "what-if", "compare"])
+def test_a_photo_or_a_folder_of_no_use_is_said_before_a_network_is_loaded(
+    verb, place, tmp_path, refused, monkeypatch
+):
+    monkeypatch.setattr("chiaroscuro.load_classifier", None)
+    models = ["--model", "cifar10-cnn", *["--model", "efficientnet-lite0"] * (verb == "compare")]
+    (tmp_path / "text.jpg").write_text("no picture")
+    said = refused(verb, str(tmp_path / "text.jpg"), *models, out=tmp_path / "out")
+    assert "text.jpg: not a picture" in said
+    said = refused(verb, str(place / "tower.png"), *models, out=Path("/proc/out"))
+    assert "/proc/out" in said and "cannot be written" in said

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from functools import partial
@@ -23,7 +23,8 @@ from chiaroscuro.cli.terminal import say, show
 from chiaroscuro.cli.watch import Told, Watch, watching
 from chiaroscuro.data.loading import locate
 from chiaroscuro.errors import ChoiceError, MissingImageError, first_line, printable
-from chiaroscuro.images import packaged_photo, photo_folders, safe_name
+from chiaroscuro.images import open_photo, packaged_photo, photo_folders, safe_name
+from chiaroscuro.results.changes import SmallestEdit, WhatIf
 from chiaroscuro.results.explanations import Comparison, Explanation
 from chiaroscuro.results.runs import check_startable
 from chiaroscuro.stopwatch import Stopwatch, timed
@@ -197,6 +198,23 @@ def _check_photos(paths: Collection[Path]) -> None:
         raise MissingImageError("; ".join(f"{path}: no such file" for path in paths))
 
 
+def _place(run: Any, kind: str, named: Iterable[object] = (), *words: str) -> Path:
+    """The folder of a photo's result, named by photo, model, what is `named`, and words.
+
+    Raises, before torch is loaded, where photo or folder is of no use.
+    """
+    folder: Path = run.out
+    if words:
+        asked = (str(o)[:40] for o in named if o is not None)
+        parts = [part for part in (Path(run.model).name, *asked, *words) if part]
+        slugs = (re.sub(r"[^\w.+]+", "-", part).strip("-") for part in parts)
+        folder /= safe_name(run.image.stem, "".join(f"-{slug}" for slug in slugs))
+    results.check_free(folder, results.KINDS[kind], overwrite=run.force)
+    if run.image.suffix.lower() != ".npy":
+        open_photo(run.image)
+    return folder
+
+
 def _report(outcome: "Outcome", run: commands.ExplainOptions) -> None:
     if (explanation := outcome.explanation) is None:
         if run.as_json:
@@ -249,9 +267,9 @@ def _replay(folder: Path, settings: known.ExplainSettings, run: commands.Explain
 
 def what_if(settings: known.WhatIfSettings, run: commands.WhatIfOptions) -> None:
     """Change the photo, save the result, and print it in a few lines."""
-    folder = run.out / what_if_name(settings, run.image, run.model)
-    results.check_free(folder, results.KINDS["what-if"], overwrite=run.force)
-    _check_photos([run.image])
+    method = "" if settings.method == "gradient" else settings.method
+    words = method, settings.map, f"{settings.fraction:g}", settings.fill
+    folder = _place(run, "what-if", (settings.target, settings.part), *words)
     with _working(run, run.threads) as bars:
         from chiaroscuro.report.what_if import sentences
 
@@ -264,22 +282,32 @@ def what_if(settings: known.WhatIfSettings, run: commands.WhatIfOptions) -> None
         result.save(folder, overwrite=run.force)
     changed = int(result.changed.sum())
     more = {"predicted": result.predicted, "actual": result.actual, "changed_pixels": changed}
-    facts = results.facts_of(result) | more | {"folder": str(folder)}
+    said = f"{changed:,} of {result.changed.size:,} pixels changed", *sentences(result)
+    _print_change(run, result, more, said, folder)
+
+
+def _print_change(
+    run: commands.PhotoOptions,
+    result: WhatIf | SmallestEdit,
+    more: dict[str, Any],
+    said: Sequence[str],
+    folder: Path,
+) -> None:
     lines = [
-        f"{run.image.name}: {changed:,} of {result.changed.size:,} pixels changed",
-        *sentences(result),
+        f"{run.image.name}: {said[0]}",
+        *said[1:],
         f"before: {', '.join(map(str, result.before))}",
         f"after: {', '.join(map(str, result.after))}",
         *(f"note: {note}" for note in result.notes),
     ]
-    _print(run, facts, lines, folder)
+    _print(run, results.facts_of(result) | more | {"folder": str(folder)}, lines, folder)
 
 
 def flip(settings: known.SmallestEditSettings, run: commands.FlipOptions) -> None:
     """Search the smallest edit, save the result, and print it in a few lines."""
-    folder = run.out / flip_name(settings, run.image, run.model)
-    results.check_free(folder, results.KINDS["smallest-edit"], overwrite=run.force)
-    _check_photos([run.image])
+    cells = "" if settings.cells == "pixels" else settings.cells
+    words = "keep" * settings.keep, settings.change, cells
+    folder = _place(run, "smallest-edit", (settings.to, settings.part), *words)
     with _working(run, run.threads) as bars:
         from chiaroscuro.report.smallest import sentences
 
@@ -293,44 +321,12 @@ def flip(settings: known.SmallestEditSettings, run: commands.FlipOptions) -> Non
         )
         result.save(folder, overwrite=run.force)
     more = {"reached": result.reached, "flipped": result.flipped, "passes": result.passes}
-    facts = results.facts_of(result) | more | {"folder": str(folder)}
-    lines = [
-        *(
-            f"{run.image.name}: {said}" if n == 0 else said
-            for n, said in enumerate(sentences(result))
-        ),
-        f"before: {', '.join(map(str, result.before))}",
-        f"after: {', '.join(map(str, result.after))}",
-        *(f"note: {note}" for note in result.notes),
-    ]
-    _print(run, facts, lines, folder)
-
-
-def flip_name(settings: known.SmallestEditSettings, image: Path, model: str) -> str:
-    """The folder of a smallest edit: photo, model, class and region where named, the change."""
-    kind = "keep" if settings.keep else ""
-    cells = "" if settings.cells == "pixels" else settings.cells
-    return _folder_name(image, model, (settings.to, settings.part), kind, settings.change, cells)
-
-
-def what_if_name(settings: known.WhatIfSettings, image: Path, model: str) -> str:
-    """The folder of a what-if: photo, model, target and region where they are named, the change."""
-    method = "" if settings.method == "gradient" else settings.method
-    change = (settings.map, f"{settings.fraction:g}", settings.fill)
-    return _folder_name(image, model, (settings.target, settings.part), method, *change)
-
-
-def _folder_name(image: Path, model: str, named: Iterable[object], *words: str) -> str:
-    asked = (str(o)[:40] for o in named if o is not None)
-    parts = [part for part in (Path(model).name, *asked, *words) if part]
-    slugs = (re.sub(r"[^\w.+]+", "-", part).strip("-") for part in parts)
-    return safe_name(image.stem, "".join(f"-{slug}" for slug in slugs))
+    _print_change(run, result, more, sentences(result), folder)
 
 
 def compare(settings: known.CompareSettings, run: commands.CompareOptions) -> None:
     """Compare, show progress, print what each model says, and the page's path."""
-    _check_photos([run.image])
-    results.check_free(run.out, results.KINDS["comparison"], overwrite=run.force)
+    _place(run, "comparison")
     with _working(run, run.threads) as bars:
         comparison = chiaroscuro.compare(
             [_load(model, run) for model in run.models],

@@ -37,8 +37,8 @@ def smallest_edit(
 
     The pixels become `change`, and then any class but the predicted one has the highest score, or
     the class `to` has it. The edit is verified by real predictions, and so is that each unit of it
-    is needed (`edits[0].minimal`): with any one restored, it no longer works. Smaller ones may
-    exist. Where the search finds nothing, `reached` is False. `image` is as in `explain`.
+    is needed (`edits[0].minimal`): with any one restored it did not work, up to rounding. Smaller
+    ones may exist. Where the search finds nothing, `reached` is False. `image` is as in `explain`.
 
     Cost: at most `budget` gradient passes an edit, and 64 predictions for each.
     Raises `ImageError`, `ChoiceError` or `ModelError`. Source: this project's.
@@ -80,6 +80,9 @@ def smallest_edit(
         )
     if torch.equal(changed, pixels):
         notes.append(f"{settings.change} changes no pixel of this image")
+    if settings.cells.isdigit() and int(settings.cells) >= max(sides := pixels.shape[2:]):
+        size = " x ".join(map(str, sides))
+        notes.append(f"one cell of {settings.cells} holds all {size} pixels: give smaller cells")
     return SmallestEdit(
         image=read.facts,
         crop=read.crop,
@@ -115,6 +118,7 @@ def _edit(
         path = torch.cat([classifier(torch.where(mask, end, start)) for mask in taken])
     chances = classifier.probabilities(path.double())
     best, new = (single.top_predictions(classifier, one) for one in (logits, path[-1]))
+    rival = new[0].index if new[0].index != best[0].index else int(path[0].argmax())
     return Edit(
         order=to_numpy(order[0]),
         reached=bool(found.reached[0]),
@@ -128,7 +132,8 @@ def _edit(
         ),
         steps=tuple(steps.tolist()),
         path=tuple(chances[:, best[0].index].tolist()),
-        path_after=tuple(chances[:, new[0].index].tolist()),
+        rival=classifier.label(rival),
+        path_rival=tuple(chances[:, rival].tolist()),
         gradients=int(found.gradients[0]),
         predictions=int(found.predictions[0]),
     )

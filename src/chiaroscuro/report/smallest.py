@@ -17,7 +17,7 @@ from chiaroscuro.render.sheets import (
 )
 from chiaroscuro.render.shown import pictured
 from chiaroscuro.report.pages import data_uri, photo_rows, write_page
-from chiaroscuro.report.what_if import became, says
+from chiaroscuro.report.what_if import became
 from chiaroscuro.results import FIGURE
 from chiaroscuro.results.changes import Edit, SmallestEdit
 
@@ -26,7 +26,7 @@ def write(result: SmallestEdit, folder: Path) -> None:
     """Write the figure and the page into a folder."""
     sheet, own = smallest_sheet(result), result.before[0].label
     save_sheet(sheet, folder / FIGURE)
-    chart = draw_sheet(Sheet([Row([_chart(result)], 2.9)], width=5.4), "svg")[0]
+    chart = draw_sheet(Sheet([Row([_chart(result)], 2.9)], width=7.2), "svg")[0]
     what = f"turn {own} into {result.choices.to or 'another class'} when they"
     if result.choices.keep:
         what = f"alone keep {own} when all others"
@@ -56,7 +56,7 @@ def sentences(result: SmallestEdit) -> list[str]:
         goal = chosen.to or "another class"
         said = [f"No edit was found that makes {goal} win: {own} stays, with all changed too."]
     if others:
-        more = ", ".join(f"{units_text(result, e)} (→ {says(e.after[0])})" for e in others)
+        more = ", ".join(f"{units_text(result, e)} (→ {e.after[0]})" for e in others)
         does = "keep it" if chosen.keep else "turn it"
         said.append(f"Other pixels {does} too: {more}.")
     gradients = sum(edit.gradients for edit in result.edits)
@@ -69,7 +69,7 @@ def sentences(result: SmallestEdit) -> list[str]:
 
 def _does(result: SmallestEdit, edit: Edit) -> str:
     size, verb = units_text(result, edit), "keeps" if edit.units == 1 else "keep"
-    change = f"{says(result.before[0])} → {says(edit.after[0])}"
+    change = f"{result.before[0]} → {edit.after[0]}"
     if result.choices.keep:
         return f"{size} alone {verb} the prediction when all others {_become(result)}: {change}."
     return f"{size} {_become(result, edit.units)}, and the prediction turns: {change}."
@@ -133,8 +133,8 @@ def edit_pictures(result: SmallestEdit, number: int) -> list[Picture]:
     kept = "kept" if result.choices.keep else "changed"
     pixels = outlined(before, drawn.edits[number].mask, width=3)
     return [
-        Picture(marked, "before", says(result.before[0])),
-        Picture(after, f"after{which}", says(edit.after[0])),
+        Picture(marked, "before", str(result.before[0])),
+        Picture(after, f"after{which}", str(edit.after[0])),
         Picture(pixels, f"before, {kept} pixels outlined{which}", units_text(result, edit)),
     ]
 
@@ -149,12 +149,15 @@ def _bars(result: SmallestEdit) -> Bars:
 
 
 def _chart(result: SmallestEdit) -> Chart:
-    """The probability of the classes before and after, as the units change one by one."""
+    """The probability of the predicted class and its rival, as the units change one by one."""
     edit, own = result.edits[0], result.before[0]
     curves = [Curve(own.label, edit.steps, edit.path)]
-    if edit.after[0].index != own.index:
-        curves.append(Curve(edit.after[0].label, edit.steps, edit.path_after))
-    units = "pixels" if result.choices.cells == "pixels" else "units"
-    done = "kept" if result.choices.keep else "changed"
-    label = f"{units} {done}, most needed first"
-    return Chart("", curves, label, "probability", percent_x=False)
+    curves += [Curve(edit.rival, edit.steps, edit.path_rival)] * (edit.rival != own.label)
+    cells = result.choices.cells.partition(":")[0]
+    units, done = (
+        "cells" if cells.isdigit() else cells,
+        "kept" if result.choices.keep else "changed",
+    )
+    top = max(max(curve.y) for curve in curves)
+    ends = (-0.02 * top, 1.03 * top)
+    return Chart("", curves, f"{units} {done}, most needed first", "probability", ends, False)

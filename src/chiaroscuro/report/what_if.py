@@ -100,9 +100,9 @@ def what_if_sheet(result: WhatIf) -> Sheet:
         Picture(
             marked,
             "before" if region is None else "before, region outlined",
-            says(result.before[0]),
+            str(result.before[0]),
         ),
-        Picture(after, "after", says(result.after[0])),
+        Picture(after, "after", str(result.after[0])),
         Picture(
             outlined(after, drawn.changed),
             "after, changed pixels outlined",
@@ -123,11 +123,6 @@ def what_if_sheet(result: WhatIf) -> Sheet:
         "target logit's actual change differs from the predicted one by at most "
         f"{100 * result.choices.tolerance:.0f} % of it, in the same direction",
     )
-
-
-def says(best: Prediction) -> str:
-    """A class with its probability."""
-    return f"{best.label}, {100 * best.probability:.1f} %"
 
 
 def _bar(result: WhatIf, before: Prediction, after: Prediction) -> Bar:

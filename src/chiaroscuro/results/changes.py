@@ -115,9 +115,9 @@ class Edit:
     `order` (H, W): 0 where nothing changes, and 1, 2, ... at its `units`, the most needed first.
     `minimal`: each unit was restored alone, and the edit no longer did what it is for. `after`: the
     five best classes; `shown`: these and the best ones before, each before and after; `logits`
-    (K,). With the first `steps` units, the classes that are best before and after have the
-    probabilities `path` and `path_after`. `gradients` and `predictions`: passes of the search, with
-    and without a backward pass.
+    (K,). With the first `steps` units, the predicted class has the probabilities `path`, and its
+    `rival` `path_rival`: the class that wins after the edit, or, of one that keeps, without any of
+    it. `gradients` and `predictions`: passes of the search, with and without a backward pass.
     """
 
     order: NDArray[np.int32]
@@ -129,7 +129,8 @@ class Edit:
     shown: tuple[tuple[Prediction, Prediction], ...]
     steps: tuple[int, ...]
     path: tuple[float, ...]
-    path_after: tuple[float, ...]
+    rival: str
+    path_rival: tuple[float, ...]
     gradients: int
     predictions: int
 

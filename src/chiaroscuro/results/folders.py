@@ -6,6 +6,7 @@ import re
 import secrets
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -164,6 +165,8 @@ def check_free(folder: str | Path, kind: Kind, *, overwrite: bool) -> Path:
                 else f"{place} is not a folder"
             )
             raise errors.UnwritableResultError(f"{folder}: cannot be written ({why})")
+    with writing(folder):
+        Path(tempfile.mkdtemp(dir=next(filter(os.path.lexists, final.parents)))).rmdir()
     return final
 
 

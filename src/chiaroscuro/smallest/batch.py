@@ -29,8 +29,9 @@ class SmallestEdits:
     `order` (B, H, W): 0 where nothing changes, and 1, 2, ... at the units of the edit, the most
     needed first. `before` and `after` (B,): the predicted classes. `reached` (B,): whether the edit
     does what it is for; without that it is empty. `minimal` (B,): each unit was restored alone, and
-    the edit did it no longer. `units` (B,): their number. `gradients` and `predictions` (B,): the
-    passes, with and without a backward pass.
+    the edit did it no longer. Both are what was predicted: scores that differ by rounding alone may
+    decide otherwise in another batch. `units` (B,): their number. `gradients` and `predictions`
+    (B,): the passes, with and without a backward pass.
     """
 
     order: Tensor
@@ -67,7 +68,6 @@ def smallest_edits(
     seed: int = 0,
     memory_budget: int | None = None,
     progress: Progress | None = None,
-    search: type[Search] = Search,
 ) -> SmallestEdits:
     """The fewest units whose change turns the prediction of each image (B, C, H, W) in [0, 1].
 
@@ -80,7 +80,7 @@ def smallest_edits(
 
     Only trying all edits finds the smallest one. This is a search: an edit grows along gradients
     that are computed again as it grows, loses the units that it does not need, and exchanges some
-    for fewer others; real predictions decide each step. `search` is the class that does so.
+    for fewer others; real predictions decide each step.
 
     Raises `ImageError`, `InputError`, `ChoiceError` or `ModelError`. Source: this project's.
 
@@ -113,7 +113,7 @@ def smallest_edits(
         count = int(labels[n].max()) + 1
         allowed = np.bincount(labels[n][moves[n]], minlength=count) > 0
         allowed &= np.bincount(labels[n][closed[n]], minlength=count) == 0
-        searches.append(search(allowed, np.random.default_rng(seeded).permutation(count), budget))
+        searches.append(Search(allowed, np.random.default_rng(seeded).permutation(count), budget))
     world.run(searches, progress)
     ranks = [_ranked(own, one.units) for own, one in zip(labels, searches, strict=True)]
     order = torch.from_numpy(np.stack(ranks)).to(kept.device)

@@ -5,7 +5,7 @@ through it together (`batch`).
 """
 
 import math
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -59,7 +59,7 @@ class Search:
     """One image's search. `allowed` (U,) units may change; `priority` (U,) breaks ties.
 
     After `run`: `units`, in the order in which the goal needs them; `reached`; `minimal`: without
-    any one of them it is not reached; `gradients` and `predictions` that were used.
+    any one of them it was not reached; `gradients` and `predictions` that were used.
     """
 
     allowed: Mask
@@ -126,13 +126,20 @@ class Search:
         """The mask with the fewest first units of an order that reach the goal, as far as halving
         finds: `high` of them do, `low` do not.
         """
-        while high - low > 1:
-            middle = (low + high) // 2
-            if (yield from self._reaches(_with(mask, order[:middle]))):
-                high = middle
+        count = yield from self._halved(lambda n: _with(mask, order[:n]), high, low)
+        return _with(mask, order[:count])
+
+    def _halved(
+        self, mask_of: Callable[[int], Mask], good: int, bad: int
+    ) -> Generator[Ask, Answer, int]:
+        """The last number on the way from a good one to a bad one whose mask reaches the goal."""
+        while abs(good - bad) > 1:
+            middle = (good + bad) // 2
+            if (yield from self._reaches(mask_of(middle))):
+                good = middle
             else:
-                low = middle
-        return _with(mask, order[:high])
+                bad = middle
+        return good
 
     def _doubled(self, mask: Mask, order: Units) -> Generator[Ask, Answer, int | None]:
         """The first of 1, 2, 4, ... units of an order that reach the goal, or None."""
@@ -221,21 +228,15 @@ class Search:
             gains = yield from self._gains(mask)
             order = self._order(-gains, mask)
             count = yield from self._restorable(mask, order, 0)
-            mask = _without(mask, order[:count])
+            mask = _with(mask, order[:count], False)
             if count * 20 <= mask.sum():
                 break
         return (yield from self._prove(mask))
 
     def _restorable(self, mask: Mask, order: Units, known: int) -> Generator[Ask, Answer, int]:
         """How many of the first units of an order can be restored; `known` of them surely."""
-        low, high = known, len(order) + (len(order) < mask.sum())
-        while high - low > 1:
-            middle = (low + high) // 2
-            if (yield from self._reaches(_without(mask, order[:middle]))):
-                low = middle
-            else:
-                high = middle
-        return low
+        never = len(order) + (len(order) < mask.sum())
+        return (yield from self._halved(lambda n: _with(mask, order[:n], False), known, never))
 
     def _prove(self, mask: Mask) -> Generator[Ask, Answer, list[int]]:
         """Restore each unit alone, drop those that are not needed, and order the others by need."""
@@ -243,17 +244,17 @@ class Search:
             units = self._order(np.zeros(len(mask)), mask)
             if len(units) > self._left:
                 self.minimal = False
-                return _listed(units)
+                return [*map(int, units)]
             lead, reached = np.zeros(len(mask)), np.zeros(len(mask), bool)
             for start in range(0, len(units), _LOOK):
                 part = units[start : start + _LOOK]
-                answer = yield from self._predict(np.stack([_without(mask, [u]) for u in part]))
+                answer = yield from self._predict(np.stack([_with(mask, [u], False) for u in part]))
                 lead[part], reached[part] = answer.lead, answer.reached
             if not reached.any():
                 self.minimal = True
-                return _listed(self._order(-lead, mask))
+                return [*map(int, self._order(-lead, mask))]
             order = self._order(lead, reached)
-            mask = _without(mask, order[: (yield from self._restorable(mask, order, 1))])
+            mask = _with(mask, order[: (yield from self._restorable(mask, order, 1))], False)
 
     def _swap(self, best: list[int]) -> Generator[Ask, Answer, Mask | None]:
         """A small edit with one unit in place of two of the least needed ones, or None."""
@@ -262,7 +263,7 @@ class Search:
         for pair in pairs[:_PAIRS]:
             if not self._can_look:
                 return None
-            base = _without(mask, [least[n] for n in pair])
+            base = _with(mask, [least[n] for n in pair], False)
             gains = yield from self._gains(base)
             order = self._order(gains, self.allowed & ~mask & (gains > 0))
             if order.size:
@@ -272,17 +273,7 @@ class Search:
         return None
 
 
-def _with(mask: Mask, units: Any) -> Mask:
-    changed = mask.copy()
-    changed[units] = True
-    return changed
-
-
-def _without(mask: Mask, units: Any) -> Mask:
-    changed = mask.copy()
-    changed[units] = False
-    return changed
-
-
-def _listed(units: Units) -> list[int]:
-    return [int(unit) for unit in units]
+def _with(mask: Mask, units: Any, changed: bool = True) -> Mask:
+    mask = mask.copy()
+    mask[units] = changed
+    return mask
