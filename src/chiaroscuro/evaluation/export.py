@@ -133,6 +133,7 @@ class _ExportTask:
         classes, note = target_classes(classifier, images.labels, settings.target)
         method = make_method(settings.method_options, classifier)
         fixed = {"source": images.source, "classes": classifier.labels, "target_note": note}
+        fixed["zarr"] = import_zarr().__version__
         return replace(self, method=method, sides=classifier.size, classes=classes, fixed=fixed)
 
     def facts(self) -> Mapping[str, Any]:
