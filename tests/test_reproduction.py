@@ -16,13 +16,15 @@ from chiaroscuro.cli import app
 from chiaroscuro.data.tables import DATASETS
 from chiaroscuro.errors import ChoiceError, InputError
 from chiaroscuro.evaluation.metrics import gini, neighbor_correlation
+from chiaroscuro.report.pages import interval_text
 from chiaroscuro.reproduction import EXPERIMENTS, ReproductionSettings, reproduce
 from chiaroscuro.reproduction.experiments import COLUMNS, ExperimentResult
-from chiaroscuro.reproduction.tables import answer_claims
+from chiaroscuro.reproduction.tables import answer_claims, make_tables
 from chiaroscuro.results import KINDS, load, verify
-from chiaroscuro.results.facts import Interval
+from chiaroscuro.results.facts import Interval, pick
 from chiaroscuro.results.folders import read_marker, write_marker
 from chiaroscuro.results.measurements import Line
+from chiaroscuro.results.models import TrainingRecord
 from tests.evaluation.toy import run
 from tests.pictures import class_rows, write_parquet
 from tests.test_report import Reader, assert_stands_alone
@@ -95,6 +97,13 @@ def test_quick_computes_every_number_from_images(root, tmp_path):
         ours = evaluation.curve("paper", row["map"], "black").area.value
         assert row["ours [95 %]"].startswith(f"{ours:.3f} ")
         assert row["difference [95 %]"].startswith(f"{ours - float(row['paper']):+.3f} ")
+    gains = numbers(out, "gain")
+    assert [(row["fill"], row["map"]) for row in gains] == [
+        (fill, name) for fill, maps in COLUMNS.items() for name in maps
+    ]
+    for row in gains:
+        place = {"of": "allegiance", "fill": row["fill"], "map": row["map"]}
+        assert row["test [95 %]"] == interval_text(pick(evaluation.gains, **place).gain)
     assert load(out) == result and verify(out) == []
     first = (out / "paper.md").read_text()
 
@@ -261,6 +270,23 @@ def test_claims_follow_the_numbers(evaluation):
     unsure = answer_claims([result_of(evaluation, experiment, 0.05, 0.2)])
     assert "not significantly different in 4" in unsure[0].sentences[0]
     assert "more concentrated than original in 0" in unsure[3].sentences[0]
+
+
+def test_gains_stand_next_to_the_original_s(evaluation):
+    """Original is named first in every pair, so its lead is the others' loss."""
+    result = result_of(evaluation, EXPERIMENTS["cifar10-cnn"], 0.05, 0.001)
+    trained = TrainingRecord(result.experiment.training, 9, 5, 0, 1.0, 0.5, 0.5, 9.0, {})
+    table = make_tables([replace(result, training=trained)], {})["gain"]
+    rows = {row[1:3]: row[3:] for row in table.rows}
+    assert rows["black", "original"][2:] == ("-", "-")
+    assert rows["white", "inactive"][2:] == ("-0.050 [-0.060, -0.040], p 0.0010",) * 2
+    gain = pick(evaluation.gains, of="allegiance", fill="white", map="inactive").gain
+    assert rows["white", "inactive"][:2] == (interval_text(gain),) * 2
+    inverted, own = (
+        evaluation.curve("matched", name, "white").area.value
+        for name in ("inverted:inactive", "inactive")
+    )
+    assert gain.value == pytest.approx(inverted - own)
 
 
 def test_the_last_claim_is_about_other_methods(evaluation):
