@@ -34,6 +34,10 @@ _SHOWN, _LISTED, _ACROSS, _SHADES = 100, 200, 14, 8
 """At most: pairs with a map of their own, pairs in the table, classes and shades in the matrix."""
 
 
+Side = tuple[str, float, float]
+"""A channel, and the shares of the lead of what wants it darker and brighter."""
+
+
 @dataclass(frozen=True, eq=False)
 class Card:
     """A pair as the page shows it; photos have their pictures and the page that each opens."""
@@ -41,7 +45,7 @@ class Card:
     pair: ClassPair
     said: Sequence[str]
     grid: Rgb
-    bars: Sequence[Bar]
+    sides: Sequence[Side]
     photos: Sequence[tuple[str, Rgb, Rgb, str]]
 
 
@@ -163,16 +167,21 @@ def place_text(grid: NDArray[np.floating]) -> str:
     return f"{place}: {percent(share)} on {percent(area)} of the picture"
 
 
-def wishes(colors: NDArray[np.floating]) -> list[Bar]:
-    """What a class wants, "red brighter", with shares of the lead, the largest first."""
+def sides(colors: NDArray[np.floating]) -> list[Side]:
+    """What a class wants of each channel."""
     channels = colors.shape[1]
     names = {1: ["gray"], 3: ["red", "green", "blue"]}.get(channels, [])
     names = names or [f"channel {n}" for n in range(channels)]
-    parts = (colors.sum(axis=2) / (colors.sum() or 1)).tolist()
+    brighter, darker = (colors.sum(axis=2) / (colors.sum() or 1)).tolist()
+    return [*zip(names, darker, brighter, strict=True)]
+
+
+def wishes(colors: NDArray[np.floating]) -> list[Bar]:
+    """What a class wants, "red brighter", with shares of the lead, the largest first."""
     wanted = [
         Bar(f"{name} {way}", share, False)
-        for way, shares in zip(("brighter", "darker"), parts, strict=True)
-        for name, share in zip(names, shares, strict=True)
+        for name, *shares in sides(colors)
+        for way, share in zip(("darker", "brighter"), shares, strict=True)
     ]
     return sorted(wanted, key=lambda bar: -bar.share)
 
@@ -224,7 +233,7 @@ def _card(result: Confusions, n: int, pages: Mapping[str, str]) -> Card:
         (name, *_pictures(result.photos[name], pair.rival), pages[name]) for name in pair.photos
     ]
     picture = one_sided(grid, float(grid.max()), "either")
-    return Card(pair, said, picture, wishes(colors), photos)
+    return Card(pair, said, picture, sides(colors), photos)
 
 
 def _pictures(explanation: Explanation, rival: int) -> tuple[Rgb, Rgb]:
