@@ -17,6 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from typer.testing import CliRunner
 
 from chiaroscuro import Classifier, Confusions, class_gradients, confusions, save_classifier
+from chiaroscuro.checks.pair_sums import PairSums, Ranking
+from chiaroscuro.checks.pairs import CONFUSION_SCHEMA
 from chiaroscuro.choices import METHODS, RivalRule
 from chiaroscuro.cli import app
 from chiaroscuro.errors import ChoiceError, InputError, ModelError, ResultError
@@ -24,7 +26,7 @@ from chiaroscuro.gradients import ClassGradients
 from chiaroscuro.gradients.reducers import GradientChoices
 from chiaroscuro.metrics.competition import competition
 from chiaroscuro.models.folder import basic_cnn
-from chiaroscuro.report.confusions import lines, marks, place_of, wishes
+from chiaroscuro.report.confusions import lines, marks, place_of, sides, wishes
 from chiaroscuro.results import load
 from chiaroscuro.results.confusions import GRID
 from chiaroscuro.settings import ConfusionSettings
@@ -215,6 +217,7 @@ def test_a_run_by_hand(data):
     np.testing.assert_allclose(result.colors[n, 0, 0], [32 / 192, 0], rtol=1e-6)
     assert place_of(result.class_grids[1]) == ("in the upper left corner", 0.25, 0.0625)
     assert wishes(result.class_colors[1])[0].label == "red brighter"
+    assert sides(result.class_colors[1]) == [("red", 0, 1), ("green", 0, 0), ("blue", 0, 0)]
     assert to_dog.photos == ("test#0", "test#4") and set(result.photos) >= {"test#0"}
     shown = result.photos["test#0"]
     assert shown.target.index == 0 and set(shown.maps) == {"winner", "signed", "margin"}
@@ -272,6 +275,94 @@ def test_rows_hold_every_image(data):
     assert all(len(row["grid"]) == 64 and len(row["colors"]) == 12 for row in rows)
     for row in rows:
         assert row["lead"] == pytest.approx(sum(row["grid"])) == pytest.approx(sum(row["colors"]))
+
+
+def table_of(targets, rivals, shares, number=0):
+    """Rows of images, each of one target and its rivals (N, R), that take `shares` (N, 1 + R)."""
+    listed = []
+    for n, (target, others, taken) in enumerate(zip(targets, rivals, shares, strict=True)):
+        for rival, share in zip([target, *others], taken, strict=True):
+            listed.append({
+                "id": f"{number}-{n}", "batch": number, "target": target, "predicted": others[0],
+                "rival": rival, "brighter": share, "darker": share / 2, "lead": 3 * share,
+                "grid": np.full(GRID**2, share), "colors": np.full(12, 2 * share),
+            })  # fmt: skip
+    return pa.Table.from_pylist(listed, schema=CONFUSION_SCHEMA)
+
+
+def summed(tables, most=9):
+    """Both readings of some tables, and the strongest and the most confused pairs."""
+    ranking = Ranking()
+    for table in tables:
+        ranking.add(table)
+    strongest, confused = ranking.pairs(most, 2)
+    own = [(k, k) for k in ranking.images]
+    chosen = ConfusionSettings(data="x", resamples=9)
+    sums = PairSums([*strongest, *confused, *own], tables[0], chosen)
+    for table in tables:
+        sums.add(table)
+    return ranking, sums, strongest, confused
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.integers(2, 6), st.integers(1, 40))
+def test_sums_are_those_of_a_loop(seed, classes, images):
+    """However the images fall into batches."""
+    rng = np.random.default_rng(seed)
+    targets = rng.integers(classes, size=images)
+    rivals = [[k for k in rng.permutation(classes).tolist() if k != t] for t in targets]
+    shares = rng.random((images, classes))
+    shares[:, 1:] = -np.sort(-shares[:, 1:])
+    cuts = np.sort(rng.integers(images, size=3))
+    tables = [
+        table_of(targets[b].tolist(), [rivals[i] for i in b], shares[b].tolist(), n)
+        for n, b in enumerate(np.split(np.arange(images), cuts))
+        if len(b)
+    ]
+    ranking, sums, strongest, confused = summed(tables)
+    taken, firsts = {}, {}
+    for target in np.unique(targets).tolist():
+        mine = np.flatnonzero(targets == target)
+        for rival in range(classes):
+            taken[target, rival] = [shares[i, [target, *rivals[i]].index(rival)] for i in mine]
+            firsts[target, rival] = [rivals[i][0] == rival for i in mine]
+    others = [key for key in taken if key[0] != key[1]]
+    order = sorted(others, key=lambda k: (-sum(taken[k]) / (len(taken[k]) + 1), k))
+    assert strongest == order[:9] and ranking.taken.keys() == taken.keys()
+    wrong = sorted((k for k in order if sum(firsts[k])), key=lambda k: -sum(firsts[k]))
+    assert confused == wrong[:2]
+    for pair in sums.pairs(strongest):
+        key = pair.target, pair.rival
+        assert pair.images == len(taken[key])
+        assert pair.share.value == pytest.approx(0.75 * np.mean(taken[key]))
+        assert pair.brighter == pytest.approx(np.mean(taken[key]) / 2)
+        assert pair.first == pytest.approx(np.mean(firsts[key]))
+        assert pair.confused == sum(firsts[key])
+    grids, colors = sums.leads(strongest)
+    means = [np.mean(taken[key]) for key in strongest]
+    np.testing.assert_allclose(grids[:, 3, 4], means, rtol=1e-5)
+    np.testing.assert_allclose(colors[:, 1, 2, 0], np.multiply(2, means), rtol=1e-5)
+    for index, (number, places) in sums.takers.items():
+        own_parts = [taken[key] for key in others if key[1] == index]
+        assert number == sum(map(len, own_parts))
+        assert places[0] == pytest.approx(sum(map(sum, own_parts)), rel=1e-5)
+
+
+def test_a_pair_that_occurs_takes_few_bytes():
+    """All pairs of 400 classes."""
+    classes, rng = 400, np.random.default_rng(0)
+    tables = []
+    for n in range(classes // 10):
+        targets = [*range(10 * n, 10 * n + 10)]
+        rivals = [[k for k in range(classes) if k != target] for target in targets]
+        tables.append(table_of(targets, rivals, rng.random((10, classes)).tolist(), n))
+    tracemalloc.start()
+    ranking, sums, strongest, _ = summed(tables, most=1000)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(ranking.taken) == classes**2
+    assert peak < 400 * classes**2
+    assert len([*sums.pairs(strongest)]) == 1000
 
 
 def test_interrupted_shared_and_undisturbed_it_is_the_same_bytes(data, quick_workers):

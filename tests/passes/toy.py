@@ -3,7 +3,6 @@
 import os
 import signal
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -64,8 +63,9 @@ class MeanTask:
         table = pa.table({"id": list(batch.ids), "logit": logits})
         return part_of(batch, {"rows": table}, {f"notes/{batch.number:06d}.txt": b"note"})
 
-    def summarize(self, parts: Iterable, run, images):
-        parts = list(parts)
+    def summarize(self, parts, run, images):
+        assert [part.number for part in parts()] == [part.number for part in parts()]
+        parts = list(parts())
         assert [part.number for part in parts] == sorted(part.number for part in parts)
         rows = pa.concat_tables(part.tables["rows"] for part in parts)
         left_out = [one for part in parts for one in part.left_out]

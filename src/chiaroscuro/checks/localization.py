@@ -1,6 +1,6 @@
 """Localization: whether maps point at regions of images, as a pass that can be resumed."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,7 +27,7 @@ from chiaroscuro.images.regions import Mask
 from chiaroscuro.maps import saliency_maps
 from chiaroscuro.metrics import localization
 from chiaroscuro.metrics.intervals import SignFlips, holm
-from chiaroscuro.passes.runner import Progress, part_of, run_pass, silent
+from chiaroscuro.passes.runner import Parts, Progress, part_of, run_pass, silent
 from chiaroscuro.render.pictures import smooth
 from chiaroscuro.results import KINDS
 from chiaroscuro.results.facts import LeftOut
@@ -170,10 +170,10 @@ class _LocalizationTask:
         images = {"id": ids, "target": targets}
         return rows.image_rows(LOCALIZATION_SCHEMA, images, {"map": settings.maps}, columns)
 
-    def summarize(self, parts: Iterable[Part], run: RunConfig, images: ImageSet) -> Localization:
+    def summarize(self, parts: Parts, run: RunConfig, images: ImageSet) -> Localization:
         settings = self.settings
         fault = f"has a region in {settings.regions}; ids are paths in the folder, or SPLIT#ROW"
-        sums, data = add_up(parts, {"rows": _Sums}, images, settings, fault=fault)
+        sums, data = add_up(parts(), {"rows": _Sums}, images, settings, fault=fault)
         maps = tuple(sums["rows"].maps())
         return Localization(settings, data, run.model, maps, run.versions)
 

@@ -1,10 +1,9 @@
 """Which class takes pixels from which over an image set, as a pass that can be resumed."""
 
-from array import array
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,6 +12,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
+from chiaroscuro.checks.pair_sums import PairSums, Photo, Ranking, shaped
 from chiaroscuro.checks.regions import Regions, digest_of, load_regions
 from chiaroscuro.choices import parse_rivals
 from chiaroscuro.classifier import Classifier
@@ -30,14 +30,13 @@ from chiaroscuro.gradients import class_gradients
 from chiaroscuro.images import CropBox, to_uint8
 from chiaroscuro.images.regions import Mask
 from chiaroscuro.metrics.competition import Competition, competition
-from chiaroscuro.metrics.intervals import BootstrapMeans
 from chiaroscuro.passes.executor import compute
-from chiaroscuro.passes.runner import Progress, part_of, run_pass, silent
+from chiaroscuro.passes.runner import Parts, Progress, part_of, run_pass, silent
 from chiaroscuro.render.shown import shown_pixels
 from chiaroscuro.results import KINDS
-from chiaroscuro.results.confusions import GRID, MOST_PAIRS, ClassPair, Confusions, Mend
+from chiaroscuro.results.confusions import MOST_PAIRS, Confusions, Mend
 from chiaroscuro.results.explanations import Explanation
-from chiaroscuro.results.facts import Interval, LeftOut
+from chiaroscuro.results.facts import LeftOut
 from chiaroscuro.results.runs import Part, RunConfig
 from chiaroscuro.settings import ConfusionSettings, settings_from, takes
 from chiaroscuro.smallest import smallest_edits
@@ -146,41 +145,37 @@ class _ConfusionTask:
         table = pa.Table.from_pylist(listed, schema=CONFUSION_SCHEMA)
         return part_of(batch, {"rows": table}, left_out=left_out)
 
-    def summarize(self, parts: Iterable[Part], run: RunConfig, images: ImageSet) -> Confusions:
+    def summarize(self, parts: Parts, run: RunConfig, images: ImageSet) -> Confusions:
         settings, classifier = self.settings, self.classifier
         assert classifier is not None
-        added, data = add_up(parts, {"rows": _Sums}, images, settings)
-        sums, found = added["rows"], added["rows"].found
-        own = sorted(key for key in found if key[0] == key[1])
-        every = sorted({*found} - {*own}, key=lambda key: (-sums.strength(key), key))
-        kept = every[:MOST_PAIRS]
+        first, data = add_up(parts(), {"rows": Ranking}, images, settings)
+        ranking = first["rows"]
+        kept, wrong = ranking.pairs(MOST_PAIRS, settings.mends)
+        own = [(k, k) for k in sorted(ranking.images)]
+        second = {"rows": partial(PairSums, [*own, *kept, *wrong])}
+        sums = add_up(parts(), second, images, settings)[0]["rows"]
+        found = sums.found
         shown = {photo: k for k, r in kept[: settings.pairs] for _, photo in found[k, r].photos}
-        wrong = sorted(
-            (k for k in every if found[k].wrong), key=lambda k: -found[k].sums[_CONFUSED]
-        )
         again = _Again(classifier, images, settings, run.batch)
         explained = partial(again.explained, [*shown.items()])
-        mended = partial(again.mended, [(found[k].wrong[0], *k) for k in wrong[: settings.mends]])
-        taken: dict[int, list[_Pair]] = {}
-        for key in every:
-            taken.setdefault(key[1], []).append(found[key])
+        mended = partial(again.mended, [(found[key].wrong[0], *key) for key in wrong])
+        grids, colors = sums.leads(kept)
+        takers = {r: (n, *shaped(places)) for r, (n, places) in sorted(sums.takers.items())}
         return Confusions(
             settings=settings,
             data=data,
             model=run.model,
-            labels={k: classifier.label(k) for k in sorted({k for key in found for k in key})},
-            pairs=sums.pairs(kept, shown),
-            pair_count=len(every),
-            classes=sums.pairs(own),
-            grids=_single([found[key].grid / sums.images(key) for key in kept]),
-            colors=_single([found[key].colors / sums.images(key) for key in kept]),
-            class_images={r: sum(len(o.places) for o in taken[r]) for r in sorted(taken)},
-            class_grids={r: _single(sum(o.grid for o in taken[r])) for r in sorted(taken)},
-            class_colors={r: _single(sum(o.colors for o in taken[r])) for r in sorted(taken)},
+            labels={k: classifier.label(k) for k in sorted({*ranking.images, *takers})},
+            pairs=tuple(sums.pairs(kept, shown)),
+            pair_count=len(ranking.taken) - len(own),
+            classes=tuple(sums.pairs(own)),
+            grids=grids,
+            colors=colors,
+            class_images={r: images for r, (images, _, _) in takers.items()},
+            class_grids={r: grid for r, (_, grid, _) in takers.items()},
+            class_colors={r: colors for r, (_, _, colors) in takers.items()},
             photos=dict(compute(explained, range(len(shown)), threads=run.threads)),
-            mends=tuple(
-                compute(mended, range(min(settings.mends, len(wrong))), threads=run.threads)
-            ),
+            mends=tuple(compute(mended, range(len(wrong)), threads=run.threads)),
             target_note=self.note if self.classes is None else "",
             versions=run.versions,
         )
@@ -203,120 +198,9 @@ def _image_rows(one: Competition, region: Mask | None) -> Iterator[dict[str, Any
         }
 
 
-Key = tuple[int, int]
-"""Target and rival."""
-Photo = tuple[str, int]
-"""An image by its id, and its batch."""
-_SUMMED = ("brighter", "darker", "lead", "inside", "region", "first", "confused", "led", "regions")
-"""`led`: the lead in images with a region, and `regions` their number."""
-_CONFUSED = _SUMMED.index("confused")
 _SMALL = 64
 """Of images with smaller sides single pixels are changed, of others squares of `_SQUARE`."""
 _SQUARE = 8
-
-
-@dataclass(eq=False)
-class _Pair:
-    """Sums of `_SUMMED`, grids and colors; shares by image of the target; the highest ones."""
-
-    sums: rows.Floats
-    grid: rows.Floats
-    colors: rows.Floats
-    places: "array[int]" = field(default_factory=lambda: array("l"))
-    shares: "array[float]" = field(default_factory=lambda: array("d"))
-    photos: list[tuple[float, Photo]] = field(default_factory=list)
-    wrong: list[Photo] = field(default_factory=list)
-
-
-class _Sums(rows.Sums):
-    """What each class takes from each target, for pairs that occur; `(k, k)` is what k keeps."""
-
-    def __init__(self, table: pa.Table, settings: ConfusionSettings) -> None:
-        self.settings, self.found = settings, dict[Key, _Pair]()
-
-    def add(self, table: pa.Table) -> None:
-        """Count a batch in."""
-        names = CONFUSION_SCHEMA.names
-        read = {n: table[n].combine_chunks().to_numpy(zero_copy_only=False) for n in names}
-        own, share = read["target"] == read["rival"], (read["brighter"] + read["darker"]) / 2
-        read["first"] = np.r_[False, own[:-1]] & ~own & (share > 0)  # rows fall by what is taken
-        read["confused"] = read["predicted"] == read["rival"]
-        read["regions"] = ~np.isnan(read["region"])
-        read["led"] = read["lead"] * read["regions"]
-        values = np.column_stack([np.nan_to_num(read[name].astype(float)) for name in _SUMMED])
-        for i, key in enumerate(zip(read["target"].tolist(), read["rival"].tolist(), strict=True)):
-            grid = np.asarray(read["grid"][i], float).reshape(GRID, GRID)
-            colors = np.asarray(read["colors"][i], float).reshape(2, -1, 2)
-            if key not in self.found:
-                self.found[key] = _Pair(values[i] * 0, grid * 0, colors * 0)
-            pair = self.found[key]
-            pair.sums += values[i]
-            pair.grid += grid
-            pair.colors += colors
-            pair.places.append(len(pair.places) if own[i] else self.images(key) - 1)
-            pair.shares.append(share[i])
-            photo = read["id"][i], int(read["batch"][i])
-            if read["confused"][i] and not pair.wrong:
-                pair.wrong.append(photo)
-            best = [*pair.photos, (share[i], photo)]
-            pair.photos = sorted(best, key=lambda one: -one[0])[: self.settings.photos]
-
-    def images(self, key: Key) -> int:
-        """The number of images of a pair's target, whose own row is the first of each."""
-        return len(self.found[key[0], key[0]].places)
-
-    def strength(self, key: Key) -> float:
-        """The share, as if there were one more image without any: few images count for less."""
-        return float(self.found[key].sums[:2].sum() / (self.images(key) + 1))
-
-    def pairs(self, keys: list[Key], shown: Collection[Photo] = ()) -> tuple[ClassPair, ...]:
-        """These pairs, which name their photos where those are `shown`."""
-        ends = self._intervals(keys)
-        return tuple(self._pair(key, ends[key], shown) for key in keys)
-
-    def _pair(self, key: Key, share: Interval, shown: Collection[Photo]) -> ClassPair:
-        pair, images = self.found[key], self.images(key)
-        one, whole = dict(zip(_SUMMED, pair.sums, strict=True)), pair.grid.sum() or 1
-        taken = one["brighter"] + one["darker"]
-        has_region = one["regions"] > 0 and one["led"] > 0
-        figures = {
-            "brighter": one["brighter"] / images / 2,
-            "darker": one["darker"] / images / 2,
-            "lead": one["lead"] / taken if taken else 0,
-            "first": one["first"] / images,
-            "border": (whole - pair.grid[1:-1, 1:-1].sum()) / whole if pair.grid.any() else 0,
-            "center": pair.grid[2:-2, 2:-2].sum() / whole,
-        }
-        return ClassPair(
-            target=key[0],
-            rival=key[1],
-            images=images,
-            share=share,
-            confused=round(one["confused"]),
-            inside=rows.rounded(one["inside"] / one["led"]) if has_region else None,
-            region=rows.rounded(one["region"] / one["regions"]) if has_region else None,
-            photos=tuple(photo[0] for _, photo in pair.photos if photo in shown),
-            **{name: rows.rounded(value) for name, value in figures.items()},
-        )
-
-    def _intervals(self, keys: list[Key]) -> dict[Key, Interval]:
-        """The mean shares with bootstrap intervals over the target's images."""
-        ends: dict[Key, Interval] = {}
-        for _, own in groupby(sorted(keys), key=lambda key: key[0]):
-            listed = [*own]
-            shares = np.zeros((self.images(listed[0]), len(listed)))
-            for r, key in enumerate(listed):
-                shares[self.found[key].places, r] = self.found[key].shares
-            means = BootstrapMeans(len(listed), self.settings.resamples, self.settings.seed)
-            for some in np.array_split(shares, -(-len(shares) // 1000)):
-                means.add(some)
-            found = rows.stacked(means.interval(self.settings.confidence), len(listed))
-            ends |= {key: rows.interval_at(found, r) for r, key in enumerate(listed)}
-        return ends
-
-
-def _single(means: Any) -> NDArray[np.float32]:
-    return np.asarray(means, np.float32)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The sanity check of a classifier's maps, as a pass over an image set that can be resumed."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,7 +25,7 @@ from chiaroscuro.gradients import class_gradients
 from chiaroscuro.maps import saliency_maps
 from chiaroscuro.metrics import agreement as similarity
 from chiaroscuro.metrics.intervals import interval
-from chiaroscuro.passes.runner import Progress, part_of, run_pass, silent
+from chiaroscuro.passes.runner import Parts, Progress, part_of, run_pass, silent
 from chiaroscuro.results import KINDS, measurements
 from chiaroscuro.results.measurements import LEVELS, Layer, Level, Limits, SanityCheck, Step
 from chiaroscuro.results.runs import Part, RunConfig
@@ -147,9 +147,9 @@ class _SanityTask:
             tables.append((places, rows.image_rows(SANITY_SCHEMA, images, keys, columns)))
         return part_of(batch, {"rows": rows.in_image_order(tables, SANITY_SCHEMA)})
 
-    def summarize(self, parts: Iterable[Part], run: RunConfig, images: ImageSet) -> SanityCheck:
+    def summarize(self, parts: Parts, run: RunConfig, images: ImageSet) -> SanityCheck:
         settings = self.settings
-        sums, data = add_up(parts, {"rows": SanitySums}, images, settings)
+        sums, data = add_up(parts(), {"rows": SanitySums}, images, settings)
         maps = tuple(sums["rows"].maps())
         return SanityCheck(settings, data, run.model, self.layers, maps, run.versions)
 

@@ -25,7 +25,7 @@ from chiaroscuro.evaluation.stacks import image_stacks
 from chiaroscuro.explanations.single import make_method
 from chiaroscuro.gradients import class_gradients
 from chiaroscuro.maps import needs_classes, saliency_maps
-from chiaroscuro.passes.runner import LISTED, Progress, run_pass, silent
+from chiaroscuro.passes.runner import LISTED, Parts, Progress, run_pass, silent
 from chiaroscuro.results.facts import CropBox, DataFacts, LeftOut
 from chiaroscuro.results.maps import (
     KIND,
@@ -221,10 +221,8 @@ class _ExportTask:
             for b, n in enumerate(places)
         ]
 
-    def summarize(
-        self, parts: Iterable[Part], run: RunConfig, images: ImageSet | None
-    ) -> MapExport:
-        return _summary(parts, run)
+    def summarize(self, parts: Parts, run: RunConfig, images: ImageSet | None) -> MapExport:
+        return _summary(parts(), run)
 
 
 def _summary(parts: Iterable[Part], run: RunConfig) -> MapExport:

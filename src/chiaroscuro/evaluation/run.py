@@ -17,7 +17,7 @@ from chiaroscuro.evaluation.metrics import METRICS, WHAT_IF, Metric
 from chiaroscuro.evaluation.rows import Sums, in_image_order
 from chiaroscuro.evaluation.stacks import measure
 from chiaroscuro.explanations.single import make_method
-from chiaroscuro.passes.runner import Progress, data_facts, part_of, run_pass, silent
+from chiaroscuro.passes.runner import Parts, Progress, data_facts, part_of, run_pass, silent
 from chiaroscuro.results import KINDS, PAGE, load
 from chiaroscuro.results.facts import DataFacts, LeftOut
 from chiaroscuro.results.measurements import Evaluation, Figures, SanityCheck
@@ -112,10 +112,10 @@ class _EvaluationTask:
         first, labels = batch.number * (self.settings.batch or 0), self.names.names
         return part_of(batch, tables, example_files(stacks, self.examples, first, labels))
 
-    def summarize(self, parts: Iterable[Part], run: RunConfig, images: ImageSet) -> Evaluation:
+    def summarize(self, parts: Parts, run: RunConfig, images: ImageSet) -> Evaluation:
         names, settings = self.names, self.settings
         begin = {metric.name: metric.sums for metric in self.metrics}
-        sums, data = add_up(parts, begin, images, settings, names)
+        sums, data = add_up(parts(), begin, images, settings, names)
         found = [sums[name].figures() for name in begin]
         rows = {
             field.name: tuple(row for one in found for row in getattr(one, field.name))

@@ -27,6 +27,8 @@ from chiaroscuro.results.store import load, verify
 
 Progress = Callable[[int, int | None, int], object]
 """Called with (images done, images in all or None, of those done before this session)."""
+Parts = Callable[[], Iterable[Part]]
+"""Reads all parts of a run, as often as it is called."""
 Result = TypeVar("Result")
 _LOG = logging.getLogger("chiaroscuro.passes")
 LISTED = 50
@@ -59,8 +61,8 @@ class Task(Protocol[Result]):
     def process(self, classifier: Classifier, batch: Batch) -> Part:
         """The part of one batch, always the same; `NotFiniteError` where an image is unusable."""
 
-    def summarize(self, parts: Iterable[Part], run: RunConfig, images: ImageSet) -> Result:
-        """The result of all parts, which come in the order of their batches."""
+    def summarize(self, parts: Parts, run: RunConfig, images: ImageSet) -> Result:
+        """The result of all `parts()`, which come in the order of their batches."""
 
 
 def images_at_a_time(classifier: Classifier) -> int:
@@ -146,7 +148,7 @@ def run_pass(
                 f"{images.source}: {expected} images are listed, {covered} were read: the data "
                 "changed meanwhile; begin once more (overwrite=True, --force)"
             )
-        result = task.summarize(run.read_parts(sorted(done)), config, images)
+        result = task.summarize(partial(run.read_parts, sorted(done)), config, images)
         if shard is None:
             run.finish(result)
         _log("run finished", out=out, images=covered)
