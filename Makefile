@@ -75,7 +75,7 @@ $(READY): pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(READY_DEV): $(READY) requirements-dev.txt
-	$(INSTALLER) install --quiet -c constraints.txt -r requirements-dev.txt -e '.[hf,train,adapters,web,notebook,maps,weights]'
+	$(INSTALLER) install --quiet -c constraints.txt -r requirements-dev.txt -e '.[hf,train,adapters,web,notebook,maps,weights,scale]'
 	touch $@
 
 $(READY_BROWSER): package.json

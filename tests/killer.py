@@ -47,7 +47,7 @@ def _begin(name: str, data: Path, out: Path) -> int:
 
 
 def _parts(out: Path) -> int:
-    return len(list(out.glob("parts/*.json")))
+    return len(list(out.glob("parts/0*.json")))
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ RUNS: dict[str, Callable[[Path, Path, int], None]] = {
 
 def finished(out: Path) -> int:
     """How many parts or explanations are whole."""
-    parts = [*out.glob("parts/*.json"), *out.glob("[!.]*/chiaroscuro-explanation.json")]
+    parts = [*out.glob("parts/0*.json"), *out.glob("[!.]*/chiaroscuro-explanation.json")]
     return len(parts)
 
 

@@ -68,6 +68,8 @@ PAPER_FRACTIONS: tuple[float, ...] = (
     0, 0.03, 0.05, 0.07, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9,
 )  # fmt: skip
 """The shares of pixels that the paper deletes."""
+ENGINES = ("local", "ray")
+"""What makes the parts of a run: processes of this machine, or actors of Ray."""
 REPLAY_TOLERANCE = 1e-3
 """Rounding on another machine may move a few ReLUs: so much logits and maps may differ."""
 WHAT_IF_FRACTION, WHAT_IF_TOLERANCE = 0.05, 0.25

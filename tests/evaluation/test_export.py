@@ -145,7 +145,7 @@ def test_one_worker_or_two_stopped_or_not_the_bytes_are_the_same(
     assert export(data, tmp_path / "two", dtype=dtype, workers=2) == whole
     with pytest.raises(KeyboardInterrupt):
         export(data, tmp_path / "stopped", dtype=dtype, progress=interrupt)
-    assert len(list((tmp_path / "stopped").glob("parts/*.json"))) == 2
+    assert len(list((tmp_path / "stopped").glob("parts/0*.json"))) == 2
     with pytest.raises(ResultError, match="not finished: resume it"):
         StoredMaps.open(tmp_path / "stopped")
     export(data, tmp_path / "stopped", dtype=dtype, resume=True)
@@ -174,7 +174,7 @@ def test_three_shards_joined_are_the_bytes_of_one_run(data, tmp_path):
     for i, shard in enumerate(shards):
         part = export(data, shard, shard=f"{i}/3")
         assert part.data.images == (7, 4, 4)[i]
-        numbers = [int(f.stem) for f in sorted((shard / "parts").iterdir())]
+        numbers = [int(f.stem) for f in sorted((shard / "parts").glob("0*"))]
         assert numbers == list(range(4))[i::3]
     with pytest.raises(ResultError, match=r"2 of 4 batches are in none of the shards \(0, 3\)"):
         merge_maps(shards[1:], tmp_path / "merged")

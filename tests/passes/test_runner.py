@@ -171,7 +171,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(images, tmp_path, monkeypatch
     def full(run, part):
         if part.number == 2:
             raise OSError(errno.ENOSPC, "No space left on device")
-        write_part(run, part)
+        return write_part(run, part)
 
     monkeypatch.setattr(RunFolder, "write_part", full)
     with pytest.raises(ResultError, match=r"r: cannot be written \(No space left on device\)"):

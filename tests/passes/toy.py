@@ -49,6 +49,7 @@ class MeanTask:
     pause: float = 0
     kind: Kind = KIND
     name: str = ""
+    killed: str = ""
 
     def set_up(self, classifier, images):
         return replace(self, name=classifier.name)
@@ -58,6 +59,9 @@ class MeanTask:
 
     def process(self, classifier, batch):
         time.sleep(self.pause)
+        if self.killed and batch.number == 2 and not Path(self.killed).exists():
+            Path(self.killed).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
         pixels = [torch.from_numpy(one)[None] for one in batch.pixels]
         logits = [float(classifier(one)[0, 0]) for one in pixels]
         table = pa.table({"id": list(batch.ids), "logit": logits})

@@ -55,6 +55,7 @@ def localize(
     resume: bool = False,
     overwrite: bool = False,
     workers: int = 1,
+    engine: str = "local",
     data_root: str | Path | None = None,
     progress: Progress = silent,
     settings: LocalizationSettings | None = None,
@@ -66,14 +67,14 @@ def localize(
     measure nothing and are left out, counted. Each mean has a bootstrap interval over images, and
     its difference from a random order a p-value by sign flips, corrected over maps and measures
     (Holm). The folder `out` gets rows as Parquet and index.html. `regions`: see `load_regions`;
-    `resume`, `workers` and `data_root` are as for `evaluate`.
+    `resume`, `workers`, `engine` and `data_root` are as for `evaluate`.
 
     Raises `ChoiceError`, `InputError`, `ModelError`, or `ResultError` when `out` may not be used.
     """
     given = {"data": data, "regions": regions, **options}
     task = _LocalizationTask(settings_from(LocalizationSettings, settings, given))
     images = load_images(**task.settings.source, root=data_root)
-    return run_pass(task, classifier, images, out, resume, overwrite, workers, progress)
+    return run_pass(task, classifier, images, out, resume, overwrite, workers, progress, engine)
 
 
 @dataclass(frozen=True)

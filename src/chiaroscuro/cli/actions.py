@@ -22,11 +22,12 @@ from chiaroscuro.cli import commands
 from chiaroscuro.cli.terminal import say, show
 from chiaroscuro.cli.watch import Told, Watch, watching
 from chiaroscuro.data.loading import locate
-from chiaroscuro.errors import ChoiceError, MissingImageError, first_line, printable
+from chiaroscuro.errors import ChoiceError, MissingImageError, ResultError, first_line, printable
 from chiaroscuro.images import open_photo, packaged_photo, photo_folders, safe_name
 from chiaroscuro.results.changes import SmallestEdit, WhatIf
 from chiaroscuro.results.explanations import Comparison, Explanation
-from chiaroscuro.results.runs import check_startable
+from chiaroscuro.results.facts import ModelFacts
+from chiaroscuro.results.runs import RunConfig, check_startable, read_config, restore_marker
 from chiaroscuro.stopwatch import Stopwatch, timed
 
 if TYPE_CHECKING:
@@ -360,17 +361,24 @@ _VERBS = {
 """The function that takes settings over an image set, and the kind of its result."""
 
 
-def measure(settings: known.PassSettings, run: commands.RunOptions) -> None:
-    """Measure a set of images into a folder, show progress, print the result."""
+def measure(
+    settings: known.PassSettings, run: commands.RunOptions, saved: ModelFacts | None = None
+) -> None:
+    """Measure a set of images into a folder, show progress, print the result.
+
+    `saved`: what a saved run says of its network, in place of `run.model`.
+    """
     verb, name = _VERBS[type(settings)]
     kind = results.KINDS[name]
     locate(settings.data, run.data_root)
     check_startable(run.out, kind, resume=run.resume, overwrite=run.force)
     own = ("out", "resume", "workers", "data_root", "check", "shard")
     options = vars(settings) | {n: value for n, value in vars(run).items() if n in own}
+    options["engine"] = run.engine if run.ray_address is None else f"ray:{run.ray_address}"
     with _working(run, settings.threads) as bars:
+        classifier = _load(run.model, run) if saved is None else _load(saved, run, _load_named)
         result = getattr(chiaroscuro, verb)(
-            _load(run.model, run),
+            classifier,
             **options,
             overwrite=run.force,
             progress=partial(bars.show, "images"),
@@ -400,6 +408,57 @@ def convert(run: commands.ConvertOptions) -> None:
             progress=partial(bars.show, "images"),
         )
     _print(run, {"folder": str(run.out)}, [f"{run.to} -> {run.out.resolve()}"])
+
+
+def _load_named(model: ModelFacts) -> "chiaroscuro.Classifier":
+    from chiaroscuro.explanations.comparison import load_named
+
+    return load_named(model)
+
+
+def verify(run: commands.VerifyOptions) -> None:
+    """Check a result, repair it if asked, print what is wrong; exit status 1 where anything is."""
+    found = results.verification(run.folder)
+    if run.repair and not found.whole:
+        _repair(run, results.KINDS[found.kind], found.damaged)
+        found = results.verification(run.folder)
+    if run.as_json:
+        typer.echo(json.dumps(results.facts_of(found) | {"whole": found.whole}))
+    elif not run.quiet:
+        for line in found.lines():
+            say(line)
+    if not found.whole:
+        raise typer.Exit(1)
+
+
+def _repair(run: commands.VerifyOptions, kind: results.Kind, damaged: Collection[str]) -> None:
+    """Resume a run as it was begun; what is whole is kept, also a page's link to its check."""
+    classes = {name: settings for settings, (_, name) in _VERBS.items()}
+    if kind.name not in classes:
+        said = f"repair is for runs over image sets, {', '.join(classes)}; compute this once more"
+        raise ResultError(f"{run.folder} is of kind {kind.name}: {said}")
+    if kind.marker in damaged:
+        restore_marker(run.folder)
+    config = read_config(run.folder, kind, RunConfig)
+    given: dict[str, Any] = {"out": run.folder, "resume": True, "quiet": True}
+    names = ("workers", "engine", "ray_address", "data_root")
+    given |= {name: getattr(run, name) for name in names}
+    given |= {} if run.model is None else {"model": run.model}
+    options: type[commands.RunOptions] = commands.RunOptions
+    if kind.name == "evaluation":
+        result = results.folders.read_marker(run.folder, kind).result or {}
+        page = result.get("check_page")
+        given["check"] = (run.folder / page).parent if page else None
+        options = commands.EvaluateOptions
+    try:
+        settings = classes[kind.name](**config.settings)
+    except (ChoiceError, TypeError) as error:
+        advice = "resume it from Python (resume=True)"
+        raise ResultError(
+            f"{run.folder}: its settings have no names to repeat them by ({error}): {advice}"
+        ) from error
+    asked = options(**given, device=run.device or config.model.device)
+    measure(settings, asked, None if run.model else config.model)
 
 
 def train(settings: known.TrainingSettings, run: commands.TrainOptions) -> None:

@@ -15,6 +15,7 @@ from chiaroscuro.catalog import SOURCES, TextClasses, check_spec, offered_specs
 from chiaroscuro.choices import (
     DEFAULT_MODEL,
     DEFAULT_OUT,
+    ENGINES,
     LEVELS,
     MAP_FORMS,
     REPLAY_TOLERANCE,
@@ -219,9 +220,22 @@ class CompareOptions(PhotoOptions):
 @dataclass(frozen=True, kw_only=True)
 class RunOptions(NetworkOptions, LongOptions):
     workers: int = like(ExplainOptions, "workers")
+    engine: str = option(
+        "What --workers are, processes or actors of Ray:", "local", ENGINES, panel=MACHINE
+    )
+    ray_address: str | None = option(
+        "Of a Ray cluster; default: RAY_ADDRESS, or a Ray of this machine alone.",
+        None,
+        panel=MACHINE,
+    )
     data_root: Path | None = option("A folder that holds a data set's folder.", None, panel=IMAGES)
     out: Path = option("The folder for rows, figures and page.", Path("chiaroscuro-run"))
     resume: bool = option("Resume an interrupted run.", False)
+
+    def _contradictions(self) -> Iterator[str]:
+        yield from super()._contradictions()
+        if self.ray_address is not None and self.engine != "ray":
+            yield "--ray-address is for --engine ray: give both"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,6 +273,22 @@ class MapsOptions(RunOptions):
 class StoredOptions(Settings):
     as_json: bool = like(OutputOptions, "as_json")
     quiet: bool = like(OutputOptions, "quiet")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyOptions(StoredOptions):
+    """What a repair needs is what the run's configuration names, where it is not given."""
+
+    folder: Path = option("The folder of a result.", flag="")
+    repair: bool = option("Compute what is damaged or missing of a run once more.", False)
+    model: str | None = option(
+        "What --repair loads; default: the run's own.", None, read=_model, panel="Network"
+    )
+    data_root: Path | None = like(RunOptions, "data_root")
+    workers: int = like(RunOptions, "workers")
+    engine: str = like(RunOptions, "engine")
+    ray_address: str | None = like(RunOptions, "ray_address")
+    device: str | None = option("For --repair; default: the run's own.", None, panel=MACHINE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -387,6 +417,9 @@ COMMANDS = (
     Command("convert", "actions:convert", (ConvertOptions,),
         "Write kept maps for ViRelAy (HDF5), for FiftyOne, or as pictures over the photos.",
         ("chiaroscuro-maps --to fiftyone --out for-fiftyone",)),
+    Command("verify", "actions:verify", (VerifyOptions,),
+        "Check every byte of a saved result; --repair computes damaged parts of a run once more.",
+        ("chiaroscuro-run", "chiaroscuro-run --repair"), "repair with the same command"),
     Command("train", "actions:train", (settings.TrainingSettings, TrainOptions),
         "Train a network with the paper's settings: AdamW, no augmentation, the last epoch kept.",
         ("photos/ --out runs/mine --architecture resnet18 --pretrained --freeze",), _RESUME),

@@ -72,6 +72,7 @@ def export_maps(
     resume: bool = False,
     overwrite: bool = False,
     workers: int = 1,
+    engine: str = "local",
     shard: str | None = None,
     data_root: str | Path | None = None,
     progress: Progress = silent,
@@ -84,7 +85,7 @@ def export_maps(
     `rows` and `failures` as Parquet, and a manifest with every setting and the digests of weights
     and data. Float32 maps are those of `saliency_maps`, bit for bit. `shard`: "i/n" is the batches
     i, i + n, i + 2n, ... alone; `merge_maps` joins such folders. `resume` computes what is missing;
-    `workers` and `data_root` are as for `evaluate`.
+    `workers`, `engine` and `data_root` are as for `evaluate`.
 
     Raises `ChoiceError`, `InputError`, `ModelError`, or `ResultError` when `out` may not be used.
     """
@@ -92,7 +93,7 @@ def export_maps(
     task = _ExportTask(settings_from(MapExportSettings, settings, {"data": data, **options}))
     images = load_images(**task.settings.source, root=data_root)
     return run_pass(
-        task, classifier, images, out, resume, overwrite, workers, progress, shard=shard
+        task, classifier, images, out, resume, overwrite, workers, progress, engine, shard=shard
     )
 
 

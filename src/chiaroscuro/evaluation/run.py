@@ -37,6 +37,7 @@ def evaluate(
     resume: bool = False,
     overwrite: bool = False,
     workers: int = 1,
+    engine: str = "local",
     data_root: str | Path | None = None,
     progress: Progress = silent,
     settings: EvaluationSettings | None = None,
@@ -48,7 +49,8 @@ def evaluate(
     OWNER/NAME of the hub; `settings`: an `EvaluationSettings`, which options replace in part.
     The folder `out` gets the rows of every metric as Parquet (one file per batch), curves as PNG
     and SVG, and index.html. Interrupted at any moment, a run is resumed by `resume`. `workers`:
-    processes that share the images. `data_root`: see `load_images`. `check`: the folder of a
+    processes that share the images; `engine`: "ray" for actors of a Ray cluster in their place,
+    "ray:ADDRESS" of that one. `data_root`: see `load_images`. `check`: the folder of a
     sanity check of the same network, which the page then shows.
 
     Raises `ChoiceError`, `InputError`, `ModelError`, or `ResultError` when `out` holds something
@@ -70,7 +72,9 @@ def evaluate(
     def is_current(old: Evaluation) -> bool:
         return (old.check, old.check_page) == (task.check, task.check_page)
 
-    return run_pass(task, classifier, images, out, resume, overwrite, workers, progress, is_current)
+    return run_pass(
+        task, classifier, images, out, resume, overwrite, workers, progress, engine, is_current
+    )
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def compute(
     if workers < 1:
         raise ChoiceError(f"workers is {workers}: expected at least 1")
     if workers > 1:
-        yield from _shared(_pickled(job), iter(numbers), workers, threads, gpus)
+        yield from _shared(pickled(job), iter(numbers), workers, threads, gpus)
         return
     before = torch.get_num_threads()
     try:
@@ -75,7 +75,7 @@ def gpus_of(device: torch.device) -> list[str]:
     return listed.split(",") if listed else [str(n) for n in range(torch.cuda.device_count())]
 
 
-def _pickled(job: Job[Any]) -> bytes:
+def pickled(job: Job[Any]) -> bytes:
     """A job for another process, with the files of factories that its classes may be from."""
     factory = sys.modules.get("chiaroscuro.models.factory")  # it imports heavy libraries
     files = factory.files_run() if factory else []
@@ -83,14 +83,15 @@ def _pickled(job: Job[Any]) -> bytes:
         return pickle.dumps((files, pickle.dumps(job)))
 
 
-def _unpickled(sent: bytes) -> Job[Any]:
+def unpickled(sent: bytes) -> Job[Any]:
+    """The job again, in the process that does it."""
     with _portable():
-        files, pickled = pickle.loads(sent)
+        files, job_bytes = pickle.loads(sent)
         if files:
             from chiaroscuro.models import factory
 
             factory.run_files(files)
-        job: Job[Any] = pickle.loads(pickled)
+        job: Job[Any] = pickle.loads(job_bytes)
     return job
 
 
@@ -180,16 +181,16 @@ def _serve(pipe: Connection, threads: int | None, gpu: str | None) -> None:
     with suppress(EOFError, OSError):
         try:
             torch.set_num_threads(threads or torch.get_num_threads())
-            job = _unpickled(pipe.recv_bytes())
+            job = unpickled(pipe.recv_bytes())
             while True:
                 pipe.send([*job([pipe.recv()])])
         except (EOFError, BrokenPipeError, ConnectionResetError):
             return
         except Exception as error:
-            pipe.send(_portable_error(error))
+            pipe.send(portable_error(error))
 
 
-def _portable_error(error: Exception) -> Exception:
+def portable_error(error: Exception) -> Exception:
     """An error that another process can raise, with the trace of this one."""
     try:
         pickle.loads(pickle.dumps(error))

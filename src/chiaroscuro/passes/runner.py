@@ -7,22 +7,31 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 
 from chiaroscuro.catalog import versions
+from chiaroscuro.choices import ENGINES, check_names
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data.images import Batch, ImageSet, read_batches
 from chiaroscuro.device import DeviceProfile, device_profile, profile_in_use
 from chiaroscuro.errors import ChoiceError, InputError, NotFiniteError, ResultError
+from chiaroscuro.passes.cluster import compute_on_ray
 from chiaroscuro.passes.executor import compute, gpus_of
 from chiaroscuro.results.facts import DataFacts, LeftOut
-from chiaroscuro.results.folders import kind_in, read_marker
+from chiaroscuro.results.folders import Receipt, kind_in, read_marker
 from chiaroscuro.results.kinds import Kind
-from chiaroscuro.results.runs import Part, RunConfig, open_run, read_config
+from chiaroscuro.results.runs import (
+    Part,
+    RunConfig,
+    RunFolder,
+    check_config,
+    missing_parts,
+    open_run,
+    read_config,
+)
 from chiaroscuro.results.store import load, verify
 
 Progress = Callable[[int, int | None, int], object]
@@ -99,24 +108,27 @@ def run_pass(
     overwrite: bool = False,
     workers: int = 1,
     progress: Progress = silent,
+    engine: str = "local",
     is_current: Callable[[Result], bool] = lambda result: True,
     shard: str | None = None,
 ) -> Result:
     """Process every batch that has no whole part yet, then summarize all into the folder `out`.
 
     Batches follow the rows of the set; batch size, threads and the device's profile stay those of
-    the beginning, so that any number of `workers` writes the same bytes. A finished run is
-    summarized once more unless its result `is_current`. `shard`, as "0/3", are the batches 0, 3, 6
-    and so on: their summary is returned, and the run stays open for `merge_runs`.
+    the beginning, so that any number of `workers` of any `engine` ("local": processes; "ray" or
+    "ray:ADDRESS": actors, which write their parts themselves) writes the same bytes. A finished run
+    is summarized once more unless its result `is_current`. `shard`, as "0/3", are the batches 0, 3,
+    6 and so on: their summary is returned, and the run stays open for `merge_runs`.
     """
     if workers < 1:
         raise ChoiceError(f"workers is {workers}: expected at least 1")
+    check_names("engine", [engine.partition(":")[0]], ENGINES)
     share = _share(shard, images)
     task = task.set_up(classifier, images)
     config = _configure(task, classifier, images, workers, Path(out) if resume else None)
     with open_run(out, task.kind, config, resume=resume, overwrite=overwrite) as run:
         done = run.finished_parts()
-        missing, expected = _missing(done, images.count, config.batch), images.count
+        missing, expected = missing_parts(done, images.count, config.batch), images.count
         if expected is not None:
             mine = [n for n in range(-(-expected // config.batch)) if share(n)]
             missing = [n for n in missing if share(n)]
@@ -133,10 +145,10 @@ def run_pass(
         progress(before, expected, before)
         settings = replace(task.settings, batch=config.batch, threads=config.threads)
         task = replace(task, settings=settings)
-        profile, gpus = DeviceProfile(**config.profile), gpus_of(classifier.device)
-        job = partial(_parts, task, classifier, images, config.batch, profile)
-        for part in compute(job, missing, workers=workers, threads=config.threads, gpus=gpus):
-            run.write_part(part)
+        profile = DeviceProfile(**config.profile)
+        parts = partial(_parts, task, classifier, images, config.batch, profile)
+        amount = {"workers": workers, "threads": config.threads}
+        for part in _made(run, config, parts, missing, classifier.device, engine, amount):
             _log("part written", logging.DEBUG, number=part.number, images=part.images)
             for one in part.left_out:
                 _log("image left out", logging.WARNING, id=one.id, reason=one.reason)
@@ -171,6 +183,44 @@ def _share(shard: str | None, images: ImageSet) -> Callable[[int], bool]:
 def _log(event: str, level: int = logging.INFO, **facts: Any) -> None:
     """What happened, with its facts for a log that is read by programs."""
     _LOG.log(level, event, extra={"facts": facts})
+
+
+PartJob = Callable[[Iterable[int]], Iterator[Part]]
+
+
+def _made(
+    run: RunFolder,
+    config: RunConfig,
+    parts: PartJob,
+    missing: Iterable[int],
+    device: torch.device,
+    engine: str,
+    amount: Any,
+) -> Iterator[Receipt]:
+    """Make parts with an engine; each is in its place when its receipt comes."""
+    name, _, address = engine.partition(":")
+    if name == "local":  # written here alone: a worker that outlives this process writes nothing
+        for part in compute(parts, missing, gpus=gpus_of(device), **amount):
+            yield run.write_part(part)
+        return
+    job = partial(_written, run, config, parts)
+    for number in compute_on_ray(job, missing, device=str(device), address=address, **amount):
+        if (receipt := run.receipt(number)) is None:
+            raise ResultError(
+                f"{run.folder}: a worker wrote part {number}, and it is not there: all nodes of "
+                "a cluster must share the folder"
+            )
+        yield receipt
+
+
+def _written(
+    run: RunFolder, config: RunConfig, parts: PartJob, numbers: Iterable[int]
+) -> Iterator[int]:
+    """Make parts and write them where they are made, unless another run has the folder by then."""
+    for part in parts(numbers):
+        check_config(run.folder, run.kind, config)
+        run.write_part(part)
+        yield part.number
 
 
 def _parts(
@@ -234,12 +284,3 @@ def _threads(workers: int) -> int:
     """The CPU threads of one worker: PyTorch's own, or its share of the cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return torch.get_num_threads() if workers == 1 else max(1, (cores or 1) // workers)
-
-
-def _missing(done: dict[int, int], rows: int | None, size: int) -> Iterable[int]:
-    """The numbers of batches without a part; endless where only reading tells how many."""
-    ends = [number for number, images in done.items() if images < size]
-    if rows is None and not ends:
-        return (number for number in count() if number not in done)
-    last = max(ends) + 1 if rows is None else -(-rows // size)
-    return [number for number in range(last) if number not in done]

@@ -15,3 +15,5 @@ from chiaroscuro.results.store import facts_of as facts_of
 from chiaroscuro.results.store import load as load
 from chiaroscuro.results.store import save as save
 from chiaroscuro.results.store import verify as verify
+from chiaroscuro.results.verification import Verification as Verification
+from chiaroscuro.results.verification import verification as verification

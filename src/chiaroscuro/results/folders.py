@@ -28,6 +28,8 @@ NEW = ".chiaroscuro-new"
 """After the name of a file that is being written."""
 PARTS = "parts"
 """The folder of a run's receipts."""
+BEGUN = f"{PARTS}/run.json"
+"""A run's first marker, with its configuration; what a damaged marker is made from."""
 _LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 """Files that systems leave in every folder."""
 _UNREADABLE = (OSError, ValueError, MemoryError, RecursionError, msgspec.MsgspecError)
@@ -172,7 +174,7 @@ def check_free(folder: str | Path, kind: Kind, *, overwrite: bool) -> Path:
 
 def foreign_files(folder: Path, kind: Kind) -> list[str]:
     """Files below a result's folder that neither its marker nor a receipt lists."""
-    ours = {*read_marker(folder, kind).files, kind.marker, LOCK}
+    ours = {*read_marker(folder, kind).files, kind.marker, LOCK, BEGUN}
     for file in (folder / PARTS).glob("*.json"):
         if receipt := read_receipt(file):
             ours |= {f"{PARTS}/{file.name}", *receipt.files}
@@ -294,14 +296,21 @@ def _settle(final: Path) -> None:
 
 def write_marker(folder: Path, kind: Kind, marker: Marker) -> None:
     """Put the marker in its place, whole or not at all."""
-    text = msgspec.json.format(msgspec.json.encode(sealed(marker)), indent=1)
-    write_file(folder / kind.marker, text + b"\n")
+    write_file(folder / kind.marker, marker_bytes(marker))
 
 
-def write_file(file: Path, data: bytes) -> None:
-    """Put a file in its place, whole or not at all, also when power fails."""
+def marker_bytes(marker: Marker) -> bytes:
+    """A marker as its file holds it."""
+    return msgspec.json.format(msgspec.json.encode(sealed(marker)), indent=1) + b"\n"
+
+
+def write_file(file: Path, data: bytes, word: str = "") -> None:
+    """Put a file in its place, whole or not at all, also when power fails.
+
+    `word`: tells the temporary file from that of another writer.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
-    new = file.with_name(f"{file.name}{NEW}")
+    new = file.with_name(f"{file.name}{word}{NEW}")
     try:
         new.unlink(missing_ok=True)
         with new.open("xb") as target:  # no link is followed

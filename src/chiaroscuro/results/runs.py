@@ -1,9 +1,11 @@
 """A run over an image set: a folder with one part a batch, each whole or not there."""
 
 import io
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +14,8 @@ import msgspec
 from chiaroscuro.errors import ChoiceError, ExistingResultError, ResultError, first_line
 from chiaroscuro.results import folders
 from chiaroscuro.results.facts import LeftOut, ModelFacts
-from chiaroscuro.results.folders import NEW, PARTS, Marker, Receipt, digest, read_marker
-from chiaroscuro.results.kinds import Kind
+from chiaroscuro.results.folders import BEGUN, NEW, PARTS, Marker, Receipt, digest, read_marker
+from chiaroscuro.results.kinds import KINDS, Kind
 from chiaroscuro.results.store import Result, from_plain, to_plain, write
 
 if TYPE_CHECKING:
@@ -57,10 +59,14 @@ class RunFolder:
 
     def finished_parts(self) -> dict[int, int]:
         """The numbers of all parts that are there and whole, with the images each covers."""
-        files = sorted((self.folder / PARTS).glob("*.json"))
-        return {receipt.number: receipt.images for file in files if (receipt := self._whole(file))}
+        return {receipt.number: receipt.images for receipt in self.whole_parts()}
 
-    def write_part(self, part: Part) -> None:
+    def whole_parts(self) -> Iterator[Receipt]:
+        """The receipts of all parts that are there and whole."""
+        files = sorted((self.folder / PARTS).glob("*.json"))
+        return (receipt for file in files if (receipt := self._whole(file)))
+
+    def write_part(self, part: Part) -> Receipt:
         """Put a part in its place: first its receipt, so that every file there is known as ours."""
         number = f"{part.number:06d}"
         tables = {f"{name}/{number}.parquet": _bytes(rows) for name, rows in part.tables.items()}
@@ -68,8 +74,10 @@ class RunFolder:
         listed = {name: digest(data) for name, data in files.items()}
         receipt = Receipt(part.number, part.images, part.left_out, listed)
         text = msgspec.json.encode(folders.sealed(receipt))
+        word = secrets.token_hex(4)  # a worker that was given up may write the same part just now
         for name, data in {f"{PARTS}/{number}.json": text, **files}.items():
-            folders.write_file(self.folder / name, data)
+            folders.write_file(self.folder / name, data, f".{word}")
+        return receipt
 
     def take_part(self, number: int, other: Path) -> None:
         """Put a finished part of another folder in its place, byte by byte."""
@@ -85,12 +93,13 @@ class RunFolder:
         from pyarrow.parquet import ParquetFile  # `read_table` would import data sets and pandas
 
         for number in numbers:
-            receipt = self._whole(self.folder / PARTS / f"{number:06d}.json")
-            if receipt is None:
+            if (receipt := self.receipt(number)) is None:
                 advice = "resume=True (--resume) computes it"
                 raise ResultError(f"{self.folder}: part {number} is gone or damaged: {advice}")
             tables = {
-                name.partition("/")[0]: ParquetFile(self.folder / name).read()
+                name.partition("/")[0]: ParquetFile(
+                    self.folder / name, page_checksum_verification=True
+                ).read()
                 for name in receipt.files
                 if name.endswith(".parquet")
             }
@@ -102,6 +111,10 @@ class RunFolder:
             left.unlink()
         write(result, self.folder, config=read_marker(self.folder, self.kind).config)
         folders.recover(self.folder)
+
+    def receipt(self, number: int) -> Receipt | None:
+        """The receipt of a part that is there and whole."""
+        return self._whole(self.folder / PARTS / f"{number:06d}.json")
 
     def _whole(self, file: Path) -> Receipt | None:
         receipt = folders.read_receipt(file)
@@ -170,7 +183,26 @@ def open_run(
                 check_config(final, kind, config)
             else:
                 folders.write_marker(final, kind, marker)
+            folders.write_file(final / BEGUN, folders.marker_bytes(marker))
             yield RunFolder(final, kind)
+
+
+def begun(folder: Path) -> tuple[Kind, Marker] | None:
+    """The kind and first marker of a run from their copy, whatever became of its marker."""
+    with suppress(OSError, msgspec.MsgspecError):
+        marker = msgspec.json.decode((folder / BEGUN).read_bytes(), type=Marker)
+        name = marker.schema.partition("/")[0].removeprefix("chiaroscuro-")
+        if marker == folders.sealed(marker) and name in KINDS:
+            return KINDS[name], marker
+    return None
+
+
+def restore_marker(folder: Path) -> None:
+    """Put a run's first marker in place of a damaged one; the run is then resumed to its end."""
+    if found := begun(folder):
+        kind, marker = found
+        with folders.writing(folder), folders.locked(folder):
+            folders.write_marker(folder, kind, marker)
 
 
 def check_startable(
@@ -216,6 +248,15 @@ def read_config(folder: str | Path, kind: Kind, config_type: type[Result]) -> Re
         return from_plain(config, {}, config_type)
     except (ValueError, msgspec.MsgspecError) as error:
         raise ResultError(f"{folder}: configuration is damaged ({first_line(error)})") from error
+
+
+def missing_parts(done: Mapping[int, int], rows: int | None, size: int) -> Iterable[int]:
+    """The numbers of batches without a part; endless where only reading tells how many."""
+    ends = [number for number, images in done.items() if images < size]
+    if rows is None and not ends:
+        return (number for number in count() if number not in done)
+    last = max(ends) + 1 if rows is None else -(-rows // size)
+    return [number for number in range(last) if number not in done]
 
 
 def _bytes(table: "pa.Table") -> bytes:

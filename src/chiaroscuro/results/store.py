@@ -184,7 +184,7 @@ def load(folder: str | Path, kind: Kind | None = None) -> Any:
     """
     folder = Path(folder)
     found = kind_in(folder)
-    kind = kind or found or _none(folder)
+    kind = kind or found or no_result(folder)
     if found is not None and not (folder / kind.marker).exists():
         what = f"no {kind.name} there; it holds a chiaroscuro {found.name}"
         raise MissingResultError(f"{folder}: {what}")
@@ -204,14 +204,15 @@ def load(folder: str | Path, kind: Kind | None = None) -> Any:
         raise ResultError(f"{folder}: not a readable {kind.name} ({first_line(error)})") from error
 
 
-def _none(folder: Path) -> NoReturn:
+def no_result(folder: Path) -> NoReturn:
+    """Say that there is no result."""
     raise MissingResultError(f"{folder}: no chiaroscuro result there")
 
 
 def verify(folder: str | Path, names: Collection[str] | None = None) -> list[str]:
     """The files of a result (or those of these names) that are gone or not what was written."""
     folder = Path(folder)
-    files = read_marker(folder, kind_in(folder) or _none(folder)).files
+    files = read_marker(folder, kind_in(folder) or no_result(folder)).files
     return [
         name
         for name, written in files.items()
