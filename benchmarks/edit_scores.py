@@ -83,7 +83,7 @@ def scores_of(classifier: Classifier, pixels: Tensor, target: Tensor) -> Found:
             n: _over(curves["matched", f"inverted:{n}"].allegiance[:, 1:].double().numpy(), most)
             for n in orders
         }
-    scores["ROAD"] = {n: _road(classifier, pixels, target, values) for n, values in orders.items()}
+    scores["ROAD"] = {n: road(classifier, pixels, target, values) for n, values in orders.items()}
     return scores
 
 
@@ -92,7 +92,13 @@ def _over(kept: Floats, shares: tuple[float, ...]) -> Floats:
     return areas / (shares[-1] - shares[0])
 
 
-def _road(classifier: Classifier, pixels: Tensor, target: Tensor, values: Tensor) -> Floats:
+def road(
+    classifier: Classifier,
+    pixels: Tensor,
+    target: Tensor,
+    values: Tensor,
+    shares: tuple[float, ...] = SHARES,
+) -> Floats:
     """Share of fractions, by area, that keep the class while top pixels are imputed from the rest.
 
     Noisy linear imputation (Rong et al., A consistent and efficient evaluation strategy for
@@ -103,12 +109,12 @@ def _road(classifier: Classifier, pixels: Tensor, target: Tensor, values: Tensor
     rank = pixel_rank(pixel_order(values, tie_priority(pixels)))
     noise = torch.randn(pixels.shape, generator=torch.Generator().manual_seed(0)) * _NOISE
     kept = []
-    for count in matched_counts(values, SHARES)[0].tolist():
+    for count in matched_counts(values, shares)[0].tolist():
         hole = (rank < count).view_as(pixels[:, :1])
         with torch.no_grad():
             logits = classifier((_imputed(pixels, hole) + noise * hole).clamp(0, 1))
         kept.append((logits.argmax(dim=1) == target).double())
-    return _over(torch.stack(kept, dim=1).numpy(), SHARES)
+    return _over(torch.stack(kept, dim=1).numpy(), shares)
 
 
 def _imputed(pixels: Tensor, hole: Tensor) -> Tensor:
@@ -134,7 +140,7 @@ def sanity(classifier: Classifier, pixels: Tensor, target: Tensor) -> Found:
     own = maps_of(classifier, pixels, target)
     other_seed = torch.Generator().manual_seed(1)
     others: dict[str, Callable[[], Maps]] = {
-        "random weights": lambda: maps_of(_randomized(classifier), pixels, target),
+        "random weights": lambda: maps_of(randomized(classifier), pixels, target),
         "the second class": lambda: maps_of(classifier, pixels, second),
         "other points": lambda: maps_of(classifier, pixels, target, other_seed),
         "the map for white": lambda: maps_of(classifier, pixels, target, fill="white"),
@@ -142,11 +148,11 @@ def sanity(classifier: Classifier, pixels: Tensor, target: Tensor) -> Found:
     scores: Found = {}
     for title, make in others.items():
         other = make()
-        scores[title] = {name: _spearman(own[name], other[name]) for name in own}
+        scores[title] = {name: spearman(own[name], other[name]) for name in own}
     return scores
 
 
-def _randomized(classifier: Classifier) -> Classifier:
+def randomized(classifier: Classifier) -> Classifier:
     """The classifier with every weight drawn again, as each layer's own initialization does."""
     other = copy.copy(classifier)
     other.module = copy.deepcopy(classifier.module)
@@ -158,7 +164,7 @@ def _randomized(classifier: Classifier) -> Classifier:
     return other
 
 
-def _spearman(one: Tensor, two: Tensor) -> Floats:
+def spearman(one: Tensor, two: Tensor) -> Floats:
     ranks = (pixel_rank(pixel_order(values)).double() for values in (one, two))
     correlation: Floats = ranks_correlation(*ranks).numpy()
     return correlation

@@ -182,6 +182,7 @@ MAPS = _by_name(
 EDIT_MAPS = _by_name(
     MapChoice("expected-effect", "the class's first-order loss by this pixel alone", "signed"),
     MapChoice("partial-edit", "the class's loss by this pixel along with others", "signed"),
+    MapChoice("any-change", "the class's loss over several changes of many pixels", "signed"),
 )
 """Every map computed for one edit of pixels; functions are in `chiaroscuro.maps.EDIT_MAPS`."""
 
@@ -206,6 +207,8 @@ RANDOM = "random"
 """A random order of pixels: the control for every map."""
 RANKING_MAPS = LiveNames(lambda: [n for n, m in MAPS.items() if m.kind in ("magnitude", "signed")])
 """The maps that order pixels: neither classes nor the degenerate printed forms."""
+FITTED_MAPS = LiveNames(lambda: [n for n in EDIT_MAPS if n != "any-change"])
+"""The edit maps that are computed for one fill, and another for each."""
 MEASURED_MAPS = LiveNames(lambda: (*RANKING_MAPS, *EDIT_MAPS))
 """Every map that deletion can order pixels by."""
 ORDERS = LiveNames(lambda: (*MEASURED_MAPS, RANDOM))

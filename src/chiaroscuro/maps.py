@@ -1,7 +1,8 @@
 """Saliency maps, pure functions of class gradients; and edit maps, made for a given change."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -228,7 +229,7 @@ def edit_map(
     pixels: Tensor,
     change: str | Fill | Tensor,
     method: str = "expected-effect",
-    points: int = 16,
+    points: int | None = None,
     target: int | Sequence[int] | Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
@@ -237,13 +238,16 @@ def edit_map(
     "expected-effect" is -sum_ch (d log p_c / dx) * d, the first-order loss when that pixel alone
     changes, in log-probability. "partial-edit" is -sum_points sum_ch (dS_c / dx) * d, S_c the
     log-odds of the class, at `points` images in which a part of the pixels is changed: first random
-    pixels, then those highest in the sum so far.
+    pixels, then those highest in the sum so far. "any-change" is made for no single change: its
+    points are changed to the mean and to blurs, at random pixels, at all but the highest in the
+    sum so far, and at the highest; every point counts by its direction.
 
     `pixels` (B, C, H, W) in [0, 1]; `change` is a fill (noise is drawn as by `filled`), or the
-    changed pixels (B, C, H, W). `target`: None for the predicted class, an index, or one per image.
-    Points are drawn from `generator` (None is a fixed seed) and each image's own values, so an
-    image gets the same map in any batch. Cost: one gradient pass per point; "expected-effect" has
-    one. The map is made for an edit of its kind; see docs/results/beyond.md.
+    changed pixels (B, C, H, W); "any-change" does not use it. `target`: None for the predicted
+    class, an index, or one per image. Points are drawn from `generator` (None is a fixed seed) and
+    each image's own values ("any-change": the seed alone): the same map in any batch.
+    Cost: one gradient pass per point. `points`: None for 1, 16 and 64; the first is always 1, and
+    "any-change" has no more than 64. See docs/results/beyond.md.
 
     Raises `ImageError`, `ChoiceError` or `ModelError`. Source: this project's.
 
@@ -252,7 +256,7 @@ def edit_map(
     torch.Size([2, 2, 2])
     """
     check_names("edit map", [method], EDIT_MAPS)
-    points = as_int("points", points)
+    points = _DEFAULT_POINTS.get(method, 16) if points is None else as_int("points", points)
     if points < 1:
         raise ChoiceError(f"points is {points}: expected at least 1")
     classifier.check_pixels(pixels)
@@ -313,9 +317,70 @@ def partial_edit(
     return total
 
 
+@dataclass(frozen=True)
+class _Part:
+    """One point of a map for any change: which pixels are changed, a `share` of them, to what.
+
+    "random" draws pixels and share, and "others" are all that the part before left as they are.
+    """
+
+    pixels: Literal["random", "others", "all but highest", "highest"]
+    change: str
+    share: float = 0.0
+
+
+ANY_CHANGE = (
+    *(
+        _Part(pixels, change)
+        for change in ("mean", "blur", "black") * 5
+        for pixels in ("random", "others")
+    ),
+    *(_Part("all but highest", "black", share) for share in (0.4, 0.3, 0.2, 0.1)),
+    *(
+        _Part("highest", change, share)
+        for share in np.linspace(0.2, 0.02, 10).tolist()
+        for change in ("blur", "mean", "blur:0.03")
+    ),
+)
+"""The points of "any-change" in their order; docs/design/edit-maps.md says why."""
+_DEFAULT_POINTS = {"any-change": len(ANY_CHANGE)}
+
+
+def any_change(question: Question, jitter: float = 0.1, highest_weight: float = 2.0) -> Tensor:
+    """The effects of several changes, each scaled to length 1 over the image, summed.
+
+    The images of a seed share all random numbers, so that similar images get similar points.
+    """
+    parts = ANY_CHANGE[: question.points]
+    source = np.random.default_rng(question.seeds[0] >> 32)
+    pixels, count = question.pixels, question.pixels[0, 0].numel()
+    filled = {change: edits.filled(pixels, change) for change in {part.change for part in parts}}
+    total = torch.zeros_like(pixels[:, 0])
+    rank, taken = edits.pixel_order(total), 0
+    for part in parts:
+        if part.pixels != "others":
+            keys = torch.from_numpy(source.random((1, count), np.float32)).to(total)
+            if part.pixels != "random":
+                keys = edits.pixel_rank(edits.pixel_order(total)) / count + jitter * keys
+            share = source.random() if part.pixels == "random" else part.share
+            rank = edits.pixel_rank(keys.argsort(dim=1, stable=True)).expand(len(pixels), -1)
+            taken = round(share * count)
+        if part.pixels in ("others", "all but highest"):
+            rank, taken = count - 1 - rank, count - taken
+        counts = torch.full((len(pixels),), taken, device=pixels.device)
+        point = edits.apply_edit(pixels, filled[part.change], rank, counts)
+        effect = replace(question, changed=filled[part.change]).effect(point[None], "log-odds")
+        flat = effect.flatten(1)
+        length = flat.norm(dim=1, keepdim=True).clamp(min=torch.finfo(flat.dtype).tiny)
+        weight = highest_weight if part.pixels == "highest" else 1.0
+        total = total + weight * (flat / length).view_as(effect)
+    return total
+
+
 EDIT_MAPS: dict[str, Callable[[Question], Tensor]] = {
     "expected-effect": lambda question: question.effect(question.pixels[None], "log-probability"),
     "partial-edit": partial_edit,
+    "any-change": any_change,
 }
 
 

@@ -487,7 +487,7 @@ class EvaluationSettings(GradientSettings, RunSettings, panel=MEASURE):
 
     metrics: tuple[Any, ...] = option("What is measured:", ("deletion",), known.METRICS)
     maps: tuple[str, ...] = option(
-        f"A map to measure ({' and '.join(known.EDIT_MAPS)} are computed for each fill):",
+        f"A map to measure ({' and '.join(known.FITTED_MAPS)} are computed for each fill):",
         known.PAPER_MAPS,
         known.MEASURED_MAPS,
     )

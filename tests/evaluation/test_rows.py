@@ -228,6 +228,19 @@ def test_edit_maps_are_computed_for_each_fill(data, tmp_path):
                 assert found == pytest.approx(curve.probability[b].tolist(), abs=1e-5)
 
 
+def test_any_change_is_computed_once_for_all_fills(data, tmp_path, monkeypatch):
+    computed = []
+
+    def counting(*arguments, **options):
+        computed.append(arguments[3])
+        return edit_map(*arguments, **options)
+
+    monkeypatch.setattr(stacks, "edit_map", counting)
+    names, fills = ("any-change", "partial-edit"), ("black", "+0.2")
+    run(data, tmp_path / "run", maps=names, fills=fills)
+    assert computed.count("partial-edit") == 2 * computed.count("any-change")
+
+
 def test_edit_maps_alone_run_no_rivals(data, tmp_path, page, monkeypatch):
     monkeypatch.setattr(stacks, "class_gradients", None)
     result = run(data, tmp_path / "run", maps=("partial-edit",), fills=("black", "+0.2"))

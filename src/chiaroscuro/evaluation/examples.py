@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from chiaroscuro.choices import EDIT_MAPS
+from chiaroscuro.choices import EDIT_MAPS, FITTED_MAPS
 from chiaroscuro.data.images import ImageSet
 from chiaroscuro.edits import filled, pixel_order, tie_priority, top_edit
 from chiaroscuro.evaluation.stacks import Stack
@@ -52,7 +52,7 @@ def _archive(stack: Stack, b: int, labels: Sequence[str] | None) -> bytes:
         "captions": [caption for caption, _ in edits],
     }
     maps = {
-        f"{name}, {fill}" if name in EDIT_MAPS else name: values[b]
+        f"{name}, {fill}" if name in FITTED_MAPS else name: values[b]
         for fill, named in stack.maps.items()
         for name, values in named.items()
     }

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from chiaroscuro.choices import EDIT_MAPS, parse_rivals
+from chiaroscuro.choices import FITTED_MAPS, parse_rivals
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.data.images import Batch
 from chiaroscuro.edits import filled
@@ -64,7 +64,7 @@ class Stack:
     def saliency(self) -> dict[str, Tensor]:
         """The maps that are the same for every fill."""
         some = next(iter(self.maps.values()))
-        return {name: values for name, values in some.items() if name not in EDIT_MAPS}
+        return {name: values for name, values in some.items() if name not in FITTED_MAPS}
 
 
 def measure(
@@ -93,6 +93,9 @@ def measure(
         for fill in settings.fills:
             found = dict(saliency)
             for name in settings.edit_maps:
+                if name not in FITTED_MAPS and maps:
+                    found[name] = maps[settings.fills[0]][name]
+                    continue
                 changed = filled(pixels, fill, settings.seed)
                 source = torch.Generator().manual_seed(settings.seed)
                 found[name] = edit_map(

@@ -51,6 +51,7 @@ _LINES: dict[str, tuple[str, Line]] = {
     "margin": ("#1e8449", "-"),
     "expected-effect": ("#00796b", "--"),
     "partial-edit": ("#b03a77", "-"),
+    "any-change": ("#5d4037", "-"),
     "random": ("#7d828c", ":"),
     "predicted": ("#8a5a00", "--"),
     "actual": (INK, "-"),

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from chiaroscuro.choices import CURVES, EDIT_MAPS, RANDOM, SURE, WHAT_IF_TOLERANCE
+from chiaroscuro.choices import CURVES, EDIT_MAPS, FITTED_MAPS, RANDOM, SURE, WHAT_IF_TOLERANCE
 from chiaroscuro.render.sheets import Chart, Curve
 from chiaroscuro.report.checks import check_section
 from chiaroscuro.report.pages import (
@@ -156,10 +156,10 @@ def outcome(result: Evaluation) -> list[str]:
 
 def _fitted(rows: Sequence[Row], best: Row) -> str:
     """That an edit map wins the score it is fitted to, and what is lowest among the other maps."""
-    if best.map not in EDIT_MAPS:
+    if best.map not in FITTED_MAPS:
         return ""
     said = " It is fitted to this very edit, so this score alone does not make it a better map."
-    others = [row for row in rows if row.map not in EDIT_MAPS]
+    others = [row for row in rows if row.map not in FITTED_MAPS]
     if not others:
         return said
     other = min(others, key=lambda row: row.area.value)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from chiaroscuro.choices import CURVES, EDIT_MAPS, SURE, parse_fill
+from chiaroscuro.choices import CURVES, FITTED_MAPS, SURE, parse_fill
 from chiaroscuro.report.pages import interval_text
 from chiaroscuro.results.facts import Interval
 from chiaroscuro.results.measurements import Curve, Difference, Evaluation, Gain
@@ -40,7 +40,7 @@ def _winner(result: Evaluation, gains: Sequence[Gain]) -> str:
         sure = f"but not significantly more than {', '.join(close)}" if close else "significantly"
         said += f", {interval_text(lead)} more than that of {others[0].map}, {sure}"
         said += f" (p = {pair.p_holm:.2g})"
-    said += "." if first.map not in EDIT_MAPS else ". It is fitted to this very edit."
+    said += "." if first.map not in FITTED_MAPS else ". It is fitted to this very edit."
     best = {of: max(gains_of(result, first.fill, of), key=_size).map for of in CURVES}
     other = " and ".join(f"{name} by {of}" for of, name in best.items() if name != first.map)
     return f"{said} The highest is {other}." if other else said
