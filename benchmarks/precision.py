@@ -1,13 +1,17 @@
-"""How far products in bfloat16 move the maps, on six networks: docs/results/precision.md.
+"""How far rounding moves the maps, and products in bfloat16: docs/results/precision.md.
 
     python -m benchmarks.precision [--work NAME ...] [--device cpu] [--write]
 
-Active and inactive entries (a channel of a pixel each) are those of the target above or below all
-rivals. Seconds are of one call after a first one, in this process: on a CPU processor time of one
-thread, which does not depend on who else uses the machine.
+The first table compares float32 with float64, and with float32 by other threads, batches and
+memory; the second one products in bfloat16 with float32, on six networks. `--write` puts them on
+the page; a table that `--only` leaves out stays as it is there. Active and inactive entries (a
+channel of a pixel each) are those of the target above or below all rivals. Seconds are of one call
+after a first one, in this process: on a CPU processor time of one thread, which does not depend on
+who else uses the machine.
 """
 
 import argparse
+import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -25,6 +29,7 @@ from chiaroscuro.gradients import ClassGradients
 
 PAGE = Path(__file__).parent.parent / "docs" / "results" / "precision.md"
 FORMATS = ("float32", "bfloat16")
+HEAD, ROUNDING, BFLOAT16 = "# Rounding", "What moves the last bits", "Products in bfloat16"
 
 
 WORKS: dict[str, tuple[str, Callable[[], tuple[nn.Module, Tensor]], int]] = {
@@ -45,14 +50,19 @@ WORKS: dict[str, tuple[str, Callable[[], tuple[nn.Module, Tensor]], int]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--work", nargs="+", choices=WORKS, default=list(WORKS))
+    parser.add_argument("--only", choices=("rounding", "bfloat16"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.name}")
     arguments = parser.parse_args()
-    rows = []
-    for name in arguments.work:
-        rows.append(measure(*WORKS[name], arguments.device))
-        print(rows[-1], flush=True)
-    text = page(rows)
+    parts = PAGE.read_text().split("\n## ")[1:]
+    tables = {part.partition("\n")[0]: f"## {part.rstrip()}" for part in parts}
+    if arguments.only != "bfloat16":
+        found = [row for name in ROUNDED for row in rounding(*ROUNDED[name])]
+        tables[ROUNDING] = "\n".join(_rounding_lines(found))
+    if arguments.only != "rounding":
+        rows = [measure(*WORKS[name], arguments.device) for name in arguments.work]
+        tables[BFLOAT16] = "\n".join(_bfloat16_lines(rows))
+    text = "\n\n".join([HEAD, *(tables[title] for title in (ROUNDING, BFLOAT16))]) + "\n"
     print(text)
     if arguments.write:
         PAGE.write_text(text)
@@ -105,14 +115,91 @@ def _differing(exact: Tensor, coarse: Tensor) -> float:
     return int((exact ^ coarse).sum()) / max(1, int((exact | coarse).sum()))
 
 
-def page(rows: Sequence[Sequence[str]]) -> str:
-    """The page of the results."""
-    return "\n".join(_lines(rows)) + "\n"
+def photos() -> tuple[nn.Module, Tensor]:
+    """EfficientNet-Lite0, and the packaged photo next to its mirror image."""
+    module, pixels = lite0()
+    return module, torch.cat([pixels, pixels.flip(-1)])
 
 
-def _lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+ROUNDED: dict[str, tuple[str, Callable[[], tuple[nn.Module, Tensor]], int]] = {
+    "lite0": ("EfficientNet-Lite0, two photos of 224 px", photos, 1000),
+    "cnn": ("basic CNN, trained, 16 random images of 32 px", partial(cnn, 16), 10),
+    "resnet": (
+        "ResNet-18, random weights, 16 of 32 px",
+        partial(resnet, "resnet18", 10, 16, 32),
+        10,
+    ),
+    "vit": ("ViT-B/16, random weights, 224 px", vit_b16, 20),
+}
+MASKS: dict[str, Callable[[ClassGradients], Tensor]] = {
+    "positive": lambda found: found.target_gradient > 0,
+    "negative": lambda found: found.target_gradient < 0,
+    "active": _active,
+    "inactive": _inactive,
+}
+"""Which entries a map marks."""
+
+
+def rounding(
+    title: str, make: Callable[[], tuple[nn.Module, Tensor]], classes: int
+) -> Iterator[tuple[str, ...]]:
+    """Rows: what differs from what, and the share of marked entries that only one of them has."""
+    module, pixels = make()
+    exact, rivals = copy.deepcopy(module).double(), list(range(classes))
+    with torch.no_grad():
+        target = module(pixels)[:, :classes].argmax(dim=1)
+
+    def found(
+        network: nn.Module, images: Tensor, threads: int = 1, budget: int | None = None
+    ) -> ClassGradients:
+        torch.set_num_threads(threads)
+        several = target if len(images) == len(target) else target[:1]
+        classifier = Classifier(network)
+        return class_gradients(classifier, images, several, rivals, memory_budget=budget)
+
+    one, double = found(module, pixels), found(exact, pixels.double())
+    others = {
+        "float32 against float64": (double, one),
+        "once more": (one, found(module, pixels)),
+        "two threads against one": (one, found(module, pixels, threads=2)),
+        "100 MB of memory against 900": (one, found(module, pixels, budget=100_000_000)),
+    }
+    if len(pixels) > 1:
+        alone = found(module, pixels[:1])
+        others["the first image alone, or in the batch"] = (alone, one)
+    for words, (first, second) in others.items():
+        shares = []
+        for mask in MASKS.values():
+            marked = [mask(each)[: len(first.target_gradient)] for each in (first, second)]
+            shares.append(f"{_differing(*marked):.4%}")
+        yield (f"{title}, {classes} classes", words, *shares)
+
+
+def _rounding_lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     machine = describe()
-    yield from ("# Products in bfloat16", "")
+    yield f"## {ROUNDING}"
+    yield ""
+    yield (
+        "A map marks an entry (a channel of a pixel) by a comparison, so where two numbers are "
+        "nearly equal rounding decides. The table has the share of the entries that are marked by "
+        "either side and not by both. The same call on the same machine gives the same bits "
+        "(*once more*); rows of a run are the same bytes for any number of workers, since batch, "
+        "threads and sizes of work are fixed when the run begins and kept by `--resume`. On a GPU "
+        "`--deterministic` allows only kernels that give the same bits each time."
+    )
+    yield ""
+    yield (
+        f"`python -m benchmarks.precision --only rounding --write` on "
+        f"{machine['gpu'] or machine['processor']}, PyTorch {machine['versions']['torch']}; "
+        "weights and images that are random have seed 0."
+    )
+    yield from ("", f"| network | difference | {' | '.join(MASKS)} |", f"|---|---|{'---:|' * 4}")
+    yield from (f"| {' | '.join(row)} |" for row in rows)
+
+
+def _bfloat16_lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    machine = describe()
+    yield from (f"## {BFLOAT16}", "")
     yield (
         'With `precision="bfloat16"` (`--precision bfloat16`) the products of the backward pass '
         "take factors in bfloat16 and add in float32. The forward pass, the head, everything "
@@ -121,8 +208,9 @@ def _lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     )
     yield ""
     yield (
-        f"`python -m benchmarks.precision --write` on {machine['gpu'] or machine['processor']} "
-        f"(one thread), PyTorch {machine['versions']['torch']}. *Error* is the "
+        "`python -m benchmarks.precision --only bfloat16 --write` on "
+        f"{machine['gpu'] or machine['processor']} (one thread), "
+        f"PyTorch {machine['versions']['torch']}. *Error* is the "
         "root mean square of the gradient's error over that of the gradient. *Differing* is the "
         "share of the active (inactive) entries of either that the other lacks. The other columns "
         "are rank correlations (Spearman) of each map with that of float32. Weights and images "
