@@ -1,6 +1,6 @@
 """Long runs: memory and handles while they last, and the bill for sets that are far larger.
 
-    python -m benchmarks.scale [--images 100000] [--only maps] [--photos DIR] [--folder DIR] [--figure FILE]
+    python -m benchmarks.scale [--images 100000] [--only maps] [--photos DIR] [--figure FILE]
 
 Small images are drawn (shapes on noise, PNG of 32 px in one Parquet file of several row groups),
 and their maps and deletion curves computed by the commands, with the packaged `cifar10-cnn`. Every

@@ -59,13 +59,22 @@ def _working(run: commands.OutputOptions, threads: int | None) -> Iterator[Watch
             os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
         if threads is not None:
             torch.set_num_threads(threads)
-        yield bars
+        before = torch.are_deterministic_algorithms_enabled()
+        try:
+            torch.use_deterministic_algorithms(run.deterministic or before)
+            yield bars
+        finally:
+            torch.use_deterministic_algorithms(before)
 
 
 def _wait_as_asked(run: commands.OutputOptions | commands.ServeOptions) -> None:
-    """Let OpenMP's threads sleep while they wait; the library reads this as torch loads it."""
+    """What libraries read as they load: OpenMP's threads sleep while they wait, CUDA's products
+    give the same bits.
+    """
     if run.passive:
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if isinstance(run, commands.OutputOptions) and run.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def _device(name: str) -> str:

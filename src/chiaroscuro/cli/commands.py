@@ -52,6 +52,12 @@ class OutputOptions(Settings):
         False,
         panel=MACHINE,
     )
+    deterministic: bool = option(
+        "Only kernels that give the same bits each time, also on a GPU; an error where one is "
+        "missing.",
+        False,
+        panel=MACHINE,
+    )
     force: bool = option("Replace an existing result of the same kind.", False)
     as_json: bool = option("Print the result as JSON.", False, flag="json")
     quiet: bool = option("Print errors only.", False, flag="quiet,q")
