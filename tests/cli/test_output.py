@@ -192,7 +192,7 @@ def test_version(run):
     assert {"python", "torchvision", "timm", "platform"} <= set(told)
 
 
-@pytest.mark.parametrize("width", [46, 100])
+@pytest.mark.parametrize("width", [50, 100])
 def test_help_names_every_option_whole(width):
     found = CliRunner().invoke(app, ["explain", "-h"], env={"COLUMNS": str(width)})
     (explain,) = (command for command in COMMANDS if command.name == "explain")

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 
 import pytest
 import torch
@@ -186,6 +187,22 @@ def test_a_run_stops_by_the_clock_and_is_resumed_to_the_same_bytes(words, tmp_pa
     again = run(*words, "--out", out, "--resume", "--max-time", "1h")
     assert again.exit_code == 0, again.stderr
     assert rows_of(out) == rows_of(tmp_path / "whole")
+
+
+def test_deterministic_kernels_while_a_command_runs(words, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setattr(
+        report,
+        "write",
+        lambda result, folder: seen.append(
+            (torch.are_deterministic_algorithms_enabled(), os.environ["CUBLAS_WORKSPACE_CONFIG"])
+        ),
+    )
+    done = run(*words, "--out", tmp_path / "run", "--deterministic")
+    assert done.exit_code == 0, done.stderr
+    assert seen == [(True, ":4096:8")]
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
 @pytest.mark.parametrize("time", ["soon", "-1", "0", "2w", "1e3", ""])

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
@@ -38,6 +39,26 @@ def test_several_processes_give_what_one_gives_also_when_one_is_killed(tmp_path)
     assert os.getpid() not in {result[2] for result in shared}
     assert {result[3] for result in shared} == {1}
     assert torch.get_num_threads() == before
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """Says whether deterministic kernels alone are allowed where it runs."""
+
+    def __call__(self, numbers):
+        for number in numbers:
+            if number > 1:
+                return
+            yield torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_workers_allow_the_kernels_that_this_process_allows(alone, quick_workers):
+    torch.use_deterministic_algorithms(alone)
+    try:
+        assert [*compute(Kernels(), count(), workers=2)] == [alone, alone]
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 def test_every_worker_sees_a_gpu_of_its_own(monkeypatch, tmp_path, quick_workers):

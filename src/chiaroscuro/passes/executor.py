@@ -76,17 +76,23 @@ def gpus_of(device: torch.device) -> list[str]:
 
 
 def pickled(job: Job[Any]) -> bytes:
-    """A job for another process, with the files of factories that its classes may be from."""
+    """A job for another process, with the files of factories that its classes may be from.
+
+    Where only deterministic kernels are allowed, they alone are there too.
+    """
     factory = sys.modules.get("chiaroscuro.models.factory")  # it imports heavy libraries
     files = factory.files_run() if factory else []
     with _portable():
-        return pickle.dumps((files, pickle.dumps(job)))
+        return pickle.dumps(
+            (files, torch.are_deterministic_algorithms_enabled(), pickle.dumps(job))
+        )
 
 
 def unpickled(sent: bytes) -> Job[Any]:
     """The job again, in the process that does it."""
     with _portable():
-        files, job_bytes = pickle.loads(sent)
+        files, is_deterministic, job_bytes = pickle.loads(sent)
+        torch.use_deterministic_algorithms(is_deterministic)
         if files:
             from chiaroscuro.models import factory
 

@@ -20,7 +20,8 @@ _NAMED = 5
 class Verification:
     """What a look at every byte of a result found.
 
-    `damaged`: files that are gone or not what was written. Of a run over an image set also
+    `kind`: that of the result. `finished`: whether it has a summary. `damaged`: files that are gone
+    or not what was written. `parts`: how many are whole. Of a run over an image set also
     `missing`, the numbers of parts that are damaged or were never made, the images that are
     `listed` (None where nobody counted them), `read` and `reported` as left out, and `faults` of
     these counts.
