@@ -467,7 +467,7 @@ def test_the_command_line_stores_joins_and_converts(tmp_path, monkeypatch):
 
     said = call(*asked, "--out", "whole")
     assert "9 images of photos, 1 failed: signed; 32 x 32, float32" in said
-    assert "failed: 1 x " in said
+    assert "failed: 1 x " in said and f"folder: {tmp_path / 'whole'}" in said
     for i in range(2):
         assert "chiaroscuro merge" in call(*asked, "--shard", f"{i}/2", "--out", f"shard-{i}")
     assert "9 images of photos" in call("merge", "shard-0", "shard-1", "--out", "merged")

@@ -118,8 +118,9 @@ def _print(
     elif not run.quiet:
         for line in lines:
             say(line)
-        if folder is not None and (folder / results.PAGE).exists():
-            say(f"page: {(folder / results.PAGE).resolve()}")
+        if folder is not None:
+            page = folder / results.PAGE
+            say(f"page: {page.resolve()}" if page.exists() else f"folder: {folder.resolve()}")
 
 
 def _question(settings: known.PhotoSettings, *more: str) -> dict[str, Any]:
