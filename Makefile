@@ -10,7 +10,7 @@ READY_DOCS := $(VENV)/.ready-docs
 READY_BROWSER := node_modules/.ready
 ENGINE_TESTS := tests/gradients tests/test_shortcuts.py tests/test_matmul.py tests/test_guard.py tests/test_tangents.py tests/test_target_gradients.py tests/test_captum_methods.py
 
-.PHONY: demo test coverage browser packages test-second-torch test-old-torch lint lint-js extras bench guard zoo mutants docs clean
+.PHONY: demo test coverage browser packages test-second-torch test-old-torch lint lint-js extras bench guard zoo mutants audit fuzz docs clean
 
 demo: $(READY)  ## two packaged photos explained; prints the page's path
 	$(BIN)/chiaroscuro explain --out chiaroscuro-out --force
@@ -60,11 +60,19 @@ zoo: $(READY_DEV)  ## docs/results/architectures.md: every architecture against 
 mutants: $(READY_DEV)  ## break listed lines one by one; each must turn the suite red
 	$(BIN)/python -m tools.mutants
 
+audit: $(READY)  ## known weaknesses of every pinned package, which PyPI's database is asked for
+	$(BIN)/python -m venv $(VENV)-audit
+	$(VENV)-audit/bin/python -m pip install --quiet pip-audit
+	$(VENV)-audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
+
+fuzz: $(READY_DEV)  ## mutated files for every reader, hours; rows in fuzz.jsonl, by which it resumes
+	$(BIN)/python -m tools.fuzz --images 100000 --readers 20000 --rows fuzz.jsonl
+
 docs: $(READY_DOCS)  ## the documentation as a site in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:  ## remove what these targets made
-	rm -rf $(VENV) $(VENV)-second $(VENV)-old node_modules site chiaroscuro-out benchmarks/out
+	rm -rf $(VENV) $(VENV)-second $(VENV)-old $(VENV)-audit node_modules site chiaroscuro-out benchmarks/out
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'

@@ -158,11 +158,11 @@ def test_a_folder_without_photos_says_what_was_looked_for(tmp_path):
 
 
 def test_a_file_that_cannot_be_opened_gives_the_systems_reason(tmp_path, monkeypatch):
-    def refuse(self):
+    def refuse(self, mode):
         raise PermissionError(13, "Permission denied")
 
     path = saved(tmp_path, "locked.png", b"x")
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(ImageError, match=r"locked\.png: cannot be read \(Permission denied\)"):
         open_photo(path)
 
@@ -228,7 +228,7 @@ def test_only_regular_files_are_read(tmp_path):
     (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere")
     (tmp_path / "round.png").symlink_to(tmp_path / "round.png")
     reasons = {}
-    for path in find_photos([tmp_path]):
+    for path in [*find_photos([tmp_path]), tmp_path / "zero.png"]:
         with pytest.raises(ImageError) as caught:
             open_photo(path)
         reasons[path.name] = str(caught.value).partition(".png: ")[2]
@@ -724,12 +724,16 @@ def test_the_order_is_the_same_from_everywhere(tmp_path, monkeypatch):
     assert find_photos(["*"]) == names  # folders among the matches are searched too
 
 
-def test_linked_folders_are_searched_and_loops_end(tmp_path):
+def test_links_inside_are_searched_and_loops_end(tmp_path, caplog):
     saved(tmp_path, "real/a.png", b"x")
     (tmp_path / "album").mkdir()
     (tmp_path / "album/link").symlink_to(tmp_path / "real")
     (tmp_path / "real/up").symlink_to(tmp_path)
-    assert find_photos([tmp_path / "album"])[0] == tmp_path / "album/link/a.png"
+    assert find_photos([tmp_path / "album"]) == [tmp_path / "album"]
+    assert caplog.messages == [
+        f"{tmp_path}/album/link leads out of {tmp_path}/album: name it to read it"
+    ]
+    assert find_photos([tmp_path / "album/link"])[0] == tmp_path / "album/link/a.png"
     found = [path.resolve() for path in find_photos([tmp_path])]
     assert set(found) == {(tmp_path / "real/a.png").resolve()}
 

@@ -9,6 +9,7 @@ SOURCE = Path(chiaroscuro.__file__).parent
 
 LAYERS = [
     ["errors"],
+    ["files"],
     ["catalog", "allocator", "hub", "stopwatch"],
     ["choices"],
     ["regions"],
@@ -35,7 +36,7 @@ LAYERS = [
     ["cli"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-LIGHT = [name for names in LAYERS[:9] for name in names]
+LIGHT = [name for names in LAYERS[:10] for name in names]
 
 
 def modules():

@@ -1,6 +1,8 @@
 """The Python reference: every public name is in it, and docstrings become tables."""
 
 import re
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import griffe
@@ -8,6 +10,7 @@ import pytest
 
 import chiaroscuro
 from chiaroscuro.cli.commands import COMMANDS
+from tools import licences
 from tools.doc_sections import Sections
 from tools.settings_reference import KINDS, reference
 
@@ -97,3 +100,14 @@ def test_every_row_of_a_table_has_a_meaning(package, name):
             for row in rows if kind != "examples" else []:
                 row_name = getattr(row, "name", row)
                 assert row.description.strip(), f"{each.path}: the docstring has no `{row_name}`"
+
+
+def test_the_list_of_licenses_has_every_package_at_its_pinned_version():
+    """Made by `python -m tools.licences > docs/reference/licenses.md`."""
+    lines = PAGES["licenses"].splitlines()
+    rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")][1:]
+    versions = {name: version for name, version, *_ in rows}
+    assert versions == {name: licences.pinned()[name] for name in versions}
+    assert licences.needed().keys() <= versions.keys()
+    with suppress(PackageNotFoundError):  # of an extra that is not installed here
+        assert "\n".join(lines) == licences.page().strip()

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from chiaroscuro.errors import ChoiceError, MissingModelError, unknown
+from chiaroscuro.files import read_regular
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +121,8 @@ def read_texts(given: Texts) -> tuple[str, ...]:
     if not isinstance(given, str | Path):
         return tuple(map(str, given))
     try:
-        lines = Path(given).read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_regular(Path(given)).decode("utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
         found = f"{str(given)!r} is no file of texts ({error})"
         raise ChoiceError(f"{found}: give two texts or more, or a file with one a line") from error
     return tuple(text for line in lines if (text := line.strip()))
@@ -191,7 +192,7 @@ def class_names(spec: str) -> list[str]:
         else:
             folder = packaged if packaged.is_dir() else Path(spec)
             (marker,) = folder.glob("chiaroscuro-*.json")
-            labels = json.loads(marker.read_text())["result"]["labels"]
+            labels = json.loads(read_regular(marker))["result"]["labels"]
     return class_words(labels)
 
 

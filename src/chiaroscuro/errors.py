@@ -28,7 +28,10 @@ from typing import Any
 
 
 class ChiaroscuroError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base of every error that this package raises on purpose; its text steers no terminal."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class InputError(ChiaroscuroError, ValueError):

@@ -361,6 +361,20 @@ def test_questions_from_elsewhere_are_refused(visitor, headers):
     assert answer.status_code in (400, 403)
 
 
+@pytest.mark.parametrize(
+    ("mode", "dest", "status"),
+    [("no-cors", "image", 403), ("navigate", "iframe", 403), ("cors", "empty", 403),
+     ("navigate", "document", 200)],
+)  # fmt: skip
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_a_link_from_elsewhere_opens_the_page_and_nothing_else_does(
+    running, site, mode, dest, status
+):
+    """Pictures and frames of another site would make visitors until the oldest are forgotten."""
+    headers = {"sec-fetch-site": site, "sec-fetch-mode": mode, "sec-fetch-dest": dest}
+    assert httpx.get(f"{running.address}/", headers=headers).status_code == status
+
+
 def test_the_page_names_itself_and_nobody_else(visitor):
     page = visitor.get("/")
     policy = page.headers["content-security-policy"]
@@ -380,7 +394,8 @@ def test_a_token_is_asked_for_where_others_can_reach_the_server(model_folders):
     try:
         with httpx.Client(base_url=server.address, follow_redirects=False) as client:
             assert client.get("/").status_code == 401
-            assert client.get("/", params={"token": "wrong"}).status_code == 401
+            for wrong in ("wrong", "", "secr\u00e9t"):
+                assert client.get("/", params={"token": wrong}).status_code == 401
             assert client.get("/api/choices").status_code == 401
             answer = client.get("/", params={"token": "secret"})
             assert (answer.status_code, answer.headers["location"]) == (303, "/")

@@ -1,6 +1,7 @@
 """Where the objects of photos are: boxes from a file, or a folder of masks."""
 
 import hashlib
+import io
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,10 +15,13 @@ from numpy.typing import NDArray
 from pyarrow import csv, parquet
 
 from chiaroscuro.errors import InputError, MissingFileError, first_line, printable
+from chiaroscuro.files import read_regular
 from chiaroscuro.images import CropBox
 from chiaroscuro.images.regions import Mask, box_mask, mask_file, photo_mask, read_mask
 
 SIDES = ("left", "top", "right", "bottom")
+MAX_BOXES = 10_000_000
+"""Rows of a Parquet file, of which few bytes may hold many."""
 
 
 @dataclass(frozen=True)
@@ -72,23 +76,28 @@ def digest_of(place: str | Path) -> str:
     """A digest of a file of boxes, or of the masks of a folder."""
     path = Path(place)
     files = sorted(path.rglob("*.png")) if path.is_dir() else [path]
-    digests = [(f.name, hashlib.sha256(f.read_bytes()).hexdigest()) for f in files]
+    digests = [(f.name, hashlib.sha256(read_regular(f)).hexdigest()) for f in files]
     return hashlib.sha256(repr(digests).encode()).hexdigest()
 
 
 def _boxes(path: Path, split: str) -> Iterable[tuple[str, Iterable[Any]]]:
     """Every box of a file with its image's id."""
     if path.suffix.lower() == ".json":
-        listed = json.loads(path.read_text(encoding="utf-8"))
+        listed = json.loads(read_regular(path))
         if not isinstance(listed, dict):
             raise InputError(f"{path}: expected an object of lists of boxes by image id")
         return [(id_, box) for id_, boxes in listed.items() for box in boxes]
     if path.suffix.lower() == ".csv":
         text = dict.fromkeys(("id", *SIDES), pa.string())
-        table = csv.read_csv(path, convert_options=csv.ConvertOptions(column_types=text))
+        table = csv.read_csv(
+            io.BytesIO(read_regular(path)), convert_options=csv.ConvertOptions(column_types=text)
+        )
         wanted = {"id", *SIDES}
     else:
-        names = parquet.read_schema(path).names
+        about = parquet.read_metadata(path)
+        if about.num_rows > MAX_BOXES:
+            raise InputError(f"{path}: {about.num_rows:,} boxes, expected at most {MAX_BOXES:,}")
+        names = about.schema.to_arrow_schema().names
         wanted = {"boxes"} if "boxes" in names else {*SIDES}
         table = parquet.read_table(path, columns=[n for n in names if n in {"id", *wanted}])
     if missing := sorted(wanted - {*table.column_names}):
@@ -108,6 +117,6 @@ def _checked(id_: str, box: Iterable[Any]) -> list[float]:
     except (TypeError, ValueError):
         pass
     raise InputError(
-        f"box {box} of {printable(id_)}: expected left < right and top < bottom, in this order: "
-        f"{', '.join(SIDES)}"
+        f"box {str(box)[:200]} of {printable(id_)}: expected left < right and top < bottom, in "
+        f"this order: {', '.join(SIDES)}"
     )

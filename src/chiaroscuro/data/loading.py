@@ -110,7 +110,7 @@ def _open_folder(folder: Path, split: str | None) -> ImageSet:
     """A folder of splits, of class folders, or of photos without classes; raises `InputError`."""
     folder = folder.absolute()
     search = search_folder(folder)
-    files = sorted(search.photos + search.unreadable)
+    files = sorted(search.photos + search.unreadable + search.outside)
     if not files:
         raise InputError(f"{folder}: no images and no Parquet files in it")
     notes = []
@@ -134,7 +134,9 @@ def _open_folder(folder: Path, split: str | None) -> ImageSet:
     labels = sorted(set(classes.values()))
     numbers = {holder: labels.index(label) for holder, label in classes.items()}
     ids = [printable(file.relative_to(root).as_posix()) for file in files]
-    rows = [ImageRow(id_, f, numbers.get(f.parent)) for id_, f in zip(ids, files, strict=True)]
+    faults = dict.fromkeys(search.outside, "a link that leads out of the data")
+    about = ((file, numbers.get(file.parent), faults.get(file)) for file in files)
+    rows = [ImageRow(id_, *each) for id_, each in zip(ids, about, strict=True)]
     known, contents = tuple(labels) or None, FolderRows(tuple(rows))
     return ImageSet(
         str(folder), name, known, len(files), contents, tuple(notes), tuple(files), root

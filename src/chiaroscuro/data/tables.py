@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from chiaroscuro.data.images import ImageRow, ImageSet, pick_split
 from chiaroscuro.errors import ChoiceError, InputError, MissingFileError, first_line, printable
+from chiaroscuro.files import inside, leads_out
 from chiaroscuro.hub import hub_if_reachable
 from chiaroscuro.results import is_result
 
@@ -85,11 +86,9 @@ class Columns:
     def _file(self, path: str) -> Path | None:
         """A file below the data's own folder; no table may name any other."""
         try:
-            file = ((self.folder or Path()) / path).resolve()
-            inside = self.folder is not None and file.is_relative_to(self.folder.resolve())
-        except (OSError, ValueError, RuntimeError):  # a null byte, links in a circle
+            return None if self.folder is None else inside(self.folder, path)
+        except (OSError, ValueError):  # it leads out, or holds a null byte
             return None
-        return file if inside else None
 
     def _class(self, value: Any) -> tuple[int | None, str | None]:
         """A class number and what is wrong with it; negative ones are the hub's hidden labels."""
@@ -196,6 +195,7 @@ def parquet_splits(folder: Path) -> dict[str, list[Path]]:
 def _matching(folder: Path, pattern: str) -> list[Path]:
     """Files in order, no hidden ones and no rows of runs; a folder of Spark's is named like one."""
     found = [f for f in folder.glob(pattern) if not f.name.startswith(".") and f.is_file()]
+    found = [f for f in found if not leads_out(f, folder)]
     places = {f.parent for f in found}
     ours = {place for place in places if is_result(place) or is_result(place.parent)}
     return sorted(f for f in found if f.parent not in ours)
@@ -251,7 +251,8 @@ def _values(files: Sequence[Path], column: str) -> set[Any]:
     for path in files:
         with ParquetFile(path) as file:
             if column in file.schema_arrow.names:
-                found.update(file.read(columns=[column])[column].to_pylist())
+                for batch in file.iter_batches(columns=[column]):  # a long one takes few bytes
+                    found.update(batch.column(0).to_pylist())
     return found
 
 

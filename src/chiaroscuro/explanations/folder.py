@@ -16,6 +16,7 @@ from chiaroscuro.classifier import Classifier
 from chiaroscuro.classifier.regions import mask_of
 from chiaroscuro.errors import ChiaroscuroError, ResultError, first_line, printable
 from chiaroscuro.explanations.single import class_index, explain, make_method
+from chiaroscuro.files import leads_out
 from chiaroscuro.gradients import Method
 from chiaroscuro.passes.executor import compute, gpus_of
 from chiaroscuro.regions import parse_region
@@ -240,6 +241,7 @@ def _redrawn(job: PhotoJob, folder: Path, limits: ColorLimits | None, *, figure:
 def _gallery(out: Path, older: Gallery | None, entries: Mapping[str, GalleryEntry]) -> Gallery:
     """The new entries, and those of the older gallery whose explanations are still there."""
     known = older.entries if older else ()
-    kept = [e for e in known if results.kind_in(out / e.folder) == KINDS["explanation"]]
+    own = [e for e in known if not leads_out(out / e.folder, out)]
+    kept = [e for e in own if results.kind_in(out / e.folder) == KINDS["explanation"]]
     listed = {**{e.folder: e for e in kept}, **entries}
     return Gallery(tuple(listed[folder] for folder in sorted(listed)))

@@ -1,6 +1,7 @@
 """Photo files in folders and globs, in a fixed order, and a folder for the results of each."""
 
 import glob
+import logging
 import os
 import unicodedata
 from collections.abc import Iterable
@@ -8,23 +9,32 @@ from itertools import chain, count
 from pathlib import Path
 from typing import NamedTuple
 
+from chiaroscuro.errors import printable
+from chiaroscuro.files import leads_out
 from chiaroscuro.images.photos import SUFFIXES
 from chiaroscuro.results import KINDS, PAGE, is_result
 
+_LOG = logging.getLogger(__name__)
+
 
 class Search(NamedTuple):
-    """What lies in a folder: photos by suffix and unreadable folders, sorted; others counted."""
+    """What lies in a folder: photos by suffix and unreadable folders, sorted; others counted.
+
+    `outside`: links to folders or photos that lie elsewhere, which are not followed.
+    """
 
     photos: list[Path]
     unreadable: list[Path]
     skipped: dict[str, int]
+    outside: list[Path]
 
 
 def find_photos(sources: Iterable[str | Path]) -> list[Path]:
     """Files, folders (searched whole, by suffix) and globs as a list of files, each in order.
 
-    Hidden files and folders, and folders of saved results, are passed over. A source without any
-    photo and an unreadable folder are kept as they are, so that opening them says what is wrong.
+    Hidden files and folders, folders of saved results, and links that lead out of a folder are
+    passed over, the latter with a warning in the log. A source without any photo and an unreadable
+    folder are kept as they are, so that opening them says what is wrong.
     """
     return list(dict.fromkeys(file for source in sources for file in _matches(source)))
 
@@ -41,13 +51,20 @@ def _matches(source: str | Path) -> list[Path]:
 
 def _in_folder(folder: Path) -> list[Path]:
     search = search_folder(folder)
+    for link in search.outside:
+        _LOG.warning("%s leads out of %s: name it to read it", printable(link), printable(folder))
     return sorted(search.photos + search.unreadable)
 
 
 def search_folder(folder: Path) -> Search:
-    """Everything below a folder, links to folders followed, except hidden names and results."""
-    search = Search([], [], {})
+    """Everything below a folder, links inside it followed, except hidden names and results."""
+    search = Search([], [], {}, [])
     above: dict[Path, frozenset[tuple[int, int]]] = {}
+
+    def is_outside(link: Path) -> bool:
+        outside = link.is_symlink() and leads_out(link, folder)
+        search.outside.extend([link] if outside else [])
+        return outside
 
     def unreadable(error: OSError) -> None:
         search.unreadable.append(Path(error.filename))
@@ -60,15 +77,16 @@ def search_folder(folder: Path) -> Search:
             folders.clear()
             continue
         above[place] = outer | {itself}
-        folders[:] = [inner for inner in folders if not inner.startswith(".")]
+        folders[:] = [f for f in folders if not (f.startswith(".") or is_outside(place / f))]
         for file in (place / inner for inner in files if not inner.startswith(".")):
             suffix = file.suffix.lower()
             if suffix in SUFFIXES:
-                search.photos.append(file)
+                search.photos.extend([] if is_outside(file) else [file])
             else:
                 search.skipped[suffix] = search.skipped.get(suffix, 0) + 1
     search.photos.sort()
     search.unreadable.sort()
+    search.outside.sort()
     return search
 
 

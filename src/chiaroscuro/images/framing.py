@@ -28,6 +28,9 @@ def frame(photo: Photo, framing: Framing, channels: int = 3) -> tuple[Pixels, Cr
         forms = "give an array (H, W, C) or a tensor (C, H, W)"
         raise ImageError(f"{photo.source}: a photo has 3 channels, the network {channels}: {forms}")
     scaled, window = _layout(image.size, framing)
+    if (window[2] - window[0]) * (window[3] - window[1]) > MAX_PIXELS:
+        sides = f"{image.width} x {image.height} px would become {window[2]} x {window[3]}"
+        raise ImageError(f"{photo.source}: {sides}, expected at most {MAX_PIXELS:,} pixels")
     with image_errors(photo.source):
         pixels = _to_pixels(_cut(image, scaled, window, framing), channels, window, scaled)
     left, top, right, bottom = window

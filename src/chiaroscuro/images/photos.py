@@ -6,6 +6,7 @@ import logging
 import os
 import stat
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -17,8 +18,11 @@ from PIL import Image, UnidentifiedImageError
 
 from chiaroscuro.choices import MAX_PIXELS
 from chiaroscuro.errors import ImageError, MissingImageError, first_line, printable
+from chiaroscuro.files import MAX_BYTES, read_regular
 
-MAX_BYTES = 1 << 30  # no picture of MAX_PIXELS needs as many
+MAX_SECONDS = 60.0
+"""Of a processor's time, after which reading a photo is given up."""
+_MOST_REREAD, _FRAME_READS = 8, 20_000
 FORMATS = {
     "JPEG": ".jpg .jpeg .jpe .jfif .mpo", "PNG": ".png .apng", "BMP": ".bmp", "GIF": ".gif",
     "PPM": ".ppm .pgm .pbm .pnm", "WEBP": ".webp", "TIFF": ".tif .tiff", "AVIF": ".avif",
@@ -73,7 +77,7 @@ def read_file(path: Path, source: str) -> bytes:
         elif about.st_size > MAX_BYTES:
             reason = f"{about.st_size:,} bytes, expected at most {MAX_BYTES:,}"
         else:
-            return path.read_bytes()
+            return read_regular(path)
     except FileNotFoundError:
         raise MissingImageError(f"{source}: no such file") from None
     except (OSError, ValueError, MemoryError) as error:
@@ -88,6 +92,8 @@ def decode_photo(data: bytes, source: str) -> Photo:
     with image_errors(source):
         try:
             photo = _normalize(open_image(data, source), source)
+        except ImageError:
+            raise
         except Exception:
             lean = _without_metadata(data)
             if len(lean) == len(data):
@@ -115,8 +121,10 @@ def image_errors(source: str) -> Iterator[None]:
     """Inside, whatever goes wrong with an image becomes one `ImageError`; the log has the trace."""
     try:
         yield
-    except ImageError:
-        raise
+    except ImageError as error:
+        if str(error).startswith(source):
+            raise
+        raise ImageError(f"{source}: {error}") from error
     except UnidentifiedImageError:
         known = ", ".join(FORMATS)
         raise ImageError(f"{source}: not a picture in a format that is read ({known})") from None
@@ -124,6 +132,29 @@ def image_errors(source: str) -> Iterator[None]:
         _LOG.debug("%s", source, exc_info=True)
         reason = printable(first_line(error))
         raise ImageError(f"{source}: broken or truncated picture ({reason})") from error
+
+
+class _Source(io.BytesIO):
+    """What a decoder reads: the data a few times over at most, until its time is over."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.end, self.bytes = (
+            time.thread_time() + MAX_SECONDS,
+            _MOST_REREAD * len(data) + (1 << 20),
+        )
+        self.reads = float("inf")
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """See `io.BytesIO`; raises `ImageError` over a limit."""
+        data = super().read(size)
+        self.bytes -= len(data)
+        self.reads -= 1
+        if time.thread_time() > self.end:
+            raise ImageError(f"takes more than {MAX_SECONDS:g} s to read")
+        if min(self.bytes, self.reads) < 0:
+            raise ImageError("its parts are read too often")
+        return data
 
 
 def open_image(data: bytes, source: str) -> Image.Image:
@@ -135,7 +166,7 @@ def open_image(data: bytes, source: str) -> Image.Image:
         with suppress(SyntaxError, LookupError, TypeError, struct.error):  # no such picture
             factory, accept = Image.OPEN[kind]
             if accept is None or accept(data[:16]) is True:
-                image = factory(io.BytesIO(data), "")
+                image = factory(_Source(data), "")
                 _check_size(image, source)
                 return image
     raise UnidentifiedImageError
@@ -190,9 +221,20 @@ def _normalize(image: Image.Image, source: str) -> Photo:
             notes.append(f"converted from {image.mode}")
         upright = upright.convert("RGB")
     with suppress(Exception):  # last: a damaged later frame spoils the image, but does not matter
-        if (frames := int(getattr(image, "n_frames", 1))) > 1:
+        if (frames := _frames(image)) != "1":
             notes.insert(0, f"first of {frames} frames")
     return Photo(upright, source, "", tuple(notes), mode=mode, white=white)
+
+
+def _frames(image: Image.Image) -> str:
+    """How many frames there are, in words, where that is soon known."""
+    source = getattr(image, "_fp", None)
+    if isinstance(source, _Source):
+        source.reads = _FRAME_READS
+    try:
+        return str(int(getattr(image, "n_frames", 1)))
+    except ImageError:
+        return "many"
 
 
 def deep_range(highest: float) -> tuple[int, str]:
@@ -208,13 +250,13 @@ def deep_range(highest: float) -> tuple[int, str]:
 
 def _deep_gray(image: Image.Image, notes: list[str]) -> tuple[Image.Image, int]:
     """Gray values of 8, 12 or 16 bits scaled to [0, 1], floats as they are, with a note."""
-    values, said = np.asarray(image, dtype=np.float64), ""
-    top = 1
+    values, top, said = np.array(image, np.float32), 1, ""
     if image.mode != "F":
         top, said = deep_range(float(values.max()))
     note = f"more than 8 bits, read as gray{said}"
-    scaled = np.clip(np.nan_to_num(values / top), 0, 1)
-    if not np.array_equal(scaled, values / top):
+    values /= top  # in place, as all that follows: large photos are a gigabyte
+    if not (values.min() >= 0 and values.max() <= 1):  # or NaN
         note += f", values outside 0..{top} clipped"
+        np.clip(np.nan_to_num(values, copy=False), 0, 1, out=values)
     notes.append(note)
-    return Image.fromarray(scaled.astype(np.float32)), top
+    return Image.fromarray(values), top

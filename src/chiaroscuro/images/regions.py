@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chiaroscuro.errors import ImageError, InputError
+from chiaroscuro.files import leads_out
 from chiaroscuro.images.photos import image_errors, open_image, read_file
 from chiaroscuro.regions import Corners
 from chiaroscuro.results.facts import CropBox
@@ -39,7 +40,8 @@ def read_mask(file: Path) -> Mask:
 def mask_file(folder: Path, name: str) -> Path | None:
     """The mask of a photo in a folder of PNG files named as the photos are."""
     names = (f"{name}.png", str(Path(name).with_suffix(".png")))
-    return next((file for n in names if (file := folder / n).is_file()), None)
+    found = (file for n in names if (file := folder / n).is_file())
+    return next((file for file in found if not leads_out(file, folder)), None)
 
 
 def photo_mask(mask: NDArray[Any], crop: CropBox, shape: Shape, what: object = "mask") -> Mask:

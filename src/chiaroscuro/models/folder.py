@@ -1,8 +1,10 @@
 """A classifier as a folder: a description, the folder's marker, and weights; neither runs code."""
 
 import stat
+import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 from torchvision import models as torchvision_zoo
 
 from chiaroscuro import errors, results
@@ -24,6 +27,13 @@ Arguments = Mapping[str, Any] | None
 _FIELDS = (
     "mean", "std", "framing", "labels", "multi_label", "channels", "shown", "volumes", "normalized",
 )  # fmt: skip
+
+
+_UNSAFE = {
+    "cache_dir", "checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay",
+    "weights", "weights_backbone",
+}  # fmt: skip
+"""Arguments of libraries that would read another file, or fetch one."""
 
 
 def basic_cnn(classes: int = 10) -> nn.Module:
@@ -120,7 +130,8 @@ def load(folder: Path, name: str = "") -> Classifier:
         raise errors.MissingModelError(f"{folder}: no {WEIGHTS} next to {MODEL.marker}")
     if results.verify(folder, [WEIGHTS]):
         raise ModelError(f"{weights} is damaged, or was changed after it was written")
-    module = build_architecture(about.architecture, about.arguments)
+    with _no_larger_than(weights):
+        module = build_architecture(about.architecture, about.arguments)
     try:
         load_model(module, str(weights))
     except (SafetensorError, RuntimeError, OSError) as error:
@@ -134,10 +145,29 @@ def load(folder: Path, name: str = "") -> Classifier:
     )
 
 
+@contextmanager
+def _no_larger_than(weights: Path) -> Iterator[None]:
+    """Inside, no network is built of many more numbers than its file of weights has bytes."""
+    thread, left = threading.get_ident(), 2 * weights.stat().st_size + (1 << 20)
+
+    def count(module: nn.Module, name: str, parameter: Any) -> None:
+        nonlocal left
+        if threading.get_ident() == thread and parameter is not None:
+            left -= parameter.numel() + 64  # and what a module takes
+            if left < 0:
+                raise ModelError(f"{weights}: its {MODEL.marker} tells of a far larger network")
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
 def build_architecture(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     """An untrained module by "timm:NAME", "torchvision:NAME" or a name of `ARCHITECTURES`."""
     library, _, model = name.partition(":")
-    unsafe = {"checkpoint_path", "pretrained", "pretrained_cfg", "weights"} & arguments.keys()
+    unsafe = _UNSAFE & arguments.keys()
     if unsafe:
         raise ModelError(f"{name}: arguments may not name weights, as {min(unsafe)} does")
     try:

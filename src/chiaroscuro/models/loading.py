@@ -207,11 +207,12 @@ def _transformers(spec: str, name: str, processor: str, *tasks: str) -> tuple[nn
     except ImportError:
         raise missing_extra(spec, "transformers", "hf") from None
     with loading(spec), hub_if_reachable():
-        (built, *_) = transformers.AutoConfig.from_pretrained(name).architectures or [""]
+        own: Any = {"trust_remote_code": False}  # which is asked at the terminal otherwise
+        (built, *_) = transformers.AutoConfig.from_pretrained(name, **own).architectures or [""]
         task = next((t for t in tasks if built.endswith(f"For{t}")), tasks[0])
         kind = getattr(transformers, f"AutoModelFor{task}")
-        module, report = kind.from_pretrained(name, output_loading_info=True)
-        prepares = getattr(transformers, processor).from_pretrained(name)
+        module, report = kind.from_pretrained(name, output_loading_info=True, **own)
+        prepares = getattr(transformers, processor).from_pretrained(name, **own)
     if lacking := report["missing_keys"]:
         raise ModelError(f"{spec}: its weights lack {min(lacking)}: not a trained classifier")
     for weight in module.parameters():  # off a file's own places, where sums round otherwise

@@ -1,4 +1,8 @@
-"""Numbered work in this process or in worker processes: the same results from any of them."""
+"""Numbered work in this process or in worker processes: the same results from any of them.
+
+Jobs and answers are pickled. That is no input from outside: they go through a pipe without a name
+between this process and children that it started, and are never written to a file.
+"""
 
 import multiprocessing
 import os

@@ -20,6 +20,7 @@ from PIL import Image
 
 from chiaroscuro import viewer
 from chiaroscuro.choices import EDIT_MAPS, MAPS, SURE
+from chiaroscuro.errors import printable
 from chiaroscuro.images import gray
 from chiaroscuro.render import percent
 from chiaroscuro.render.pictures import CLIP, Rgb, one_sided, outlined, overlay
@@ -51,6 +52,7 @@ def environment() -> Environment:
     templates = Environment(
         loader=PackageLoader("chiaroscuro.report"),
         autoescape=True,
+        finalize=lambda value: _lines(value) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -58,6 +60,11 @@ def environment() -> Environment:
     templates.globals.update(PAGE=PAGE, FIGURE=FIGURE, DOCS=_docs(), SURE=SURE, uri=data_uri)
     templates.filters.update(percent=percent, interval=interval_text, images=images_text, zip=zip)
     return templates
+
+
+def _lines(text: str) -> str:
+    """Lines of text without what would steer their direction or a terminal."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def _docs() -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from chiaroscuro.files import inside, read_regular
 from chiaroscuro.report.pages import data_uri, write_page
 from chiaroscuro.results import PAGE
 from chiaroscuro.results.measurements import Reproduction, Table
@@ -30,9 +31,9 @@ def write(result: Reproduction, folder: Path) -> list[str]:
     for name, table in tables.items():
         texts |= {f"tables/{name}.csv": csv_text(table), f"tables/{name}.tex": latex(table)}
     for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        inside(folder, name).write_text(text, encoding="utf-8")
     files = [one.file for one in result.figures]
-    figures = [data_uri((folder / file).read_bytes()) for file in files]
+    figures = [data_uri(read_regular(inside(folder, file))) for file in files]
     quick = [fact for fact in result.facts if "mean nothing" in fact]
     write_page(
         folder,
@@ -50,7 +51,7 @@ def write(result: Reproduction, folder: Path) -> list[str]:
 
 def _document(result: Reproduction) -> str:
     parts = ["# The paper's tables and figures, reproduced\n"]
-    parts += [*(f"- {fact}" for fact in result.facts), ""]
+    parts += [*(f"- {_plain(fact)}" for fact in result.facts), ""]
     parts += [markdown(table) for table in result.tables.values()]
     parts += ["## The six claims\n"]
     for answer in result.answers:
@@ -74,8 +75,16 @@ def markdown(table: Table) -> str:
 def csv_text(table: Table) -> str:
     """The columns' names and the rows as CSV."""
     target = io.StringIO()
-    csv.writer(target, lineterminator="\n").writerows([table.columns, *table.rows])
+    rows = [map(_no_formula, cells) for cells in (table.columns, *table.rows)]
+    csv.writer(target, lineterminator="\n").writerows(rows)
     return target.getvalue()
+
+
+def _no_formula(text: str) -> str:
+    """A cell that a spreadsheet takes for text, or for the number that it is."""
+    is_number = re.fullmatch(r"[+-][\d.,\s\[\]%eE+-]*", text)
+    is_formula = text.startswith(("=", "+", "-", "@", "\t", "\r")) and not is_number
+    return f"'{text}" if is_formula else text
 
 
 def latex(table: Table) -> str:

@@ -5,7 +5,6 @@ import os
 import re
 import secrets
 import shutil
-import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from chiaroscuro import errors
 from chiaroscuro.errors import ResultError
+from chiaroscuro.files import check_regular, inside, read_regular
 from chiaroscuro.results.facts import LeftOut
 from chiaroscuro.results.kinds import KINDS, Kind
 
@@ -78,8 +78,7 @@ def read_marker(folder: Path, kind: Kind, *, current: bool = False) -> Marker:
     """A folder's marker of this kind; `current`: of this schema version, as it was written."""
     file = folder / kind.marker
     try:
-        check_regular(file)
-        marker = msgspec.json.decode(file.read_bytes(), type=Marker)
+        marker = msgspec.json.decode(read_regular(inside(folder, kind.marker)), type=Marker)
     except FileNotFoundError:
         missing = f"{folder}: no {kind.name} there (no {kind.marker})"
         raise errors.MissingResultError(missing) from None
@@ -99,11 +98,11 @@ def read_marker(folder: Path, kind: Kind, *, current: bool = False) -> Marker:
     return marker
 
 
-def read_receipt(file: Path) -> Receipt | None:
-    """A receipt that is as it was written; None for anything else."""
+def read_receipt(folder: Path, name: str) -> Receipt | None:
+    """A run's receipt that is as it was written; None for anything else."""
     with suppress(*_UNREADABLE):
-        check_regular(file)
-        receipt = msgspec.json.decode(file.read_bytes(), type=Receipt)
+        file = inside(folder, f"{PARTS}/{name}")
+        receipt = msgspec.json.decode(read_regular(file), type=Receipt)
         return receipt if receipt == sealed(receipt) else None
     return None
 
@@ -176,7 +175,7 @@ def foreign_files(folder: Path, kind: Kind) -> list[str]:
     """Files below a result's folder that neither its marker nor a receipt lists."""
     ours = {*read_marker(folder, kind).files, kind.marker, LOCK, BEGUN}
     for file in (folder / PARTS).glob("*.json"):
-        if receipt := read_receipt(file):
+        if receipt := read_receipt(folder, file.name):
             ours |= {f"{PARTS}/{file.name}", *receipt.files}
     return [name for name in files_below(folder) if name not in ours]
 
@@ -322,12 +321,6 @@ def write_file(file: Path, data: bytes, word: str = "") -> None:
         new.unlink(missing_ok=True)
 
 
-def check_regular(file: Path) -> None:
-    """Raise `OSError` unless a file is regular: a pipe has no end."""
-    if not stat.S_ISREG(file.stat().st_mode):
-        raise OSError(f"{file.name} is no regular file")
-
-
 def digest(file: Path | bytes) -> Digest:
     """The size and SHA-256 of a regular file, or of what one will hold."""
     if isinstance(file, bytes):
@@ -335,3 +328,10 @@ def digest(file: Path | bytes) -> Digest:
     check_regular(file)
     with file.open("rb") as source:
         return Digest(file.stat().st_size, hashlib.file_digest(source, "sha256").hexdigest())
+
+
+def is_as_written(folder: Path, name: str, written: Digest) -> bool:
+    """Whether a file of a folder is there and what it was; none that leads out of the folder is."""
+    with suppress(OSError, ValueError):
+        return digest(inside(folder, name)) == written
+    return False

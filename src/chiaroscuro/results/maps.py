@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chiaroscuro.errors import missing_extra
+from chiaroscuro.files import inside
 from chiaroscuro.results.facts import DataFacts, ModelFacts
 from chiaroscuro.results.kinds import KINDS
 from chiaroscuro.results.runs import Part, RunConfig, RunFolder
@@ -157,7 +158,7 @@ def read_values(
     folder: Path, config: RunConfig, numbers: Sequence[int]
 ) -> Iterator[tuple[Part, NDArray[np.float32]]]:
     """Each part with the values (B, M, H, W) of its rows; `ResultError` for a damaged one."""
-    group = import_zarr().open_group(folder / ZARR, mode="r")
+    group = import_zarr().open_group(inside(folder, ZARR), mode="r", zarr_format=3)
     for part in RunFolder(folder, KIND).read_parts(numbers):
         first = part.number * config.batch
         places = part.tables["rows"]["image"].to_numpy() - first

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from chiaroscuro.errors import ChoiceError, ExistingResultError, ResultError, first_line
+from chiaroscuro.files import inside, read_regular
 from chiaroscuro.results import folders
 from chiaroscuro.results.facts import LeftOut, ModelFacts
 from chiaroscuro.results.folders import BEGUN, NEW, PARTS, Marker, Receipt, digest, read_marker
@@ -64,7 +65,7 @@ class RunFolder:
     def whole_parts(self) -> Iterator[Receipt]:
         """The receipts of all parts that are there and whole."""
         files = sorted((self.folder / PARTS).glob("*.json"))
-        return (receipt for file in files if (receipt := self._whole(file)))
+        return (receipt for file in files if (receipt := self._whole(file.name)))
 
     def write_part(self, part: Part) -> Receipt:
         """Put a part in its place: first its receipt, so that every file there is known as ours."""
@@ -81,12 +82,10 @@ class RunFolder:
 
     def take_part(self, number: int, other: Path) -> None:
         """Put a finished part of another folder in its place, byte by byte."""
-        name = f"{PARTS}/{number:06d}.json"
-        receipt = folders.read_receipt(other / name)
-        for file in (name, *(receipt.files if receipt else ())):
-            if not (other / file).resolve().is_relative_to(other.resolve()):
-                raise ResultError(f"{other}: part {number} names a file outside of it: {file}")
-            folders.write_file(self.folder / file, (other / file).read_bytes())
+        name = f"{number:06d}.json"
+        receipt = folders.read_receipt(other, name)
+        for file in (f"{PARTS}/{name}", *(receipt.files if receipt else ())):
+            folders.write_file(self.folder / file, read_regular(inside(other, file)))
 
     def read_parts(self, numbers: Sequence[int]) -> Iterator[Part]:
         """The parts of these numbers with their tables; raises `ResultError` for a damaged one."""
@@ -96,13 +95,18 @@ class RunFolder:
             if (receipt := self.receipt(number)) is None:
                 advice = "resume=True (--resume) computes it"
                 raise ResultError(f"{self.folder}: part {number} is gone or damaged: {advice}")
-            tables = {
-                name.partition("/")[0]: ParquetFile(
-                    self.folder / name, page_checksum_verification=True
-                ).read()
-                for name in receipt.files
-                if name.endswith(".parquet")
-            }
+            names = [name for name in receipt.files if name.endswith(".parquet")]
+            try:
+                files = (
+                    ParquetFile(self.folder / n, page_checksum_verification=True) for n in names
+                )
+                tables = {
+                    name.partition("/")[0]: file.read()
+                    for name, file in zip(names, files, strict=True)
+                }
+            except Exception as error:  # pyarrow's have no common root
+                unread = f"{self.folder}: part {number} cannot be read ({first_line(error)})"
+                raise ResultError(unread) from error
             yield Part(number, receipt.images, tables, receipt.left_out)
 
     def finish(self, result: Any) -> None:
@@ -114,14 +118,13 @@ class RunFolder:
 
     def receipt(self, number: int) -> Receipt | None:
         """The receipt of a part that is there and whole."""
-        return self._whole(self.folder / PARTS / f"{number:06d}.json")
+        return self._whole(f"{number:06d}.json")
 
-    def _whole(self, file: Path) -> Receipt | None:
-        receipt = folders.read_receipt(file)
-        with suppress(OSError):
-            if receipt and all(digest(self.folder / f) == d for f, d in receipt.files.items()):
-                return receipt
-        return None
+    def _whole(self, name: str) -> Receipt | None:
+        receipt = folders.read_receipt(self.folder, name)
+        files = receipt.files.items() if receipt else ()
+        is_whole = all(folders.is_as_written(self.folder, *file) for file in files)
+        return receipt if is_whole else None
 
 
 def merge_runs(
@@ -189,8 +192,8 @@ def open_run(
 
 def begun(folder: Path) -> tuple[Kind, Marker] | None:
     """The kind and first marker of a run from their copy, whatever became of its marker."""
-    with suppress(OSError, msgspec.MsgspecError):
-        marker = msgspec.json.decode((folder / BEGUN).read_bytes(), type=Marker)
+    with suppress(OSError, ValueError, RecursionError):  # msgspec's are ValueErrors
+        marker = msgspec.json.decode(read_regular(inside(folder, BEGUN)), type=Marker)
         name = marker.schema.partition("/")[0].removeprefix("chiaroscuro-")
         if marker == folders.sealed(marker) and name in KINDS:
             return KINDS[name], marker

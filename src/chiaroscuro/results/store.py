@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from chiaroscuro.errors import MissingResultError, ResultError, encodable, first_line
+from chiaroscuro.files import inside
 from chiaroscuro.results import folders
 from chiaroscuro.results.folders import LOCK, Marker, digest, kind_in, read_marker
 from chiaroscuro.results.kinds import KINDS, PAGE, Kind, imported
@@ -23,6 +24,8 @@ Result = TypeVar("Result")
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 ARRAYS = "arrays.npz"
 """The arrays of a result, each named by where it stands in it."""
+MAX_ARRAYS = 1 << 33
+"""Bytes of all arrays of a result that is loaded."""
 _ARRAY, _NUMBER = "array", "number"
 ABSENT = {"absent": None}
 """Metadata of a field that is not written where it is None."""
@@ -195,9 +198,13 @@ def load(folder: str | Path, kind: Kind | None = None) -> Any:
     try:
         arrays: Arrays = {}
         if ARRAYS in marker.files:
-            if digest(folder / ARRAYS) != marker.files[ARRAYS]:
+            file = inside(folder, ARRAYS)
+            if digest(file) != marker.files[ARRAYS]:
                 raise ValueError(f"{ARRAYS} is not what was written: it is damaged or was changed")
-            with np.load(folder / ARRAYS, allow_pickle=False) as kept:
+            with np.load(file, allow_pickle=False) as kept:
+                size = sum(member.file_size for member in kept.zip.infolist())
+                if size > MAX_ARRAYS:
+                    raise ValueError(f"arrays of {size:,} bytes, expected at most {MAX_ARRAYS:,}")
                 arrays = dict(kept)
         return from_plain(marker.result, arrays, imported(kind.type))
     except Exception as error:  # whatever damage makes of it
@@ -213,9 +220,7 @@ def verify(folder: str | Path, names: Collection[str] | None = None) -> list[str
     """The files of a result (or those of these names) that are gone or not what was written."""
     folder = Path(folder)
     files = read_marker(folder, kind_in(folder) or no_result(folder)).files
+    wanted = {name: files[name] for name in files if names is None or name in names}
     return [
-        name
-        for name, written in files.items()
-        if (names is None or name in names)
-        and (not (folder / name).is_file() or digest(folder / name) != written)
+        name for name, written in wanted.items() if not folders.is_as_written(folder, name, written)
     ]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from chiaroscuro.errors import ResultError, printable
+from chiaroscuro.files import leads_out
 from chiaroscuro.results import folders
 from chiaroscuro.results.folders import Marker, kind_in, read_marker
 from chiaroscuro.results.kinds import KINDS, Kind
@@ -73,6 +74,7 @@ def verification(folder: str | Path) -> Verification:
         damaged += [
             f"{entry['folder']}/{name}"
             for entry in (marker.result or {}).get("entries", ())
+            if not leads_out(folder / entry["folder"], folder)
             for name in _damaged_below(folder / entry["folder"])
         ]
     if not isinstance(marker.config, Mapping) or "rows" not in marker.config:

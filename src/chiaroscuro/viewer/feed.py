@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from chiaroscuro.choices import MAPS, SMOOTHING, Helps, Kind
-from chiaroscuro.errors import ImageError
+from chiaroscuro.errors import printable
+from chiaroscuro.files import read_regular
 from chiaroscuro.images import decode_photo
 from chiaroscuro.images.framing import LUMA
 from chiaroscuro.images.regions import axes_on_photo
@@ -160,7 +161,7 @@ def make_feed(
     first = several[0]
     labels = names or _names(several)
     return Feed(
-        PurePath(first.image.source).name,
+        printable(PurePath(first.image.source).name),
         _photo(photo or original_photo(first), first.crop),
         tuple(_target(e, name) for e, name in zip(several, labels, strict=True)),
         FeedColors(
@@ -188,9 +189,9 @@ def _names(explanations: Sequence[Explanation]) -> list[str]:
 def original_photo(explanation: Explanation) -> Image.Image:
     """The explained file, where it is still the same, or the photo that the explanation keeps."""
     image = explanation.image
-    with suppress(OSError, ImageError):
-        if image.is_file and Path(image.source).is_file():
-            data = Path(image.source).read_bytes()
+    with suppress(OSError, ValueError):  # a null byte
+        if image.is_file:
+            data = read_regular(Path(image.source))
             if hashlib.sha256(data).hexdigest() == image.sha256:
                 return decode_photo(data, image.source).image
     return Image.fromarray(explanation.photo)
@@ -210,12 +211,15 @@ def _photo(image: Image.Image, crop: CropBox) -> FeedPhoto:
 
 def _target(explanation: Explanation, name: str) -> FeedTarget:
     return FeedTarget(
-        name,
-        explanation.target.label,
+        printable(name),
+        printable(explanation.target.label),
         len(explanation.rivals),
         explanation.crop,
         SMOOTHING * min(explanation.pixels.shape[1:]),
-        tuple(FeedPrediction(p.index, p.label, p.probability) for p in explanation.predictions),
+        tuple(
+            FeedPrediction(p.index, printable(p.label), p.probability)
+            for p in explanation.predictions
+        ),
         (*_regions(explanation), *(_map(explanation, *one) for one in explanation.maps.items())),
         photo_outline(explanation),
     )
@@ -280,4 +284,5 @@ def _class_codes(
     codes = np.where(values < 0, TIE, OTHER).astype("<u2")
     for code, index in enumerate(colors):
         codes[values == index] = code
-    return codes, tuple(FeedClass(k, explanation.labels[k], c) for k, c in colors.items())
+    names = {k: printable(explanation.labels[k]) for k in colors}
+    return codes, tuple(FeedClass(k, names[k], color) for k, color in colors.items())

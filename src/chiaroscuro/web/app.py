@@ -109,7 +109,8 @@ class Server:
         if token is not None and given is None and self.visitors.find(key) is None:
             words = "this page needs the whole address that the server printed, with its token"
             return Response(words, 401, media_type="text/plain")
-        if token is not None and given is not None and not secrets.compare_digest(given, token):
+        same = secrets.compare_digest((given or "").encode(), (token or "").encode())
+        if token is not None and given is not None and not same:
             return Response("the address holds another token", 401, media_type="text/plain")
         visitor = self.visitors.welcome(key)
         response: Response
@@ -298,8 +299,9 @@ class Gate:
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != host:
             return "the question comes from a page of another site"
-        site = headers.get("sec-fetch-site", "none")
-        if method != "GET" and site not in ("same-origin", "none"):
+        site, dest = headers.get("sec-fetch-site", "none"), headers.get("sec-fetch-dest")
+        is_link = method == "GET" and dest == "document"  # no picture or frame of another page
+        if site not in ("same-origin", "none") and not is_link:
             return "the question comes from a page of another site"
         return ""
 
