@@ -46,10 +46,11 @@ def run(*words):
 
 def test_it_prints_images_accuracy_areas_and_the_page(data, model, tmp_path):
     done = run(data, "--model", model, "--out", str(tmp_path / "run"))
-    assert done.exit_code == 0, done.stderr
-    first, *areas, won, page = (
+    assert done.exit_code == 3, done.stderr  # one image is broken
+    first, *areas, won, left_out, page = (
         line for line in done.stdout.splitlines() if not line.startswith("warning: under ")
     )
+    assert left_out == "left out, 1: not a picture in a format that is read"
     assert first.startswith(f"8 images of {data}, test, 1 left out; accuracy 0.")
     assert [line.split(":")[0] for line in areas] == [
         "area, paper, black", "area, paper, white", "area, matched, black", "area, matched, white",
@@ -59,6 +60,14 @@ def test_it_prints_images_accuracy_areas_and_the_page(data, model, tmp_path):
     assert "warning: under black, not significantly different from a random order" in done.stdout
     assert "random 0." in areas[2] and "inverted" not in areas[2]
     assert page == f"page: {tmp_path / 'run' / 'index.html'}"
+
+
+def test_the_first_image_that_cannot_be_used_may_end_it(data, model, tmp_path):
+    words = (data, "--model", model, "--out", str(tmp_path / "run"), "--batch", "3")
+    done = run(*words, "--strict")
+    assert "test#4: not a picture" in str(done.exception) and "\n" not in str(done.exception)
+    assert len([*(tmp_path / "run" / "parts").glob("0*.json")]) == 2  # what is done is kept
+    assert run(*words, "--resume").exit_code == 3
 
 
 def test_json_is_the_result_and_choices_reach_it(data, model, tmp_path):
@@ -82,14 +91,14 @@ def test_json_is_the_result_and_choices_reach_it(data, model, tmp_path):
 def test_workers_and_another_metric(data, model, tmp_path, quick_workers):
     words = ["--metric", "sharpness", "--batch", "4", "--threads", "1", "--workers", "2"]
     done = run(data, "--model", model, *words, "--out", str(tmp_path / "run"))
-    assert done.exit_code == 0, done.stderr
+    assert done.exit_code == 3, done.stderr  # one image is broken
     assert "sharpness, gini: active 0." in done.stdout
     assert load(tmp_path / "run").settings.threads == 1
 
 
 def test_what_ifs_are_asked_for_and_told(data, model, tmp_path):
     done = run(data, "--model", model, "--out", str(tmp_path / "run"), "--what-if", "0.1")
-    told = done.stdout.splitlines()[-3:-1]
+    told = done.stdout.splitlines()[-4:-2]
     assert told[0].startswith("Black-deletion of the top 10 %: the target logit moves in")
     assert told[1].startswith("White-deletion of the top 10 %")
     refused = run(data, "--model", model, "--out", str(tmp_path / "two"), "--what-if", "5")
@@ -127,11 +136,11 @@ def test_errors_are_one_line(words, message, data, model, tmp_path, refused):
 
 def test_a_second_run_needs_resume_or_force(data, model, tmp_path):
     words = [data, "--model", model, "--out", str(tmp_path / "run"), "-q"]
-    assert run(*words).exit_code == 0
+    assert run(*words).exit_code == 3
     refused = run(*words)
     assert refused.exit_code == 1 and "--resume" in str(refused.exception)
-    assert run(*words, "--resume").exit_code == 0
-    assert run(*words, "--force", "--seed", "1").exit_code == 0
+    assert run(*words, "--resume").exit_code == 3
+    assert run(*words, "--force", "--seed", "1").exit_code == 3
 
 
 def test_without_pyarrow_the_extra_is_named():

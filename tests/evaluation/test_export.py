@@ -296,7 +296,7 @@ def test_images_that_fail_are_nan_and_listed_with_their_reason(tmp_path):
     assert failed[3]["reason"] == "maps hold values beyond float16"
     assert [row["label"] for row in read] == [n % 3 for n in (0, 1, 3, 6, 8, 9)]
     assert result.data.images + result.data.left_out_count == result.shape[0] == 10
-    assert sum(result.reasons.values()) == 4
+    assert sum(one.count for one in result.data.reasons) == 4
     maps = array_of(tmp_path / "run")
     is_nan = np.isnan(maps)
     assert np.flatnonzero(is_nan.any(axis=(1, 2, 3))).tolist() == [2, 4, 5, 7]
@@ -462,12 +462,15 @@ def test_the_command_line_stores_joins_and_converts(tmp_path, monkeypatch):
 
     def call(*words):
         done = CliRunner().invoke(app, words)
-        assert done.exit_code == 0, done.output + done.stderr
+        assert done.exit_code in (0, 3), (
+            done.output + done.stderr
+        )  # of shards, one has the broken image
         return done.stdout
 
     said = call(*asked, "--out", "whole")
-    assert "9 images of photos, 1 failed: signed; 32 x 32, float32" in said
-    assert "failed: 1 x " in said and f"folder: {tmp_path / 'whole'}" in said
+    assert "9 images of photos, 1 left out: signed; 32 x 32, float32" in said
+    assert "left out, 1: not a picture in a format that is read" in said
+    assert f"folder: {tmp_path / 'whole'}" in said
     for i in range(2):
         assert "chiaroscuro merge" in call(*asked, "--shard", f"{i}/2", "--out", f"shard-{i}")
     assert "9 images of photos" in call("merge", "shard-0", "shard-1", "--out", "merged")

@@ -66,6 +66,7 @@ def confusions(
     overwrite: bool = False,
     workers: int = 1,
     engine: str = "local",
+    strict: bool = False,
     data_root: str | Path | None = None,
     progress: Progress = silent,
     settings: ConfusionSettings | None = None,
@@ -78,14 +79,16 @@ def confusions(
     where -g_k is, by the lead |g_k - g_c|. Shares of all changes are means over the target's
     images, with bootstrap intervals. A page shows the matrix of classes, every strong pair with the
     map of its leads, their colors and photos, and which classes are confused in prediction. The
-    folder `out` gets rows as Parquet and index.html. `resume`, `workers`, `engine` and `data_root`
-    are as for `evaluate`.
+    folder `out` gets rows as Parquet and index.html. `resume`, `workers`, `engine`, `strict` and
+    `data_root` are as for `evaluate`.
 
     Raises `ChoiceError`, `InputError`, `ModelError`, or `ResultError` when `out` may not be used.
     """
     task = _ConfusionTask(settings_from(ConfusionSettings, settings, {"data": data, **options}))
     images = load_images(**task.settings.source, root=data_root)
-    return run_pass(task, classifier, images, out, resume, overwrite, workers, progress, engine)
+    return run_pass(
+        task, classifier, images, out, resume, overwrite, workers, progress, engine, strict=strict
+    )
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from chiaroscuro import settings as known
 from chiaroscuro.allocator import tune_allocator
 from chiaroscuro.choices import DEFAULT_MODEL, MAPS, REPLAY_TOLERANCE, Scale
 from chiaroscuro.cli import commands
-from chiaroscuro.cli.terminal import say, show
+from chiaroscuro.cli.terminal import LEFT_OUT, say, show
 from chiaroscuro.cli.watch import Told, Watch, watching
 from chiaroscuro.data.loading import locate
 from chiaroscuro.errors import ChoiceError, MissingImageError, ResultError, first_line, printable
@@ -382,7 +382,7 @@ def measure(
     kind = results.KINDS[name]
     locate(settings.data, run.data_root)
     check_startable(run.out, kind, resume=run.resume, overwrite=run.force)
-    own = ("out", "resume", "workers", "data_root", "check", "shard")
+    own = ("out", "resume", "workers", "data_root", "check", "shard", "strict")
     options = vars(settings) | {n: value for n, value in vars(run).items() if n in own}
     options["engine"] = run.engine if run.ray_address is None else f"ray:{run.ray_address}"
     with _working(run, settings.threads) as bars:
@@ -396,7 +396,10 @@ def measure(
     lines = [*import_module(kind.view.partition(":")[0]).lines(result)]
     if shard := getattr(run, "shard", None):
         lines.append(f"shard {shard} alone: join all with chiaroscuro merge")
+    lines += [f"left out, {one.count:,}: {one.text}" for one in result.data.reasons]
     _print(run, results.facts_of(result), lines, run.out)
+    if result.data.left_out_count:
+        raise typer.Exit(LEFT_OUT)
 
 
 def merge(run: commands.MergeOptions) -> None:

@@ -237,6 +237,11 @@ class RunOptions(NetworkOptions, LongOptions):
     data_root: Path | None = option("A folder that holds a data set's folder.", None, panel=IMAGES)
     out: Path = option("The folder for rows, figures and page.", Path("chiaroscuro-run"))
     resume: bool = option("Resume an interrupted run.", False)
+    strict: bool = option(
+        "End at the first image that cannot be used; else it is left out: exit status 3.",
+        False,
+        panel=IMAGES,
+    )
 
     def _contradictions(self) -> Iterator[str]:
         yield from super()._contradictions()

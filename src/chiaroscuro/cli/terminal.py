@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from chiaroscuro.results.explanations import Explanation
 
-INTERRUPTED, PIPE_CLOSED, OUT_OF_TIME = 130, 141, 75
-"""Exit statuses after Ctrl+C, when the reader has closed the pipe, and when time was over."""
+INTERRUPTED, PIPE_CLOSED, OUT_OF_TIME, LEFT_OUT = 130, 141, 75, 3
+"""Exit statuses after Ctrl+C, when the reader has closed the pipe, when time was over, and when all
+was done but for images that cannot be used."""
 
 
 def say(text: object, *, err: bool = False) -> None:

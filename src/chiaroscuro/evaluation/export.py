@@ -1,6 +1,5 @@
 """The maps of every image of a set, kept in Zarr, as a pass that can be resumed and shared."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from chiaroscuro.explanations.single import make_method
 from chiaroscuro.gradients import class_gradients
 from chiaroscuro.maps import needs_classes, saliency_maps
 from chiaroscuro.passes.runner import LISTED, Parts, Progress, run_pass, silent
-from chiaroscuro.results.facts import CropBox, DataFacts, LeftOut
+from chiaroscuro.results.facts import CropBox, DataFacts, LeftOut, reasons_of
 from chiaroscuro.results.maps import (
     KIND,
     MapExport,
@@ -58,7 +57,6 @@ have an entry for each map.
 FAILURE_SCHEMA = rows.row_schema(
     (pa.string(), "id"), (pa.int64(), "image"), (pa.string(), "reason")
 )
-_COMMONEST = 20
 _EXACT = 2048
 """Whole numbers up to this are exact in float16."""
 
@@ -73,6 +71,7 @@ def export_maps(
     overwrite: bool = False,
     workers: int = 1,
     engine: str = "local",
+    strict: bool = False,
     shard: str | None = None,
     data_root: str | Path | None = None,
     progress: Progress = silent,
@@ -85,7 +84,7 @@ def export_maps(
     `rows` and `failures` as Parquet, and a manifest with every setting and the digests of weights
     and data. Float32 maps are those of `saliency_maps`, bit for bit. `shard`: "i/n" is the batches
     i, i + n, i + 2n, ... alone; `merge_maps` joins such folders. `resume` computes what is missing;
-    `workers`, `engine` and `data_root` are as for `evaluate`.
+    `workers`, `engine`, `strict` and `data_root` are as for `evaluate`.
 
     Raises `ChoiceError`, `InputError`, `ModelError`, or `ResultError` when `out` may not be used.
     """
@@ -93,7 +92,17 @@ def export_maps(
     task = _ExportTask(settings_from(MapExportSettings, settings, {"data": data, **options}))
     images = load_images(**task.settings.source, root=data_root)
     return run_pass(
-        task, classifier, images, out, resume, overwrite, workers, progress, engine, shard=shard
+        task,
+        classifier,
+        images,
+        out,
+        resume,
+        overwrite,
+        workers,
+        progress,
+        engine,
+        shard=shard,
+        strict=strict,
     )
 
 
@@ -245,10 +254,10 @@ def _summary(parts: Iterable[Part], run: RunConfig) -> MapExport:
             settings.seed,
             count,
             tuple(left_out[:LISTED]),
+            reasons_of(left_out),
         ),
         model=run.model,
         shape=(run.rows or listed, len(settings.maps), *run.facts["sides"]),
-        reasons=dict(Counter(one.reason for one in left_out).most_common(_COMMONEST)),
         digest=digest_of(run),
         target_note=run.facts["target_note"],
         versions=run.versions,

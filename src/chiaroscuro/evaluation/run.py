@@ -38,6 +38,7 @@ def evaluate(
     overwrite: bool = False,
     workers: int = 1,
     engine: str = "local",
+    strict: bool = False,
     data_root: str | Path | None = None,
     progress: Progress = silent,
     settings: EvaluationSettings | None = None,
@@ -50,7 +51,8 @@ def evaluate(
     The folder `out` gets the rows of every metric as Parquet (one file per batch), curves as PNG
     and SVG, and index.html. Interrupted at any moment, a run is resumed by `resume`. `workers`:
     processes that share the images; `engine`: "ray" for actors of a Ray cluster in their place,
-    "ray:ADDRESS" of that one. `data_root`: see `load_images`. `check`: the folder of a
+    "ray:ADDRESS" of that one. `strict`: the first image that cannot be used ends the run, instead
+    of being left out and counted. `data_root`: see `load_images`. `check`: the folder of a
     sanity check of the same network, which the page then shows.
 
     Raises `ChoiceError`, `InputError`, `ModelError`, or `ResultError` when `out` holds something
@@ -73,7 +75,17 @@ def evaluate(
         return (old.check, old.check_page) == (task.check, task.check_page)
 
     return run_pass(
-        task, classifier, images, out, resume, overwrite, workers, progress, engine, is_current
+        task,
+        classifier,
+        images,
+        out,
+        resume,
+        overwrite,
+        workers,
+        progress,
+        engine,
+        is_current,
+        strict=strict,
     )
 
 

@@ -20,7 +20,7 @@ from chiaroscuro.device import DeviceProfile, device_profile, profile_in_use
 from chiaroscuro.errors import ChoiceError, InputError, NotFiniteError, ResultError
 from chiaroscuro.passes.cluster import compute_on_ray
 from chiaroscuro.passes.executor import compute, gpus_of
-from chiaroscuro.results.facts import DataFacts, LeftOut
+from chiaroscuro.results.facts import DataFacts, LeftOut, reasons_of
 from chiaroscuro.results.folders import Receipt, kind_in, read_marker
 from chiaroscuro.results.kinds import Kind
 from chiaroscuro.results.runs import (
@@ -85,7 +85,8 @@ def data_facts(
 ) -> DataFacts:
     """How many images of a set were measured, and which could not be."""
     out, limit = tuple(left_out), images.limit
-    return DataFacts(images.source, images.split, measured, limit, seed, len(out), out[:LISTED])
+    shown, reasons = out[:LISTED], reasons_of(out)
+    return DataFacts(images.source, images.split, measured, limit, seed, len(out), shown, reasons)
 
 
 def part_of(
@@ -111,6 +112,7 @@ def run_pass(
     engine: str = "local",
     is_current: Callable[[Result], bool] = lambda result: True,
     shard: str | None = None,
+    strict: bool = False,
 ) -> Result:
     """Process every batch that has no whole part yet, then summarize all into the folder `out`.
 
@@ -118,7 +120,8 @@ def run_pass(
     the beginning, so that any number of `workers` of any `engine` ("local": processes; "ray" or
     "ray:ADDRESS": actors, which write their parts themselves) writes the same bytes. A finished run
     is summarized once more unless its result `is_current`. `shard`, as "0/3", are the batches 0, 3,
-    6 and so on: their summary is returned, and the run stays open for `merge_runs`.
+    6 and so on: their summary is returned, and the run stays open for `merge_runs`. `strict` ends
+    the pass at the first image that would be left out; what is done by then is kept.
     """
     if workers < 1:
         raise ChoiceError(f"workers is {workers}: expected at least 1")
@@ -152,6 +155,9 @@ def run_pass(
             _log("part written", logging.DEBUG, number=part.number, images=part.images)
             for one in part.left_out:
                 _log("image left out", logging.WARNING, id=one.id, reason=one.reason)
+            if strict and part.left_out:
+                first = part.left_out[0]
+                raise InputError(f"{first.id}: {first.reason} (strict: no image is left out)")
             done[part.number] = part.images
             progress(sum(done.values()), expected, before)
         covered = sum(done.values())

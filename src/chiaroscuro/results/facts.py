@@ -1,5 +1,7 @@
 """The small parts that several results share, and their rows as tables."""
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from importlib import import_module
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Row = TypeVar("Row")
+_KINDS = 20
+"""So many kinds of faults are counted apart."""
 
 
 class Shown:
@@ -44,8 +48,29 @@ class LeftOut:
 
 
 @dataclass(frozen=True, slots=True)
+class Reason:
+    """A kind of fault, its numbers as N, and how many images were left out for it."""
+
+    text: str
+    count: int
+
+
+def reasons_of(left_out: Iterable[LeftOut]) -> tuple[Reason, ...]:
+    """The kinds of faults, the most frequent first.
+
+    >>> reasons_of([LeftOut("a", "broken (at byte 7)"), LeftOut("b", "broken (at byte 9)")])
+    (Reason(text='broken', count=2),)
+    """
+    kinds = Counter(re.sub("[0-9][0-9.,]*", "N", one.reason.partition(" (")[0]) for one in left_out)
+    return tuple(Reason(text, count) for text, count in kinds.most_common(_KINDS))
+
+
+@dataclass(frozen=True, slots=True)
 class DataFacts:
-    """The images of a run: `images` were measured; the first `left_out` are listed, all counted."""
+    """The images of a run: `images` were measured; the first `left_out` are listed, all counted.
+
+    `reasons`: why, the most frequent kind first.
+    """
 
     source: str
     split: str
@@ -54,6 +79,7 @@ class DataFacts:
     seed: int
     left_out_count: int
     left_out: tuple[LeftOut, ...] = ()
+    reasons: tuple[Reason, ...] = ()
 
     @property
     def name(self) -> str:

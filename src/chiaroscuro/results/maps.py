@@ -32,7 +32,7 @@ class MapExport:
     """The maps of an image set, stored in a folder.
 
     `shape` (N, M, H, W): of the array, by image of the data, map, and the pixels that the network
-    saw. `reasons`: how many images failed, by the commonest ones. `digest`: of the configuration,
+    saw. `digest`: of the configuration,
     also in the Zarr group. `target_note` says why targets are not the labels.
     """
 
@@ -40,7 +40,6 @@ class MapExport:
     data: DataFacts
     model: ModelFacts
     shape: tuple[int, int, int, int]
-    reasons: Mapping[str, int]
     digest: str
     target_note: str
     versions: Mapping[str, str]
@@ -181,12 +180,11 @@ def write(result: MapExport, folder: Path) -> None:
 
 
 def lines(result: MapExport) -> Iterator[str]:
-    """What a terminal shows: what is stored, and what failed for which reason."""
+    """What a terminal shows: what is stored, of how many images."""
     images, data = f"{result.data.images:,} images", result.data
-    left = f", {data.left_out_count:,} failed" if data.left_out_count else ""
+    left = f", {data.left_out_count:,} left out" if data.left_out_count else ""
     sides = " x ".join(map(str, result.shape[2:]))
     settings = result.settings
     yield f"{images} of {data.name}{left}: {', '.join(settings.maps)}; {sides}, {settings.dtype}"
-    yield from (f"failed: {count:,} x {reason}" for reason, count in result.reasons.items())
     if result.target_note:
         yield f"targets are the predicted classes: {result.target_note}"
