@@ -165,7 +165,17 @@ def test_the_page_of_precision_has_every_network():
     assert float(row[4].rstrip("%")) < 2
     text = precision.PAGE.read_text()
     assert all(title in text for title, _, _ in precision.WORKS.values())
-    assert precision.page([row]).count("| basic CNN") == 1
+    assert "\n".join(precision._bfloat16_lines([row])).count("| basic CNN") == 1
+
+
+def test_the_table_of_rounding_says_what_differs_from_what():
+    rows = [*precision.rounding(*precision.ROUNDED["cnn"])]
+    assert {len(row) for row in rows} == {2 + len(precision.MASKS)}
+    again = next(row for row in rows if row[1] == "once more")
+    assert {*again[2:]} == {"0.0000%"}  # the same bits
+    text = "\n".join(precision._rounding_lines(rows))
+    assert text.count("| basic CNN") == len(rows) == 5
+    assert precision._differing(torch.tensor([True, True]), torch.tensor([True, False])) == 0.5
 
 
 @pytest.mark.parametrize("keep", [False, True])

@@ -287,7 +287,10 @@ def test_the_snippets_of_the_reference_run(document, capsys):
 @pytest.mark.parametrize("document", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_page_says_first_what_it_is_for(document):
     """A heading, then a sentence and not a table, a list or code."""
-    heading, first = re.split(r"\n\s*\n", document.read_text().strip(), maxsplit=2)[:2]
+    text = document.read_text().strip()
+    if included := re.fullmatch('--8<-- "(.+)"', text):
+        text = (ROOT / included[1]).read_text().strip()
+    heading, first = re.split(r"\n\s*\n", text, maxsplit=2)[:2]
     assert heading.startswith("# ")
     assert re.match(r"(?:\*\*|`|\[)?\w", first) and first.count(" ") >= 7, first
 
