@@ -31,7 +31,8 @@ PAGE = Path(__file__).parent.parent / "docs" / "results" / "precision.md"
 FORMATS = ("float32", "bfloat16")
 ROUNDING, BFLOAT16 = "What moves the last bits", "Products in bfloat16"
 HEAD = (
-    "# Rounding\n\nThis page shows how many entries of a map change with the last bits of a number: "
+    "# Rounding\n\n"
+    "This page shows how many entries of a map change with the last bits of a number: "
     "by threads, batches, memory and number formats, and by products in bfloat16."
 )
 
