@@ -218,7 +218,7 @@ def cover(target: str, runs: int) -> None:
     read_at_best = [outcome(read, files) for files in seeds]  # imports what it needs
     assert set(read_at_best) == {"read"}, read_at_best
     for held in gc.get_objects():
-        if isinstance(held, FunctionType) and held.__module__.startswith("chiaroscuro."):
+        if isinstance(held, FunctionType) and str(held.__module__).startswith("chiaroscuro."):
             atheris.instrument_func(held)
     warnings.simplefilter("ignore")
 
@@ -228,7 +228,15 @@ def cover(target: str, runs: int) -> None:
             raise RuntimeError(f"{target}: {found}")
 
     atheris.Setup(
-        [target, f"-runs={runs}", "-rss_limit_mb=6000", "-timeout=120", "-max_len=400"], one
+        [
+            target,
+            f"-runs={runs}",
+            "-rss_limit_mb=6000",
+            "-timeout=120",
+            "-max_len=400",
+            "-len_control=0",
+        ],
+        one,
     )
     atheris.Fuzz()
 

@@ -15,6 +15,7 @@ from chiaroscuro import results
 from chiaroscuro.images import Framing, frame, open_photo
 from chiaroscuro.results import facts_of, folders, runs
 from chiaroscuro.results.facts import CropBox
+from chiaroscuro.results.verification import verification
 from tools.fuzz_files import SIZE, Files
 
 _KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -161,7 +162,7 @@ def read_config(folder: Path) -> None:
 
 def read_manifest(folder: Path) -> None:
     """A run's receipts and parts."""
-    results.verify(folder)
+    verification(folder)
     run = runs.RunFolder(folder, results.KINDS["evaluation"])
     for part in run.read_parts([*run.finished_parts(), 0]):
         [table.num_rows for table in part.tables.values()]

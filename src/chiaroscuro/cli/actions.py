@@ -23,7 +23,7 @@ from chiaroscuro.cli.terminal import LEFT_OUT, say, show
 from chiaroscuro.cli.watch import Told, Watch, watching
 from chiaroscuro.data.loading import locate
 from chiaroscuro.errors import ChoiceError, MissingImageError, ResultError, first_line, printable
-from chiaroscuro.images import open_photo, packaged_photo, photo_folders, safe_name
+from chiaroscuro.images import links_out, open_photo, packaged_photo, photo_folders, safe_name
 from chiaroscuro.results.changes import SmallestEdit, WhatIf
 from chiaroscuro.results.explanations import Comparison, Explanation
 from chiaroscuro.results.facts import ModelFacts
@@ -186,6 +186,8 @@ def _photo_jobs(
     if run.images:
         folders = photo_folders(run.images)
         _check_photos(folders)
+        for link in links_out(run.images):
+            say(f"chiaroscuro: {link}: leads out of its folder, name it to read it", err=True)
         part = settings.part
         if part is not None and part.is_of_one_photo and len(folders) > 1:
             raise ChoiceError(

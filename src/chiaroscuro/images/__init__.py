@@ -2,6 +2,7 @@
 
 from chiaroscuro.choices import Framing as Framing
 from chiaroscuro.images.finding import find_photos as find_photos
+from chiaroscuro.images.finding import links_out as links_out
 from chiaroscuro.images.finding import photo_folders as photo_folders
 from chiaroscuro.images.finding import safe_name as safe_name
 from chiaroscuro.images.framing import check_array as check_array

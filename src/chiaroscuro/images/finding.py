@@ -1,7 +1,6 @@
 """Photo files in folders and globs, in a fixed order, and a folder for the results of each."""
 
 import glob
-import logging
 import os
 import unicodedata
 from collections.abc import Iterable
@@ -9,12 +8,9 @@ from itertools import chain, count
 from pathlib import Path
 from typing import NamedTuple
 
-from chiaroscuro.errors import printable
 from chiaroscuro.files import leads_out
 from chiaroscuro.images.photos import SUFFIXES
 from chiaroscuro.results import KINDS, PAGE, is_result
-
-_LOG = logging.getLogger(__name__)
 
 
 class Search(NamedTuple):
@@ -33,10 +29,16 @@ def find_photos(sources: Iterable[str | Path]) -> list[Path]:
     """Files, folders (searched whole, by suffix) and globs as a list of files, each in order.
 
     Hidden files and folders, folders of saved results, and links that lead out of a folder are
-    passed over, the latter with a warning in the log. A source without any photo and an unreadable
+    passed over; `links_out` lists the latter. A source without any photo and an unreadable
     folder are kept as they are, so that opening them says what is wrong.
     """
     return list(dict.fromkeys(file for source in sources for file in _matches(source)))
+
+
+def links_out(sources: Iterable[str | Path]) -> list[Path]:
+    """Links of folders that `find_photos` does not follow, since they lead elsewhere."""
+    searched = (search_folder(Path(one)) for one in sources if _is_folder(Path(one)))
+    return [link for search in searched for link in search.outside]
 
 
 def _matches(source: str | Path) -> list[Path]:
@@ -51,8 +53,6 @@ def _matches(source: str | Path) -> list[Path]:
 
 def _in_folder(folder: Path) -> list[Path]:
     search = search_folder(folder)
-    for link in search.outside:
-        _LOG.warning("%s leads out of %s: name it to read it", printable(link), printable(folder))
     return sorted(search.photos + search.unreadable)
 
 

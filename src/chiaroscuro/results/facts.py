@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from chiaroscuro.catalog import TextClasses, takes_classes
 from chiaroscuro.choices import Framing
-from chiaroscuro.errors import ChoiceError, missing_extra
+from chiaroscuro.errors import ChoiceError, ResultError, first_line, missing_extra
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +27,10 @@ class Shown:
     """A result that a notebook shows by itself."""
 
     def _repr_html_(self) -> str:
-        return str(import_module("chiaroscuro.notebook").html(self))
+        try:
+            return str(import_module("chiaroscuro.notebook").html(self))
+        except Exception as error:  # a file may hold parts that do not fit each other
+            raise ResultError(f"{self!r} cannot be shown ({first_line(error)})") from error
 
 
 @dataclass(frozen=True, slots=True)

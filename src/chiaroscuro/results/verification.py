@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chiaroscuro.errors import ResultError, printable
+from chiaroscuro.errors import ResultError, first_line, printable
 from chiaroscuro.files import leads_out
 from chiaroscuro.results import folders
 from chiaroscuro.results.folders import Marker, kind_in, read_marker
@@ -68,6 +68,15 @@ def verification(folder: str | Path) -> Verification:
     Raises `ResultError` for a folder without a result, or one whose marker is damaged.
     """
     folder = Path(folder)
+    try:
+        return _verified(folder)
+    except ResultError:
+        raise
+    except Exception as error:  # a marker with a checksum that fits and values of other types
+        raise ResultError(f"{folder}: holds values of other types ({first_line(error)})") from error
+
+
+def _verified(folder: Path) -> Verification:
     kind, marker, damaged = _found(folder)
     finished = marker.result is not None
     if kind == KINDS.get("gallery"):
