@@ -2,14 +2,19 @@
 
 import json
 import random
+import re
+import shutil
+import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch
 
 import chiaroscuro.report.evaluation as report
 from chiaroscuro import Classifier, results, save_classifier
-from chiaroscuro.cli import main
+from chiaroscuro.cli import actions, main
 from chiaroscuro.errors import ResultError
 from chiaroscuro.evaluation.run import _EvaluationTask
 from chiaroscuro.models.folder import basic_cnn
@@ -64,7 +69,7 @@ def run(chiaroscuro, tmp_path):
     code, _, err = chiaroscuro(
         "evaluate", "data", *words, "--fill", "black", "--out", tmp_path / "r"
     )
-    assert code == 0, err
+    assert code == 3, err  # one image is left out
     return tmp_path / "r"
 
 
@@ -186,3 +191,42 @@ def test_explanations_are_checked_and_not_repaired(chiaroscuro, place, tmp_path)
     assert "is of kind explanation: repair is for runs over image sets, evaluation, check" in err
     code, _, (err,) = chiaroscuro("verify", place)
     assert (code, err) == (1, f"chiaroscuro: {place}: no chiaroscuro result there")
+
+
+def test_faults_of_the_system_are_one_line_and_lose_nothing(place):
+    """Each hits a run in a process of its own, which is then resumed."""
+    with tempfile.TemporaryDirectory() as folder:  # which also nobody reaches
+        shutil.copytree(place, folder, dirs_exist_ok=True)
+        Path(folder).chmod(0o755)
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.faulted", folder], capture_output=True, text=True,
+            cwd=Path(__file__).parents[1], check=False,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    expected = {
+        "SIGTERM": (143, "terminated: resume with the same command and --resume"),
+        "disk full": (1, r"chiaroscuro: .*: cannot be written \(File too large\)"),
+        "read-only": (1, r"chiaroscuro: .*: cannot be written \(no permission to write in .*\)"),
+        "32 open files": (3, None),
+        "memory of 99 MiB more": ((1, 3), "chiaroscuro: .*"),
+        "memory of 160 MiB more": ((1, 3), "chiaroscuro: .*"),
+        "clock set back": (3, None),
+        "two at once": (1, "chiaroscuro: .* is being written by another process: wait for it"),
+    }
+    assert [one["fault"] for one in found] == [*expected]
+    for one in found:
+        status, words = expected[one["fault"]]
+        assert one["status"] in (status if isinstance(status, tuple) else (status,)), one
+        assert len(one["said"]) == (one["status"] != 3), one
+        assert not one["said"] or re.fullmatch(words, one["said"][0]), one
+        assert one["resumed"] == 3 and one["same"], one
+
+
+def test_a_command_out_of_memory_is_one_line(chiaroscuro, monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")
+
+    monkeypatch.setattr(actions, "verify", refuse)
+    told = "chiaroscuro: out of memory: give a smaller --batch, or fewer --workers"
+    assert chiaroscuro("verify", ".") == (1, [], [told])

@@ -119,6 +119,20 @@ def first_line(error: BaseException) -> str:
     return text if len(text) <= 500 else f"{text[:500]}..."
 
 
+_REFUSALS = ("DefaultCPUAllocator: can't allocate memory", "can't start new thread")
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether an error, or what caused it, is a device's or the system's refusal of memory."""
+    cause: BaseException | None = error
+    while cause is not None:
+        refused = any(words in str(cause) for words in _REFUSALS)
+        if refused or isinstance(cause, MemoryError) or type(cause).__name__ == "OutOfMemoryError":
+            return True
+        cause = cause.__cause__
+    return False
+
+
 def brief(value: Any) -> str:
     """A dataclass as one line, arrays by their shapes: the `repr` of results that hold arrays."""
     held = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}

@@ -57,6 +57,13 @@ def test_one_interruption_is_a_line_and_a_second_one_ends_at_once():
     assert python(SAY + INTERRUPT + two + "guarded(run)") == (130, "", "interrupted\n")
 
 
+def test_a_request_to_end_is_a_line_and_a_status_of_its_own():
+    asked = SAY + "import os, signal\nend = lambda: os.kill(os.getpid(), signal.SIGTERM)\n"
+    assert python(asked + "guarded(end)") == (143, "", "terminated\n")
+    two = "def run():\n  try: end()\n  finally: end(); say('cleaned up')\n"
+    assert python(asked + two + "guarded(run)") == (143, "", "terminated\n")
+
+
 def test_other_system_errors_and_statuses_are_kept():
     assert python(SAY + "guarded(lambda: open('nowhere.txt'))")[::2] == (
         1, "chiaroscuro: [Errno 2] No such file or directory: 'nowhere.txt'\n",

@@ -12,12 +12,18 @@ from typer.core import TyperCommand
 
 from chiaroscuro.catalog import class_words
 from chiaroscuro.choices import DEFAULT_MODEL
-from chiaroscuro.cli.terminal import INTERRUPTED, OUT_OF_TIME, PIPE_CLOSED, say
+from chiaroscuro.cli.terminal import INTERRUPTED, OUT_OF_TIME, PIPE_CLOSED, TERMINATED, say
 from chiaroscuro.errors import ChoiceError
 from chiaroscuro.settings import PANELS, Option, Settings, option_of, raise_together
 
 _SEVERAL = ("--classes",)
 """Options that take every word up to the next option."""
+_STOPS = {
+    "KeyboardInterrupt": ("interrupted", INTERRUPTED),
+    "Terminated": ("terminated", TERMINATED),
+    "OutOfTime": ("time is over", OUT_OF_TIME),  # whose module is heavy
+}
+"""The word and the exit status of each way to stop a command before its end."""
 _SIGNS: dict[Any, str] = {bool: "", int: "N", float: "X", Path: "PATH"}
 """What stands for a value in the help."""
 
@@ -78,9 +84,9 @@ class Command:
         try:
             getattr(import_module(f"chiaroscuro.cli.{module}"), function)(*settings)
         except KeyboardInterrupt as error:
-            by_clock = type(error) is not KeyboardInterrupt  # `OutOfTime`, whose module is heavy
-            say(f"{'time is over' if by_clock else 'interrupted'}: {self.kept}", err=True)
-            raise typer.Exit(OUT_OF_TIME if by_clock else INTERRUPTED) from None
+            word, status = _STOPS[type(error).__name__]
+            say(f"{word}: {self.kept}", err=True)
+            raise typer.Exit(status) from None
         except BrokenPipeError:
             raise typer.Exit(PIPE_CLOSED) from None
 

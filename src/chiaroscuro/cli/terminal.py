@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from chiaroscuro.errors import ChiaroscuroError, printable
+from chiaroscuro.errors import ChiaroscuroError, printable, ran_out_of_memory
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -18,9 +18,13 @@ if TYPE_CHECKING:
 
     from chiaroscuro.results.explanations import Explanation
 
-INTERRUPTED, PIPE_CLOSED, OUT_OF_TIME, LEFT_OUT = 130, 141, 75, 3
-"""Exit statuses after Ctrl+C, when the reader has closed the pipe, when time was over, and when all
-was done but for images that cannot be used."""
+INTERRUPTED, PIPE_CLOSED, TERMINATED, OUT_OF_TIME, LEFT_OUT = 130, 141, 143, 75, 3
+"""Exit statuses after Ctrl+C, a closed pipe, SIGTERM, when time was over, and when all was done but
+for images that cannot be used."""
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end, as a cluster does before it takes the machine."""
 
 
 def say(text: object, *, err: bool = False) -> None:
@@ -33,13 +37,16 @@ def guarded(run: Callable[[], object]) -> None:
     """Run a command and end the process: every failure is one line and an exit status.
 
     1: an error of ours, or standard output cannot be written; 130: Ctrl+C, of which a second one
-    ends the process at once; 141: the reader of standard output has closed it.
+    ends the process at once; 143: SIGTERM, the same; 141: the reader of standard output has closed
+    it.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # names that the encoding does not have
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(_flushed(_status(run)))
 
 
@@ -49,13 +56,19 @@ def _status(run: Callable[[], object]) -> int:
         run()
     except SystemExit as left:
         return left.code if isinstance(left.code, int) else int(left.code is not None)
-    except KeyboardInterrupt:
-        say("interrupted", err=True)
-        return INTERRUPTED
+    except KeyboardInterrupt as error:
+        is_asked = isinstance(error, Terminated)
+        say("terminated" if is_asked else "interrupted", err=True)
+        return TERMINATED if is_asked else INTERRUPTED
     except BrokenPipeError:
         return PIPE_CLOSED
     except (ChiaroscuroError, OSError) as error:
         say(f"chiaroscuro: {error}", err=True)
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        if not ran_out_of_memory(error):
+            raise
+        say("chiaroscuro: out of memory: give a smaller --batch, or fewer --workers", err=True)
         return 1
     return 0
 
@@ -76,15 +89,15 @@ def _flushed(code: int) -> int:
     return code
 
 
-def _interrupt(*_: object) -> None:
+def _interrupt(number: int, *_: object) -> None:
     """The first Ctrl+C raises `KeyboardInterrupt`; the second one ends the process, with a line."""
 
     def end(*_: object) -> None:
-        os.write(2, b"interrupted\n")
-        os._exit(INTERRUPTED)
+        os.write(2, b"interrupted\n" if number == signal.SIGINT else b"terminated\n")
+        os._exit(128 + number)
 
-    signal.signal(signal.SIGINT, end)
-    raise KeyboardInterrupt
+    signal.signal(number, end)
+    raise KeyboardInterrupt if number == signal.SIGINT else Terminated
 
 
 def show(explanations: Sequence["Explanation"]) -> None:

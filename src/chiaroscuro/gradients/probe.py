@@ -14,7 +14,7 @@ from torch.nn.modules import module as modules
 
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.device import device_profile, profile_in_use
-from chiaroscuro.errors import ChoiceError, ModelError, first_line
+from chiaroscuro.errors import ChoiceError, ModelError, first_line, ran_out_of_memory
 from chiaroscuro.guard import Change, as_found, held
 
 _TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
@@ -327,14 +327,3 @@ def make_plan(
     group = max(1, min(images, rows // together, room))
     waiting = max(1, budget // 2 // (group * probe.image_bytes))
     return Plan(group, together, min(classes, waiting), chunk, budget // 2)
-
-
-def ran_out_of_memory(error: BaseException) -> bool:
-    """Whether an error, or what caused it, is a device's or the system's refusal of memory."""
-    cause: BaseException | None = error
-    while cause is not None:
-        refused = "DefaultCPUAllocator: can't allocate memory" in str(cause)
-        if refused or isinstance(cause, torch.OutOfMemoryError | MemoryError):
-            return True
-        cause = cause.__cause__
-    return False

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from chiaroscuro.classifier import Classifier
 from chiaroscuro.device import has_bfloat16
-from chiaroscuro.errors import ChoiceError, ModelError, first_line
+from chiaroscuro.errors import ChoiceError, ModelError, first_line, ran_out_of_memory
 from chiaroscuro.gradients import probe as probes
 from chiaroscuro.gradients.backward import program
 from chiaroscuro.gradients.backward.balanced import balanced_step, balanced_tape
@@ -210,7 +210,7 @@ class Stream:
     def _retry(self, error: Exception) -> None:
         """Prepare another try: with less memory, or without rules; else raise the error again."""
         self._graph = None  # so that its memory is free
-        smaller, no_room = self.plan.halved(), probes.ran_out_of_memory(error)
+        smaller, no_room = self.plan.halved(), ran_out_of_memory(error)
         if no_room and smaller is not None:
             self.plan = smaller
         elif isinstance(error, BackwardError) and self.compiled and not (no_room or self.balanced):

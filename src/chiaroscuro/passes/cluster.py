@@ -32,7 +32,7 @@ _REACHED = 10.0
 
 
 class _Worker:
-    """An actor's life: set the job up with the first number, answer numbers."""
+    """An actor's life: set the job up, answer numbers."""
 
     def __init__(self, sent: bytes, threads: int | None) -> None:
         torch.set_num_threads(threads or torch.get_num_threads())
@@ -40,12 +40,10 @@ class _Worker:
         self._job: Job[Any] | None = None
 
     def answer(self, number: int | None) -> list[Any] | Exception:
-        """The results for a number; none of None, which asks whether anybody is there."""
+        """The results for a number; of None none, once the job is set up."""
         try:
-            if number is None:
-                return []
             self._job = self._job or unpickled(self._sent)
-            return [*self._job([number])]
+            return [] if number is None else [*self._job([number])]
         except Exception as error:
             return portable_error(error)
 
@@ -128,6 +126,7 @@ class _Pool:
             return worker, number, None
         if isinstance(said, Exception):
             raise said
+        self._lost[None] = 0  # workers can begin here
         return worker, number, said
 
 

@@ -1,0 +1,125 @@
+"""Commands that meet a fault of the system, each in a forked child; run as a program.
+
+One process imports everything once. Every fault hits an evaluation of its own, which is then
+resumed without it. Prints a line of JSON for each: exit statuses, what was said, whether the files
+are those of a run that nobody disturbed.
+"""
+
+import json
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+import chiaroscuro.report.evaluation as report
+from chiaroscuro.cli import main as run_command
+from chiaroscuro.passes import runner
+from tests.stress import parts_of
+
+
+def limit(what: int, value: int) -> None:
+    """Let the system refuse more than so much."""
+    resource.setrlimit(what, (value, value))
+
+
+def slowly() -> None:
+    """Every part takes a tenth of a second more."""
+    made = runner._process
+    runner._process = lambda *given: (time.sleep(0.1), made(*given))[1]
+
+
+def memory(more: int) -> None:
+    """So much address space as there is, and so many MiB more."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit(resource.RLIMIT_AS, pages * resource.getpagesize() + (more << 20))
+
+
+def clock_set_back() -> None:
+    """It is 1980, and what is there was written in the future."""
+    time.time = lambda: 315_532_800.0
+    time.time_ns = lambda: 315_532_800 * 10**9
+
+
+def nobody() -> None:
+    """Root may write anywhere; nobody may not."""
+    if os.getuid() == 0:
+        os.setgid(65534)
+        os.setuid(65534)
+
+
+FAULTS: dict[str, Callable[[], object]] = {
+    "SIGTERM": slowly,
+    "disk full": lambda: limit(resource.RLIMIT_FSIZE, 9_000),
+    "read-only": nobody,
+    "32 open files": lambda: limit(resource.RLIMIT_NOFILE, 32),
+    "memory of 99 MiB more": lambda: memory(99),
+    "memory of 160 MiB more": lambda: memory(160),
+    "clock set back": clock_set_back,
+    "two at once": slowly,
+}
+
+
+def begin(words: list[str], said: Path, fault: Callable[[], object] = lambda: None) -> int:
+    """A child that runs a command under a fault, what it says in a file."""
+    child = os.fork()
+    if child:
+        return child
+    target = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    for stream in (1, 2):
+        os.dup2(target, stream)
+    sys.argv = ["chiaroscuro", *words]
+    status = 70
+    try:
+        fault()
+        run_command()
+    except SystemExit as left:
+        status = int(left.code or 0)
+    except BaseException:
+        traceback.print_exc()  # which no command should ever show
+    finally:
+        os._exit(status)
+
+
+def end(child: int) -> int:
+    """A child's exit status; negative for the signal that ended it."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def main(place: Path) -> None:
+    """Every fault of the table, in a folder that holds `net` and `data`."""
+    torch.set_num_threads(1)
+    os.chdir(place)
+    report.write = lambda result, folder: None
+    words = ["evaluate", "data", "--model", "net", "--batch", "3", "--threads", "1", "--flips",
+             "9", "--resamples", "9", "--fill", "black", "--quiet", "--out"]  # fmt: skip
+    assert end(begin([*words, "whole"], place / "said")) == 3, (place / "said").read_text()
+    for name, fault in FAULTS.items():
+        out = place / name.replace(" ", "-") / "run"
+        out.parent.mkdir()
+        out.parent.chmod(0o555 if name == "read-only" else 0o755)
+        child = begin([*words, str(out)], place / "said", fault)
+        if name in ("SIGTERM", "two at once"):
+            while not list(out.glob("parts/0*.json")):
+                time.sleep(0.005)
+        second = None
+        if name == "SIGTERM":
+            os.kill(child, signal.SIGTERM)
+        elif name == "two at once":
+            second = end(begin([*words, str(out), "--resume"], place / "second"))
+        status = end(child)
+        told = (place / ("said" if second is None else "second")).read_text().splitlines()
+        out.parent.chmod(0o755)
+        resumed = end(begin([*words, str(out), "--resume"], place / "resumed"))
+        same = parts_of(out) == parts_of(place / "whole")
+        found = {"fault": name, "status": status if second is None else second, "said": told}
+        print(json.dumps({**found, "resumed": resumed, "same": same}), flush=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
