@@ -2,6 +2,7 @@
 
     python -m benchmarks.any_change measure --network cifar10-cnn --images 300 --data-root DIR
     python -m benchmarks.any_change table --network cifar10-cnn --images 300
+    python -m benchmarks.any_change figure --network cifar10-cnn --images 300
     python -m benchmarks.any_change checks --network cifar10-cnn --images 64 --data-root DIR
 
 Images and networks as in `benchmarks.edit_maps report`: test images of CIFAR-10, or the odd rows of
@@ -9,10 +10,10 @@ Images and networks as in `benchmarks.edit_maps report`: test images of CIFAR-10
 insertion into a strong blur and keeping the top on black over 0.5 to 0.97 (`edit_scores`); the
 symmetric relevance gain (Bluecher et al., 2024) is the area when the least important pixels go
 first minus that when the most important do, over shares to 0.97, as a mean of the four fills.
-`measure` writes the values of each batch and group of maps to --out and resumes there; `--first`
-stops after the groups up to one. `table` compares every map with any-change image by image: a
-score is won where no other map is better with p below 0.05 (two-sided, 9,999 sign flips, not
-corrected). `checks` has other rows: noise, weights, points, and mosaics (`tools.mosaics`).
+`measure` writes the values of each batch and method to --out and resumes there. `table` compares
+every map with any-change image by image: a score is won where no other map is better with p below
+0.05 (two-sided, 1,999 sign flips, not corrected). `checks` has other rows: noise, weights and other
+points, or the energy on mosaics (`tools.mosaics`).
 """
 
 import argparse
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.pyplot import rc_context, subplots
 from torch import Tensor
 
 from benchmarks.edit_maps import Floats, Work, interval_text, prepare
@@ -51,14 +53,23 @@ METHODS = (
     "guided-backprop", "deeplift",
 )  # fmt: skip
 """LRP's epsilon rule equals input x gradient on these networks, or fails on them."""
+SHOWN = (
+    OWN, "partial-edit, black", "partial-edit, white", "partial-edit, mean", "partial-edit, blur",
+    "gradient, original", "gradient, positive", "gradient, negative", "gradient, margin",
+    "smoothgrad, original", "smoothgrad, positive", "smoothgrad, negative",
+    "integrated-gradients, positive",
+    "expected-gradients, positive", "guided-backprop, positive", "random",
+)  # fmt: skip
+"""The maps of the figure."""
 _NOISE = 0.02
-_FLIPS = 9999
+_FLIPS = 1999
 MakeMaps = Callable[[Classifier, Tensor, Tensor], Mapping[str, Tensor]]
 
 
 def groups(background: Tensor, kinds: Sequence[str]) -> dict[str, MakeMaps]:
     """Maps by the pass that makes them, the likely best first."""
     made: dict[str, MakeMaps] = {OWN: lambda c, x, t: {OWN: edit_map(c, x, "mean", OWN, target=t)}}
+    made["random"] = lambda _, x, __: {"random": tie_priority(x, 1).float().view_as(x[:, 0])}
     for fill in FILLS:
         made[f"partial-edit, {fill}"] = _edit("partial-edit", fill)
     for name in METHODS:
@@ -66,7 +77,6 @@ def groups(background: Tensor, kinds: Sequence[str]) -> dict[str, MakeMaps]:
         made[name] = _by_gradients(name, others, kinds)
     for fill in FILLS:
         made[f"expected-effect, {fill}"] = _edit("expected-effect", fill)
-    made["random"] = lambda _, x, __: {"random": tie_priority(x, 1).float().view_as(x[:, 0])}
     return made
 
 
@@ -86,16 +96,16 @@ def _by_gradients(name: str, background: Tensor | None, kinds: Sequence[str]) ->
     return maps
 
 
-def measure(work: Work, made: Mapping[str, MakeMaps], out: Path, first: str | None) -> None:
+def measure(work: Work, made: Mapping[str, MakeMaps], out: Path) -> None:
     """Write the eight scores (B, 8) of every map of each batch, those that are not there yet."""
     out.mkdir(parents=True, exist_ok=True)
-    for name in list(made)[: list(made).index(first) + 1 if first else None]:
+    for name, make in made.items():
         for number, (pixels, target) in enumerate(work.batches()):
             path = out / f"{name}-{number}.npz"
             if path.exists():
                 continue
             try:
-                maps = made[name](work.classifier, pixels, target)
+                maps = make(work.classifier, pixels, target)
             except ChiaroscuroError as error:
                 print(f"{name} fails: {error}", flush=True)
                 break
@@ -156,7 +166,9 @@ def read_scores(out: Path) -> dict[str, Floats]:
                     found.setdefault(map_, []).append(scores[map_])
     whole = max(sum(map(len, rows)) for rows in found.values())
     return {
-        name: np.concatenate(rows) for name, rows in found.items() if sum(map(len, rows)) == whole
+        name: np.concatenate(rows)
+        for name, rows in sorted(found.items())
+        if sum(map(len, rows)) == whole
     }
 
 
@@ -172,39 +184,69 @@ def better(own: Floats, other: Floats) -> tuple[Floats, Floats]:
 def table(out: Path) -> str:
     """Every map's scores; a star where it is better than any-change with p below 0.05."""
     scores = read_scores(out)
-    lost = {score: list[str]() for score in SCORES}
-    lines = [f"| map | {' | '.join(SCORES)} |", f"|{'---|' * (1 + len(SCORES))}"]
+    lines = [f"| map | {' | '.join(SCORES)} | best in |", f"|{'---|' * (2 + len(SCORES))}"]
     for name, rows in scores.items():
         gain, p = better(scores[OWN], rows)
         stars = (gain > 0) & (p < 0.05)
         cells = [interval_text(rows[:, n]) + " *" * bool(s) for n, s in enumerate(stars)]
-        for score, star in zip(SCORES, stars, strict=True):
-            lost[score] += [name] * bool(star)
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    won = [score for score in SCORES if not lost[score]]
-    lines.append(
-        f"\n{len(scores[OWN])} images. {OWN} is the best or not significantly different from it in "
-        f"{len(won)} of {len(SCORES)} scores: {', '.join(won)}.\n"
-    )
+        lines.append(f"| {name} | {' | '.join(cells)} | {len(best_in(scores, name))} |")
+    lines.append(f"\n{len(scores[OWN])} images, {len(scores)} maps. {OWN} is the best or not ")
+    lines[-1] += f"significantly different from it in: {', '.join(best_in(scores, OWN))}.\n"
     lines.append("| score | best other map | better than any-change by | p |\n|---|---|---|---|")
     for n, score in enumerate(SCORES):
         others = {name: better(scores[OWN], rows) for name, rows in scores.items() if name != OWN}
         name = max(others, key=lambda each: others[each][0][n])
-        gain, p = others[name]
         sign = 1 if score in LOWER else -1
         text = interval_text(sign * (scores[OWN] - scores[name])[:, n])
-        lines.append(f"| {score} | {name} | {text} | {p[n]:.4f} |")
+        lines.append(f"| {score} | {name} | {text} | {others[name][1][n]:.4f} |")
     return "\n".join(lines)
 
 
+def best_in(scores: Mapping[str, Floats], name: str) -> list[str]:
+    """The scores in which no other map is better than this one with p below 0.05."""
+    lost = np.zeros(len(SCORES), dtype=bool)
+    for rows in scores.values():
+        gain, p = better(scores[name], rows)
+        lost |= (gain > 0) & (p < 0.05)
+    return [score for score, gone in zip(SCORES, lost, strict=True) if not gone]
+
+
+def figure(out: Path, path: Path) -> None:
+    """How far each map is from random (0) to the best map (1) of each score, drawn as cells."""
+    scores = read_scores(out)
+    means = {name: rows.mean(axis=0) for name, rows in scores.items()}
+    names = [name for name in SHOWN if name in means]
+    sign = np.array([-1.0 if score in LOWER else 1.0 for score in SCORES])
+    best = np.max([sign * row for row in means.values()], axis=0)
+    start = sign * means["random"]
+    shares = np.stack([(sign * means[name] - start) / (best - start) for name in names])
+    with rc_context({"font.size": 11}):
+        drawing, axes = subplots(figsize=(11, 0.42 * len(names) + 1.2), layout="constrained")
+        cells = axes.imshow(shares.clip(-1, 1), cmap="PuOr_r", vmin=-1, vmax=1, aspect="auto")
+        ends = [f"{score} {'↓' if score in LOWER else '↑'}" for score in SCORES]
+        axes.set_xticks(range(len(SCORES)), ends)
+        axes.xaxis.tick_top()
+        axes.set_yticks(range(len(names)), names)
+        for (row, column), share in np.ndenumerate(shares):
+            color = "white" if abs(share) > 0.7 else "black"
+            text = f"{means[names[row]][column]:.3f}"
+            axes.text(column, row, text, ha="center", va="center", color=color)
+        bar = drawing.colorbar(cells, ax=axes, ticks=[-1, 0, 1])
+        bar.ax.set_yticklabels(["worse than\nrandom", "random", "best map"])
+        drawing.savefig(path, dpi=110)
+
+
 def checks(work: Work, mosaics: Path | None) -> Iterator[str]:
-    """Rank correlation under noise, random weights and other points; energy on mosaics."""
+    """Rank correlation under noise, random weights and other points; or energy on mosaics."""
     rivals = "top:10" if work.by_range else "all"
 
     def every(classifier: Classifier, pixels: Tensor, target: Tensor) -> Mapping[str, Tensor]:
         gradients = class_gradients(classifier, pixels, target, rivals)
         return {**saliency_maps(gradients, KINDS), OWN: _own(classifier, pixels, target)}
 
+    if mosaics is not None:
+        yield from _rows(_energy(work.classifier, mosaics, len(work.pixels), every))
+        return
     found: dict[str, dict[str, list[Floats]]] = {}
     for pixels, target in work.batches():
         maps = every(work.classifier, pixels, target)
@@ -220,8 +262,6 @@ def checks(work: Work, mosaics: Path | None) -> Iterator[str]:
                 rows = found.setdefault(name, {}).setdefault(column, [])
                 rows.append(spearman(maps[name], values))
     yield from _rows(found)
-    if mosaics is not None:
-        yield from _rows(_energy(work.classifier, mosaics, every))
 
 
 def _own(
@@ -231,9 +271,9 @@ def _own(
 
 
 def _energy(
-    classifier: Classifier, folder: Path, every: MakeMaps
+    classifier: Classifier, folder: Path, count: int, every: MakeMaps
 ) -> dict[str, dict[str, list[Floats]]]:
-    images = load_images(str(folder / "mosaics.parquet"))
+    images = load_images(str(folder / "mosaics.parquet"), limit=count)
     regions = load_regions(str(folder / "boxes.json"), images.split)
     found: dict[str, dict[str, list[Floats]]] = {}
     for batch in read_batches(images, classifier.framing, 4):
@@ -266,21 +306,28 @@ def _rows(found: Mapping[str, Mapping[str, list[Floats]]]) -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("task", choices=["measure", "table", "checks"])
+    parser.add_argument("task", choices=["measure", "table", "figure", "checks"])
     parser.add_argument("--network", default="cifar10-cnn")
     parser.add_argument("--images", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-root", type=Path)
     parser.add_argument("--batch", type=int, default=100, help="images of 32 px together")
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS, help="maps of methods")
-    parser.add_argument("--first", help="measure no group of maps after this one")
-    parser.add_argument("--mosaics", type=Path, help="checks: a folder that tools.mosaics wrote")
+    parser.add_argument("--only", nargs="*", help="methods and edit maps to measure, as in rows")
+    parser.add_argument(
+        "--mosaics",
+        type=Path,
+        help="checks: of a folder that tools.mosaics wrote, energy in the box",
+    )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/out/any-change"))
     arguments = parser.parse_args()
     network = Path(arguments.network).name
     out = arguments.out / f"{network}-{arguments.images}-{arguments.seed}"
     if arguments.task == "table":
         print(table(out))
+        return
+    if arguments.task == "figure":
+        figure(out, Path(f"any-change-{network}.png"))
         return
     tune_allocator()
     torch.manual_seed(0)
@@ -289,7 +336,8 @@ def main() -> None:
     work = replace(work, batch=4 if work.by_range else min(arguments.batch, work.batch))
     if arguments.task == "measure":
         others = prepare(chosen[0], 64, *chosen[2:], tuning=True).pixels
-        measure(work, groups(others, arguments.kinds), out, arguments.first)
+        made = groups(others, arguments.kinds)
+        measure(work, {name: made[name] for name in arguments.only or made}, out)
     else:
         print("\n".join(checks(work, arguments.mosaics)))
 
