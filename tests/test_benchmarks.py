@@ -2,10 +2,11 @@
 
 import subprocess
 
+import numpy as np
 import pytest
 import torch
 
-from benchmarks import gpu, gpu_page, precision, smallest, waiting
+from benchmarks import any_change, gpu, gpu_page, precision, smallest, waiting
 from benchmarks.algorithms import ALGORITHMS, OURS, RIVALS, algorithm
 from benchmarks.edit_maps import Work
 from benchmarks.gradients import scaled
@@ -218,3 +219,13 @@ def test_rows_of_small_edits_are_kept_and_only_missing_ones_are_added(tmp_path):
     read = smallest.read(file, "a question")
     assert "5 images of 25 pixels" in smallest.table(read, names, "a question")
     assert not smallest.read(file, "another question")
+
+
+def test_a_map_is_better_where_deletion_is_lower_and_the_others_are_higher():
+    low, high = np.zeros((40, 8)), np.ones((40, 8))
+    gain, p = any_change.better(low, high)
+    assert gain.tolist() == [-1.0] * 5 + [1.0] * 3 and p.max() < 0.05
+    scores = {"low": low, "high": high}
+    assert any_change.best_in(scores, "low") == ["black", "white", "mean", "blur", "ROAD"]
+    assert any_change.best_in(scores, "high") == ["insertion", "keep", "gain"]
+    assert any_change.best_in({"low": low, "same": low.copy()}, "low") == [*any_change.SCORES]
