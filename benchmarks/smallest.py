@@ -151,6 +151,8 @@ def read(file: Path, words: str) -> Rows:
 def table(rows: Rows, names: Sequence[str], words: str) -> str:
     """What ways found, for the batches that all of them have been through."""
     done = set.intersection(*({b for n, b in rows if n == name} for name in names))
+    if not done:
+        return f"`python -m benchmarks.smallest {words}`: no batch is through all of {names}"
     found = {n: [Found(*one) for b in sorted(done) for one in rows[n, b]["found"]] for n in names}
     most = next(iter(rows.values()))["pixels"]
     count = len(found[names[0]])
@@ -251,7 +253,7 @@ def quartiles(values: Iterable[float]) -> NDArray[np.float64]:
 
 
 def _count(value: float, most: int) -> str:
-    return "none" if value > most else f"{value:,.0f}" if value >= 10 else f"{value:g}"
+    return "none" if value > most else f"{value:,.0f}" if value >= 10 else f"{value:.3g}"
 
 
 if __name__ == "__main__":
