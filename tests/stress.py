@@ -219,7 +219,7 @@ def main(kills: int, only: Collection[str], *, write: bool) -> int:
     return int(failed > 0)
 
 
-WORKERS = {"a worker": 0.3, "an actor": 15.0}
+WORKERS = {"a worker": 2.0, "an actor": 15.0}
 """Whom workers are, and seconds between kills, at most: an actor that is replaced imports all."""
 KILLED = (
     *((name, "the process", 60) for name in RUNS),
