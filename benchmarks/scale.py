@@ -1,13 +1,14 @@
 """Long runs: memory and handles while they last, and the bill for sets that are far larger.
 
-    python -m benchmarks.scale [--images 100000] [--only maps] [--photos DIR] [--figure FILE]
+    python -m benchmarks.scale [--images 100000] [--only maps] [--broken 1] [--figure FILE]
 
 Small images are drawn (shapes on noise, PNG of 32 px in one Parquet file of several row groups),
 and their maps and deletion curves computed by the commands, with the packaged `cifar10-cnn`. Every
 second the file that `--counts` writes is read. A line fitted to memory against images, without the
 first tenth, says how fast it grows. `--photos`: a folder of photos or a set in it, for the rates of
 EfficientNet-Lite0. The bill takes the measured rates and bytes for 10^6 and 10^9 images; it is
-checked by the rate of the first tenth of the run, which predicts the time of the whole.
+checked by the rate of the first tenth of the run, which predicts the time of the whole. `--broken`:
+so many images of a hundred are cut in half; the others must be measured, and these counted.
 """
 
 import argparse
@@ -27,8 +28,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from pyarrow import parquet
 
 from benchmarks.machine import describe
+from chiaroscuro.cli.terminal import LEFT_OUT
 from chiaroscuro.cli.watch import duration
 from chiaroscuro.render.sheets import Chart, Curve, Row, Sheet, save_sheet
+from chiaroscuro.results import load
 
 COMMANDS = {
     "maps": ("--map", "active", "--map", "inactive", "--dtype", "float16"),
@@ -50,10 +53,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Ran:
-    """A finished run: its samples, its seconds, and the bytes that it read and wrote."""
+    """A finished run: its images and those left out, samples, seconds, bytes read and written."""
 
     name: str
     images: int
+    left_out: int
     samples: tuple[Sample, ...]
     seconds: float
     data_bytes: int
@@ -88,14 +92,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--only", choices=COMMANDS)
-    parser.add_argument("--photos", type=Path)
+    parser.add_argument("--broken", type=int, default=0)
+    parser.add_argument("--photos", type=Path, help="photos for the rates of EfficientNet-Lite0")
     parser.add_argument("--photo-count", type=int, default=100)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--figure", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as held:
         place = Path(held)
-        write_images(place / "small" / "test.parquet", arguments.images)
+        write_images(place / "small" / "test.parquet", arguments.images, arguments.broken)
         names = [arguments.only] if arguments.only else [*COMMANDS]
         small = place / "small", "cifar10-cnn", arguments.images
         runs = [run(place, name, *small) for name in names]
@@ -108,8 +113,11 @@ def main() -> None:
         draw(runs, arguments.figure)
 
 
-def write_images(file: Path, count: int, seed: int = 0) -> None:
-    """So many small pictures of ten classes: a bright or dark shape on colored noise."""
+def write_images(file: Path, count: int, broken: int = 0, seed: int = 0) -> None:
+    """So many small pictures of ten classes: a bright or dark shape on colored noise.
+
+    Of a hundred the last `broken` ones are cut in half.
+    """
     file.parent.mkdir(parents=True)
     drawn, y, x = np.random.default_rng(seed), *np.indices((32, 32))
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -123,7 +131,9 @@ def write_images(file: Path, count: int, seed: int = 0) -> None:
                 values[(y - row) ** 2 + (x - column) ** 2 < radius**2] = 255 * (n % 2)
                 data = io.BytesIO()
                 Image.fromarray(values.astype(np.uint8)).save(data, "PNG")
-                rows.append({"image": {"bytes": data.getvalue(), "path": None}, "label": n % 10})
+                whole = data.getvalue()
+                kept = whole[: len(whole) // 2] if n % 100 >= 100 - broken else whole
+                rows.append({"image": {"bytes": kept, "path": None}, "label": n % 10})
             writer.write_table(pa.Table.from_pylist(rows, schema))
 
 
@@ -145,10 +155,14 @@ def run(
             time.sleep(1)
             if counts.exists():
                 samples.append(sample(counts, time.perf_counter() - start))
-        if process.returncode:
-            raise SystemExit(f"{name}: exit status {process.returncode}")
     seconds = time.perf_counter() - start
-    return Ran(f"{name}, {model}", images, tuple(samples), seconds, size(data), size(out))
+    if process.returncode not in (0, LEFT_OUT):
+        raise SystemExit(f"{name}: exit status {process.returncode}")
+    facts = load(out).data
+    if facts.images + facts.left_out_count != images:
+        raise SystemExit(f"{name}: {facts.images} measured, {facts.left_out_count} left out")
+    sizes = size(data), size(out)
+    return Ran(f"{name}, {model}", images, facts.left_out_count, tuple(samples), seconds, *sizes)
 
 
 def sample(counts: Path, seconds: float) -> Sample:
@@ -167,14 +181,14 @@ def size(folder: Path) -> int:
 
 def figures(runs: list[Ran]) -> Iterator[str]:
     """A row for each run: what it took and whether it grew."""
-    heads = "run | images | images/s | predicted / taken | MB at a tenth, at the end"
+    heads = "run | images | left out | images/s | predicted / taken | MB at a tenth, at the end"
     yield f"| {heads} | MB more a million images | handles |"
-    yield "|---|---:|---:|---:|---:|---:|---:|"
+    yield "|---|---:|---:|---:|---:|---:|---:|---:|"
     for one in runs:
         early = next(s for s in one.samples if s.images >= one.images / 10)
         handles = {int(s.handles) for s in one.samples if s.images >= one.images / 10}
         yield (
-            f"| {one.name} | {one.images:,} | {one.rate:.1f} | "
+            f"| {one.name} | {one.images:,} | {one.left_out:,} | {one.rate:.1f} | "
             f"{duration(one.predicted)} / {duration(one.seconds)} | "
             f"{early.resident / 1e6:.0f}, {one.samples[-1].resident / 1e6:.0f} | "
             f"{one.growth:.1f} | {min(handles)} to {max(handles)} |"
