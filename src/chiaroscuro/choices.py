@@ -372,7 +372,7 @@ def parse_fill(fill: str | Fill) -> Fill:
     word = str(fill).strip()
     if word[:1] in ("+", "-"):
         word = f"{'brighter' if word[0] == '+' else 'darker'}:{word[1:]}"
-    if re.fullmatch(r"[\d.]+", word):
+    if re.fullmatch(r"0?\.\d+|1(\.0*)?", word):
         raise ChoiceError(f"fill {fill!r}: give +{word} (brighter) or -{word} (darker)")
     name, colon, number = word.partition(":")
     try:

@@ -23,6 +23,7 @@ from chiaroscuro.images import Framing
 from chiaroscuro.models import folder, load_classifier
 from chiaroscuro.report.training import write as write_page
 from chiaroscuro.results import KINDS, check_free, kind_in, save, staged
+from chiaroscuro.results.folders import BEGUN
 from chiaroscuro.results.models import TrainingRecord
 from chiaroscuro.results.runs import open_run
 from chiaroscuro.results.store import to_plain
@@ -136,11 +137,12 @@ def _work_folder(work: Path, config: _Config, *, resume: bool) -> Iterator[Path]
 
 def _remove(work: Path) -> None:
     """Remove the files of a training, and its folder unless somebody else's files are there."""
-    for pattern in (CHECKPOINT, LOG, "*.pixels", "*.json", "*.new", ".chiaroscuro-lock"):
+    for pattern in (CHECKPOINT, LOG, "*.pixels", "*.json", BEGUN, "*.new", ".chiaroscuro-lock"):
         for file in work.glob(pattern):
             file.unlink()
-    if not any(work.iterdir()):
-        work.rmdir()
+    for place in ((work / BEGUN).parent, work):
+        if place.is_dir() and not any(place.iterdir()):
+            place.rmdir()
 
 
 def _train(
