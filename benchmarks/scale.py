@@ -28,6 +28,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pyarrow import parquet
 
 from benchmarks.machine import describe
+from chiaroscuro import load_images
 from chiaroscuro.cli.terminal import LEFT_OUT
 from chiaroscuro.cli.watch import duration
 from chiaroscuro.render.sheets import Chart, Curve, Row, Sheet, save_sheet
@@ -161,7 +162,8 @@ def run(
     facts = load(out).data
     if facts.images + facts.left_out_count != images:
         raise SystemExit(f"{name}: {facts.images} measured, {facts.left_out_count} left out")
-    sizes = size(data), size(out)
+    listed = load_images(data).count or images  # of which `--limit` reads some
+    sizes = size(data) * images // listed, size(out)
     return Ran(f"{name}, {model}", images, facts.left_out_count, tuple(samples), seconds, *sizes)
 
 
