@@ -32,7 +32,7 @@ from chiaroscuro import (
     saliency_maps,
     save_classifier,
 )
-from chiaroscuro.cli import app
+from chiaroscuro.cli import actions, app
 from chiaroscuro.data.images import read_batches
 from chiaroscuro.data.loading import load_images
 from chiaroscuro.data.stored import StoredMaps
@@ -481,3 +481,11 @@ def test_the_command_line_stores_joins_and_converts(tmp_path, monkeypatch):
     done = CliRunner().invoke(app, [*asked, "--out", "whole"])
     assert isinstance(done.exception, ExistingResultError)
     assert KIND.marker in bytes_of(tmp_path / "whole")
+
+
+def test_without_its_extra_the_command_names_that_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(actions, "find_spec", lambda name: None)
+    done = CliRunner().invoke(app, ["maps", str(tmp_path), "--out", str(tmp_path / "kept")])
+    assert "keeping maps needs zarr" in str(done.exception)
+    assert str(done.exception).endswith("'chiaroscuro[maps]'")
+    assert not (tmp_path / "kept").exists()

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields, replace
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,7 +23,14 @@ from chiaroscuro.cli import commands
 from chiaroscuro.cli.terminal import LEFT_OUT, say, show
 from chiaroscuro.cli.watch import Told, Watch, watching
 from chiaroscuro.data.loading import locate
-from chiaroscuro.errors import ChoiceError, MissingImageError, ResultError, first_line, printable
+from chiaroscuro.errors import (
+    ChoiceError,
+    MissingImageError,
+    ResultError,
+    first_line,
+    missing_extra,
+    printable,
+)
 from chiaroscuro.images import links_out, open_photo, packaged_photo, photo_folders, safe_name
 from chiaroscuro.results.changes import SmallestEdit, WhatIf
 from chiaroscuro.results.explanations import Comparison, Explanation
@@ -382,6 +390,8 @@ def measure(
     """
     verb, name = _VERBS[type(settings)]
     kind = results.KINDS[name]
+    if isinstance(settings, known.MapExportSettings) and find_spec("zarr") is None:
+        raise missing_extra("keeping maps", "zarr", "maps")
     locate(settings.data, run.data_root)
     check_startable(run.out, kind, resume=run.resume, overwrite=run.force)
     own = ("out", "resume", "workers", "data_root", "check", "shard", "strict")
