@@ -99,7 +99,6 @@ def test_nothing_that_runs_code_is_called():
 
 def test_a_model_of_a_library_runs_no_code_of_its_folder(tmp_path):
     """transformers would ask at the terminal, and take "y" for a yes."""
-    pytest.importorskip("transformers")
     names = {"AutoConfig": "own.Own", "AutoModelForImageClassification": "own.Net"}
     about = {"model_type": "own", "auto_map": names, "architectures": ["OwnForImageClassification"]}
     (tmp_path / "config.json").write_text(json.dumps(about))

@@ -96,7 +96,7 @@ def _serve(pipe: Any, target: str, seed: int, seeds: list[Files]) -> None:
 
 
 class Child:
-    """A process that reads one target's inputs; it is started anew where one ended it."""
+    """A process that reads one target's inputs; it is started again where one ended it."""
 
     def __init__(self, target: str, seed: int) -> None:
         self.target, self.seed, self.seeds = target, seed, TARGETS[target].seeds()

@@ -214,10 +214,11 @@ def test_the_file_of_counts_is_never_half(tmp_path, monkeypatch):
     metrics = Metrics(tmp_path / "counts.prom", "evaluate")
     whole = metrics.file.read_text()
 
-    def fails(*_):
+    def fails(_):
         raise OSError("no space left")
 
-    monkeypatch.setattr(watch, "write_file", fails)
+    monkeypatch.setattr(os, "fsync", fails)  # once all is written
     with pytest.raises(OSError, match="no space"):
-        metrics.write(running=True)
+        metrics.write(running=False)
     assert metrics.file.read_text() == whole
+    assert [*tmp_path.iterdir()] == [metrics.file]

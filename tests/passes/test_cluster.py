@@ -4,6 +4,7 @@ import os
 import signal
 
 import pytest
+import ray
 
 from chiaroscuro import Classifier
 from chiaroscuro.data.loading import load_images
@@ -17,7 +18,6 @@ from tests.pictures import BROKEN, class_rows, write_parquet
 from tests.stress import parts_of
 from tests.toys import small_cnn
 
-ray = pytest.importorskip("ray")
 CLASSES = ["cat", "dog", "owl"]
 pytestmark = pytest.mark.filterwarnings("default")  # Ray's own, of processes that it leaves to init
 

@@ -12,18 +12,25 @@ from typer.core import TyperCommand
 
 from chiaroscuro.catalog import class_words
 from chiaroscuro.choices import DEFAULT_MODEL
-from chiaroscuro.cli.terminal import INTERRUPTED, OUT_OF_TIME, PIPE_CLOSED, TERMINATED, say
+from chiaroscuro.cli.terminal import (
+    INTERRUPTED,
+    OUT_OF_TIME,
+    PIPE_CLOSED,
+    TERMINATED,
+    OutOfTime,
+    Terminated,
+    say,
+)
 from chiaroscuro.errors import ChoiceError
 from chiaroscuro.settings import PANELS, Option, Settings, option_of, raise_together
 
 _SEVERAL = ("--classes",)
 """Options that take every word up to the next option."""
-_STOPS = {
-    "KeyboardInterrupt": ("interrupted", INTERRUPTED),
-    "Terminated": ("terminated", TERMINATED),
-    "OutOfTime": ("time is over", OUT_OF_TIME),  # whose module is heavy
+_STOPS: dict[type[KeyboardInterrupt], tuple[str, int]] = {
+    Terminated: ("terminated", TERMINATED),
+    OutOfTime: ("time is over", OUT_OF_TIME),
 }
-"""The word and the exit status of each way to stop a command before its end."""
+"""The word and the exit status of each way but Ctrl+C to stop a command before its end."""
 _SIGNS: dict[Any, str] = {bool: "", int: "N", float: "X", Path: "PATH"}
 """What stands for a value in the help."""
 
@@ -84,7 +91,7 @@ class Command:
         try:
             getattr(import_module(f"chiaroscuro.cli.{module}"), function)(*settings)
         except KeyboardInterrupt as error:
-            word, status = _STOPS[type(error).__name__]
+            word, status = _STOPS.get(type(error), ("interrupted", INTERRUPTED))
             say(f"{word}: {self.kept}", err=True)
             raise typer.Exit(status) from None
         except BrokenPipeError:

@@ -27,6 +27,10 @@ class Terminated(KeyboardInterrupt):
     """The process was asked to end, as a cluster does before it takes the machine."""
 
 
+class OutOfTime(KeyboardInterrupt):
+    """The time that was asked for is over: an interruption like Ctrl+C, by the clock."""
+
+
 def say(text: object, *, err: bool = False) -> None:
     """Print one line; what would steer a terminal is escaped. Standard error may be closed."""
     with suppress(OSError) if err else nullcontext():

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chiaroscuro.choices import LEVELS
-from chiaroscuro.cli.terminal import say
+from chiaroscuro.cli.terminal import OutOfTime, say
 from chiaroscuro.results.folders import write_file
 
 if TYPE_CHECKING:
@@ -24,10 +24,6 @@ HEARTBEAT, REFRESH = 30.0, 5.0
 """Seconds between two lines where there is no terminal, and two states of the file of counts."""
 _UNITS = ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"))
 _LOG = logging.getLogger("chiaroscuro")
-
-
-class OutOfTime(KeyboardInterrupt):
-    """The time that was asked for is over: an interruption like Ctrl+C, by the clock."""
 
 
 @dataclass(slots=True)
