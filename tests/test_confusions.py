@@ -18,10 +18,10 @@ from typer.testing import CliRunner
 
 from chiaroscuro import Classifier, Confusions, class_gradients, confusions, save_classifier
 from chiaroscuro.checks.pair_sums import PairSums, Ranking
-from chiaroscuro.checks.pairs import CONFUSION_SCHEMA
 from chiaroscuro.choices import METHODS, RivalRule
 from chiaroscuro.cli import app
 from chiaroscuro.errors import ChoiceError, InputError, ModelError, ResultError
+from chiaroscuro.evaluation.competitors import SCHEMA
 from chiaroscuro.gradients import ClassGradients
 from chiaroscuro.gradients.reducers import GradientChoices
 from chiaroscuro.metrics.competition import competition
@@ -287,7 +287,7 @@ def table_of(targets, rivals, shares, number=0):
                 "rival": rival, "brighter": share, "darker": share / 2, "lead": 3 * share,
                 "grid": np.full(GRID**2, share), "colors": np.full(12, 2 * share),
             })  # fmt: skip
-    return pa.Table.from_pylist(listed, schema=CONFUSION_SCHEMA)
+    return pa.Table.from_pylist(listed, schema=SCHEMA)
 
 
 def summed(tables, most=9):

@@ -612,9 +612,16 @@ class MapExportSettings(GradientSettings, PassSettings, panel=MEASURE):
         known.MAP_DTYPES[0],
         known.MAP_DTYPES,
     )
+    strongest: int | None = option(
+        "Also keep what so many rivals take of each image, for confusions; 30 is its default.",
+        None,
+        COUNT,
+    )
 
     def _contradictions(self) -> Iterator[str]:
         yield from super()._contradictions()
+        if self.strongest and known.parse_rivals(self.rivals).is_weighted:
+            yield f"rivals {self.rivals} is one mean, of which strongest {self.strongest} are none"
         classes = [name for name in self.maps if MAPS[name].kind == "class"]
         if classes and self.dtype == "int8":
             yield f"map {classes[0]} holds numbers of classes, which int8 does not: store float32"

@@ -1,7 +1,7 @@
 """Which class takes pixels from which over an image set, as a pass that can be resumed."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -19,17 +19,17 @@ from chiaroscuro.classifier import Classifier
 from chiaroscuro.classifier.reading import to_numpy
 from chiaroscuro.data.images import Batch, ImageSet, read_row
 from chiaroscuro.data.loading import load_images
+from chiaroscuro.data.stored import StoredMaps
 from chiaroscuro.edits import filled
-from chiaroscuro.errors import ChoiceError
-from chiaroscuro.evaluation import rows
+from chiaroscuro.errors import ChoiceError, InputError, ResultError
+from chiaroscuro.evaluation.competitors import SCHEMA, competitor_rows
 from chiaroscuro.evaluation.deletion import target_classes
 from chiaroscuro.evaluation.run import add_up, describe_method
 from chiaroscuro.evaluation.stacks import image_stacks
 from chiaroscuro.explanations.single import as_batch, explain, make_method
 from chiaroscuro.gradients import class_gradients
 from chiaroscuro.images import CropBox, to_uint8
-from chiaroscuro.images.regions import Mask
-from chiaroscuro.metrics.competition import Competition, competition
+from chiaroscuro.metrics.competition import competition
 from chiaroscuro.passes.executor import compute
 from chiaroscuro.passes.runner import Parts, Progress, part_of, run_pass, silent
 from chiaroscuro.render.shown import shown_pixels
@@ -37,23 +37,13 @@ from chiaroscuro.results import KINDS
 from chiaroscuro.results.confusions import MOST_PAIRS, Confusions, Mend
 from chiaroscuro.results.explanations import Explanation
 from chiaroscuro.results.facts import LeftOut
+from chiaroscuro.results.maps import COMPETITORS, PIXELS, pixels_digest
 from chiaroscuro.results.runs import Part, RunConfig
-from chiaroscuro.settings import ConfusionSettings, settings_from, takes
+from chiaroscuro.settings import ConfusionSettings, MapExportSettings, settings_from, takes
 from chiaroscuro.smallest import smallest_edits
 
 PHOTO_MAPS = ("winner", "signed", "margin")
 """The maps of a pair's photos."""
-CONFUSION_SCHEMA = rows.row_schema(
-    (pa.string(), "id"),
-    (pa.int32(), "batch target predicted rival"),
-    (pa.float64(), "brighter darker lead inside region"),
-    (pa.list_(pa.float32()), "grid colors"),
-)
-"""One row per image and class that takes changes of it, first its target; see `Competition`.
-
-`rival` is the target itself in its own row; `brighter` and `darker` are `taken`. `inside` and
-`region`, its share of the picture, are null without a region. The lists are flat, row by row.
-"""
 
 
 @takes(ConfusionSettings)
@@ -79,23 +69,50 @@ def confusions(
     where -g_k is, by the lead |g_k - g_c|. Shares of all changes are means over the target's
     images, with bootstrap intervals. A page shows the matrix of classes, every strong pair with the
     map of its leads, their colors and photos, and which classes are confused in prediction. The
-    folder `out` gets rows as Parquet and index.html. `resume`, `workers`, `engine`, `strict` and
-    `data_root` are as for `evaluate`.
+    folder `out` gets rows as Parquet and index.html. `data` may be a folder of
+    `export_maps(..., strongest=30)`: what it keeps decides in place of gradients, and its settings
+    hold. `resume`, `workers`, `engine`, `strict` and `data_root` are as for `evaluate`.
 
     Raises `ChoiceError`, `InputError`, `ModelError`, or `ResultError` when `out` may not be used.
     """
-    task = _ConfusionTask(settings_from(ConfusionSettings, settings, {"data": data, **options}))
-    images = load_images(**task.settings.source, root=data_root)
+    chosen = settings_from(ConfusionSettings, settings, {"data": data, **options})
+    if stored := StoredMaps.find_in(chosen.data):
+        task = _ConfusionTask(_as_stored(chosen, stored), stored)
+        images = stored.source(data_root)
+    else:
+        task = _ConfusionTask(chosen)
+        images = load_images(**chosen.source, root=data_root)
     return run_pass(
         task, classifier, images, out, resume, overwrite, workers, progress, engine, strict=strict
     )
 
 
+def _as_stored(settings: ConfusionSettings, stored: StoredMaps) -> ConfusionSettings:
+    """The settings with those that stored maps were computed with; raises for any other."""
+    kept, folder = stored.export.settings, stored.folder
+    if kept.strongest is None:
+        advice = "store maps with strongest=30 (--strongest 30)"
+        raise ResultError(f"{folder} does not keep what classes take: {advice}, or give the data")
+    if settings.regions is not None:
+        raise ChoiceError("regions need gradients: give the data in place of stored maps")
+    declared = MapExportSettings.__dataclass_fields__
+    shared = [f for f in fields(settings) if f.name in declared and f.name != "data"]
+    for f in shared:
+        value, theirs = getattr(settings, f.name), getattr(kept, f.name)
+        if value not in (f.default, theirs):
+            raise ChoiceError(f"{f.name} is {value}: the maps in {folder} have {theirs}")
+    return replace(settings, **{f.name: getattr(kept, f.name) for f in shared})
+
+
 @dataclass(frozen=True)
 class _ConfusionTask:
-    """See `Task`. The rest is set by `set_up`; `classes`: the model's class of each label."""
+    """See `Task`. What follows `stored` is set by `set_up`; `classes`: the model's of each label.
+
+    `stored`: maps of the same images, which keep what is computed otherwise.
+    """
 
     settings: ConfusionSettings
+    stored: StoredMaps | None = None
     classifier: Classifier | None = None
     method: Any = None
     regions: Regions | None = None
@@ -107,6 +124,12 @@ class _ConfusionTask:
         settings, place = self.settings, self.settings.regions
         if classifier.volumes:
             raise ChoiceError(f"{classifier.name} takes volumes: confusions are of flat images")
+        known = self.stored.export.model if self.stored else None
+        if self.stored and known and classifier.describe(digest=True).sha256 != known.sha256:
+            raise ResultError(
+                f"{self.stored.folder} has maps of {known.name} with other weights than those of "
+                f"{classifier.name}: give that network, or the data in place of the maps"
+            )
         parse_rivals(settings.rivals).resolve(classifier.class_index)  # for its errors
         classes, note = target_classes(classifier, images.labels, settings.target)
         return replace(
@@ -121,9 +144,12 @@ class _ConfusionTask:
     def facts(self) -> Mapping[str, Any]:
         place = self.settings.regions
         regions = None if place is None else digest_of(place)
-        return {"method": describe_method(self.method), "regions": regions}
+        stored = None if self.stored is None else self.stored.export.digest
+        return {"method": describe_method(self.method), "regions": regions, "stored": stored}
 
     def process(self, classifier: Classifier, batch: Batch) -> Part:
+        if self.stored is not None:
+            return _stored_part(self.stored, batch)
         settings, found = self.settings, dict[int, list[dict[str, Any]]]()
         kept = [n for n, k in enumerate(batch.labels) if self.classes is None or k is not None]
         rule = parse_rivals(settings.rivals).resolve(classifier.class_index)
@@ -142,11 +168,10 @@ class _ConfusionTask:
                     shape = (pixels.shape[2], pixels.shape[3])
                     region = self.regions.region(batch.ids[n], batch.crops[n], shape)
                 one = competition(gradients, pixels, b, settings.strongest, region)
-                about = {"id": batch.ids[n], "batch": batch.number}
-                found[n] = [about | row for row in _image_rows(one, region)]
+                found[n] = [*competitor_rows(one, batch.ids[n], batch.number, region)]
         left_out = [LeftOut(id_, "no class") for n, id_ in enumerate(batch.ids) if n not in found]
         listed = [row for n in sorted(found) for row in found[n]]
-        table = pa.Table.from_pylist(listed, schema=CONFUSION_SCHEMA)
+        table = pa.Table.from_pylist(listed, schema=SCHEMA)
         return part_of(batch, {"rows": table}, left_out=left_out)
 
     def summarize(self, parts: Parts, run: RunConfig, images: ImageSet) -> Confusions:
@@ -185,21 +210,16 @@ class _ConfusionTask:
         )
 
 
-def _image_rows(one: Competition, region: Mask | None) -> Iterator[dict[str, Any]]:
-    """An image's rows, without its id."""
-    for r, rival in enumerate(one.classes.tolist()):
-        yield {
-            "target": int(one.classes[0]),
-            "predicted": one.predicted,
-            "rival": rival,
-            "brighter": one.taken[r, 0],
-            "darker": one.taken[r, 1],
-            "lead": one.lead[r],
-            "inside": None if region is None else one.inside[r],
-            "region": None if region is None else region.mean(),
-            "grid": one.grid[r].ravel().astype(np.float32),
-            "colors": one.colors[r].ravel().astype(np.float32),
-        }
+def _stored_part(stored: StoredMaps, batch: Batch) -> Part:
+    """What stored maps keep of a batch; raises `InputError` for other photos than theirs."""
+    part = stored.part(batch.number)
+    digests = dict(zip(*(part.tables["rows"][n].to_pylist() for n in ("id", PIXELS)), strict=True))
+    read = dict(zip(batch.ids, batch.pixels, strict=True))
+    for id_, digest in digests.items():
+        if id_ not in read or pixels_digest(read[id_]) != digest:
+            raise InputError(f"{id_}: not the photo that {stored.folder} has maps of")
+    left_out = [one for one in part.left_out if one.id in read]
+    return part_of(batch, {"rows": part.tables[COMPETITORS].cast(SCHEMA)}, left_out=left_out)
 
 
 _SMALL = 64

@@ -392,7 +392,14 @@ def measure(
     kind = results.KINDS[name]
     if isinstance(settings, known.MapExportSettings) and find_spec("zarr") is None:
         raise missing_extra("keeping maps", "zarr", "maps")
-    locate(settings.data, run.data_root)
+    kept = None
+    if isinstance(settings, known.ConfusionSettings):  # which also read stored maps
+        from chiaroscuro.data.stored import StoredMaps
+
+        kept = StoredMaps.find_in(settings.data)
+    if kept is not None and run.model == DEFAULT_MODEL:
+        saved = saved or kept.export.model
+    locate(settings.data if kept is None else kept.export.settings.data, run.data_root)
     check_startable(run.out, kind, resume=run.resume, overwrite=run.force)
     own = ("out", "resume", "workers", "data_root", "check", "shard", "strict")
     options = vars(settings) | {n: value for n, value in vars(run).items() if n in own}

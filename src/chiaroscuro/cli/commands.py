@@ -417,7 +417,7 @@ COMMANDS = (
     Command("confusions", "actions:measure", (settings.ConfusionSettings, ConfusionsOptions),
         "Show which class takes pixels from which over a set: how many, where, on which colors.",
         ("photos/ --model torchvision:resnet50 --limit 200",
-         "cifar10 --model cifar10-cnn --pairs 20"), _RESUME),
+         "chiaroscuro-maps --pairs 20"), _RESUME),
     Command("maps", "actions:measure", (settings.MapExportSettings, MapsOptions),
         "Keep the maps of every image of a set, as Zarr and Parquet, for any program.",
         ("photos/ --model torchvision:resnet50 --map active --dtype float16",

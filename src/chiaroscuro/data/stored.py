@@ -11,19 +11,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from chiaroscuro.choices import MAPS
-from chiaroscuro.data.images import ImageRow, read_row
+from chiaroscuro.data.images import ImageRow, ImageSet, read_row
 from chiaroscuro.data.loading import load_images
 from chiaroscuro.errors import InputError
 from chiaroscuro.images import CropBox, Photo, to_uint8
 from chiaroscuro.results.explanations import Explanation, ExplanationChoices, MethodFacts
 from chiaroscuro.results.facts import ImageFacts, MapFacts, Prediction
-from chiaroscuro.results.maps import KIND, MapExport, pixels_digest, read_values
-from chiaroscuro.results.runs import RunConfig, read_config
+from chiaroscuro.results.folders import kind_in
+from chiaroscuro.results.maps import KIND, PIXELS, MapExport, pixels_digest, read_values
+from chiaroscuro.results.runs import Part, RunConfig, RunFolder, read_config
 from chiaroscuro.results.store import from_plain, load
 
 Values = NDArray[np.float32]
 _LISTED = 5
-_PIXELS = "pixels_sha256"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +40,22 @@ class StoredMaps:
         found: MapExport = load(folder, KIND)
         return cls(Path(folder), found, read_config(folder, KIND, RunConfig))
 
+    @classmethod
+    def find_in(cls, place: str | Path) -> "StoredMaps | None":
+        """The export where a folder holds one, else None."""
+        return cls.open(place) if kind_in(Path(place)) == KIND else None
+
+    def part(self, number: int) -> Part:
+        """A batch with its tables; raises `ResultError` for a damaged one."""
+        return next(RunFolder(self.folder, KIND).read_parts([number]))
+
+    def source(self, data_root: str | Path | None = None) -> ImageSet:
+        """The images that the maps are of; raises `InputError` where the set is another by now."""
+        images = load_images(**self.export.settings.source, root=data_root)
+        if (images.count, images.fingerprint()) != (self.config.rows, self.config.files):
+            raise InputError(f"{images.source}: the data changed after {self.folder} was computed")
+        return images
+
     def parts(self) -> Iterator[tuple[list[dict[str, Any]], Values]]:
         """The rows of each batch with their maps (B, M, H, W), in the order of the data."""
         numbers = range(-(-self.export.shape[0] // self.config.batch))
@@ -53,15 +69,12 @@ class StoredMaps:
 
         Raises `InputError` where a photo is not the one that the maps are of.
         """
-        images = load_images(**self.export.settings.source, root=data_root)
-        if (images.count, images.fingerprint()) != (self.config.rows, self.config.files):
-            raise InputError(f"{images.source}: the data changed after {self.folder} was computed")
-        model, listed = self.export.model, enumerate(images)
+        model, listed = self.export.model, enumerate(self.source(data_root))
         for rows, values in self.parts():
             for row, maps in zip(rows, values, strict=True):
                 source = next((one for n, one in listed if n == row["image"]), ImageRow("", b"", 0))
                 photo, pixels, _ = read_row(source, model.framing, model.channels)
-                if pixels_digest(pixels) != row[_PIXELS]:
+                if pixels_digest(pixels) != row[PIXELS]:
                     raise InputError(f"{row['id']}: not the photo that {self.folder} has maps of")
                 yield row, photo, pixels, maps
 
@@ -77,7 +90,7 @@ class StoredMaps:
         return {
             digest: (int(file.stem), n)
             for file in sorted((self.folder / "rows").glob("*.parquet"))
-            for n, digest in enumerate(ParquetFile(file).read([_PIXELS])[_PIXELS].to_pylist())
+            for n, digest in enumerate(ParquetFile(file).read([PIXELS])[PIXELS].to_pylist())
         }
 
     def find(self, pixels: NDArray[np.float32]) -> tuple[Mapping[str, Any], Values] | None:
@@ -88,7 +101,7 @@ class StoredMaps:
             return None
         ((part, values),) = read_values(self.folder, self.config, [number])
         row = part.tables["rows"].slice(n, 1).to_pylist()[0]
-        return (row, values[n]) if row[_PIXELS] == digest else None
+        return (row, values[n]) if row[PIXELS] == digest else None
 
     def explanation(
         self, row: Mapping[str, Any], photo: Photo, pixels: NDArray[np.float32], values: Values

@@ -17,17 +17,20 @@ from chiaroscuro.classifier.reading import to_numpy
 from chiaroscuro.data.images import Batch, ImageSet
 from chiaroscuro.data.loading import load_images
 from chiaroscuro.errors import ChoiceError
-from chiaroscuro.evaluation import rows
+from chiaroscuro.evaluation import competitors, rows
 from chiaroscuro.evaluation.deletion import target_classes
 from chiaroscuro.evaluation.run import describe_method
 from chiaroscuro.evaluation.stacks import image_stacks
 from chiaroscuro.explanations.single import make_method
 from chiaroscuro.gradients import class_gradients
 from chiaroscuro.maps import needs_classes, saliency_maps
+from chiaroscuro.metrics.competition import competition
 from chiaroscuro.passes.runner import LISTED, Parts, Progress, run_pass, silent
 from chiaroscuro.results.facts import CropBox, DataFacts, LeftOut, reasons_of
 from chiaroscuro.results.maps import (
+    COMPETITORS,
     KIND,
+    PIXELS,
     MapExport,
     MapLayout,
     digest_of,
@@ -47,7 +50,7 @@ ROW_SCHEMA = rows.row_schema(
     (pa.float64(), "left top right bottom"),
     (pa.int32(), "photo_width photo_height"),
     (pa.list_(pa.float32()), "logits support_pixels support_entries"),
-    (pa.string(), "pixels_sha256"),
+    (pa.string(), PIXELS),
 )
 """One row per image that has maps; `image` is its number in the arrays, and among the data's rows.
 
@@ -118,8 +121,17 @@ def merge_maps(
     return result
 
 
-Kept = tuple[NDArray[Any], NDArray[np.float32], dict[str, Any]]
-"""Of an image the maps (M, H, W) as they are stored, their scales (M,), and its row."""
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """Of an image: maps (M, H, W) as they are stored, scales (M,), row, competitors' rows."""
+
+    maps: NDArray[Any]
+    scale: NDArray[np.float32]
+    row: dict[str, Any]
+    competitors: Rows
 
 
 @dataclass(frozen=True)
@@ -159,42 +171,46 @@ class _ExportTask:
             {n: one for n, one in reasons.items() if isinstance(one, str)}
         ).failed
         first = batch.number * size
-        places = [row["image"] - first for *_, row in kept]
+        places = [one.row["image"] - first for one in kept]
         shape = (0, len(settings.maps), *self.sides)
-        values = np.stack([one[0] for one in kept]) if kept else np.zeros(shape, settings.dtype)
-        scale = np.array([one[1] for one in kept], np.float32).reshape(len(kept), shape[1])
+        values = np.stack([one.maps for one in kept]) if kept else np.zeros(shape, settings.dtype)
+        scale = np.array([one.scale for one in kept], np.float32).reshape(len(kept), shape[1])
         listed = [
             {"id": one.id, "image": first + place, "reason": one.reason}
             for place, one in failed.items()
         ]
+        tables = {
+            "rows": pa.Table.from_pylist([one.row for one in kept], ROW_SCHEMA),
+            "failures": pa.Table.from_pylist(listed, FAILURE_SCHEMA),
+        }
+        if settings.strongest is not None:
+            taken = [row for one in kept for row in one.competitors]
+            tables[COMPETITORS] = pa.Table.from_pylist(taken, competitors.SCHEMA)
         return Part(
             batch.number,
             len(batch.ids) + len(batch.left_out),
-            {
-                "rows": pa.Table.from_pylist([row for *_, row in kept], ROW_SCHEMA),
-                "failures": pa.Table.from_pylist(listed, FAILURE_SCHEMA),
-            },
+            tables,
             tuple(failed.values()),
             layout.files(batch.number, places, values, scale),
         )
 
     def _found(
         self, classifier: Classifier, batch: Batch, layout: MapLayout
-    ) -> Iterator[tuple[int, Kept | str]]:
+    ) -> Iterator[tuple[int, _Kept | str]]:
         """What is kept of each image that has a target, or why nothing is."""
         chosen = [n for n, k in enumerate(batch.labels) if self.classes is None or k is not None]
         for places, pixels in image_stacks(classifier, batch, chosen):
-            values, rows = self._explained(classifier, batch, places, pixels)
+            values, rows, taken = self._explained(classifier, batch, places, pixels)
             kept, scale = layout.stored(values)
             for b, n in enumerate(places):
                 whole = np.isfinite(kept[b]).all() and np.isfinite(scale[b]).all()
                 beyond = f"maps hold values beyond {layout.dtype}"
-                yield n, (kept[b], scale[b], rows[b]) if whole else beyond
+                yield n, _Kept(kept[b], scale[b], rows[b], taken[b]) if whole else beyond
 
     def _explained(
         self, classifier: Classifier, batch: Batch, places: list[int], pixels: Tensor
-    ) -> tuple[NDArray[np.float32], list[dict[str, Any]]]:
-        """The maps (B, M, H, W) of these images of a batch, and their rows."""
+    ) -> tuple[NDArray[np.float32], Rows, list[Rows]]:
+        """The maps (B, M, H, W) of these images of a batch, their rows, and their competitors'."""
         settings, target = self.settings, None
         rule = parse_rivals(settings.rivals).resolve(classifier.class_index)
         if self.classes is not None:
@@ -202,17 +218,23 @@ class _ExportTask:
         elif classifier.multi_label:
             with torch.no_grad():
                 target = classifier(pixels).argmax(dim=1)
-        argmax = needs_classes(settings.maps)
+        shows_classes = needs_classes(settings.maps)
+        argmax = shows_classes or settings.strongest is not None
         gradients = class_gradients(
             classifier, pixels, target, rule, self.method, settings.score, argmax=argmax
         )
         best = gradients.logits.argmax(dim=1)
-        if argmax and settings.dtype == "float16" and gradients.logits.shape[1] > _EXACT:
+        if shows_classes and settings.dtype == "float16" and gradients.logits.shape[1] > _EXACT:
             raise ChoiceError(f"float16 holds no more than {_EXACT} classes: store float32")
         maps = saliency_maps(gradients, settings.maps)
         values = to_numpy(torch.stack([one.float() for one in maps.values()], dim=1))
         every = rule.count is None and rule.classes is None
-        return values, [
+        taken: list[Rows] = [[] for _ in places]
+        if settings.strongest is not None:
+            for b, n in enumerate(places):
+                one = competition(gradients, pixels, b, settings.strongest)
+                taken[b] = [*competitors.competitor_rows(one, batch.ids[n], batch.number)]
+        listed = [
             {
                 "id": batch.ids[n],
                 "image": batch.number * (settings.batch or 0) + batch.places[n],
@@ -226,10 +248,11 @@ class _ExportTask:
                 "logits": gradients.logits[b].tolist(),
                 "support_pixels": [float(one.pixels[b]) for one in maps.support.values()],
                 "support_entries": [float(one.entries[b]) for one in maps.support.values()],
-                "pixels_sha256": pixels_digest(batch.pixels[n]),
+                PIXELS: pixels_digest(batch.pixels[n]),
             }
             for b, n in enumerate(places)
         ]
+        return values, listed, taken
 
     def summarize(self, parts: Parts, run: RunConfig, images: ImageSet | None) -> MapExport:
         return _summary(parts(), run)

@@ -20,6 +20,8 @@ from chiaroscuro.results.store import to_plain
 from chiaroscuro.settings import MapExportSettings
 
 KIND = KINDS["map-export"]
+COMPETITORS, PIXELS = "competitors", "pixels_sha256"
+"""The table of what classes take of each image; the column by which an image is known again."""
 ZARR = "maps.zarr"
 """The group in a run's folder: `maps`, for int8 `scale`, and the names, `map`."""
 _AXES = ("image", "map", "y", "x")
