@@ -83,7 +83,7 @@ $(READY): pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(READY_DEV): $(READY) requirements-dev.txt
-	$(INSTALLER) install --quiet -c constraints.txt -r requirements-dev.txt -e '.[hf,train,adapters,web,notebook,maps,weights,scale]'
+	$(INSTALLER) install --quiet -c constraints.txt -r requirements-dev.txt -e '.[hf,train,adapters,web,notebook,maps,weights,scale,cloud]'
 	touch $@
 
 $(READY_BROWSER): package.json

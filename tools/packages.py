@@ -57,6 +57,7 @@ IMPORTS: Mapping[str, str] = {
     "notebook": "import anywidget, chiaroscuro.notebook",
     "weights": "import chiaroscuro; chiaroscuro.load_classifier('efficientnet-lite1')",
     "web": "import chiaroscuro.web.app, uvicorn",
+    "cloud": "import s3fs; from chiaroscuro import copy_result",
     "scale": "import ray, datasets, pyarrow, chiaroscuro.passes.cluster",
     "maps": "import zarr, pyarrow, chiaroscuro.evaluation.export",
     "docs": "import mkdocs",

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from chiaroscuro.results.changes import SmallestEdit as SmallestEdit
     from chiaroscuro.results.changes import WhatIf as WhatIf
     from chiaroscuro.results.confusions import Confusions as Confusions
+    from chiaroscuro.results.copying import copy_result as copy_result
     from chiaroscuro.results.explanations import Comparison as Comparison
     from chiaroscuro.results.explanations import Explanation as Explanation
     from chiaroscuro.results.maps import MapExport as MapExport
@@ -80,7 +81,8 @@ _NAMES = {
     "checks": ["check", "confusions", "localize"],
     "classifier": ["Classifier"], "data.loading": ["load_images"], "evaluation": ["evaluate"],
     "evaluation.convert": ["convert_maps"], "evaluation.export": ["export_maps", "merge_maps"],
-    "results.confusions": ["Confusions"], "results.maps": ["MapExport"],
+    "results.confusions": ["Confusions"], "results.copying": ["copy_result"],
+    "results.maps": ["MapExport"],
     "errors": ["ChiaroscuroError", "ChoiceError", "ImageError", "InputError", "MissingExtraError",
                "ModelError", "ResultError"],
     "explanations": ["compare", "explain", "smallest_edit", "what_if"], "training": ["train"],

@@ -442,6 +442,15 @@ def convert(run: commands.ConvertOptions) -> None:
     _print(run, {"folder": str(run.out)}, [f"{run.to} -> {run.out.resolve()}"])
 
 
+def copy(run: commands.CopyOptions) -> None:
+    """Copy a result, show progress, print where it is."""
+    with watching(Told(command="copy", quiet=run.quiet)) as bars:
+        target = chiaroscuro.copy_result(
+            run.source, run.target, overwrite=run.force, progress=partial(bars.show, "parts")
+        )
+    _print(run, {"target": target}, [f"{run.source} -> {target}"])
+
+
 def _load_named(model: ModelFacts) -> "chiaroscuro.Classifier":
     from chiaroscuro.explanations.comparison import load_named
 

@@ -318,6 +318,13 @@ class ConvertOptions(StoredOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CopyOptions(StoredOptions):
+    source: str = option("A result: a folder, or a URL that fsspec reads.", flag="")
+    target: str = option("Where it goes: a folder, or a URL.", flag="")
+    force: bool = option("Replace another result there.", False)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainOptions(LongOptions):
     threads: int | None = like(ExplainOptions, "threads")
     data_root: Path | None = like(RunOptions, "data_root")
@@ -428,6 +435,10 @@ COMMANDS = (
     Command("convert", "actions:convert", (ConvertOptions,),
         "Write kept maps for ViRelAy (HDF5), for FiftyOne, or as pictures over the photos.",
         ("chiaroscuro-maps --to fiftyone --out for-fiftyone",)),
+    Command("copy", "actions:copy", (CopyOptions,),
+        "Copy a result to or from an object store, part by part, each checked.",
+        ("chiaroscuro-run s3://bucket/run", "s3://bucket/run chiaroscuro-run"),
+        "go on with the same command"),
     Command("verify", "actions:verify", (VerifyOptions,),
         "Check every byte of a saved result; --repair computes damaged parts of a run once more.",
         ("chiaroscuro-run", "chiaroscuro-run --repair"), "repair with the same command"),

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from chiaroscuro import errors
 from chiaroscuro.errors import ChoiceError, ImageError, InputError, first_line, printable
+from chiaroscuro.files import RemoteFile, fetched, opened
 from chiaroscuro.images import CropBox, Framing, Photo, decode_photo, frame, read_file
 from chiaroscuro.results.facts import LeftOut
 
@@ -40,7 +41,7 @@ class ImageRow:
     """One image before decoding; `fault` says why it cannot be used, where that is known."""
 
     id: str
-    data: bytes | Path
+    data: bytes | Path | RemoteFile
     label: int | None
     fault: str | None = None
 
@@ -68,7 +69,7 @@ class ImageSet:
     count: int | None
     contents: Rows = field(repr=False)
     notes: tuple[str, ...] = ()
-    files: tuple[Path, ...] = field(default=(), repr=False)
+    files: tuple[Path | RemoteFile, ...] = field(default=(), repr=False)
     root: Path | None = field(default=None, repr=False)
     chosen: tuple[int, ...] | None = field(default=None, repr=False)
     limit: int | None = None
@@ -96,15 +97,20 @@ class ImageSet:
         digest = hashlib.sha256()
         try:
             for file in self.files:
-                name = file.name if self.root is None else file.relative_to(self.root).as_posix()
-                size = (file.stat() if file.exists() else file.lstat()).st_size
+                if isinstance(file, RemoteFile):
+                    name, size = file.name, file.size
+                else:
+                    within = self.root
+                    name = file.relative_to(within).as_posix() if within else file.name
+                    size = (file.stat() if file.exists() else file.lstat()).st_size
                 digest.update(os.fsencode(name) + f"\0{size}\0".encode())
                 if file.suffix.lower() == ".parquet":
-                    with file.open("rb") as source:
+                    with opened(file) as source:
                         source.seek(max(0, size - _END))
                         digest.update(source.read())
         except OSError as error:
-            raise InputError(f"{self.source}: cannot be read ({error.strerror})") from error
+            why = error.strerror or first_line(error)
+            raise InputError(f"{self.source}: cannot be read ({why})") from error
         return digest.hexdigest()[:16] if self.files else None
 
 
@@ -176,9 +182,10 @@ def read_row(
     row: ImageRow, framing: Framing, channels: int = 3
 ) -> tuple[Photo, NDArray[np.float32], CropBox]:
     """The photo of a row, its pixels (C, H, W) and where they lie; raises `ImageError`."""
+    (row,) = _at_hand([row])
     if row.fault is not None:
         raise ImageError(f"{row.id}: {row.fault}")
-    data = row.data if isinstance(row.data, bytes) else read_file(row.data, row.id)
+    data = row.data if isinstance(row.data, bytes) else read_file(Path(str(row.data)), row.id)
     photo = decode_photo(data, row.id)
     return photo, *frame(photo, framing, channels)
 
@@ -206,7 +213,7 @@ def _decode(
     rows: list[ImageRow], framing: Framing, channels: int, rgb_only: bool
 ) -> list[_Decoded | LeftOut]:
     done: list[_Decoded | LeftOut] = []
-    for row in rows:
+    for row in _at_hand(rows):
         try:
             photo, pixels, crop = read_row(row, framing, channels)
             if rgb_only and photo.mode != "RGB":
@@ -215,6 +222,20 @@ def _decode(
         except ImageError as error:
             done.append(LeftOut(row.id, str(error).removeprefix(f"{row.id}: ")))
     return done
+
+
+def _at_hand(rows: list[ImageRow]) -> list[ImageRow]:
+    """The rows with the bytes of remote files, or with the fault that kept them away."""
+    remote = [row.data for row in rows if isinstance(row.data, RemoteFile)]
+    contents = iter(fetched(remote))
+
+    def with_bytes(row: ImageRow) -> ImageRow:
+        data = next(contents)
+        if isinstance(data, bytes):
+            return replace(row, data=data)
+        return replace(row, data=b"", fault=f"cannot be read ({first_line(data)})")
+
+    return [with_bytes(row) if isinstance(row.data, RemoteFile) else row for row in rows]
 
 
 def _batch(number: int, decoded: list[_Decoded | LeftOut]) -> Batch:

@@ -1,9 +1,10 @@
 """A source's word to the set of its images: a table's, or a folder's of splits and classes."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -12,7 +13,12 @@ from chiaroscuro.choices import as_int
 from chiaroscuro.data import tables
 from chiaroscuro.data.images import ImageRow, ImageSet, pick_split, split_role
 from chiaroscuro.errors import ChoiceError, InputError, MissingFileError, first_line, printable
-from chiaroscuro.images.finding import search_folder
+from chiaroscuro.files import RemoteFile, is_url, list_files
+from chiaroscuro.images.finding import Search, search_folder
+from chiaroscuro.images.photos import SUFFIXES
+from chiaroscuro.results.kinds import KINDS
+
+_MARKERS = frozenset(kind.marker for kind in KINDS.values())
 
 
 def load_images(
@@ -33,7 +39,8 @@ def load_images(
     first so many rows, or, with a `seed`, so many drawn without repeats and kept in their order.
     Ids are stable: a file's path in its folder, else SPLIT#ROW. `root`: a folder where ROOT/SOURCE
     is read in place of a data set of that name. `image_column` and `label_column`: columns of a
-    table, found by metadata, name and type unless given.
+    table, found by metadata, name and type unless given. A URL that fsspec reads, such as
+    s3://bucket/photos or one of a Parquet file, is a source too.
 
     Raises `InputError` for a source that cannot be read, `ChoiceError` for an unknown split or
     column or a limit below 1, `MissingExtraError` without the `data` extra.
@@ -66,6 +73,8 @@ def load_images(
 
 def locate(source: str | Path, root: str | Path | None = None) -> str:
     """Where `load_images` finds a source; raises `MissingFileError`. Nothing of it is read."""
+    if is_url(source):
+        return str(source)
     place = str(source) if root is None else str(Path(root) / source)
     if os.path.exists(place):  # noqa: PTH110 (a place that may not be entered is no error yet)
         return place
@@ -84,6 +93,8 @@ def locate(source: str | Path, root: str | Path | None = None) -> str:
 def _open(source: str, split: str | None, columns: tables.ChosenColumns) -> ImageSet:
     path = Path(source)
     try:
+        if is_url(source):
+            return _open_url(source, split, columns)
         if path.suffix.lower() == ".parquet" and not path.is_dir():
             files = {path.stem: [path]}
             return tables.open_parquet(files, path.stem, source, path.parent, columns)
@@ -106,10 +117,45 @@ def _open(source: str, split: str | None, columns: tables.ChosenColumns) -> Imag
         raise InputError(f"{source}: cannot be read as images ({first_line(error)})") from error
 
 
+def _open_url(source: str, split: str | None, columns: tables.ChosenColumns) -> ImageSet:
+    """What lies under a URL, as `_open` reads folders; hidden names and results are passed over."""
+    root, listed = list_files(source)
+    results = {place.parent for place in listed if place.name in _MARKERS}
+    files = {
+        place: file
+        for place, file in listed.items()
+        if not any(part.startswith(".") for part in place.parts)
+        and results.isdisjoint((place.parent, *place.parent.parents))
+    }
+    if [*listed] == [PurePosixPath()]:
+        if root.suffix.lower() != ".parquet":
+            raise InputError(f"{source} is a file: give a folder of photos or a Parquet file")
+        whole = {root.stem: [*listed.values()]}
+        return tables.open_parquet(whole, root.stem, source, None, columns)
+    parquet = {place: file for place, file in files.items() if file.suffix.lower() == ".parquet"}
+    if splits := tables.by_split(parquet, root.name):
+        split = pick_split(split, splits, source)
+        return tables.open_parquet(splits, split, source, None, columns)
+    if any(columns):
+        raise ChoiceError(f"{source} is a folder of photos: it has no columns to choose")
+    photos = {Path("/", p): file for p, file in files.items() if p.suffix.lower() in SUFFIXES}
+    if not photos:
+        raise InputError(f"{source}: no images and no Parquet files in it")
+    skipped = Counter(p.suffix.lower() for p in files if p.suffix.lower() not in SUFFIXES)
+    images = _arranged(Path("/"), root.name, Search([*photos], [], skipped, []), split)
+    rows = tuple(replace(row, data=photos[Path(str(row.data))]) for row in images)
+    used = tuple(row.data for row in rows if isinstance(row.data, RemoteFile))
+    return replace(images, contents=FolderRows(rows), files=used, root=None)
+
+
 def _open_folder(folder: Path, split: str | None) -> ImageSet:
     """A folder of splits, of class folders, or of photos without classes; raises `InputError`."""
     folder = folder.absolute()
-    search = search_folder(folder)
+    return _arranged(folder, folder.resolve().name, search_folder(folder), split)
+
+
+def _arranged(folder: Path, name: str, search: Search, split: str | None) -> ImageSet:
+    """What a folder of this name holds, as a set of images."""
     files = sorted(search.photos + search.unreadable + search.outside)
     if not files:
         raise InputError(f"{folder}: no images and no Parquet files in it")
@@ -120,7 +166,7 @@ def _open_folder(folder: Path, split: str | None) -> ImageSet:
     holders = {file.parent for file in search.photos}
     base = _without_wrappers(folder, holders)
     inner = sorted({holder.relative_to(base).parts[0] for holder in holders - {base}})
-    root, name = folder, printable(folder.resolve().name)
+    root, name = folder, printable(name)
     if _are_splits(base, inner, holders):
         name = pick_split(split, inner, str(folder))
         root = base / name

@@ -4,18 +4,21 @@ import json
 import re
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from math import isnan
-from pathlib import Path
-from typing import Any, NamedTuple
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple, TypeVar
 
 from chiaroscuro.data.images import ImageRow, ImageSet, pick_split
 from chiaroscuro.errors import ChoiceError, InputError, MissingFileError, first_line, printable
-from chiaroscuro.files import inside, leads_out
+from chiaroscuro.files import RemoteFile, inside, leads_out, opened
 from chiaroscuro.hub import hub_if_reachable
 from chiaroscuro.results import is_result
 
+F = TypeVar("F", Path, RemoteFile)
+P = TypeVar("P", bound=PurePath)
 ChosenColumns = tuple[str | None, str | None]
 """The columns of images and of classes, where they are named."""
 _IMAGE_WORDS = frozenset({"image", "images", "img", "picture", "photo", "pixels", "jpg", "png"})
@@ -182,13 +185,23 @@ def _whole(value: Any) -> int | None:
 
 
 def parquet_splits(folder: Path) -> dict[str, list[Path]]:
-    """Parquet files by split: `test.parquet`, `data/test-0-of-2`, or `test/0000.parquet`."""
-    found: dict[str, list[Path]] = {}
+    """The Parquet files of a folder, `by_split`."""
     files = [*_matching(folder, _ANY), *_matching(folder, f"data/{_ANY}")]
-    deeper = _matching(folder, f"*/{_ANY}") or _matching(folder, f"*/*/{_ANY}")
-    for file in files or deeper:
-        name = _SHARD.sub("", file.stem) if files else file.parent.name
-        found.setdefault(name or file.parent.name, []).append(file)
+    files = files or _matching(folder, f"*/{_ANY}") or _matching(folder, f"*/*/{_ANY}")
+    return by_split({file.relative_to(folder): file for file in files}, folder.name)
+
+
+def by_split(files: Mapping[P, F], folder: str) -> dict[str, list[F]]:
+    """Files by split and their places in a folder of this name.
+
+    `test.parquet`, `data/test-0-of-2.parquet`, else `test/0000.parquet`, else one folder deeper.
+    """
+    near = [place for place in files if place.parent in (PurePath(), PurePath("data"))]
+    levels = [near, *([p for p in files if len(p.parts) == depth] for depth in (2, 3))]
+    found: dict[str, list[F]] = {}
+    for place in sorted(next(filter(None, levels), []), key=lambda p: (len(p.parts), p)):
+        name = _SHARD.sub("", place.stem) if near else place.parent.name
+        found.setdefault(name or place.parent.name or folder, []).append(files[place])
     return found
 
 
@@ -204,27 +217,25 @@ def _matching(folder: Path, pattern: str) -> list[Path]:
 class _Group(NamedTuple):
     """A row group of a file: its number there, its first row's number in the split, its rows."""
 
-    path: Path
+    path: Path | RemoteFile
     number: int
     start: int
     rows: int
 
 
 def open_parquet(
-    files: Mapping[str, Sequence[Path]],
+    files: Mapping[str, Sequence[Path | RemoteFile]],
     split: str,
     source: str,
-    folder: Path,
+    folder: Path | None,
     chosen: ChosenColumns = (None, None),
 ) -> ImageSet:
     """One split of Parquet files; paths in their cells lead no further than below `folder`."""
-    from pyarrow.parquet import ParquetFile
-
     groups, schemas, count = [], [], 0
     for path in files[split]:
-        if not path.is_file():
+        if isinstance(path, Path) and not path.is_file():
             raise MissingFileError(f"{path}: no such file")
-        with ParquetFile(path) as file:
+        with _parquet(path) as file:
             schemas.append(file.schema_arrow)
             for number in range(file.num_row_groups):
                 rows = file.metadata.row_group(number).num_rows
@@ -234,7 +245,7 @@ def open_parquet(
     image, label = _choose_columns(schemas[0], features, source, chosen)
     for path, schema in zip(files[split], schemas, strict=True):
         if image not in schema.names:
-            raise InputError(f"{path}: has no column {image!r}, as others of its split")
+            raise InputError(f"{path.name}: has no column {image!r}, as others of its split")
     names = _listed_names(features, label)
     if label and names is None:
         names = _names_of(_values([path for paths in files.values() for path in paths], label))
@@ -243,13 +254,20 @@ def open_parquet(
     return ImageSet(source, split, names, count, contents, (columns.note,), tuple(files[split]))
 
 
-def _values(files: Sequence[Path], column: str) -> set[Any]:
-    """Every value of a column; files that lack it have none."""
+@contextmanager
+def _parquet(path: Path | RemoteFile) -> Iterator[Any]:
     from pyarrow.parquet import ParquetFile
 
+    with ExitStack() as stack:
+        source = path if isinstance(path, Path) else stack.enter_context(opened(path))
+        yield stack.enter_context(ParquetFile(source))
+
+
+def _values(files: Sequence[Path | RemoteFile], column: str) -> set[Any]:
+    """Every value of a column; files that lack it have none."""
     found: set[Any] = set()
     for path in files:
-        with ParquetFile(path) as file:
+        with _parquet(path) as file:
             if column in file.schema_arrow.names:
                 for batch in file.iter_batches(columns=[column]):  # a long one takes few bytes
                     found.update(batch.column(0).to_pylist())
@@ -266,11 +284,9 @@ class ParquetRows:
 
     def read(self, first: int, wanted: Sequence[int] | None) -> Iterator[ImageRow]:
         """See `Rows`; a file without the column of classes has images without classes."""
-        from pyarrow.parquet import ParquetFile
-
         needed = [one for one in self.groups if _within(one.start, one.rows, first, wanted)]
         for path, groups in groupby(needed, lambda group: group.path):
-            with ParquetFile(path) as file:
+            with _parquet(path) as file:
                 own = (self.columns.image, self.columns.label)
                 known = [name for name in file.schema_arrow.names if name in own]
                 for group in groups:
