@@ -133,6 +133,8 @@ def copy_result(
     Raises `InputError` for a URL that cannot be reached, `ResultError` for a damaged source, or a
     target that holds something else.
 
+    >>> import numpy as np
+    >>> import torch
     >>> from tempfile import mkdtemp
     >>> from chiaroscuro import Classifier, copy_result, explain
     >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 3))
