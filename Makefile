@@ -88,6 +88,7 @@ $(READY_DEV): $(READY) requirements-dev.txt
 
 $(READY_BROWSER): package.json
 	command -v chromium > /dev/null || { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium fonts-liberation; }
+	command -v faketime > /dev/null || { apt-get update -qq && apt-get install -qq -y --no-install-recommends faketime; }
 	command -v npm > /dev/null || { apt-get update -qq && apt-get install -qq -y --no-install-recommends npm; }
 	npm install --no-audit --no-fund --loglevel=error
 	touch $@
