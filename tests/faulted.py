@@ -45,7 +45,7 @@ def memory(more: int) -> None:
 def clock_set_back() -> None:
     """It is twenty years ago; what is there was written in the future.
 
-    Libfaketime tells so, and where it is not installed (`make browser` does it), Python's own clock.
+    Libfaketime tells so; where it is not installed (`make browser` does), Python's own clock.
     """
     if not shutil.which("faketime"):
         assert "CI" not in os.environ
