@@ -53,8 +53,8 @@ def tables(stored: StoredMaps) -> Iterator[str]:
     batch, images = stored.config.batch, stored.export.data.images
     _, _, height, width = stored.export.shape
     layout = MapLayout(MAPS, (height, width), batch, "float32")
-    for number, (rows, values) in enumerate(stored.parts()):
-        places = [row["image"] - number * batch for row in rows]
+    for number, (listed, values) in enumerate(stored.parts()):
+        places = [one.image - number * batch for one in listed]
         there = values != 0
         found = [there.mean(axis=(2, 3))]
         for dtype in MAP_DTYPES:
@@ -64,14 +64,14 @@ def tables(stored: StoredMaps) -> Iterator[str]:
             if dtype != "float32":
                 lost = (there & (kept == 0)).sum(axis=(2, 3))
                 found.append(lost / np.maximum(there.sum(axis=(2, 3)), 1))
-        shares.add(np.stack(found, axis=2).reshape(len(rows), -1))
+        shares.add(np.stack(found, axis=2).reshape(len(listed), -1))
     ends = stacked(shares.interval(0.95), len(MAPS), 3)
     yield "| map | not zero | becomes zero in float16 | in int8 |\n|---|---:|---:|---:|"
     for m, name in enumerate(MAPS):
         cells = (" to ".join(f"{100 * end[m, i]:.2f}" for end in ends[1:]) for i in range(3))
         means = (f"{100 * ends[0][m, i]:.2f} %" for i in range(3))
-        listed = (f"{mean} ({cell})" for mean, cell in zip(means, cells, strict=True))
-        yield f"| {name} | {' | '.join(listed)} |"
+        figures = (f"{mean} ({cell})" for mean, cell in zip(means, cells, strict=True))
+        yield f"| {name} | {' | '.join(figures)} |"
     yield f"\n| bytes per image and map | {' | '.join(MAP_DTYPES)} |\n|---|{'---:|' * 3}"
     whole = " | ".join(f"{height * width * np.dtype(dtype).itemsize:,}" for dtype in MAP_DTYPES)
     packed = " | ".join(f"{size[dtype] / images / len(MAPS):,.0f}" for dtype in MAP_DTYPES)

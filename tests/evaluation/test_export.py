@@ -39,7 +39,7 @@ from chiaroscuro.data.stored import StoredMaps
 from chiaroscuro.errors import ChoiceError, ExistingResultError, InputError, ResultError
 from chiaroscuro.models.folder import basic_cnn
 from chiaroscuro.results.folders import Receipt, digest, sealed
-from chiaroscuro.results.maps import KIND, MapLayout, pixels_digest
+from chiaroscuro.results.maps import KIND, MapLayout, StoredImage, pixels_digest
 from chiaroscuro.settings import MapExportSettings
 from tests.evaluation.toy import CLASSES, bytes_of, toy_classifier
 from tests.pictures import BROKEN, class_rows, encoded, picture, write_classes, write_parquet
@@ -255,15 +255,15 @@ def test_a_photo_that_is_another_now_has_no_stored_map(tmp_path):
     picture(0, 12).save(photo)
     export(tmp_path / "photos", tmp_path / "run")
     stored = StoredMaps.open(tmp_path / "run")
-    ((row, _, pixels, values),) = stored.images()
-    found = stored.find(pixels)
+    (one,) = stored.images()
+    found = stored.find(one.photo, one.pixels)
     assert found is not None
-    assert found[0] == row
-    assert np.array_equal(found[1], values)
+    assert found.about == one.about
+    assert np.array_equal(found.maps, one.maps)
     picture(1, 12).save(photo)
     with pytest.raises(InputError, match=r"a\.bmp: not the photo that .*run has maps of"):
         list(stored.images())
-    assert stored.find(pixels + 1) is None
+    assert stored.find(one.photo, one.pixels + 1) is None
 
 
 class Broken(torch.nn.Module):
@@ -301,10 +301,24 @@ def test_images_that_fail_are_nan_and_listed_with_their_reason(tmp_path):
     is_nan = np.isnan(maps)
     assert np.flatnonzero(is_nan.any(axis=(1, 2, 3))).tolist() == [2, 4, 5, 7]
     assert is_nan[[2, 4, 5, 7]].all()
-    for row, _, pixels, values in StoredMaps.open(tmp_path / "run").images():
-        alone = saliency_maps(class_gradients(classifier, torch.from_numpy(pixels[None])), MAPS)
+    for one in StoredMaps.open(tmp_path / "run").images():
+        alone = saliency_maps(class_gradients(classifier, torch.from_numpy(one.pixels[None])), MAPS)
         wanted = torch.stack(list(alone.values()), 1)[0].half().float().numpy()
-        assert np.allclose(values, wanted, rtol=2e-3), row["id"]
+        assert np.allclose(one.maps, wanted, rtol=2e-3), one.about.id
+
+
+def test_a_row_of_another_kind_is_an_error_of_ours(data, tmp_path):
+    export(data, tmp_path / "run")
+    first = rows_of(tmp_path / "run")[0]
+    assert StoredImage.read(first).row() == {**first, **{
+        name: tuple(first[name]) for name in ("logits", "support_pixels", "support_entries")
+    }}  # fmt: skip
+    for name in ("target", "logits", "left", "pixels_sha256"):
+        for value in ({"a": 1}, b"text", None):
+            with pytest.raises(ResultError, match=f"row of stored maps is damaged .*{name}"):
+                StoredImage.read({**first, name: value})
+        with pytest.raises(ResultError, match="damaged"):
+            StoredImage.read({key: value for key, value in first.items() if key != name})
 
 
 def test_a_set_without_any_map_is_stored_too(tmp_path):
@@ -360,10 +374,10 @@ def test_stored_maps_read_as_explanations(data, tmp_path, options):
     classifier = toy_classifier(**options)
     export(data, tmp_path / "run", classifier, maps=(*MAPS, "winner"))
     stored = StoredMaps.open(tmp_path / "run")
-    for row, photo, pixels, values in stored.images():
-        one = stored.explanation(row, photo, pixels, values)
-        target = row["predicted"] if options else None
-        direct = explain(classifier, photo.image, target=target, maps=(*MAPS, "winner"))
+    for kept in stored.images():
+        one = stored.explanation(kept)
+        target = kept.about.predicted if options else None
+        direct = explain(classifier, kept.photo.image, target=target, maps=(*MAPS, "winner"))
         for mine, theirs in zip(one.predictions, direct.predictions, strict=True):
             assert (mine.index, mine.label) == (theirs.index, theirs.label)
             assert mine.probability == pytest.approx(theirs.probability, rel=1e-4)

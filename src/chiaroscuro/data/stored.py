@@ -1,10 +1,9 @@
 """Stored maps of an image set, read with the photos that they are of."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,16 +13,33 @@ from chiaroscuro.choices import MAPS
 from chiaroscuro.data.images import ImageRow, ImageSet, read_row
 from chiaroscuro.data.loading import load_images
 from chiaroscuro.errors import InputError
-from chiaroscuro.images import CropBox, Photo, to_uint8
+from chiaroscuro.images import Photo, to_uint8
 from chiaroscuro.results.explanations import Explanation, ExplanationChoices, MethodFacts
 from chiaroscuro.results.facts import ImageFacts, MapFacts, Prediction
 from chiaroscuro.results.folders import kind_in
-from chiaroscuro.results.maps import KIND, PIXELS, MapExport, pixels_digest, read_values
+from chiaroscuro.results.maps import (
+    KIND,
+    PIXELS,
+    MapExport,
+    StoredImage,
+    pixels_digest,
+    read_values,
+)
 from chiaroscuro.results.runs import Part, RunConfig, RunFolder, read_config
 from chiaroscuro.results.store import from_plain, load
 
 Values = NDArray[np.float32]
 _LISTED = 5
+
+
+@dataclass(frozen=True, eq=False)
+class StoredPhoto:
+    """A photo, the pixels (C, H, W) that the network saw, and its maps (M, H, W)."""
+
+    about: StoredImage
+    photo: Photo
+    pixels: NDArray[np.float32]
+    maps: Values
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,27 +72,22 @@ class StoredMaps:
             raise InputError(f"{images.source}: the data changed after {self.folder} was computed")
         return images
 
-    def parts(self) -> Iterator[tuple[list[dict[str, Any]], Values]]:
-        """The rows of each batch with their maps (B, M, H, W), in the order of the data."""
+    def parts(self) -> Iterator[tuple[list[StoredImage], Values]]:
+        """The images of each batch with their maps (B, M, H, W), in the order of the data."""
         numbers = range(-(-self.export.shape[0] // self.config.batch))
         for part, values in read_values(self.folder, self.config, numbers):
-            yield part.tables["rows"].to_pylist(), values
+            yield [*map(StoredImage.read, part.tables["rows"].to_pylist())], values
 
-    def images(
-        self, data_root: str | Path | None = None
-    ) -> Iterator[tuple[Mapping[str, Any], Photo, NDArray[np.float32], Values]]:
-        """Row, photo, pixels (C, H, W) and maps (M, H, W) of each image.
-
-        Raises `InputError` where a photo is not the one that the maps are of.
-        """
+    def images(self, data_root: str | Path | None = None) -> Iterator[StoredPhoto]:
+        """Every photo with its maps; raises `InputError` where it is not the one they are of."""
         model, listed = self.export.model, enumerate(self.source(data_root))
-        for rows, values in self.parts():
-            for row, maps in zip(rows, values, strict=True):
-                source = next((one for n, one in listed if n == row["image"]), ImageRow("", b"", 0))
+        for images, values in self.parts():
+            for about, maps in zip(images, values, strict=True):
+                source = next((one for n, one in listed if n == about.image), ImageRow("", b"", 0))
                 photo, pixels, _ = read_row(source, model.framing, model.channels)
-                if pixels_digest(pixels) != row[PIXELS]:
-                    raise InputError(f"{row['id']}: not the photo that {self.folder} has maps of")
-                yield row, photo, pixels, maps
+                if pixels_digest(pixels) != about.pixels_sha256:
+                    raise InputError(f"{about.id}: not the photo that {self.folder} has maps of")
+                yield StoredPhoto(about, photo, pixels, maps)
 
     def labels(self, count: int) -> list[str]:
         """The names of so many classes."""
@@ -93,22 +104,22 @@ class StoredMaps:
             for n, digest in enumerate(ParquetFile(file).read([PIXELS])[PIXELS].to_pylist())
         }
 
-    def find(self, pixels: NDArray[np.float32]) -> tuple[Mapping[str, Any], Values] | None:
-        """Row and maps (M, H, W) of an image that the network saw so, if they are stored."""
+    def find(self, photo: Photo, pixels: NDArray[np.float32]) -> StoredPhoto | None:
+        """A photo that the network saw as these pixels, if its maps are stored."""
         digest = pixels_digest(pixels)
         number, n = self.places.get(digest, (None, 0))
         if number is None:
             return None
         ((part, values),) = read_values(self.folder, self.config, [number])
-        row = part.tables["rows"].slice(n, 1).to_pylist()[0]
-        return (row, values[n]) if row[PIXELS] == digest else None
+        about = StoredImage.read(part.tables["rows"].slice(n, 1).to_pylist()[0])
+        is_it = about.pixels_sha256 == digest
+        return StoredPhoto(about, photo, pixels, values[n]) if is_it else None
 
-    def explanation(
-        self, row: Mapping[str, Any], photo: Photo, pixels: NDArray[np.float32], values: Values
-    ) -> Explanation:
+    def explanation(self, one: StoredPhoto) -> Explanation:
         """Stored maps as `explain` returns them; those of integers are rounded as they were."""
-        settings, model, target = self.export.settings, self.export.model, row["target"]
-        logits = np.asarray(row["logits"], np.float32)
+        about, photo, target = one.about, one.photo, one.about.target
+        settings, model = self.export.settings, self.export.model
+        logits = np.asarray(about.logits, np.float32)
         exact = logits.astype(np.float64)
         chances = np.exp(exact - exact.max())
         chances = (1 + np.tanh(exact / 2)) / 2 if model.multi_label else chances / chances.sum()
@@ -116,11 +127,11 @@ class StoredMaps:
         every = [*map(Prediction, range(len(exact)), labels, exact.tolist(), chances.tolist())]
         best = [every[k] for k in np.argsort(-exact, kind="stable")[:_LISTED]]
         maps, facts = {}, {}
-        shares = zip(row["support_pixels"], row["support_entries"], strict=True)
-        for name, value, share in zip(settings.maps, values, shares, strict=True):
-            about = MAPS[name]
-            maps[name] = value.astype(np.int64) if about.kind == "class" else value
-            facts[name] = MapFacts(about.form, about.kind, about.reads, *share)
+        shares = zip(about.support_pixels, about.support_entries, strict=True)
+        for name, value, share in zip(settings.maps, one.maps, shares, strict=True):
+            choice = MAPS[name]
+            maps[name] = value.astype(np.int64) if choice.kind == "class" else value
+            facts[name] = MapFacts(choice.form, choice.kind, choice.reads, *share)
         image = photo.image
         if image.mode == "F":
             image = Image.fromarray(to_uint8(np.asarray(image)[None]))
@@ -133,14 +144,14 @@ class StoredMaps:
             model.framing.fit,
         )
         return Explanation(
-            image=ImageFacts(row["id"], photo.sha256, False, photo.notes, photo.white),
-            crop=CropBox(*(row[name] for name in CropBox.__slots__)),
+            image=ImageFacts(about.id, photo.sha256, False, photo.notes, photo.white),
+            crop=about.crop,
             photo=np.asarray(image.convert("RGB")),
-            pixels=pixels,
+            pixels=one.pixels,
             logits=logits,
             target=every[target],
             predictions=tuple(dict.fromkeys([*best, every[target]])),
-            rivals=tuple(row["rivals"] or [k for k in range(len(exact)) if k != target]),
+            rivals=tuple(about.rivals or [k for k in range(len(exact)) if k != target]),
             maps=maps,
             facts=facts,
             labels=dict(enumerate(labels)),

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from chiaroscuro.choices import MAP_FORMS, MAPS, check_names
-from chiaroscuro.data.stored import StoredMaps
+from chiaroscuro.data.stored import StoredMaps, StoredPhoto
 from chiaroscuro.errors import ExistingResultError, InputError, missing_extra
 from chiaroscuro.images import to_uint8
 from chiaroscuro.notebook import overlay
@@ -24,7 +24,7 @@ from chiaroscuro.render.shown import shown_pixels
 from chiaroscuro.report.pages import clip
 from chiaroscuro.results import folders
 
-Photos = Iterator[Any]
+Photos = Iterator[StoredPhoto]
 
 
 def convert_maps(
@@ -49,7 +49,7 @@ def convert_maps(
     if not (count := stored.export.data.images):
         raise InputError(f"{maps}: no image has maps")
 
-    def images() -> Iterator[Any]:
+    def images() -> Photos:
         for n, one in enumerate(stored.images(data_root), 1):
             yield one
             progress(n, count, 0)
@@ -89,21 +89,23 @@ def _virelay(stored: StoredMaps, images: Photos, folder: Path) -> None:
         channels = export.model.channels
         inputs = database("input.h5", data=((channels, *sides), "f4"), label=((), "u4"))
         files: dict[str, Any] = {}
-        for n, (row, _, pixels, values) in enumerate(images):
+        for n, one in enumerate(images):
+            about = one.about
             if not files:
-                names = stored.labels(len(row["logits"]))
+                names = stored.labels(len(about.logits))
                 names += [name for name in own if name not in names]
                 arrays = {
                     "index": ((), "u4"), "attribution": ((3, *sides), "f4"),
-                    "label": ((), "u4"), "prediction": ((len(row["logits"]),), "f4"),
+                    "label": ((), "u4"), "prediction": ((len(about.logits),), "f4"),
                 }  # fmt: skip
                 files = {name: database(f"{name}.attribution.h5", **arrays) for name in kept}
-            inputs["data"][n] = pixels
-            k = row["label"]
-            inputs["label"][n] = row["target"] if k is None else names.index(own[k])
+            inputs["data"][n] = one.pixels
+            k = about.label
+            inputs["label"][n] = about.target if k is None else names.index(own[k])
             for name, file in files.items():
-                file["index"][n], file["label"][n] = n, row["target"]
-                file["attribution"][n, 0], file["prediction"][n] = values[kept[name]], row["logits"]
+                file["index"][n], file["label"][n] = n, about.target
+                file["attribution"][n, 0] = one.maps[kept[name]]
+                file["prediction"][n] = about.logits
     known = [{"index": k, "word_net_id": "", "name": name} for k, name in enumerate(names)]
     _write_json(folder / "label-map.json", known)
     is_label = stored.config.facts["target_note"] == "" and settings.target != "predicted"
@@ -118,10 +120,10 @@ def _virelay(stored: StoredMaps, images: Photos, folder: Path) -> None:
             "attribution_strategy": "true_label" if is_label else "predicted_label",
             "sources": [f"{name}.attribution.h5"],
         }
-        about: dict[str, Any] = {"name": f"{export.model.name}: {name}", "model": export.model.name}
-        about |= {"label_map": "label-map.json", "dataset": data}
-        about |= {"attributions": attributions, "analyses": []}
-        _write_json(folder / f"{name}.yaml", {"project": about})
+        project: dict[str, Any] = {"name": f"{export.model.name}: {name}"}
+        project |= {"model": export.model.name, "label_map": "label-map.json", "dataset": data}
+        project |= {"attributions": attributions, "analyses": []}
+        _write_json(folder / f"{name}.yaml", {"project": project})
 
 
 def _write_json(file: Path, value: Any) -> None:
@@ -134,18 +136,18 @@ def _fiftyone(stored: StoredMaps, images: Photos, folder: Path) -> None:
     (folder / "data").mkdir()
     with (folder / "samples.json").open("w") as file:
         file.write('{"samples": [')
-        for n, (row, photo, pixels, values) in enumerate(images):
+        for n, one in enumerate(images):
             picture = f"data/{n:06d}.png"
-            Image.fromarray(to_uint8(shown_pixels(pixels, shown))).save(folder / picture)
-            best = stored.explanation(row, photo, pixels, values).predictions[0]
+            Image.fromarray(to_uint8(shown_pixels(one.pixels, shown))).save(folder / picture)
+            best = stored.explanation(one).predictions[0]
             sample: dict[str, Any] = {
-                "filepath": picture, "tags": [], "source_id": row["id"],
+                "filepath": picture, "tags": [], "source_id": one.about.id,
                 "prediction": _class(best.label, confidence=best.probability),
-                "target": _class(row["target_label"]),
+                "target": _class(one.about.target_label),
             }  # fmt: skip
-            if own and row["label"] is not None:
-                sample["ground_truth"] = _class(own[row["label"]])
-            for name, map_ in zip(names, values, strict=True):
+            if own and one.about.label is not None:
+                sample["ground_truth"] = _class(own[one.about.label])
+            for name, map_ in zip(names, one.maps, strict=True):
                 if MAPS[name].kind != "class":
                     sample[name.replace("-", "_")] = _heatmap(map_)
             file.write(("," if n else "") + "\n" + json.dumps(sample))
@@ -173,10 +175,10 @@ def _overlays(stored: StoredMaps, images: Photos, folder: Path) -> None:
     """A folder of pictures for each map, named by the number of the image."""
     for name in stored.export.settings.maps:
         (folder / name).mkdir()
-    for row, photo, pixels, values in images:
-        explained = stored.explanation(row, photo, pixels, values)
+    for one in images:
+        explained = stored.explanation(one)
         for name in explained.maps:
-            overlay(explained, name).save(folder / name / f"{row['image']:06d}.png")
+            overlay(explained, name).save(folder / name / f"{one.about.image:06d}.png")
 
 
 _FORMS: dict[str, Callable[[StoredMaps, Photos, Path], None]] = {

@@ -26,13 +26,14 @@ from chiaroscuro.gradients import class_gradients
 from chiaroscuro.maps import needs_classes, saliency_maps
 from chiaroscuro.metrics.competition import competition
 from chiaroscuro.passes.runner import LISTED, Parts, Progress, run_pass, silent
-from chiaroscuro.results.facts import CropBox, DataFacts, LeftOut, reasons_of
+from chiaroscuro.results.facts import DataFacts, LeftOut, reasons_of
 from chiaroscuro.results.maps import (
     COMPETITORS,
     KIND,
     PIXELS,
     MapExport,
     MapLayout,
+    StoredImage,
     digest_of,
     import_zarr,
     pixels_digest,
@@ -52,11 +53,7 @@ ROW_SCHEMA = rows.row_schema(
     (pa.list_(pa.float32()), "logits support_pixels support_entries"),
     (pa.string(), PIXELS),
 )
-"""One row per image that has maps; `image` is its number in the arrays, and among the data's rows.
-
-`label` is the data set's class or null; `rivals` is null where all other classes compete. Supports
-have an entry for each map.
-"""
+"""One row per image that has maps; see `StoredImage`."""
 FAILURE_SCHEMA = rows.row_schema(
     (pa.string(), "id"), (pa.int64(), "image"), (pa.string(), "reason")
 )
@@ -130,7 +127,7 @@ class _Kept:
 
     maps: NDArray[Any]
     scale: NDArray[np.float32]
-    row: dict[str, Any]
+    image: StoredImage
     competitors: Rows
 
 
@@ -171,7 +168,7 @@ class _ExportTask:
             {n: one for n, one in reasons.items() if isinstance(one, str)}
         ).failed
         first = batch.number * size
-        places = [one.row["image"] - first for one in kept]
+        places = [one.image.image - first for one in kept]
         shape = (0, len(settings.maps), *self.sides)
         values = np.stack([one.maps for one in kept]) if kept else np.zeros(shape, settings.dtype)
         scale = np.array([one.scale for one in kept], np.float32).reshape(len(kept), shape[1])
@@ -180,7 +177,7 @@ class _ExportTask:
             for place, one in failed.items()
         ]
         tables = {
-            "rows": pa.Table.from_pylist([one.row for one in kept], ROW_SCHEMA),
+            "rows": pa.Table.from_pylist([one.image.row() for one in kept], ROW_SCHEMA),
             "failures": pa.Table.from_pylist(listed, FAILURE_SCHEMA),
         }
         if settings.strongest is not None:
@@ -200,17 +197,17 @@ class _ExportTask:
         """What is kept of each image that has a target, or why nothing is."""
         chosen = [n for n, k in enumerate(batch.labels) if self.classes is None or k is not None]
         for places, pixels in image_stacks(classifier, batch, chosen):
-            values, rows, taken = self._explained(classifier, batch, places, pixels)
+            values, images, taken = self._explained(classifier, batch, places, pixels)
             kept, scale = layout.stored(values)
             for b, n in enumerate(places):
                 whole = np.isfinite(kept[b]).all() and np.isfinite(scale[b]).all()
                 beyond = f"maps hold values beyond {layout.dtype}"
-                yield n, _Kept(kept[b], scale[b], rows[b], taken[b]) if whole else beyond
+                yield n, _Kept(kept[b], scale[b], images[b], taken[b]) if whole else beyond
 
     def _explained(
         self, classifier: Classifier, batch: Batch, places: list[int], pixels: Tensor
-    ) -> tuple[NDArray[np.float32], Rows, list[Rows]]:
-        """The maps (B, M, H, W) of these images of a batch, their rows, and their competitors'."""
+    ) -> tuple[NDArray[np.float32], list[StoredImage], list[Rows]]:
+        """The maps (B, M, H, W) of these images of a batch, what is said of them, competitors."""
         settings, target = self.settings, None
         rule = parse_rivals(settings.rivals).resolve(classifier.class_index)
         if self.classes is not None:
@@ -235,21 +232,21 @@ class _ExportTask:
                 one = competition(gradients, pixels, b, settings.strongest)
                 taken[b] = [*competitors.competitor_rows(one, batch.ids[n], batch.number)]
         listed = [
-            {
-                "id": batch.ids[n],
-                "image": batch.number * (settings.batch or 0) + batch.places[n],
-                "label": batch.labels[n],
-                "target": int(gradients.target[b]),
-                "predicted": int(best[b]),
-                "target_label": classifier.label(int(gradients.target[b])),
-                "predicted_label": classifier.label(int(best[b])),
-                "rivals": None if every else sorted({*gradients.rivals[b].tolist()}),
-                **{name: getattr(batch.crops[n], name) for name in CropBox.__slots__},
-                "logits": gradients.logits[b].tolist(),
-                "support_pixels": [float(one.pixels[b]) for one in maps.support.values()],
-                "support_entries": [float(one.entries[b]) for one in maps.support.values()],
-                PIXELS: pixels_digest(batch.pixels[n]),
-            }
+            StoredImage(
+                id=batch.ids[n],
+                image=batch.number * (settings.batch or 0) + batch.places[n],
+                label=batch.labels[n],
+                target=int(gradients.target[b]),
+                predicted=int(best[b]),
+                target_label=classifier.label(int(gradients.target[b])),
+                predicted_label=classifier.label(int(best[b])),
+                rivals=None if every else tuple(sorted({*gradients.rivals[b].tolist()})),
+                crop=batch.crops[n],
+                logits=tuple(gradients.logits[b].tolist()),
+                support_pixels=tuple(float(one.pixels[b]) for one in maps.support.values()),
+                support_entries=tuple(float(one.entries[b]) for one in maps.support.values()),
+                pixels_sha256=pixels_digest(batch.pixels[n]),
+            )
             for b, n in enumerate(places)
         ]
         return values, listed, taken

@@ -11,9 +11,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from chiaroscuro.errors import missing_extra
+from chiaroscuro.errors import ResultError, first_line, missing_extra
 from chiaroscuro.files import inside
-from chiaroscuro.results.facts import DataFacts, ModelFacts
+from chiaroscuro.results.facts import CropBox, DataFacts, ModelFacts
 from chiaroscuro.results.kinds import KINDS
 from chiaroscuro.results.runs import Part, RunConfig, RunFolder
 from chiaroscuro.results.store import to_plain
@@ -49,6 +49,43 @@ class MapExport:
     def __repr__(self) -> str:
         where = f"{self.model.name} on {self.data.name}: {self.data.images} images"
         return f"MapExport({where}; {', '.join(self.settings.maps)}; {self.settings.dtype})"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """One image that has maps; `image` is its number in the arrays, and among the data's rows.
+
+    `label` is the data set's class or None; `rivals` is None where all other classes compete.
+    Supports have an entry for each map. `pixels_sha256`: by which the image is known again.
+    """
+
+    id: str
+    image: int
+    label: int | None
+    target: int
+    predicted: int
+    target_label: str
+    predicted_label: str
+    rivals: tuple[int, ...] | None
+    crop: CropBox
+    logits: tuple[float, ...]
+    support_pixels: tuple[float, ...]
+    support_entries: tuple[float, ...]
+    pixels_sha256: str
+
+    def row(self) -> dict[str, Any]:
+        """As a table keeps it: the crop's fields are columns."""
+        own = {name: getattr(self, name) for name in self.__slots__ if name != "crop"}
+        return own | {name: getattr(self.crop, name) for name in CropBox.__slots__}
+
+    @classmethod
+    def read(cls, row: Mapping[str, Any]) -> "StoredImage":
+        """From a table's row; raises `ResultError` for columns of another kind."""
+        crop = {name: row.get(name) for name in CropBox.__slots__}
+        try:
+            return msgspec.convert({**row, "crop": crop}, cls)
+        except msgspec.ValidationError as error:
+            raise ResultError(f"a row of stored maps is damaged ({first_line(error)})") from error
 
 
 @dataclass(frozen=True)

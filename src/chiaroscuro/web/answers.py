@@ -141,12 +141,11 @@ def stored_answer(
         method = parse_method(question.method, seed=settings.seed)
         asked = (str(parse_rivals(question.rivals)), method, "logit")
         same = (settings.rivals, settings.method_options, settings.score) == asked
-        if not same or (found := one.find(pixels)) is None:
+        if not same or (found := one.find(photo, pixels)) is None:
             continue
-        row, values = found
-        fits = row["target"] == (row["predicted"] if target is None else target)
+        fits = found.about.target == (found.about.predicted if target is None else target)
         if fits and one.export.model.sha256 == classifier.describe(digest=True).sha256:
-            explanation = one.explanation(row, photo, pixels, values)
+            explanation = one.explanation(found)
             note = f"maps of {one.folder}, stored in {settings.dtype}"
             explanation = replace(explanation, notes=(*explanation.notes, note))
             answer = Answer(explanation, upload, question.model)
