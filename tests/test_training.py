@@ -319,6 +319,19 @@ def test_an_unfinished_training_is_resumed_only_as_it_was(settings, tmp_path):
     assert not (tmp_path / "net").exists()
 
 
+def test_a_training_may_go_on_to_more_epochs(settings, tmp_path):
+    for resume in (False, True):  # stopped after each of two epochs
+        stop = stopped("epoch")
+        with pytest.raises(KeyboardInterrupt):
+            train(replace(settings, epochs=2), tmp_path / "net", resume=resume, watcher=stop)
+    with pytest.raises(ChoiceError, match="epochs is 1: 2 are learned already"):
+        train(replace(settings, epochs=1), tmp_path / "net", resume=True)
+    out, whole = train(settings, tmp_path / "net", resume=True), train(settings, tmp_path / "whole")
+    assert_same(weights(out), weights(whole))
+    assert figures(out) == figures(whole)
+    assert read_training(load_classifier(out).origin).settings.epochs == 3
+
+
 def test_folders_of_work_that_are_not_ours_stay(settings, tmp_path):
     work = tmp_path / "net.training"
     work.mkdir()

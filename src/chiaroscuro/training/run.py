@@ -63,8 +63,8 @@ def train(
 
     Work in progress lies in the folder OUT.training (checkpoint, log, decoded images) and is
     removed at the end. After an interruption `resume` continues from the last whole epoch, and ends
-    with the same weights. The last epoch is kept, never the best on test images. `data_root`: see
-    `load_images`.
+    with the same weights; it may go on to more epochs than were asked for. The last epoch is kept,
+    never the best on test images. `data_root`: see `load_images`.
 
     Raises `ChoiceError`, `InputError`, `ModelError`, `MissingExtraError` (extra `train`), or
     `ResultError` when `out` exists or OUT.training holds anything but this very training.
@@ -74,18 +74,21 @@ def train(
     final = Path(out)
     check_free(final, folder.MODEL, overwrite=overwrite)
     images, tests = _image_sets(chosen, data_root)
-    config = _Config(chosen.plain(), images.fingerprint(), tests.fingerprint() if tests else None)
+    decisive = chosen.plain() | {"epochs": None}  # the way to an epoch is the same for any number
+    config = _Config(decisive, images.fingerprint(), tests.fingerprint() if tests else None)
     with (
         _work_folder(final.with_name(f"{final.name}.training"), config, resume=resume) as work,
         torch.random.fork_rng(),
     ):
+        if (learned := len(files.read_log(work / LOG))) > chosen.epochs:
+            raise ChoiceError(f"epochs is {chosen.epochs}: {learned} are learned already")
         torch.manual_seed(chosen.seed)
         network, rows, record, probe = _train(chosen, (images, tests), work, device, watcher)
         with staged(final, folder.MODEL, overwrite=overwrite) as stage:
             shutil.copy(work / LOG, stage / LOG)
             tested = [row.test_accuracy for row in rows if row.test_accuracy is not None]
-            learned = [row.loss for row in rows], [row.train_accuracy for row in rows]
-            write_page(record, len(images.labels or ()), *learned, tested, stage)
+            curves = [row.loss for row in rows], [row.train_accuracy for row in rows]
+            write_page(record, len(images.labels or ()), *curves, tested, stage)
             if probe is not None:
                 save(probe.result(), stage / PROBE)
             network.classifier.origin = {
