@@ -38,6 +38,7 @@ from chiaroscuro.data.loading import load_images
 from chiaroscuro.data.stored import StoredMaps
 from chiaroscuro.errors import ChoiceError, ExistingResultError, InputError, ResultError
 from chiaroscuro.models.folder import basic_cnn
+from chiaroscuro.results import folders, store, verification
 from chiaroscuro.results.folders import Receipt, digest, sealed
 from chiaroscuro.results.maps import KIND, MapLayout, StoredImage, pixels_digest
 from chiaroscuro.settings import MapExportSettings
@@ -305,6 +306,31 @@ def test_images_that_fail_are_nan_and_listed_with_their_reason(tmp_path):
         alone = saliency_maps(class_gradients(classifier, torch.from_numpy(one.pixels[None])), MAPS)
         wanted = torch.stack(list(alone.values()), 1)[0].half().float().numpy()
         assert np.allclose(one.maps, wanted, rtol=2e-3), one.about.id
+
+
+def test_what_is_damaged_before_the_end_is_known_as_damaged(data, tmp_path, monkeypatch):
+    """The end of a run reads its tables and no map again: receipts say what was written."""
+    shard, read = tmp_path / "run" / "maps.zarr" / "maps" / "c" / "0" / "0" / "0" / "0", []
+    digest_of_file = folders.digest
+
+    def watched(file):
+        read.append(
+            "" if isinstance(file, bytes) else file.relative_to(tmp_path / "run").as_posix()
+        )
+        return digest_of_file(file)
+
+    def damage(done, total, before):
+        if done == total:
+            shard.write_bytes(shard.read_bytes()[:-1] + b"?")
+            monkeypatch.setattr(folders, "digest", watched)
+            monkeypatch.setattr(store, "digest", watched)
+
+    export(data, tmp_path / "run", progress=damage)
+    monkeypatch.undo()
+    assert {"rows/000000.parquet", "maps.zarr/zarr.json"} <= {*read}
+    assert not [name for name in read if name.startswith("maps.zarr/maps/c/")]
+    found = verification(tmp_path / "run")
+    assert found.damaged == ("maps.zarr/maps/c/0/0/0/0",) and found.missing == (0,)
 
 
 def test_a_row_of_another_kind_is_an_error_of_ours(data, tmp_path):

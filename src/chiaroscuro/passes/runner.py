@@ -166,7 +166,8 @@ def run_pass(
                 f"{images.source}: {expected} images are listed, {covered} were read: the data "
                 "changed meanwhile; begin once more (overwrite=True, --force)"
             )
-        result = task.summarize(partial(run.read_parts, sorted(done)), config, images)
+        made = partial(run.read_parts, sorted(done), tables_alone=True)
+        result = task.summarize(made, config, images)
         if shard is None:
             run.finish(result)
         _log("run finished", out=out, images=covered)

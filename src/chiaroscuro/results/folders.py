@@ -174,10 +174,16 @@ def check_free(folder: str | Path, kind: Kind, *, overwrite: bool) -> Path:
 def foreign_files(folder: Path, kind: Kind) -> list[str]:
     """Files below a result's folder that neither its marker nor a receipt lists."""
     ours = {*read_marker(folder, kind).files, kind.marker, LOCK, BEGUN}
-    for file in (folder / PARTS).glob("*.json"):
-        if receipt := read_receipt(folder, file.name):
-            ours |= {f"{PARTS}/{file.name}", *receipt.files}
+    for name, receipt in receipts(folder):
+        ours |= {name, *receipt.files}
     return [name for name in files_below(folder) if name not in ours]
+
+
+def receipts(folder: Path) -> Iterator[tuple[str, Receipt]]:
+    """A run's receipts that are as they were written, by their files' names."""
+    for file in sorted((folder / PARTS).glob("*.json")):
+        if receipt := read_receipt(folder, file.name):
+            yield f"{PARTS}/{file.name}", receipt
 
 
 def files_below(folder: Path) -> list[str]:

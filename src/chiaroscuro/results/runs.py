@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+_TABLE = ".parquet"
+
+
 @dataclass(frozen=True, eq=False)
 class Part:
     """What a run makes of one batch, always the same; it covers `images` rows of the set."""
@@ -70,7 +73,7 @@ class RunFolder:
     def write_part(self, part: Part) -> Receipt:
         """Put a part in its place: first its receipt, so that every file there is known as ours."""
         number = f"{part.number:06d}"
-        tables = {f"{name}/{number}.parquet": _bytes(rows) for name, rows in part.tables.items()}
+        tables = {f"{name}/{number}{_TABLE}": _bytes(rows) for name, rows in part.tables.items()}
         files = {**tables, **part.files}
         listed = {name: digest(data) for name, data in files.items()}
         receipt = Receipt(part.number, part.images, part.left_out, listed)
@@ -87,15 +90,18 @@ class RunFolder:
         for file in (f"{PARTS}/{name}", *(receipt.files if receipt else ())):
             folders.write_file(self.folder / file, read_regular(inside(other, file)))
 
-    def read_parts(self, numbers: Sequence[int]) -> Iterator[Part]:
-        """The parts of these numbers with their tables; raises `ResultError` for a damaged one."""
+    def read_parts(self, numbers: Sequence[int], *, tables_alone: bool = False) -> Iterator[Part]:
+        """The parts of these numbers with their tables; raises `ResultError` for a damaged one.
+
+        `tables_alone`: other files are not looked at, which are larger than the tables.
+        """
         from pyarrow.parquet import ParquetFile  # `read_table` would import data sets and pandas
 
         for number in numbers:
-            if (receipt := self.receipt(number)) is None:
+            if (receipt := self._whole(f"{number:06d}.json", tables_alone)) is None:
                 advice = "resume=True (--resume) computes it"
                 raise ResultError(f"{self.folder}: part {number} is gone or damaged: {advice}")
-            names = [name for name in receipt.files if name.endswith(".parquet")]
+            names = [name for name in receipt.files if name.endswith(_TABLE)]
             try:
                 files = (
                     ParquetFile(self.folder / n, page_checksum_verification=True) for n in names
@@ -120,11 +126,13 @@ class RunFolder:
         """The receipt of a part that is there and whole."""
         return self._whole(f"{number:06d}.json")
 
-    def _whole(self, name: str) -> Receipt | None:
+    def _whole(self, name: str, tables_alone: bool = False) -> Receipt | None:
         receipt = folders.read_receipt(self.folder, name)
-        files = receipt.files.items() if receipt else ()
-        is_whole = all(folders.is_as_written(self.folder, *file) for file in files)
-        return receipt if is_whole else None
+        for file, written in receipt.files.items() if receipt else ():
+            is_wanted = file.endswith(_TABLE) or not tables_alone
+            if is_wanted and not folders.is_as_written(self.folder, file, written):
+                return None
+        return receipt
 
 
 def merge_runs(
@@ -160,7 +168,7 @@ def merge_runs(
                 f"{out}: {len(missing)} of {count} batches are in none of the shards ({listed}): "
                 "merge the others too, or compute them there (resume=True, --resume)"
             )
-        result = summarize(run.read_parts(sorted(done)), config)
+        result = summarize(run.read_parts(sorted(done), tables_alone=True), config)
         run.finish(result)
     return result
 

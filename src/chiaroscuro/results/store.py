@@ -140,7 +140,13 @@ def write(result: Any, folder: Path, *, config: Any = None, **view: Any) -> None
         for name in folders.files_below(folder)
         if written.get(name) != (folder / name).lstat().st_mtime_ns
     ]
-    ours = {name: digest(folder / name) for name in names if name not in (kind.marker, LOCK)}
+    # Of a run's parts, which may be terabytes, receipts say what was written.
+    known = dict(item for _, receipt in folders.receipts(folder) for item in receipt.files.items())
+    ours = {
+        name: known.get(name) or digest(folder / name)
+        for name in names
+        if name not in (kind.marker, LOCK)
+    }
     folders.write_marker(folder, kind, Marker(kind.schema, ours, config, plain))
 
 
