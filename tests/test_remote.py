@@ -15,6 +15,7 @@ from chiaroscuro import (
     load_result,
 )
 from chiaroscuro.cli import app
+from chiaroscuro.data import images as images_module
 from chiaroscuro.data.images import read_batches
 from chiaroscuro.errors import (
     ChoiceError,
@@ -27,7 +28,14 @@ from chiaroscuro.files import RemoteFile, fetched, is_url
 from chiaroscuro.images import Framing
 from chiaroscuro.results import verification
 from tests.evaluation.toy import CLASSES, FAST, MARKER, bytes_of, toy_classifier
-from tests.pictures import BROKEN, class_rows, write_classes, write_parquet
+from tests.pictures import (
+    BROKEN,
+    class_rows,
+    encoded,
+    picture,
+    write_classes,
+    write_parquet,
+)
 
 FEW = {**FAST, "resamples": 20, "flips": 19, "threads": 1}
 
@@ -158,9 +166,50 @@ def test_a_photo_that_goes_away_is_left_out(bucket, tmp_path):
 
 
 def test_large_files_are_not_fetched():
-    (found,) = fetched([RemoteFile("memory://bucket/x", "x", 1 << 40)])
+    (found,) = fetched([RemoteFile(fsspec.filesystem("memory"), "/bucket/x", "x", 1 << 40)])
     assert isinstance(found, OSError) and "expected at most" in str(found)
     assert fetched([]) == []
+
+
+ODD = ["cat[1].png", "cat1.png", "w?at*.png", "a::b.png", "x::file:///etc/c.png", "#%41 ü.png",
+       "a//b.png", "a/b.png", "a/./b.png", "../b.png"]  # fmt: skip
+"""Keys of a store that are patterns, parts of URLs, or no place in a folder."""
+
+
+def test_every_key_is_the_name_of_its_own_photo(bucket):
+    system, path = fsspec.core.url_to_fs(bucket)
+    for n, name in enumerate(ODD):
+        system.pipe_file(f"{path}/{name}", encoded(picture(n, 8)))
+    images = load_images(bucket)
+    batch = pixels_of(images)
+    assert images.count == len(batch.ids) == len({*batch.ids}) == len(ODD) and not batch.left_out
+    shown = {np.asarray(picture(n, 8)).tobytes() for n in range(len(ODD))}
+    read = [(one.transpose(1, 2, 0) * 255).round().astype(np.uint8) for one in batch.pixels]
+    assert {one.tobytes() for one in read} == shown
+    assert {"a/()/b.png", "a/b.png", "a/(.)/b.png", "(..)/b.png"} <= {*batch.ids}
+
+
+def test_few_bytes_are_held_at_a_time(bucket, tmp_path, monkeypatch):
+    write_classes(tmp_path / "data", CLASSES, 4)
+    put(tmp_path / "data", f"{bucket}/data")
+    asked, read = [], images_module.fetched
+    monkeypatch.setattr(images_module, "_HELD", 1500)
+    monkeypatch.setattr(
+        images_module, "fetched", lambda files: asked.append([f.size for f in files]) or read(files)
+    )
+    same(load_images(f"{bucket}/data"), load_images(tmp_path / "data"))
+    assert sum(map(len, asked)) == 12 and all(sum(sizes[:-1]) <= 1500 for sizes in asked)
+    assert max(map(len, asked)) > 1
+
+
+def test_paths_are_not_read_as_urls(tmp_path, run):
+    """Links and pipes are looked at where a path is given; no URL goes around that."""
+    write_classes(tmp_path / "data", CLASSES, 1)
+    for url in (f"file://{tmp_path}/data", f"local://{tmp_path}/data"):
+        with pytest.raises(InputError, match="is on this machine: give its path"):
+            load_images(url)
+        with pytest.raises(InputError, match="is on this machine: give its path"):
+            copy_result(run / "run", url)
 
 
 def test_results_in_a_bucket_are_no_data(bucket, tmp_path):
@@ -336,6 +385,48 @@ def test_nothing_of_others_is_overwritten(bucket, run, tmp_path):
     copy_result(run / "run", f"{bucket}/maps", overwrite=True)
     left = {*bytes_of(run / "run")} - {".chiaroscuro-lock"}
     assert names(f"{bucket}/maps") == left | {"mine.txt"}
+
+
+@pytest.mark.parametrize("place", ["index.html", "deletion/000001.parquet", "parts/000001.json"])
+def test_no_file_of_others_has_a_name_of_ours(bucket, run, tmp_path, place):
+    """A file that stands alone in the target is its owner's, whatever the source calls its own."""
+    system, path = fsspec.core.url_to_fs(bucket)
+    mine = tmp_path / "mine"
+    (mine / place).parent.mkdir(parents=True)
+    (mine / place).write_bytes(b"mine")
+    put(mine, bucket)
+    for target in (mine, bucket):
+        with pytest.raises(ResultError, match=f"holds another {place}: move it away"):
+            copy_result(run / "run", target, overwrite=True)
+    assert bytes_of(mine)[place] == system.cat_file(f"{path}/{place}") == b"mine"
+
+
+def test_a_result_replaces_no_file_that_the_older_one_does_not_list(run, tmp_path):
+    found = explain(toy_classifier(), np.random.default_rng(0).random((12, 12, 3)), evidence="none")
+    found.save(tmp_path / "one")
+    (tmp_path / "one" / "deletion").mkdir()
+    (tmp_path / "one" / "deletion" / "000001.parquet").write_bytes(b"mine")
+    with pytest.raises(ResultError, match="holds another deletion/000001.parquet"):
+        copy_result(run / "run", tmp_path / "one", overwrite=True)
+    assert (tmp_path / "one" / "deletion" / "000001.parquet").read_bytes() == b"mine"
+
+
+def test_a_damaged_copy_of_the_same_run_is_mended(bucket, run):
+    copy_result(run / "run", bucket)
+    system, path = fsspec.core.url_to_fs(bucket)
+    for name in ("parts/000001.json", "deletion/000001.parquet", "index.html"):
+        system.pipe_file(f"{path}/{name}", b"{}")
+    copy_result(run / "run", bucket)
+    assert {n: system.cat_file(f"{path}/{n}") for n in names(bucket)} == {
+        n: d for n, d in bytes_of(run / "run").items() if n != ".chiaroscuro-lock"
+    }
+
+
+def test_a_folder_that_is_refused_is_left_as_it_was(run, tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(ResultError, match="holds other files"):
+        copy_result(run / "run", tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def test_what_is_no_source(run, tmp_path):

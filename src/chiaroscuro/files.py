@@ -55,6 +55,7 @@ def file_system(url: str) -> tuple[Any, str]:
     Keys and addresses come from where each library takes them, such as AWS_ENDPOINT_URL.
     """
     from fsspec.core import url_to_fs
+    from fsspec.implementations.local import LocalFileSystem
 
     try:
         files, path = url_to_fs(url)
@@ -64,14 +65,20 @@ def file_system(url: str) -> tuple[Any, str]:
         raise InputError(f"{url}: cannot be reached ({first_line(error)})") from error
     except ValueError as error:
         raise InputError(f"{url}: cannot be reached ({first_line(error)})") from error
+    if isinstance(files, LocalFileSystem):  # paths are read with more care: links, pipes
+        raise InputError(f"{url} is on this machine: give its path, {path}")
     return files, path
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file that fsspec reads: its URL, its name below what was listed, its bytes when listed."""
+    """A file that fsspec reads: store, path there, name below what was listed, bytes when listed.
 
-    url: str
+    No URL is made of it: `::` and `*` in a name would say something else there.
+    """
+
+    system: Any
+    path: str
     name: str
     size: int
 
@@ -88,26 +95,27 @@ class RemoteFile:
 
 def opened(file: Path | RemoteFile) -> Any:
     """An open file, for bytes."""
-    if isinstance(file, Path):
-        return file.open("rb")
-    import fsspec
-
-    return fsspec.open(file.url, "rb").open()
+    return file.open("rb") if isinstance(file, Path) else file.system.open(file.path, "rb")
 
 
 def list_files(url: str) -> tuple[PurePosixPath, dict[PurePosixPath, RemoteFile]]:
     """The path of a URL, and all files below it by their place there, in order.
 
-    That of a file is itself below itself. Raises `InputError`, `MissingFileError` for nothing.
+    That of a file is itself below itself. Parts of keys that are empty or all dots, which no folder
+    holds, are in brackets. Raises `InputError`, `MissingFileError` for nothing.
     """
     system, path = file_system(url)
     root, found = PurePosixPath(path), {}
     try:
         for name, about in sorted(system.find(path, detail=True).items()):
-            place = PurePosixPath(name).relative_to(root)
+            if not name.startswith(path):
+                raise InputError(f"{url}: lists {name}, which is elsewhere")
+            below = name.removeprefix(path).removeprefix("/")
+            parts = [part if part.strip(".") else f"({part})" for part in below.split("/") if below]
+            place = PurePosixPath(*parts)
             size = about.get("size") or system.size(name) or 0
             shown = place.as_posix() if place.parts else root.name
-            found[place] = RemoteFile(system.unstrip_protocol(name), shown, size)
+            found[place] = RemoteFile(system, name, shown, size)
     except OSError as error:
         raise InputError(f"{url}: cannot be listed ({first_line(error)})") from error
     if not found:
@@ -116,15 +124,10 @@ def list_files(url: str) -> tuple[PurePosixPath, dict[PurePosixPath, RemoteFile]
 
 
 def fetched(files: Sequence[RemoteFile]) -> list[bytes | Exception]:
-    """The bytes of each file, or what went wrong with it; all are asked for at once."""
-    found: dict[str, bytes | Exception] = {
-        file.url: OSError(f"{file.size:,} bytes, expected at most {MAX_BYTES:,}")
-        for file in files
-        if file.size > MAX_BYTES
-    }
-    if wanted := [file.url for file in files if file.url not in found]:
-        system, _ = file_system(wanted[0])
-        paths = [system._strip_protocol(url) for url in wanted]
-        read = system.cat(paths, on_error="return")
-        found |= {url: read[path] for url, path in zip(wanted, paths, strict=True)}
-    return [found[file.url] for file in files]
+    """The bytes of each file of a store, or what went wrong with it; all are asked for at once."""
+    small = [file for file in files if file.size <= MAX_BYTES]
+    paths = [file.path for file in small]
+    read = small[0].system.cat_ranges(paths, 0, MAX_BYTES) if small else []  # no name is a pattern
+    found = dict(zip(paths, read, strict=True))
+    large = f"bytes, expected at most {MAX_BYTES:,}"
+    return [found.get(file.path, OSError(f"{file.size:,} {large}")) for file in files]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import count, islice
+from itertools import accumulate, count, groupby, islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +26,8 @@ _END = 1 << 16
 _THREADS = 2
 _PER_TASK = 16
 """Rows that one thread takes at a time; one by one, handing over costs more than decoding."""
+_HELD = 1 << 26
+"""Bytes of remote files that one thread asks for at a time, or one file more."""
 _AHEAD = 2
 """Batches that are decoded while one is computed with."""
 SPLITS = {
@@ -224,18 +226,19 @@ def _decode(
     return done
 
 
-def _at_hand(rows: list[ImageRow]) -> list[ImageRow]:
+def _at_hand(rows: list[ImageRow]) -> Iterator[ImageRow]:
     """The rows with the bytes of remote files, or with the fault that kept them away."""
-    remote = [row.data for row in rows if isinstance(row.data, RemoteFile)]
-    contents = iter(fetched(remote))
-
-    def with_bytes(row: ImageRow) -> ImageRow:
-        data = next(contents)
-        if isinstance(data, bytes):
-            return replace(row, data=data)
-        return replace(row, data=b"", fault=f"cannot be read ({first_line(data)})")
-
-    return [with_bytes(row) if isinstance(row.data, RemoteFile) else row for row in rows]
+    sizes = accumulate(row.data.size if isinstance(row.data, RemoteFile) else 0 for row in rows)
+    for _, group in groupby(zip(rows, sizes, strict=True), lambda one: one[1] // _HELD):
+        some = [row for row, _ in group]
+        contents = iter(fetched([row.data for row in some if isinstance(row.data, RemoteFile)]))
+        for row in some:
+            if not isinstance(row.data, RemoteFile):
+                yield row
+            elif isinstance(data := next(contents), bytes):
+                yield replace(row, data=data)
+            else:
+                yield replace(row, data=b"", fault=f"cannot be read ({first_line(data)})")
 
 
 def _batch(number: int, decoded: list[_Decoded | LeftOut]) -> Batch:

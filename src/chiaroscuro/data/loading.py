@@ -138,11 +138,11 @@ def _open_url(source: str, split: str | None, columns: tables.ChosenColumns) -> 
         return tables.open_parquet(splits, split, source, None, columns)
     if any(columns):
         raise ChoiceError(f"{source} is a folder of photos: it has no columns to choose")
-    photos = {Path("/", p): file for p, file in files.items() if p.suffix.lower() in SUFFIXES}
+    photos = {Path(source, p): file for p, file in files.items() if p.suffix.lower() in SUFFIXES}
     if not photos:
         raise InputError(f"{source}: no images and no Parquet files in it")
     skipped = Counter(p.suffix.lower() for p in files if p.suffix.lower() not in SUFFIXES)
-    images = _arranged(Path("/"), root.name, Search([*photos], [], skipped, []), split)
+    images = _arranged(Path(source), root.name, Search([*photos], [], skipped, []), split)
     rows = tuple(replace(row, data=photos[Path(str(row.data))]) for row in images)
     used = tuple(row.data for row in rows if isinstance(row.data, RemoteFile))
     return replace(images, contents=FolderRows(rows), files=used, root=None)

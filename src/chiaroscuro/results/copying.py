@@ -1,7 +1,8 @@
 """Results copied to and from object stores, part by part; what is there is not sent twice."""
 
+import re
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -52,10 +53,18 @@ class _Folder:
     def remove(self, name: str) -> None:
         inside(self.folder, name).unlink(missing_ok=True)
 
-    def locked(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def locked(self) -> Iterator[None]:
         with folders.writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        return folders.locked(self.folder)
+        is_new = not (self.folder / folders.LOCK).exists()
+        with folders.locked(self.folder):
+            try:
+                yield
+            except ResultError:
+                if is_new:  # nothing stays in a folder that was refused
+                    (self.folder / folders.LOCK).unlink(missing_ok=True)
+                raise
 
 
 @dataclass(frozen=True)
@@ -178,7 +187,7 @@ def _held(place: _Place, name: str) -> _Held | None:
         raise ResultError(
             f"{name}/{kinds[0].marker}: damaged, or of another version of chiaroscuro"
         )
-    receipts = [n for n in names if n.startswith(f"{PARTS}/") and n != BEGUN]
+    receipts = [n for n in names if re.fullmatch(PARTS + r"/\d+\.json", n)]
     begun = place.read(BEGUN) if BEGUN in names else None
     return _Held(kinds[0], marker, raw, {n: place.read(n) for n in sorted(receipts)}, begun)
 
@@ -191,44 +200,59 @@ def _receipt(raw: bytes) -> Receipt:
     raise ResultError("a receipt is damaged: verify the result, repair it, then copy it")
 
 
-def _make_room(held: _Held, there: _Place, target: str, overwrite: bool) -> set[str]:
-    """The files that the target has of the same result; another one is removed if it may be."""
+def _make_room(held: _Held, there: _Place, target: str, overwrite: bool) -> dict[str, bool]:
+    """The files that the target has, and whether its result, of the same run, lists them.
+
+    Another result is removed if it may be.
+    """
     names, theirs = {*there.names()}, _held(there, target)
-    if BEGUN in names and there.read(BEGUN) == held.begun:
-        return names
+    is_same_run = BEGUN in names and there.read(BEGUN) == held.begun
     if theirs is None:
-        if strangers := names - {*held.files()}:
+        if not is_same_run and (strangers := names - {*held.files()}):
             what = printable(min(strangers))
             raise ResultError(f"{target} holds other files (such as {what}): choose another place")
-        return names
-    if theirs.raw == held.raw:
-        return names
+        return dict.fromkeys(names, False)
+    if is_same_run or theirs.raw == held.raw:
+        own = {BEGUN, theirs.kind.marker, *theirs.marker.files, *theirs.receipts}
+        for raw in theirs.receipts.values():
+            with suppress(ResultError):  # a damaged receipt is sent once more
+                own |= {*_receipt(raw).files}
+        return {name: name in own for name in names}
     if not overwrite:
         advice = "choose another place, or replace it (overwrite=True, --force)"
         raise ExistingResultError(f"{target} holds another {theirs.kind.name}: {advice}")
     for name in dict.fromkeys(theirs.files()):  # the marker last: until then it says whose they are
         if name in names:
             there.remove(name)
-    return set()
+    return dict.fromkeys(there.names(), False)
 
 
-def _send(held: _Held, here: _Place, there: _Place, names: set[str], progress: Progress) -> None:
+def _send(
+    held: _Held, here: _Place, there: _Place, names: dict[str, bool], progress: Progress
+) -> None:
     """Copy what the target, which has these files, lacks; what says that it is there comes last."""
+
+    def put(name: str, data: bytes) -> None:
+        if names.get(name) is False and there.read(name) != data:  # of a copy that broke off?
+            advice = "move it away, or choose another place"
+            raise ResultError(f"the target holds another {printable(name)}: {advice}")
+        there.write(name, data)
+
     total, made = len(held.receipts) + 1, {BEGUN}
     if held.begun is not None and BEGUN not in names:
-        there.write(BEGUN, held.begun)
+        put(BEGUN, held.begun)
     for done, (name, raw) in enumerate(held.receipts.items(), 1):
         files = _receipt(raw).files
         made |= {name, *files}
-        if not (names >= {name, *files} and there.read(name) == raw):
+        if not (names.keys() >= {name, *files} and there.read(name) == raw):
             for file, written in files.items():
-                there.write(file, _checked(here, file, written))
-            there.write(name, raw)
+                put(file, _checked(here, file, written))
+            put(name, raw)
         progress(done, total, 0)
     for file, written in held.marker.files.items():
         if file not in made:
-            there.write(file, _checked(here, file, written))
-    there.write(held.kind.marker, held.raw)
+            put(file, _checked(here, file, written))
+    put(held.kind.marker, held.raw)
     progress(total, total, 0)
 
 
