@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ import chiaroscuro.report.evaluation as report
 from chiaroscuro import Classifier, save_classifier
 from chiaroscuro.cli import app, watch
 from chiaroscuro.cli.watch import Bars, Count, Metrics, Told, Watch, watching
+from chiaroscuro.errors import UnwritableResultError
 from chiaroscuro.models.folder import basic_cnn
 from tests.pictures import BROKEN, class_rows, write_parquet
 
@@ -222,3 +224,35 @@ def test_the_file_of_counts_is_never_half(tmp_path, monkeypatch):
         metrics.write(running=False)
     assert metrics.file.read_text() == whole
     assert [*tmp_path.iterdir()] == [metrics.file]
+
+
+@pytest.mark.parametrize("option", ["--log", "--counts"])
+@pytest.mark.parametrize("name", ["photo.png", "notes.json"])
+def test_a_file_of_others_is_neither_added_to_nor_replaced(words, tmp_path, option, name):
+    mine = tmp_path / name
+    mine.write_bytes(BROKEN if name.endswith("png") else b'{"mine": 1}\n')
+    before = mine.read_bytes()
+    done = CliRunner().invoke(app, [*words, option, str(mine)])
+    assert str(done.exception) == f"{mine} is not of chiaroscuro: move it away, or name another"
+    assert mine.read_bytes() == before and not (tmp_path / "run").exists()
+
+
+def test_log_and_counts_go_on_in_their_own_files(tmp_path):
+    told = Told(command="check", quiet=True, log=tmp_path / "log", metrics=tmp_path / "counts")
+    (tmp_path / "log").touch()
+    for times in (1, 2):
+        with watching(told):
+            pass
+        assert len((tmp_path / "log").read_text().splitlines()) == 2 * times
+
+
+def test_a_log_on_a_full_disk_is_one_line(capfd):
+    """No trace of the logging library, and the command ends as on any full disk."""
+    with (
+        pytest.raises(
+            UnwritableResultError, match=r"^/dev/full: cannot be written \(No space left"
+        ),
+        watching(Told(command="check", quiet=True, log=Path("/dev/full"))),
+    ):
+        pass
+    assert capfd.readouterr().err == ""

@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
@@ -34,10 +35,10 @@ from chiaroscuro.passes.executor import compute
 from chiaroscuro.passes.runner import Parts, Progress, part_of, run_pass, silent
 from chiaroscuro.render.shown import shown_pixels
 from chiaroscuro.results import KINDS
-from chiaroscuro.results.confusions import MOST_PAIRS, Confusions, Mend
+from chiaroscuro.results.confusions import GRID, MOST_PAIRS, Confusions, Mend
 from chiaroscuro.results.explanations import Explanation
 from chiaroscuro.results.facts import LeftOut
-from chiaroscuro.results.maps import COMPETITORS, PIXELS, pixels_digest
+from chiaroscuro.results.maps import COMPETITORS, PIXELS, fitting, pixels_digest
 from chiaroscuro.results.runs import Part, RunConfig
 from chiaroscuro.settings import ConfusionSettings, MapExportSettings, settings_from, takes
 from chiaroscuro.smallest import smallest_edits
@@ -149,7 +150,7 @@ class _ConfusionTask:
 
     def process(self, classifier: Classifier, batch: Batch) -> Part:
         if self.stored is not None:
-            return _stored_part(self.stored, batch)
+            return _stored_part(self.stored, batch, classifier)
         settings, found = self.settings, dict[int, list[dict[str, Any]]]()
         kept = [n for n, k in enumerate(batch.labels) if self.classes is None or k is not None]
         rule = parse_rivals(settings.rivals).resolve(classifier.class_index)
@@ -210,16 +211,37 @@ class _ConfusionTask:
         )
 
 
-def _stored_part(stored: StoredMaps, batch: Batch) -> Part:
+def _stored_part(stored: StoredMaps, batch: Batch, classifier: Classifier) -> Part:
     """What stored maps keep of a batch; raises `InputError` for other photos than theirs."""
     part = stored.part(batch.number)
-    digests = dict(zip(*(part.tables["rows"][n].to_pylist() for n in ("id", PIXELS)), strict=True))
+    with fitting(stored.folder):
+        names = (part.tables["rows"][n].to_pylist() for n in ("id", PIXELS))
+        digests, rows = dict(zip(*names, strict=True)), part.tables[COMPETITORS].cast(SCHEMA)
+        _check_taken(rows, [*digests], batch.number, classifier)
     read = dict(zip(batch.ids, batch.pixels, strict=True))
     for id_, digest in digests.items():
         if id_ not in read or pixels_digest(read[id_]) != digest:
             raise InputError(f"{id_}: not the photo that {stored.folder} has maps of")
     left_out = [one for one in part.left_out if one.id in read]
-    return part_of(batch, {"rows": part.tables[COMPETITORS].cast(SCHEMA)}, left_out=left_out)
+    return part_of(batch, {"rows": rows}, left_out=left_out)
+
+
+def _check_taken(rows: pa.Table, ids: list[str], batch: int, classifier: Classifier) -> None:
+    """Raise `ValueError` for rows of other images, classes or sizes than those of a batch."""
+    names = ("id", "target", "rival", "predicted", "batch")
+    read = [*zip(*(rows[name].to_pylist() for name in names), strict=True)]
+    firsts = [next(group) for _, group in groupby(read, lambda row: row[0])]
+    own = [row[0] for row in read if row[1] == row[2]]
+    most = classifier.num_classes or 1 << 31
+    sides = {"grid": GRID**2, "colors": 4 * classifier.channels}
+    sizes = {n: pc.list_value_length(rows[n]).unique().to_pylist() for n in sides}
+    if (
+        not own == ids == [row[0] for row in firsts if row[1] == row[2]]
+        or not all(row[4] == batch and 0 <= k < most for row in read for k in row[1:4])
+        or any({*sizes[n]} - {side} for n, side in sides.items())
+        or any(rows[n].null_count for n in ("brighter", "darker", "lead"))
+    ):
+        raise ValueError("what classes take is of other images, classes or sizes")
 
 
 _SMALL = 64

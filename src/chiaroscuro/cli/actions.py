@@ -22,7 +22,7 @@ from chiaroscuro.choices import DEFAULT_MODEL, MAPS, REPLAY_TOLERANCE, Scale
 from chiaroscuro.cli import commands
 from chiaroscuro.cli.terminal import LEFT_OUT, say, show
 from chiaroscuro.cli.watch import Told, Watch, watching
-from chiaroscuro.data.loading import locate
+from chiaroscuro.data.loading import check_named_again, locate
 from chiaroscuro.errors import (
     ChoiceError,
     MissingImageError,
@@ -499,6 +499,7 @@ def _repair(run: commands.VerifyOptions, kind: results.Kind, damaged: Collection
         raise ResultError(
             f"{run.folder}: its settings have no names to repeat them by ({error}): {advice}"
         ) from error
+    check_named_again(settings.data, run.data_root)
     asked = options(**given, device=run.device or config.model.device)
     measure(settings, asked, None if run.model else config.model)
 

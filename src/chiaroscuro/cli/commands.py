@@ -234,7 +234,11 @@ class RunOptions(NetworkOptions, LongOptions):
         None,
         panel=MACHINE,
     )
-    data_root: Path | None = option("A folder that holds a data set's folder.", None, panel=IMAGES)
+    data_root: Path | None = option(
+        "A folder that holds a data set's folder; or the beginning of the URL that a result names.",
+        None,
+        panel=IMAGES,
+    )
     out: Path = option("The folder for rows, figures and page.", Path("chiaroscuro-run"))
     resume: bool = option("Resume an interrupted run.", False)
     strict: bool = option(

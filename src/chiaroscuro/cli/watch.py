@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from chiaroscuro.choices import LEVELS
 from chiaroscuro.cli.terminal import OutOfTime, say
+from chiaroscuro.errors import ResultError, unwritable
 from chiaroscuro.results.folders import write_file
 
 if TYPE_CHECKING:
@@ -180,6 +181,24 @@ class _Json(logging.Formatter):
         return json.dumps(row, default=str)
 
 
+class _Log(logging.FileHandler):
+    """The file of these lines; where it cannot be written, the command ends, in one line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        """Raise what went wrong."""
+        if isinstance(error := sys.exception(), OSError):
+            raise unwritable(self.baseFilename, error) from error
+        super().handleError(record)
+
+
+def _check_own(file: Path, begin: bytes) -> None:
+    """Raise `ResultError` for a file that begins otherwise than those this program writes."""
+    if file.is_file():
+        with file.open("rb") as source:
+            if source.read(len(begin)) not in (b"", begin):
+                raise ResultError(f"{file} is not of chiaroscuro: move it away, or name another")
+
+
 class Watch:
     """Counts of what a command does, told to every view; ends the command when time is over.
 
@@ -250,9 +269,12 @@ def _recorded(told: Told, views: list[Callable[[Count], None]]) -> Iterator[None
     """The handlers of log and counts, taken off at the end; how the command ended is recorded."""
     handlers: list[logging.Handler] = []
     before = _LOG.level
+    if told.metrics is not None:
+        _check_own(told.metrics, b"# HELP chiaroscuro_")
     if told.log is not None:
+        _check_own(told.log, b'{"time": ')
         told.log.parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(told.log, encoding="utf-8", errors="backslashreplace"))
+        handlers.append(_Log(told.log, encoding="utf-8", errors="backslashreplace"))
         handlers[0].setFormatter(_Json())
         handlers[0].setLevel(told.level.upper())
     metrics = None if told.metrics is None else Metrics(told.metrics, told.command)
@@ -276,7 +298,8 @@ def _recorded(told: Told, views: list[Callable[[Count], None]]) -> Iterator[None
     finally:
         for handler in handlers:
             _LOG.removeHandler(handler)
-            handler.close()
+            with suppress(OSError):  # what could not be written was said
+                handler.close()
         _LOG.setLevel(before)
         if metrics is not None:
             metrics.write(running=False)

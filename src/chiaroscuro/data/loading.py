@@ -90,6 +90,18 @@ def locate(source: str | Path, root: str | Path | None = None) -> str:
     return place
 
 
+def check_named_again(source: object, root: str | Path | None) -> None:
+    """Raise `InputError` for a URL that a saved result names, unless `root` begins it too.
+
+    Else a file from a stranger would make this machine ask another one.
+    """
+    if is_url(source) and (root is None or not Path(str(source)).is_relative_to(root)):
+        raise InputError(
+            f"a saved result names {source}, and files make no machine be asked: give the address, "
+            "or its beginning, yourself (data_root, --data-root)"
+        )
+
+
 def _open(source: str, split: str | None, columns: tables.ChosenColumns) -> ImageSet:
     path = Path(source)
     try:

@@ -3,16 +3,18 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from chiaroscuro.choices import MAPS
+from chiaroscuro.choices import MAPS, check_names
 from chiaroscuro.data.images import ImageRow, ImageSet, read_row
-from chiaroscuro.data.loading import load_images
+from chiaroscuro.data.loading import check_named_again, load_images
 from chiaroscuro.errors import InputError
+from chiaroscuro.files import inside, read_regular
 from chiaroscuro.images import Photo, to_uint8
 from chiaroscuro.results.explanations import Explanation, ExplanationChoices, MethodFacts
 from chiaroscuro.results.facts import ImageFacts, MapFacts, Prediction
@@ -22,6 +24,7 @@ from chiaroscuro.results.maps import (
     PIXELS,
     MapExport,
     StoredImage,
+    fitting,
     pixels_digest,
     read_values,
 )
@@ -54,6 +57,7 @@ class StoredMaps:
     def open(cls, folder: str | Path) -> "StoredMaps":
         """The export in a folder; raises `ResultError` for anything else."""
         found: MapExport = load(folder, KIND)
+        check_names("map", found.settings.maps, MAPS)  # they become names of files
         return cls(Path(folder), found, read_config(folder, KIND, RunConfig))
 
     @classmethod
@@ -67,7 +71,9 @@ class StoredMaps:
 
     def source(self, data_root: str | Path | None = None) -> ImageSet:
         """The images that the maps are of; raises `InputError` where the set is another by now."""
-        images = load_images(**self.export.settings.source, root=data_root)
+        source = self.export.settings.source
+        check_named_again(source["source"], data_root)
+        images = load_images(**source, root=data_root)
         if (images.count, images.fingerprint()) != (self.config.rows, self.config.files):
             raise InputError(f"{images.source}: the data changed after {self.folder} was computed")
         return images
@@ -98,11 +104,13 @@ class StoredMaps:
         """Batch and row by the digest of an image's pixels, as `find` checks them."""
         from pyarrow.parquet import ParquetFile
 
-        return {
-            digest: (int(file.stem), n)
-            for file in sorted((self.folder / "rows").glob("*.parquet"))
-            for n, digest in enumerate(ParquetFile(file).read([PIXELS])[PIXELS].to_pylist())
-        }
+        with fitting(self.folder):
+            found = dict[str, tuple[int, int]]()
+            for file in sorted((self.folder / "rows").glob("*.parquet")):
+                data = BytesIO(read_regular(inside(self.folder, f"rows/{file.name}")))
+                read = ParquetFile(data).read([PIXELS])[PIXELS].to_pylist()
+                found |= {digest: (int(file.stem), n) for n, digest in enumerate(read)}
+            return found
 
     def find(self, photo: Photo, pixels: NDArray[np.float32]) -> StoredPhoto | None:
         """A photo that the network saw as these pixels, if its maps are stored."""
@@ -117,6 +125,10 @@ class StoredMaps:
 
     def explanation(self, one: StoredPhoto) -> Explanation:
         """Stored maps as `explain` returns them; those of integers are rounded as they were."""
+        with fitting(self.folder):
+            return self._explanation(one)
+
+    def _explanation(self, one: StoredPhoto) -> Explanation:
         about, photo, target = one.about, one.photo, one.about.target
         settings, model = self.export.settings, self.export.model
         logits = np.asarray(about.logits, np.float32)

@@ -16,13 +16,14 @@ from PIL import Image
 
 from chiaroscuro.choices import MAP_FORMS, MAPS, check_names
 from chiaroscuro.data.stored import StoredMaps, StoredPhoto
-from chiaroscuro.errors import ExistingResultError, InputError, missing_extra
+from chiaroscuro.errors import ExistingResultError, InputError, ResultError, missing_extra
 from chiaroscuro.images import to_uint8
 from chiaroscuro.notebook import overlay
 from chiaroscuro.passes.runner import Progress, silent
 from chiaroscuro.render.shown import shown_pixels
 from chiaroscuro.report.pages import clip
 from chiaroscuro.results import folders
+from chiaroscuro.results.maps import fitting
 
 Photos = Iterator[StoredPhoto]
 
@@ -50,12 +51,16 @@ def convert_maps(
         raise InputError(f"{maps}: no image has maps")
 
     def images() -> Photos:
+        n = 0
         for n, one in enumerate(stored.images(data_root), 1):
             yield one
             progress(n, count, 0)
+        if n != count:
+            raise ResultError(f"{maps}: says that it has maps of {count} images, and has {n}")
 
     with folders.writing(final), folders.scratch(final.parent) as stage:
-        _FORMS[to](stored, images(), stage)
+        with fitting(stored.folder, OSError):
+            _FORMS[to](stored, images(), stage)
         if final.exists():
             final.rmdir()
         stage.replace(final)

@@ -35,6 +35,7 @@ from chiaroscuro.results.maps import (
     MapLayout,
     StoredImage,
     digest_of,
+    fitting,
     import_zarr,
     pixels_digest,
 )
@@ -114,7 +115,8 @@ def merge_maps(
     What `out` already holds of the same run stays, so shards may come one after the other. Raises
     `ResultError` for folders of different runs, and while batches are missing.
     """
-    result: MapExport = merge_runs(shards, out, KIND, _summary, overwrite=overwrite)
+    with fitting(Path(out), OSError):
+        result: MapExport = merge_runs(shards, out, KIND, _summary, overwrite=overwrite)
     return result
 
 

@@ -3,7 +3,9 @@
 import hashlib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,19 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from chiaroscuro.errors import ResultError, first_line, missing_extra
+from chiaroscuro.errors import (
+    ChiaroscuroError,
+    ResultError,
+    first_line,
+    missing_extra,
+    printable,
+)
 from chiaroscuro.files import inside
 from chiaroscuro.results.facts import CropBox, DataFacts, ModelFacts
+from chiaroscuro.results.folders import read_marker
 from chiaroscuro.results.kinds import KINDS
 from chiaroscuro.results.runs import Part, RunConfig, RunFolder
-from chiaroscuro.results.store import to_plain
+from chiaroscuro.results.store import MAX_ARRAYS, to_plain, verify
 from chiaroscuro.settings import MapExportSettings
 
 KIND = KINDS["map-export"]
@@ -192,19 +201,38 @@ def import_zarr() -> Any:
     return zarr
 
 
+@contextmanager
+def fitting(folder: Path, passed: type[Exception] = ChiaroscuroError) -> Iterator[None]:
+    """Make one error of whatever parts of stored maps that do not fit each other raise."""
+    try:
+        yield
+    except (ChiaroscuroError, passed):
+        raise
+    except Exception as error:  # those of Zarr, its codecs and Arrow have no common root
+        raise ResultError(f"{folder}: maps that cannot be read ({first_line(error)})") from error
+
+
 def read_values(
     folder: Path, config: RunConfig, numbers: Sequence[int]
 ) -> Iterator[tuple[Part, NDArray[np.float32]]]:
     """Each part with the values (B, M, H, W) of its rows; `ResultError` for a damaged one."""
-    group = import_zarr().open_group(inside(folder, ZARR), mode="r", zarr_format=3)
-    for part in RunFolder(folder, KIND).read_parts(numbers):
-        first = part.number * config.batch
-        places = part.tables["rows"]["image"].to_numpy() - first
-        values = group["maps"][first : first + config.batch][places].astype(np.float32)
-        if "scale" in group:
-            scale = group["scale"][first : first + config.batch][places]
-            values = values * scale[..., None, None]
-        yield part, values
+    shared = [n for n in read_marker(folder, KIND).files if n.startswith(ZARR) and "/c/" not in n]
+    if damaged := verify(folder, [*shared, f"{ZARR}/map/c/0"]):
+        raise ResultError(f"{folder}: {printable(damaged[0])} is gone or damaged: verify it")
+    with fitting(folder):
+        group = import_zarr().open_group(inside(folder, ZARR), mode="r", zarr_format=3)
+        of_image = prod(group["maps"].shape[1:]) * np.dtype(np.float32).itemsize
+        size = min(config.batch, group["maps"].shape[0]) * of_image
+        if not 0 <= size <= MAX_ARRAYS:
+            raise ValueError(f"a batch of {size:,} bytes, expected at most {MAX_ARRAYS:,}")
+        for part in RunFolder(folder, KIND).read_parts(numbers):
+            first = part.number * config.batch
+            places = part.tables["rows"]["image"].to_numpy() - first
+            values = group["maps"][first : first + config.batch][places].astype(np.float32)
+            if "scale" in group:
+                scale = group["scale"][first : first + config.batch][places]
+                values = values * scale[..., None, None]
+            yield part, values
 
 
 def write(result: MapExport, folder: Path) -> None:

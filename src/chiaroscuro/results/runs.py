@@ -53,6 +53,10 @@ class RunConfig:
     model: ModelFacts
     versions: Mapping[str, str]
 
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ValueError(f"batches of {self.batch} images")
+
 
 @dataclass(frozen=True)
 class RunFolder:
