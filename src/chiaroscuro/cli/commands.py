@@ -351,6 +351,9 @@ class ReproduceOptions(LongOptions, Seeded, panel=MEASURE):
         "So many test images, drawn with the seed; default: all.", None, COUNT, flag="limit"
     )
     train_limit: int = option("So many training images for their curves.", 5000, COUNT)
+    method_limit: int = option(
+        "So many test images, 200 at most, for the two gradient methods of claim 6.", 200, COUNT
+    )
     out: Path | None = option(
         "The folder of networks, runs and report; what is there is reused.", None, panel="Output"
     )

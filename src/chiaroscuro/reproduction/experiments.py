@@ -1,6 +1,7 @@
 """The paper's experiments: its numbers, what is trained on what, and the runs on each network."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -113,6 +114,7 @@ class ReproductionSettings:
     run; its numbers mean nothing. `epochs` and `test_limit`: None for the paper's own. `precision`
     of trainings: see `TrainingSettings`.
     `train_limit`: training images for their curves, None for all; the paper does not say how many.
+    `method_limit`: test images for gradient methods, which take tens of gradients each.
     `data_root`: a folder that holds the data sets' folders, None for the hub.
     """
 
@@ -123,6 +125,7 @@ class ReproductionSettings:
     precision: str = "32"
     test_limit: int | None = None
     train_limit: int | None = 5000
+    method_limit: int = 200
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -167,6 +170,7 @@ def work(
         else (settings.epochs, None, settings.test_limit, settings.train_limit)
     )
     some, resamples, flips = (20, 200, 999) if settings.quick else (200, 1000, 9999)
+    tried = min(some, settings.method_limit, test_limit or some)
     options: dict[str, Any] = {"resume": True, "data_root": settings.data_root}
     folder = out / "models" / experiment.name
     if not is_result(folder):
@@ -202,7 +206,7 @@ def work(
         "test": base,
         "train": replace(base, split="train", limit=train_limit),
         "sharpness": replace(few, metrics=("sharpness",)),
-        **{f"test-{method}": replace(few, method=method) for method in METHODS},
+        **{f"test-{method}": replace(few, method=method, limit=tried) for method in METHODS},
     }
     for name, asked in runs.items():
         place = run_folder(experiment, out, name)
@@ -212,14 +216,14 @@ def work(
 
 
 def read(experiment: Experiment, out: Path) -> ExperimentResult | None:
-    """What lies in `out` of an experiment; None unless its network and runs are finished."""
-    names = (*SPLITS, "sharpness", *(f"test-{method}" for method in METHODS))
-    folders = {name: run_folder(experiment, out, name) for name in names}
+    """What lies in `out` of an experiment; None unless its network and main runs are finished."""
     if not is_result(out / "models" / experiment.name):
         return None
-    try:
-        runs = {name: load(folder, KINDS["evaluation"]) for name, folder in folders.items()}
-    except ResultError:
+    runs: dict[str, Evaluation] = {}
+    for name in (*SPLITS, "sharpness", *(f"test-{method}" for method in METHODS)):
+        with suppress(ResultError):
+            runs[name] = load(run_folder(experiment, out, name), KINDS["evaluation"])
+    if not runs.keys() >= {*SPLITS, "sharpness"}:
         return None
     return ExperimentResult(experiment, *_network(experiment, out), runs)
 

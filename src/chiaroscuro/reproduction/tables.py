@@ -151,6 +151,7 @@ def answer_claims(results: Results) -> tuple[Answer, ...]:
         (result.experiment.title, f"test images, {method}", result.runs[f"test-{method}"])
         for result in results
         for method in METHODS
+        if f"test-{method}" in result.runs
     ]
     return (
         _compared(_CLAIMS[1], runs, signs, both),
