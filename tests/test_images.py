@@ -239,7 +239,7 @@ def test_only_regular_files_are_read(tmp_path):
         "round.png": "cannot be read (Too many levels of symbolic links)",
         "zero.png": "not a regular file",
     }
-    with pytest.raises(ImageError, match=r"cannot be read \(embedded null byte\)"):
+    with pytest.raises(ImageError, match=r"cannot be read \(.*embedded null"):
         open_photo("a\0b.png")
 
 
