@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from typer.testing import CliRunner
 
-from chiaroscuro import Classifier, Confusions, class_gradients, confusions, save_classifier
+from chiaroscuro import Classifier, Confusions, class_gradients, confusions
 from chiaroscuro.checks.pair_sums import PairSums, Ranking
 from chiaroscuro.choices import METHODS, RivalRule
 from chiaroscuro.cli import app
@@ -25,12 +25,11 @@ from chiaroscuro.evaluation.competitors import SCHEMA
 from chiaroscuro.gradients import ClassGradients
 from chiaroscuro.gradients.reducers import GradientChoices
 from chiaroscuro.metrics.competition import competition
-from chiaroscuro.models.folder import basic_cnn
 from chiaroscuro.report.confusions import lines, marks, place_of, sides, wishes
 from chiaroscuro.results import load
 from chiaroscuro.results.confusions import GRID
 from chiaroscuro.settings import ConfusionSettings
-from tests.evaluation.toy import CLASSES, bytes_of, toy_classifier
+from tests.evaluation.toy import CLASSES, bytes_of, saved_cnn, toy_classifier
 from tests.pictures import BROKEN, class_rows, encoded, write_parquet
 from tests.toys import Linear
 
@@ -533,11 +532,7 @@ def test_a_network_without_a_mark_is_not_suspected(data):
 
 
 def test_the_command_says_the_conclusion_first(data, tmp_path):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        classifier = Classifier(basic_cnn(3), size=32, labels=CLASSES)
-    options = {"architecture": "basic-cnn", "arguments": {"classes": 3}}
-    model = save_classifier(classifier, tmp_path / "net", **options)
+    model = saved_cnn(tmp_path / "net")
     words = [data / "data", "--model", model, "--out", tmp_path / "out", "--pairs", 1]
     done = CliRunner().invoke(app, ["confusions", *map(str, words)])
     assert done.exit_code == 3, done.stderr  # one image is broken

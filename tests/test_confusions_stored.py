@@ -4,12 +4,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from chiaroscuro import Classifier, confusions, export_maps, merge_maps, save_classifier
+from chiaroscuro import Classifier, confusions, export_maps, merge_maps
 from chiaroscuro.cli import app
 from chiaroscuro.errors import ChoiceError, InputError, ResultError
-from chiaroscuro.models.folder import basic_cnn
 from chiaroscuro.results import load
-from tests.evaluation.toy import CLASSES, bytes_of, toy_classifier
+from tests.evaluation.toy import CLASSES, bytes_of, saved_cnn, toy_classifier
 from tests.pictures import BROKEN, class_rows, write_parquet
 from tests.toys import small_cnn
 
@@ -150,11 +149,7 @@ def test_shards_are_read_once_they_are_one(folder, tmp_path, classifier):
 
 
 def test_the_command_loads_the_network_of_the_maps(folder, tmp_path):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        classifier = Classifier(basic_cnn(3), size=32, labels=CLASSES)
-    options = {"architecture": "basic-cnn", "arguments": {"classes": 3}}
-    model = save_classifier(classifier, tmp_path / "net", **options)
+    model = saved_cnn(tmp_path / "net")
     words = [folder / "data", "--model", model, "--strongest", 4, "--out", tmp_path / "maps"]
     assert CliRunner().invoke(app, ["maps", *map(str, words)]).exit_code == 3
     words = [tmp_path / "maps", "--pairs", 1, "--mends", 0, "--out", tmp_path / "out"]

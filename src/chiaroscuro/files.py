@@ -46,7 +46,7 @@ def inside(folder: Path, name: str) -> Path:
 
 def is_url(place: object) -> bool:
     """Whether a place is a URL such as s3://bucket/photos, and no path."""
-    return re.match(r"[a-z][a-z0-9+.-]+(::|://)", str(place)) is not None
+    return re.match(r"([a-z][a-z0-9+.-]+::)*[a-z][a-z0-9+.-]+://", str(place)) is not None
 
 
 def file_system(url: str) -> tuple[Any, str]:

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pyarrow as pa
+import torch
 from pyarrow import parquet
 
-from chiaroscuro import Classifier
+from chiaroscuro import Classifier, save_classifier
 from chiaroscuro.evaluation import evaluate
+from chiaroscuro.models.folder import basic_cnn
 from chiaroscuro.results import KINDS
 from chiaroscuro.settings import EvaluationSettings
 from tests.toys import small_cnn
@@ -19,6 +21,15 @@ MARKER = KINDS["evaluation"].marker
 def toy_classifier(**options):
     given = {"size": 12, "labels": CLASSES, "name": "toy", **options}
     return Classifier(small_cnn(3), **given)
+
+
+def saved_cnn(folder: Path) -> Path:
+    """A folder that --model takes: a basic CNN of 32 px without a training."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        classifier = Classifier(basic_cnn(3), size=32, labels=CLASSES)
+    options = {"architecture": "basic-cnn", "arguments": {"classes": 3}}
+    return Path(save_classifier(classifier, folder, **options))
 
 
 def settings(data, **options):
