@@ -9,7 +9,7 @@ from chiaroscuro.cli import app
 from chiaroscuro.errors import ChoiceError, InputError, ResultError
 from chiaroscuro.results import load
 from tests.evaluation.toy import CLASSES, bytes_of, saved_cnn, toy_classifier
-from tests.pictures import BROKEN, class_rows, write_parquet
+from tests.pictures import BROKEN, class_rows, picture, write_parquet
 from tests.toys import small_cnn
 
 SMALL = {"batch": 4, "threads": 1}
@@ -119,10 +119,13 @@ def test_another_network_is_refused(folder, tmp_path):
 
 
 def test_photos_that_changed_are_refused(tmp_path, classifier):
-    write_parquet(tmp_path / "data" / "test.parquet", class_rows(3, 2), CLASSES)
-    export_maps(classifier, tmp_path / "data", tmp_path / "maps", strongest=5, **SMALL)
-    write_parquet(tmp_path / "data" / "test.parquet", class_rows(3, 2)[::-1], CLASSES)
-    with pytest.raises(InputError, match="the data changed after|not the photo that"):
+    """The file's name and size are the same, so that only its pixels tell."""
+    photo = tmp_path / "photos" / "a.bmp"
+    photo.parent.mkdir()
+    picture(0, 12).save(photo)
+    export_maps(classifier, tmp_path / "photos", tmp_path / "maps", strongest=5, **SMALL)
+    picture(1, 12).save(photo)
+    with pytest.raises(InputError, match=r"a\.bmp: not the photo that .*maps has maps of"):
         read(tmp_path, tmp_path / "out", classifier)
 
 
