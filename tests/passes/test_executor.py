@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from chiaroscuro import allocator
 from chiaroscuro.errors import ChoiceError, InputError, ModelError
 from chiaroscuro.passes import executor
 from chiaroscuro.passes.executor import compute
@@ -42,23 +43,28 @@ def test_several_processes_give_what_one_gives_also_when_one_is_killed(tmp_path)
 
 
 @dataclass(frozen=True)
-class Kernels:
-    """Says whether deterministic kernels alone are allowed where it runs."""
+class Process:
+    """Says of the process where it runs: deterministic kernels alone, memory tuned."""
 
     def __call__(self, numbers):
         for number in numbers:
             if number > 1:
                 return
-            yield torch.are_deterministic_algorithms_enabled()
+            yield torch.are_deterministic_algorithms_enabled(), allocator.is_tuned()
 
 
 @pytest.mark.parametrize("alone", [True, False])
-def test_workers_allow_the_kernels_that_this_process_allows(alone, quick_workers):
+@pytest.mark.parametrize("tuned", [True, False])
+def test_workers_allow_the_kernels_and_tune_memory_as_this_process(
+    alone, tuned, monkeypatch, quick_workers
+):
+    monkeypatch.setattr(allocator, "_tuned", tuned)
     torch.use_deterministic_algorithms(alone)
     try:
-        assert [*compute(Kernels(), count(), workers=2)] == [alone, alone]
+        assert [*compute(Process(), count(), workers=2)] == [(alone, tuned)] * 2
     finally:
         torch.use_deterministic_algorithms(False)
+
 
 
 def test_every_worker_sees_a_gpu_of_its_own(monkeypatch, tmp_path, quick_workers):

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from chiaroscuro.allocator import is_tuned, tune_allocator
 from chiaroscuro.errors import ChoiceError, ModelError, first_line
 
 Result = TypeVar("Result")
@@ -82,21 +83,23 @@ def gpus_of(device: torch.device) -> list[str]:
 def pickled(job: Job[Any]) -> bytes:
     """A job for another process, with the files of factories that its classes may be from.
 
-    Where only deterministic kernels are allowed, they alone are there too.
+    Where only deterministic kernels are allowed, they alone are there too; where memory is tuned,
+    it is there.
     """
     factory = sys.modules.get("chiaroscuro.models.factory")  # it imports heavy libraries
     files = factory.files_run() if factory else []
+    process = torch.are_deterministic_algorithms_enabled(), is_tuned()
     with _portable():
-        return pickle.dumps(
-            (files, torch.are_deterministic_algorithms_enabled(), pickle.dumps(job))
-        )
+        return pickle.dumps((files, *process, pickle.dumps(job)))
 
 
 def unpickled(sent: bytes) -> Job[Any]:
     """The job again, in the process that does it."""
     with _portable():
-        files, is_deterministic, job_bytes = pickle.loads(sent)
+        files, is_deterministic, has_tuned, job_bytes = pickle.loads(sent)
         torch.use_deterministic_algorithms(is_deterministic)
+        if has_tuned:
+            tune_allocator()
         if files:
             from chiaroscuro.models import factory
 
