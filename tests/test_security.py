@@ -20,7 +20,15 @@ from PIL import Image
 from pyarrow import parquet
 
 import chiaroscuro
-from chiaroscuro import Classifier, explain, load_classifier, load_images, save_classifier
+from chiaroscuro import (
+    Classifier,
+    explain,
+    load_classifier,
+    load_images,
+    save_classifier,
+    smallest_edit,
+    what_if,
+)
 from chiaroscuro.catalog import class_names, read_texts
 from chiaroscuro.checks.regions import digest_of, load_regions
 from chiaroscuro.classifier.reading import opened
@@ -39,7 +47,15 @@ from chiaroscuro.images.regions import read_mask
 from chiaroscuro.models.folder import basic_cnn
 from chiaroscuro.report.paper import csv_text, latex, markdown, write
 from chiaroscuro.results import KINDS, load, runs, store, verify
-from chiaroscuro.results.folders import Marker, Receipt, digest, read_marker, sealed, write_marker
+from chiaroscuro.results.folders import (
+    Marker,
+    Receipt,
+    digest,
+    kind_in,
+    read_marker,
+    sealed,
+    write_marker,
+)
 from chiaroscuro.results.measurements import Figure, Reproduction, Table
 from chiaroscuro.viewer import make_feed
 from tests.pictures import encoded, picture
@@ -309,6 +325,9 @@ def test_every_error_is_one_line_that_steers_nothing(error, capsys):
     assert not {"\x1b", "\n", "\u202e", "\x07"} & {*str(error(NASTY))}
     say(NASTY)
     assert not {"\x1b", "\u202e", "\x07"} & {*capsys.readouterr().out}
+    line = str(error(f"schema {'x' * 10**6!r}, expected chiaroscuro-maps/1"))
+    assert len(line) < 2100 and line.startswith("schema 'xx")
+    assert line.endswith("xx', expected chiaroscuro-maps/1")
 
 
 def test_names_are_text_on_pages_and_in_their_pictures(tmp_path, toy):
@@ -333,6 +352,31 @@ def test_parts_of_a_result_that_do_not_fit_are_one_line(tmp_path, toy):
     write_marker(folder, kind, dataclasses.replace(marker, result=changed))
     with pytest.raises(ResultError, match="cannot be shown"):
         load(folder)._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("make", "changes"),
+    [
+        (lambda c, x: what_if(c, x, "positive", fraction=0.1), {"before": []}),
+        (lambda c, x: what_if(c, x, "positive", fraction=0.1), {"target.index": 127}),
+        (lambda c, x: what_if(c, x, "positive", fraction=0.1), {"expected.index": -1}),
+        (lambda c, x: smallest_edit(c, x, "black"), {"edits": []}),
+        (lambda c, x: smallest_edit(c, x, "black"), {"before": []}),
+    ],
+)
+def test_a_changed_image_without_its_classes_is_refused_as_it_is_read(tmp_path, toy, make, changes):
+    folder = make(toy, np.random.default_rng(0).random((8, 8, 3))).save(tmp_path / "result")
+    kind = kind_in(folder)
+    marker = read_marker(folder, kind)
+    for path, value in changes.items():
+        *inner, last = path.split(".")
+        spot = marker.result
+        for key in inner:
+            spot = spot[key]
+        spot[last] = value
+    write_marker(folder, kind, marker)
+    with pytest.raises(ResultError, match="no prediction|a class outside|no edit"):
+        load(folder)
 
 
 def test_every_link_of_a_page_is_a_place_and_no_script():

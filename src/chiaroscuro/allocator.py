@@ -3,10 +3,11 @@
 import ctypes
 import os
 import platform
+import threading
 
 _CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 _SHAPES = "128"
-_tuned = False
+_TUNED = threading.Event()
 
 
 def tune_allocator() -> bool:
@@ -21,16 +22,16 @@ def tune_allocator() -> bool:
     holds for the whole process, and the thresholds are those of glibc, a no-op elsewhere: the
     command line calls it at its start, a library user may. Worker processes do as their parent.
     """
-    global _tuned
     for name in _CACHES:
         os.environ.setdefault(name, _SHAPES)
     if platform.libc_ver()[0] != "glibc":
         return False
     libc, trim_threshold, mmap_threshold = ctypes.CDLL("libc.so.6"), -1, -3
-    _tuned = bool(libc.mallopt(mmap_threshold, 2**27) and libc.mallopt(trim_threshold, 2**31 - 1))
-    return _tuned
+    if libc.mallopt(mmap_threshold, 2**27) and libc.mallopt(trim_threshold, 2**31 - 1):
+        _TUNED.set()
+    return is_tuned()
 
 
 def is_tuned() -> bool:
-    """Whether `tune_allocator` was called here."""
-    return _tuned
+    """Whether `tune_allocator` did its work in this process."""
+    return _TUNED.is_set()

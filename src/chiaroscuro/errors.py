@@ -26,12 +26,19 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+_LONGEST = 2000
+
 
 class ChiaroscuroError(Exception):
-    """Base of every error that this package raises on purpose; its text steers no terminal."""
+    """Base of every error that this package raises on purpose; its text steers no terminal.
+
+    What came may be as long as a file: of a long text the middle is left out.
+    """
 
     def __str__(self) -> str:
-        return printable(super().__str__())
+        text = printable(super().__str__())
+        half = _LONGEST // 2
+        return text if len(text) <= _LONGEST else f"{text[:half]} [...] {text[-half:]}"
 
 
 class InputError(ChiaroscuroError, ValueError):

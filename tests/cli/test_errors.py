@@ -125,11 +125,25 @@ def test_a_folder_without_photos_is_one_line(explain, tmp_path):
     assert_one_line(err, "empty: a folder without photos (looked for .apng")
 
 
-def test_an_unknown_option_is_a_usage_error(run):
-    code, out, err = run("explain", "--targget", "3")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("explain", "--targget", "3"), "no such option: --targget (Possible options: --target)"),
+        (("expain",), "no such command 'expain'. Did you mean 'explain'?"),
+        (("evaluate",), "missing argument 'DATA'; see "),
+        (("explain", "--seed", "x"), "invalid value for '--seed': "),
+    ],
+)
+def test_words_that_are_no_options_are_one_line(run, words, message):
+    code, out, err = run(*words)
     assert (code, out) == (2, "")
-    assert "No such option: --targget" in err
-    assert "Traceback" not in err
+    assert_one_line(err, message, f"{words[0]} -h" if len(words) != 1 else " -h")
+
+
+def test_no_words_show_the_help(run):
+    code, out, err = run()
+    assert (code, err) == (2, "")
+    assert " Usage: " in out and "explain" in out
 
 
 def test_an_empty_word_for_rivals_is_refused(run, photos):

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from itertools import count
@@ -58,13 +59,14 @@ class Process:
 def test_workers_allow_the_kernels_and_tune_memory_as_this_process(
     alone, tuned, monkeypatch, quick_workers
 ):
-    monkeypatch.setattr(allocator, "_tuned", tuned)
+    monkeypatch.setattr(allocator, "_TUNED", threading.Event())
+    if tuned:
+        allocator._TUNED.set()
     torch.use_deterministic_algorithms(alone)
     try:
         assert [*compute(Process(), count(), workers=2)] == [(alone, tuned)] * 2
     finally:
         torch.use_deterministic_algorithms(False)
-
 
 
 def test_every_worker_sees_a_gpu_of_its_own(monkeypatch, tmp_path, quick_workers):

@@ -1,6 +1,7 @@
 """The `chiaroscuro` command: rows of a table, options made from settings, and what runs them."""
 
 import platform
+from functools import partial
 
 import typer
 
@@ -30,4 +31,4 @@ def version(show: bool = typer.Option(False, "--version", help="Print versions a
 
 def main() -> None:
     """Run the command; every failure is one line on standard error and an exit status."""
-    guarded(app)
+    guarded(partial(app, standalone_mode=False))

@@ -6,9 +6,10 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
+from typer.exceptions import TyperException
 
 from chiaroscuro.errors import ChiaroscuroError, printable, ran_out_of_memory
 
@@ -40,9 +41,9 @@ def say(text: object, *, err: bool = False) -> None:
 def guarded(run: Callable[[], object]) -> None:
     """Run a command and end the process: every failure is one line and an exit status.
 
-    1: an error of ours, or standard output cannot be written; 130: Ctrl+C, of which a second one
-    ends the process at once; 143: SIGTERM, the same; 141: the reader of standard output has closed
-    it.
+    1: an error of ours, or standard output cannot be written; 2: words that are no options;
+    130: Ctrl+C, of which a second one ends the process at once; 143: SIGTERM, the same; 141: the
+    reader of standard output has closed it.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -57,9 +58,11 @@ def guarded(run: Callable[[], object]) -> None:
 def _status(run: Callable[[], object]) -> int:
     """Run a command and report its failure; returns its exit status."""
     try:
-        run()
+        code = run()
     except SystemExit as left:
         return left.code if isinstance(left.code, int) else int(left.code is not None)
+    except TyperException as error:
+        return _misused(error)
     except KeyboardInterrupt as error:
         is_asked = isinstance(error, Terminated)
         say("terminated" if is_asked else "interrupted", err=True)
@@ -74,7 +77,17 @@ def _status(run: Callable[[], object]) -> int:
             raise
         say("chiaroscuro: out of memory: give a smaller --batch, or fewer --workers", err=True)
         return 1
-    return 0
+    return code if isinstance(code, int) else 0
+
+
+def _misused(error: Any) -> int:
+    """Say in one line which words the command does not know; without any, its help was shown."""
+    if type(error).__name__ != "NoArgsIsHelpError":
+        text, context = error.format_message(), getattr(error, "ctx", None)
+        asked = f"; see {context.command_path} -h" if context else ""
+        say(f"chiaroscuro: {text[:1].lower()}{text[1:].rstrip('.')}{asked}", err=True)
+    status: int = error.exit_code
+    return status
 
 
 def _flushed(code: int) -> int:

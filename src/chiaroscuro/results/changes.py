@@ -79,6 +79,15 @@ class WhatIf(Saved):
     notes: tuple[str, ...] = ()
     region: RegionFacts | None = None
 
+    def __post_init__(self) -> None:
+        shown = [one for pair in self.shown for one in pair]
+        named = [self.target, self.expected, *self.before, *self.after, *shown]
+        classes = min(len(self.logits), len(self.predicted_change), len(self.actual_change))
+        if not self.before or not self.after:
+            raise ValueError("no prediction before or after")
+        if not all(0 <= one.index < classes for one in named):
+            raise ValueError(f"a class outside the {classes} that have logits")
+
     def __repr__(self) -> str:
         return (
             f"<WhatIf of {self.image.source}: {self.choices.fraction:.3g} of "
@@ -163,6 +172,10 @@ class SmallestEdit(Saved):
     versions: Mapping[str, str]
     notes: tuple[str, ...] = ()
     region: RegionFacts | None = None
+
+    def __post_init__(self) -> None:
+        if not self.edits or not self.before or not all(edit.after for edit in self.edits):
+            raise ValueError("no edit, or none with its predictions before and after")
 
     def __repr__(self) -> str:
         first, verb = self.edits[0], "keep" if self.choices.keep else "turn"
