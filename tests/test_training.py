@@ -23,7 +23,7 @@ from chiaroscuro.models.folder import basic_cnn, with_head
 from chiaroscuro.results.models import read_training
 from chiaroscuro.training import TrainingSettings, run
 from chiaroscuro.training import train as train_network
-from chiaroscuro.training.files import Watcher, read_log
+from chiaroscuro.training.files import Watcher, read_log, write_log
 from chiaroscuro.training.run import build_network
 from tests.trainings import CLASSES, SIDE, entries, picture, stopped, write_photos
 
@@ -277,9 +277,13 @@ def test_an_interrupted_training_ends_with_the_same_weights(
     with pytest.raises(KeyboardInterrupt):
         train(settings, tmp_path / "net", watcher=stopped(where))
     assert not (tmp_path / "net").exists()
+    log = tmp_path / "net.training" / "log.csv"
+    write_log(log, [replace(row, seconds=1000.0) for row in read_log(log)])
     seen = []
     out = train(settings, tmp_path / "net", resume=True, watcher=Watcher(on_epoch=seen.append))
     assert [row.epoch for row in seen] == [2, 3], "the first epoch is not learned again"
+    spent = 1000.0 + sum(row.seconds for row in seen)
+    assert spent - 0.1 < read_training(load_classifier(out).origin).seconds < spent + 100
     assert_same(weights(out), weights(whole))
     assert figures(out) == figures(whole)
     assert entries(tmp_path) == ["net", "photos", "whole"]

@@ -154,6 +154,7 @@ def _train(
     from chiaroscuro.training.loop import Learner, run_epochs
 
     started, (images, tests) = time.perf_counter(), sets
+    earlier = files.read_log(work / LOG)
     assert images.labels is not None
     network = build_network(settings, images.labels, _first_size(images))
     whole, body = network.classifier, network.body
@@ -183,7 +184,7 @@ def _train(
     seen = [] if probe is None else [probe]
     rows = run_epochs(learner, settings, work, device=device, watcher=watcher, callbacks=seen)
     whole.module.cpu().requires_grad_(True)
-    last = rows[-1]
+    last, spent = rows[-1], sum(row.seconds for row in rows if row in earlier)
     record = TrainingRecord(
         settings=settings,
         images=len(store),
@@ -192,7 +193,7 @@ def _train(
         loss=last.loss,
         train_accuracy=last.train_accuracy,
         test_accuracy=last.test_accuracy,
-        seconds=round(time.perf_counter() - started, 1),
+        seconds=round(spent + time.perf_counter() - started, 1),
         versions=versions(),
     )
     return network, rows, record, probe
