@@ -150,6 +150,8 @@ def test_what_cannot_be_read(bucket, server):
         load_images("nosuch://bucket/photos")
     with pytest.raises(InputError, match="cannot be listed|nothing is there"):
         load_images("s3://no-such-bucket/photos")
+    with pytest.raises(MissingFileError, match=r"nothing is there \(Cannot connect to host 127"):
+        load_images("http://127.0.0.1:9/photos")
 
 
 def test_a_photo_that_goes_away_is_left_out(bucket, tmp_path):

@@ -119,8 +119,17 @@ def list_files(url: str) -> tuple[PurePosixPath, dict[PurePosixPath, RemoteFile]
     except OSError as error:
         raise InputError(f"{url}: cannot be listed ({first_line(error)})") from error
     if not found:
-        raise MissingFileError(f"{url}: nothing is there")
+        raise MissingFileError(f"{url}: nothing is there{_unreached(system, path)}")
     return root, found
+
+
+def _unreached(system: Any, path: str) -> str:
+    """What kept a store from answering, if that is why it lists nothing."""
+    try:
+        system.info(path)
+    except OSError as error:
+        return f" ({first_line(error.__cause__)})" if error.__cause__ else ""
+    return ""
 
 
 def fetched(files: Sequence[RemoteFile]) -> list[bytes | Exception]:
