@@ -34,6 +34,7 @@ LAYERS = [
     ["reproduction"],
     ["web"],
     ["cli"],
+    ["__main__"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 LIGHT = [name for names in LAYERS[:10] for name in names]

@@ -1,6 +1,7 @@
 """What the command line prints where: lines, JSON, progress, help."""
 
 import re
+import runpy
 import shutil
 import sys
 from dataclasses import fields
@@ -190,6 +191,14 @@ def test_version(run):
     assert next(iter(told.items())) == ("chiaroscuro", chiaroscuro.__version__)
     assert told["torch"] == version("torch")
     assert {"python", "torchvision", "timm", "platform"} <= set(told)
+
+
+def test_the_package_runs_as_a_module(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["chiaroscuro", "--version"])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_module("chiaroscuro", run_name="__main__")
+    assert not left.value.code
+    assert capsys.readouterr().out.startswith(f"chiaroscuro {chiaroscuro.__version__}\n")
 
 
 @pytest.mark.parametrize("width", [50, 100])
