@@ -51,8 +51,8 @@ Rows = dict[tuple[str, int], dict[str, Any]]
 OURS = "growth, removal, swaps"
 _PARTIAL = 16
 """Gradient passes of a partial-edit map."""
-_MAPS = {"original": 1, "positive": 1, "partial-edit": _PARTIAL}
-"""Maps whose orders are tried, with the gradient passes that they take."""
+_MAPS = {"random": 0, "original": 1, "positive": 1, "partial-edit": _PARTIAL}
+"""Orders that are tried, with the gradient passes that they take; a random one is the control."""
 
 
 class Found(NamedTuple):
@@ -208,7 +208,9 @@ def map_orders(
     classifier: Classifier, pixels: Tensor, target: Tensor, fill: str, name: str
 ) -> Units:
     """Each image's pixels by a map, the highest first (B, N)."""
-    if name == "partial-edit":
+    if name == "random":
+        values = tie_priority(pixels, 1).float().view_as(pixels[:, 0])
+    elif name == "partial-edit":
         values = edit_map(classifier, pixels, fill, name, _PARTIAL, target)
     else:
         gradients = class_gradients(classifier, pixels, target, "runner-up")

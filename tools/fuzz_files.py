@@ -119,7 +119,7 @@ def changed_json(rng: random.Random, data: bytes) -> bytes:
                 with suppress(LookupError):  # which an earlier change took away
                     holder[key] = copy.deepcopy(inner[name])
             case _:
-                holder[key] = rng.choice(_VALUES)
+                holder[key] = copy.deepcopy(rng.choice(_VALUES))  # else it may hold itself
     return json.dumps(plain).encode("utf-8", "surrogatepass")
 
 
