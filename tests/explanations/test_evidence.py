@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,15 @@ from torch import nn
 from chiaroscuro import ChoiceError, Classifier, Explanation, explain
 from chiaroscuro.edits import filled, noisy
 from chiaroscuro.explanations.evidence import CHANGE, NOISE, half_area
-from chiaroscuro.render.evidence import found, map_rows, region_rows, region_values, sentence
+from chiaroscuro.render.evidence import (
+    found,
+    map_rows,
+    region_peak,
+    region_picture,
+    region_rows,
+    region_values,
+    sentence,
+)
 from chiaroscuro.results.explanations import Views
 from chiaroscuro.viewer import make_feed
 from tests.explanations.inputs import array
@@ -293,6 +302,16 @@ def test_unknown_evidence_is_refused():
         explain(linear(), torch.from_numpy(image()), evidence="much")
 
 
+def test_regions_that_hardly_matter_are_pale():
+    explained = quickly(linear(), image())
+    few = tuple(replace(one, change=one.change / 1000) for one in explained.evidence.regions)
+    faint = replace(explained, evidence=replace(explained.evidence, regions=few))
+    assert region_peak(faint) == max(0.01, 0.1 * explained.target.probability)
+    light, strong = (region_picture(one).astype(int) for one in (faint, explained))
+    color = [np.ptp(picture, axis=2).max() for picture in (light, strong)]
+    assert color[0] < 5 < color[1]
+
+
 def test_the_feed_has_the_regions_and_what_each_map_is_worth():
     explained = quickly(linear(), image())
     (target,) = make_feed(explained).targets
@@ -304,5 +323,7 @@ def test_the_feed_has_the_regions_and_what_each_map_is_worth():
     ]
     values = region_values(explained.evidence)
     assert values[0, 0] == regions.regions[explained.evidence.units[0, 0]].value
+    most = max(abs(one.value) for one in regions.regions)
+    assert regions.peak == most == region_peak(explained) > 0.1 * explained.target.probability
     assert all(one.says == sentence(explained, one.name) for one in maps)
     assert make_feed(explain(linear(), array(0))).targets[0].maps[0].name == "original"

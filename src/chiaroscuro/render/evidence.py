@@ -198,13 +198,23 @@ def region_values(evidence: Evidence) -> NDArray[np.float64]:
     return np.where(evidence.units < 0, 0.0, costs[evidence.units])
 
 
+def region_peak(explanation: Explanation) -> float:
+    """The change of the probability that has the full color: the largest one, if it is not little.
+
+    Else a tenth of the probability, so that regions that hardly matter look pale.
+    """
+    assert explanation.evidence is not None
+    changes = [abs(one.change) for one in explanation.evidence.regions]
+    return max(*changes, _SMALL, _LITTLE * explanation.target.probability)
+
+
 def region_picture(explanation: Explanation) -> Rgb:
     """The regions over the gray photo: green where changing one costs the class, purple else."""
     drawn = pictured(explanation)
     assert drawn.evidence is not None
     values, ids = region_values(drawn.evidence), drawn.evidence.units
     hues = draw.HUES["supports"], draw.HUES["opposes"]
-    picture = draw.overlay(values, float(np.abs(values).max()), gray(drawn.pixels), *hues)
+    picture = draw.overlay(values, region_peak(explanation), gray(drawn.pixels), *hues)
     edge = np.zeros(ids.shape, bool)
     edge[:-1] |= ids[:-1] != ids[1:]
     edge[:, :-1] |= ids[:, :-1] != ids[:, 1:]

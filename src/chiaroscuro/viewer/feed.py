@@ -22,7 +22,7 @@ from chiaroscuro.images import decode_photo
 from chiaroscuro.images.framing import LUMA
 from chiaroscuro.images.regions import axes_on_photo
 from chiaroscuro.render import percent, pictures
-from chiaroscuro.render.evidence import agreement, says, sentence
+from chiaroscuro.render.evidence import agreement, region_peak, says, sentence
 from chiaroscuro.render.pictures import Color
 from chiaroscuro.render.shown import pictured
 from chiaroscuro.results.explanations import Explanation
@@ -259,9 +259,8 @@ def _regions(explanation: Explanation) -> Iterator[FeedMap]:
     entries = tuple(FeedRegion(-one.change, says(explanation, one)) for one in listed)
     reads = f"what each region costs the class when it alone is changed ({evidence.change})"
     height, width = units.shape
-    peak = max(abs(one.value) for one in entries)
     said, data = f"{agreement(evidence)}.", _packed(codes)
-    form = (width, height, peak, data)
+    form = (width, height, region_peak(explanation), data)
     yield FeedMap("regions", reads, "regions", "supports", *form, regions=entries, says=said)
 
 
