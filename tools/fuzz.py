@@ -2,7 +2,7 @@
 
     python -m tools.fuzz --images 100000 --readers 20000 --seed 0 --rows fuzz.jsonl
     python -m tools.fuzz --one photo:123 --seed 0      # the trace of one input
-    python -m tools.fuzz --coverage 20000              # guided by coverage (needs atheris)
+    python -m tools.fuzz --coverage 20000              # guided by coverage; pip install atheris
 
 Input N of a target depends on the seed, the target and N alone. A child process reads it; the
 parent ends one that hangs. Rows of 500 inputs go to a file, so that a run resumes where it ended.
