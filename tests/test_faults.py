@@ -162,6 +162,29 @@ def test_an_unfinished_run_is_said_and_finished(run, chiaroscuro):
     assert parts_of(run) == whole
 
 
+def test_a_repair_stops_by_the_clock_with_counts_and_log_and_goes_on(run, chiaroscuro, tmp_path):
+    whole, counts, log = parts_of(run), tmp_path / "counts.prom", tmp_path / "log.jsonl"
+    (run / "parts" / "000001.json").unlink()
+    words = ("verify", run, "--repair", "--counts", counts, "--log", log)
+    code, _, err = chiaroscuro(*words, "--max-time", "0.001s")
+    assert (code, err) == (75, ["time is over: repair with the same command"])
+    assert chiaroscuro("verify", run, "--quiet")[0] == 1
+    assert chiaroscuro(*words, "--max-time", "1h", "--quiet") == (0, [], [])
+    assert parts_of(run) == whole
+    lines = counts.read_text().splitlines()
+    assert 'chiaroscuro_done{command="evaluate",what="images"} 7' in lines
+    assert 'chiaroscuro_running{command="evaluate"} 0' in lines
+    events = [json.loads(line)["event"] for line in log.read_text().splitlines()]
+    assert events[0] == "command begun" and "out of time" in events
+    assert events[-1] == "command finished"
+
+
+@pytest.mark.parametrize("words", [("--max-time", "1h"), ("--log", "a"), ("--counts", "a")])
+def test_what_is_for_a_repair_is_refused_without_it(words, run, chiaroscuro):
+    code, _, err = chiaroscuro("verify", run, *words)
+    assert (code, err) == (1, [f"chiaroscuro: {words[0]} is for --repair: give both"])
+
+
 def test_counts_that_disagree_are_a_fault(run):
     marker = read_marker(run, KIND)
     data = {**marker.result["data"], "images": 7}

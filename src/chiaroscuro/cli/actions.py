@@ -484,14 +484,13 @@ def _repair(run: commands.VerifyOptions, kind: results.Kind, damaged: Collection
     config = read_config(run.folder, kind, RunConfig)
     given: dict[str, Any] = {"out": run.folder, "resume": True, "quiet": True}
     names = ("workers", "engine", "ray_address", "data_root")
-    given |= {name: getattr(run, name) for name in names}
+    watched = [f.name for f in fields(commands.WatchedOptions)]
+    given |= {name: getattr(run, name) for name in (*names, *watched)}
     given |= {} if run.model is None else {"model": run.model}
-    options: type[commands.RunOptions] = commands.RunOptions
     if kind.name == "evaluation":
         result = results.folders.read_marker(run.folder, kind).result or {}
         page = result.get("check_page")
         given["check"] = (run.folder / page).parent if page else None
-        options = commands.EvaluateOptions
     try:
         settings = classes[kind.name](**config.settings)
     except (ChoiceError, TypeError) as error:
@@ -500,6 +499,9 @@ def _repair(run: commands.VerifyOptions, kind: results.Kind, damaged: Collection
             f"{run.folder}: its settings have no names to repeat them by ({error}): {advice}"
         ) from error
     check_named_again(settings.data, run.data_root)
+    options: Any = next(
+        row.groups[1] for row in commands.COMMANDS if classes[kind.name] in row.groups
+    )
     asked = options(**given, device=run.device or config.model.device)
     measure(settings, asked, None if run.model else config.model)
 

@@ -76,7 +76,7 @@ def seconds(time: str) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LongOptions(OutputOptions):
+class WatchedOptions(Settings):
     """Of a command that may work for hours."""
 
     max_time: str | None = option(
@@ -90,6 +90,11 @@ class LongOptions(OutputOptions):
     counts: Path | None = option(
         "Keep counts, rates and memory in this file, in the text format of Prometheus.", None
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LongOptions(WatchedOptions, OutputOptions):
+    pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,7 +296,7 @@ class StoredOptions(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifyOptions(StoredOptions):
+class VerifyOptions(WatchedOptions, StoredOptions):
     """What a repair needs is what the run's configuration names, where it is not given."""
 
     folder: Path = option("The folder of a result.", flag="")
@@ -304,6 +309,12 @@ class VerifyOptions(StoredOptions):
     engine: str = like(RunOptions, "engine")
     ray_address: str | None = like(RunOptions, "ray_address")
     device: str | None = option("For --repair; default: the run's own.", None, panel=MACHINE)
+
+    def _contradictions(self) -> Iterator[str]:
+        yield from super()._contradictions()
+        for name in ("max_time", "log", "counts"):
+            if not self.repair and getattr(self, name) is not None:
+                yield f"--{name.replace('_', '-')} is for --repair: give both"
 
 
 @dataclass(frozen=True, kw_only=True)
