@@ -22,6 +22,7 @@ from pyarrow import parquet
 import chiaroscuro
 from chiaroscuro import (
     Classifier,
+    compare,
     explain,
     load_classifier,
     load_images,
@@ -362,9 +363,14 @@ def test_parts_of_a_result_that_do_not_fit_are_one_line(tmp_path, toy):
         (lambda c, x: what_if(c, x, "positive", fraction=0.1), {"expected.index": -1}),
         (lambda c, x: smallest_edit(c, x, "black"), {"edits": []}),
         (lambda c, x: smallest_edit(c, x, "black"), {"before": []}),
+        (lambda c, x: compare([c, c], x), {"names": ["one"]}),
+        (lambda c, x: compare([c, c], x), {"names": [], "explanations": [], "pairs": []}),
+        (lambda c, x: compare([c, c], x), {"pairs.0.other": 2}),
     ],
 )
-def test_a_changed_image_without_its_classes_is_refused_as_it_is_read(tmp_path, toy, make, changes):
+def test_a_result_whose_classes_or_parts_do_not_fit_is_refused_as_it_is_read(
+    tmp_path, toy, make, changes
+):
     folder = make(toy, np.random.default_rng(0).random((8, 8, 3))).save(tmp_path / "result")
     kind = kind_in(folder)
     marker = read_marker(folder, kind)
@@ -372,10 +378,10 @@ def test_a_changed_image_without_its_classes_is_refused_as_it_is_read(tmp_path, 
         *inner, last = path.split(".")
         spot = marker.result
         for key in inner:
-            spot = spot[key]
+            spot = spot[int(key) if isinstance(spot, list) else key]
         spot[last] = value
     write_marker(folder, kind, marker)
-    with pytest.raises(ResultError, match="no prediction|a class outside|no edit"):
+    with pytest.raises(ResultError, match=r"no prediction|a class outside|no edit|do not fit"):
         load(folder)
 
 

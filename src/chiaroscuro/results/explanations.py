@@ -250,6 +250,11 @@ class Comparison(Saved):
     pairs: tuple[Pair, ...]
     details: tuple[Detail, ...] = ()
 
+    def __post_init__(self) -> None:
+        count, others = len(self.names), [pair.other for pair in self.pairs]
+        if not count or len(self.explanations) != count or not all(0 < k < count for k in others):
+            raise ValueError("names, explanations and pairs that do not fit each other")
+
     def __repr__(self) -> str:
         first, pairs = self.explanations[0], zip(self.names, self.explanations, strict=True)
         said = ", ".join(f"{name} {one.target}" for name, one in pairs)
