@@ -79,22 +79,33 @@ def read_photo(folder: Path) -> None:
     frame(photo, _FRAMINGS[photo.image.width % len(_FRAMINGS)])
 
 
+_LABELS = ("ant", "bee, wasp", "cat")
+
+
 @cache
-def _made() -> Path:
-    """A folder with a result of every kind, a run, a saved model, tables and regions."""
-    import numpy as np
-    import pyarrow as pa
+def _classifier() -> Any:
+    """The network of every result and of the maps."""
     import torch
-    from pyarrow import parquet
 
     import chiaroscuro as c
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    place = Path(tempfile.mkdtemp(prefix="chiaroscuro-fuzz-"))
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 3))
-    labels = ("ant", "bee, wasp", "cat")
-    classifier = c.Classifier(net, size=8, labels=labels)
+    return c.Classifier(net, size=8, labels=_LABELS)
+
+
+@cache
+def _made() -> Path:
+    """A folder with a result of every kind, a run, maps, a saved model, tables and regions."""
+    import numpy as np
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    import chiaroscuro as c
+
+    place = Path(tempfile.mkdtemp(prefix="chiaroscuro-fuzz-"))
+    classifier, labels = _classifier(), _LABELS
     photo, data = np.random.default_rng(0).random((8, 8, 3), np.float32), place / "data"
     for number in range(6):
         file = data / labels[number % 3] / f"{number}.png"
@@ -108,6 +119,13 @@ def _made() -> Path:
     c.evaluate(classifier, str(data), out=place / "runs/evaluation", fractions=(0.1,), **small)
     c.check(classifier, str(data), out=place / "results/check", maps=("active",), draws=1)
     c.confusions(classifier, str(data), out=place / "results/confusions")
+    boxes = {str(file.relative_to(data)): [[1, 1, 7, 6]] for file in data.rglob("*.png")}
+    (place / "boxes.json").write_bytes(msgspec.json.encode(boxes))
+    small["out"] = place / "results/localization"
+    c.localize(classifier, str(data), str(place / "boxes.json"), **small)
+    for dtype in ("float16", "int8"):
+        kept: dict[str, Any] = {"maps": ("active", "signed"), "batch": 3, "strongest": 2}
+        c.export_maps(classifier, str(data), out=place / "maps" / dtype, dtype=dtype, **kept)
     network = c.models.folder.basic_vit(3)
     saved = c.Classifier(network, size=32, labels=labels)
     c.save_classifier(saved, place / "model", architecture="basic-vit", arguments={"classes": 3})
@@ -118,9 +136,9 @@ def _made() -> Path:
     table = pa.table({"image": cells, "label": [0, 1, 2] * 2})
     (place / "table").mkdir()
     parquet.write_table(table, place / "table/test.parquet", row_group_size=4)
-    boxes = {"id": ["a", "b"], "left": [1, 2.5], "top": [0, 1], "right": [6, 7], "bottom": [5, 6]}
+    sides = {"id": ["a", "b"], "left": [1, 2.5], "top": [0, 1], "right": [6, 7], "bottom": [5, 6]}
     (place / "regions").mkdir()
-    parquet.write_table(pa.table(boxes), place / "regions/boxes.parquet")
+    parquet.write_table(pa.table(sides), place / "regions/boxes.parquet")
     (place / "regions/boxes.csv").write_text("id,left,top,right,bottom\na,1,0,6,5\nb,2.5,1,7,6\n")
     (place / "regions/boxes.json").write_text('{"a": [[1, 0, 6, 5]], "b": [[2.5, 1, 7, 6]]}')
     Image.effect_noise((9, 8), 90).save(place / "regions/mask.png")
@@ -132,10 +150,11 @@ def _files(*names: str) -> list[Files]:
     kept = (".json", ".npz", ".parquet", ".safetensors", ".csv")
     found: list[Files] = []
     for folder in (one for name in names for one in sorted(_made().glob(name))):
+        is_whole = "regions" in folder.parts or "maps" in folder.parts
         files = {
             file.relative_to(folder).as_posix(): file.read_bytes()
             for file in sorted(folder.rglob("*"))
-            if file.suffix in kept or folder.name == "regions"
+            if file.suffix in kept or (is_whole and file.is_file() and file.name[0] != ".")
         }
         found += [files] if folders.kind_in(folder) else [{n: data} for n, data in files.items()]
     return found
@@ -166,6 +185,30 @@ def read_manifest(folder: Path) -> None:
     run = runs.RunFolder(folder, results.KINDS["evaluation"])
     for part in run.read_parts([*run.finished_parts(), 0]):
         [table.num_rows for table in part.tables.values()]
+
+
+@cache
+def _batches() -> list[Any]:
+    """The photos of the maps, as the network saw them."""
+    from chiaroscuro import load_images
+    from chiaroscuro.data.images import read_batches
+
+    return [*read_batches(load_images(_made() / "data"), _classifier().framing, 3)]
+
+
+def read_maps(folder: Path) -> None:
+    """Stored maps: their values, what classes take, and one as the live page shows it."""
+    from chiaroscuro.checks import pairs
+    from chiaroscuro.data.stored import StoredMaps
+
+    stored = StoredMaps.open(folder)
+    for images, values in stored.parts():
+        stored.labels(len(images[0].logits)), values.sum()
+    for batch in _batches():
+        pairs._stored_part(stored, batch, _classifier())
+    photo = open_photo(_made() / "data" / _batches()[0].ids[0])
+    if found := stored.find(photo, _batches()[0].pixels[0]):
+        repr(stored.explanation(found))
 
 
 def read_model(folder: Path) -> None:
@@ -199,6 +242,7 @@ TARGETS = {
     "result": Target(lambda: _files("results/*", "runs/*"), read_result),
     "config": Target(_configs, read_config),
     "manifest": Target(lambda: _files("runs/*"), read_manifest),
+    "maps": Target(lambda: _files("maps/*"), read_maps),
     "model": Target(lambda: _files("model"), read_model),
     "regions": Target(lambda: _files("regions"), read_regions),
     "parquet": Target(lambda: _files("table"), read_parquet),
