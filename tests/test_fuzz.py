@@ -44,11 +44,11 @@ def test_a_reader_that_fails_is_a_fault(tmp_path):
     def broken(folder):
         raise KeyError("x")
 
-    def two_lines(folder):
-        raise ResultError("a" * 4000)
+    def silent(folder):
+        raise ResultError("")
 
     assert fuzz.outcome(broken, {}).startswith("fault: KeyError: KeyError('x') (test_fuzz.py")
-    assert fuzz.outcome(two_lines, {}).startswith("fault: no plain line")
+    assert fuzz.outcome(silent, {}).startswith("fault: no plain line")
     assert fuzz.outcome(lambda folder: None, {"a/b": b""}) == "read"
 
 
