@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -51,11 +52,11 @@ def write_data(folder: Path, each: int) -> None:
     (folder / "boxes.csv").write_text("\n".join(rows))
 
 
-def run_evaluation(data: Path, out: Path, workers: int, engine: str = "local") -> None:
+def run_evaluation(data: Path, out: Path, workers: int, engine: str = "local", **more: Any) -> None:
     """An evaluation with what-ifs."""
     evaluate(
         toy(), data, out, resume=out.exists(), workers=workers, engine=engine, seed=5, flips=99,
-        what_if=0.1, **BATCH,
+        what_if=0.1, **BATCH, **more,
     )  # fmt: skip
 
 
@@ -80,9 +81,12 @@ def run_confusions(data: Path, out: Path, workers: int) -> None:
     confusions(toy(), data, out, resume=out.exists(), workers=workers, **BATCH)
 
 
-def run_export(data: Path, out: Path, workers: int) -> None:
+def run_export(data: Path, out: Path, workers: int, engine: str = "local", **more: Any) -> None:
     """Maps of the set."""
-    export_maps(toy(), data, out, resume=out.exists(), workers=workers, batch=2, threads=1)
+    export_maps(
+        toy(), data, out, resume=out.exists(), workers=workers, engine=engine, batch=2, threads=1,
+        **more,
+    )  # fmt: skip
 
 
 def run_explanations(data: Path, out: Path, workers: int) -> None:
@@ -160,14 +164,19 @@ def _kill_below(child: int, whom: str, kills: int, chance: random.Random) -> int
     hits = 0
     while hits < kills and not _ended(child):
         time.sleep(chance.random() * WORKERS[whom])
-        if found := [pid for pid in _descendants(child) if _is_worker(pid, child, whom)]:
+        if found := below(child, whom):
             with suppress(ProcessLookupError):
                 os.kill(chance.choice(found), signal.SIGKILL)
                 hits += 1
     return hits
 
 
-def _is_worker(pid: int, child: int, whom: str) -> bool:
+def below(child: int, whom: str) -> list[int]:
+    """The workers or the actors that a process has begun."""
+    return [pid for pid in _descendants(child) if _is_worker(pid, whom)]
+
+
+def _is_worker(pid: int, whom: str) -> bool:
     with suppress(OSError):
         words = Path(f"/proc/{pid}/cmdline").read_bytes()
         return words.startswith(b"ray::_Worker") if whom == "an actor" else True
@@ -225,6 +234,7 @@ KILLED = (
     *((name, "the process", 60) for name in RUNS),
     ("evaluate", "a worker", 100),
     ("evaluate", "an actor", 400),
+    ("maps", "an actor", 400),
 )
 PAGE = Path(__file__).parents[1] / "docs/results/trust.md"
 BEGIN, END = "<!-- kills -->", "<!-- end of kills -->"

@@ -1,7 +1,10 @@
 """Ray gives what this process gives, also when an actor is killed; a real Ray of two workers."""
 
 import os
+import random
 import signal
+import time
+from collections import Counter
 
 import pytest
 import ray
@@ -15,7 +18,7 @@ from chiaroscuro.passes.runner import run_pass
 from chiaroscuro.results.kinds import KINDS
 from tests.passes.toy import KIND, MeanTask, Squares
 from tests.pictures import BROKEN, class_rows, write_parquet
-from tests.stress import parts_of
+from tests.stress import RUNS, below, parts_of
 from tests.toys import small_cnn
 
 CLASSES = ["cat", "dog", "owl"]
@@ -74,6 +77,49 @@ def test_an_unknown_engine_and_a_folder_that_is_not_shared_are_one_line(
     monkeypatch.setattr(runner, "compute_on_ray", lambda *_, **__: iter([3]))
     with pytest.raises(ResultError, match="wrote part 3, and it is not there: all nodes"):
         run_pass(MeanTask(), toy(), images, tmp_path / "r", engine="ray")
+
+
+@pytest.fixture
+def given(monkeypatch):
+    """Actors and their numbers, each given once all actors that were asked for are there."""
+    told, give = [], cluster._Pool.give
+
+    def patient(pool, worker, number):
+        if number is not None:
+            told.append((worker, number))
+            if others := [*pool._busy]:
+                ray.wait(others, num_returns=len(others))
+        give(pool, worker, number)
+
+    monkeypatch.setattr(cluster._Pool, "give", patient)
+    return told
+
+
+@pytest.mark.parametrize(
+    ("name", "workers", "kills"),
+    [("evaluate", 1, 0), ("evaluate", 2, 0), ("maps", 1, 0), ("maps", 2, 1)],
+)
+def test_rows_and_maps_are_the_bytes_of_a_local_run(
+    name, workers, kills, two_cpus, given, images, tmp_path
+):
+    """Every actor has its share, also one that takes the place of one killed at random."""
+    hits = []
+
+    def kill(done, total, before):
+        if done > 2 and len(hits) < kills:
+            while len(found := below(os.getpid(), "an actor")) != workers:
+                time.sleep(0.01)  # those of an earlier run are ending
+            time.sleep(random.random() / 50)
+            hits.append(random.choice(found))
+            os.kill(hits[-1], signal.SIGKILL)
+
+    data, alone, shared = tmp_path / "data", tmp_path / "alone", tmp_path / "shared"
+    RUNS[name](data, alone, 1)
+    RUNS[name](data, shared, workers, "ray", progress=kill)
+    assert parts_of(shared) == parts_of(alone)
+    times = Counter(number for _, number in given)
+    assert [*sorted(times)][:5] == [*range(5)] and sum(n > 1 for n in times.values()) == kills
+    assert len({worker for worker, _ in given}) == workers + kills
 
 
 def test_a_ray_that_runs_is_used_with_as_many_workers_as_find_room(two_cpus):
