@@ -173,13 +173,14 @@ def _kill_below(child: int, whom: str, kills: int, chance: random.Random) -> int
 
 def below(child: int, whom: str) -> list[int]:
     """The workers or the actors that a process has begun."""
-    return [pid for pid in _descendants(child) if _is_worker(pid, whom)]
+    return [pid for pid in _descendants(child) if is_worker(pid, whom)]
 
 
-def _is_worker(pid: int, whom: str) -> bool:
+def is_worker(pid: int, whom: str) -> bool:
+    """Whether a process is there, and is an actor where those are asked for."""
     with suppress(OSError):
         words = Path(f"/proc/{pid}/cmdline").read_bytes()
-        return words.startswith(b"ray::_Worker") if whom == "an actor" else True
+        return words.startswith(b"ray::_Worker" if whom == "an actor" else b"")
     return False
 
 

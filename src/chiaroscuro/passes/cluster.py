@@ -119,6 +119,7 @@ class _Pool:
         except self._ray.exceptions.RayError as error:
             self.end(worker)
             self._lost[number] += 1
+            _LOG.warning("a Ray worker was lost at batch %s: %s", number, first_line(error))
             if self._lost[number] == ATTEMPTS:
                 where = "at the beginning" if number is None else f"at batch {number}"
                 said = f"{where} Ray workers were lost {ATTEMPTS} times, the last because: "
@@ -190,6 +191,8 @@ def _session(ray: Any, address: str, cpus: int) -> Iterator[None]:
         except (OSError, OverflowError) as error:
             raise _absent(address, error) from error
     before, stops = dict(os.environ), signal.getsignal(signal.SIGTERM)
+    inner = ray._private.worker  # of a lost node it prints pages into our output; no option says no
+    talks = getattr(inner, "_worker_logs_enabled", True)
     try:
         os.environ.update(_SURROUNDINGS | before)
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **own)
@@ -201,6 +204,8 @@ def _session(ray: Any, address: str, cpus: int) -> Iterator[None]:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, stops)
     try:
+        inner._worker_logs_enabled = False
         yield
     finally:
         ray.shutdown()
+        inner._worker_logs_enabled = talks
