@@ -10,7 +10,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tools.packages import IMPORTS, REFUSED
+from tools.packages import ENABLED, FOLLOWING, IMPORTS, REFUSED, enabled
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -51,7 +51,17 @@ def test_what_is_installed_accepts_the_pins():
 
 def test_every_extra_has_what_shows_that_it_is_there():
     assert {*IMPORTS} == {*EXTRAS}
-    assert {*REFUSED.values()} <= {*EXTRAS}
+    assert {*REFUSED.values(), *FOLLOWING} <= {*EXTRAS}
+
+
+def test_what_the_core_refuses_must_run_with_its_extra():
+    assert enabled("maps")[:2] == [*ENABLED["maps"], "verify kept"]
+    for command, extra in REFUSED.items():
+        assert command in enabled(extra) or extra in ("web", "hf")  # which would stay, or ask
+    every = enabled("all")
+    assert {*every} >= {words for name in EXTRAS for words in enabled(name)}
+    outs = [words.partition("--out ")[2].split()[0] for words in every if "--out" in words]
+    assert len(outs) == len({*outs})  # with "all" each has a folder of its own
 
 
 def test_the_image_copies_what_the_package_is_built_from():
