@@ -216,7 +216,9 @@ def saying(toy):
     result = what_if(toy, image(), "random", 0.05, target=3)
 
     def say(predicted, actual, valid=1.0, expected="cat", after="cat"):
-        before, wanted, now = (Prediction(len(k), k, 0.0, 0.5) for k in ("cat", expected, after))
+        before, wanted, now = (
+            Prediction(len(k) % 5, k, 0.0, 0.5) for k in ("cat", expected, after)
+        )
         changed = dataclasses.replace(
             result,
             predicted_change=np.full(5, predicted),
