@@ -84,9 +84,16 @@ def run_confusions(data: Path, out: Path, workers: int) -> None:
 def run_export(data: Path, out: Path, workers: int, engine: str = "local", **more: Any) -> None:
     """Maps of the set."""
     export_maps(
-        toy(), data, out, resume=out.exists(), workers=workers, engine=engine, batch=2, threads=1,
+        toy(),
+        data,
+        out,
+        resume=out.exists(),
+        workers=workers,
+        engine=engine,
+        batch=2,
+        threads=1,
         **more,
-    )  # fmt: skip
+    )
 
 
 def run_explanations(data: Path, out: Path, workers: int) -> None:

@@ -17,10 +17,10 @@ def tune_allocator() -> bool:
     at every free, and the page faults of taking them again cost up to half of the time. Blocks of
     more than 128 MiB, one or two a photo, are still handed back: they are few and live long, and
     the gaps that they leave fit nothing else. oneDNN keeps what it prepared for 1,024 shapes of
-    tensors, which a long run over batches of many sizes fills for hours; here it keeps 128, unless
-    the environment says otherwise: a process reads that at its first convolution. All of this
-    holds for the whole process, and the thresholds are those of glibc, a no-op elsewhere: the
-    command line calls it at its start, a library user may. Worker processes do as their parent.
+    tensors, and batches of many sizes fill that; here it keeps 128, unless the environment says
+    otherwise: a process reads that at its first convolution. Both hold for the whole process. The
+    command line calls this at its start, a library user may, and worker processes do as their
+    parent. Where there is no glibc, whose thresholds these are, blocks go back as before.
     """
     for name in _CACHES:
         os.environ.setdefault(name, _SHAPES)

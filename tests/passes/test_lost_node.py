@@ -53,9 +53,14 @@ def test_a_lost_node_is_as_its_lost_worker(nodes, tmp_path, monkeypatch, capfd, 
 
     monkeypatch.setattr(cluster._Pool, "give", noted)
     shared = run_pass(
-        MeanTask(pause=0.3), toy(), images, tmp_path / "shared", workers=2,
-        engine=f"ray:{nodes.address}", progress=lose,
-    )  # fmt: skip
+        MeanTask(pause=0.3),
+        toy(),
+        images,
+        tmp_path / "shared",
+        workers=2,
+        engine=f"ray:{nodes.address}",
+        progress=lose,
+    )
     assert shared == alone
     assert parts_of(tmp_path / "shared") == parts_of(tmp_path / "alone")
     times = Counter(number for _, number in given if number is not None)

@@ -77,7 +77,7 @@ def seconds(time: str) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class WatchedOptions(Settings):
-    """Of a command that may work for hours."""
+    """How long work is stopped, logged and counted."""
 
     max_time: str | None = option(
         "Stop after this time, to be resumed: 90s, 30m, 2h, 1d. The exit status is 75.",
@@ -94,7 +94,7 @@ class WatchedOptions(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class LongOptions(WatchedOptions, OutputOptions):
-    pass
+    """Of a command that may work for hours."""
 
 
 @dataclass(frozen=True, kw_only=True)
