@@ -3,17 +3,18 @@
     python -m benchmarks.precision [--work NAME ...] [--device cpu] [--write]
 
 The first table compares float32 with float64, and with float32 by other threads, batches and
-memory; the second one products in bfloat16 with float32, on six networks. `--write` puts them on
-the page; a table that `--only` leaves out stays as it is there. Active and inactive entries (a
-channel of a pixel each) are those of the target above or below all rivals. Seconds are of one call
-after a first one, in this process: on a CPU processor time of one thread, which does not depend on
-who else uses the machine.
+memory, in the logits and in the entries that maps mark; the second one products in bfloat16 with
+float32, on six networks. `--write` puts them on the page; a table that `--only` leaves out stays as
+it is there. Active and inactive entries (a channel of a pixel each) are those of the target above
+or below all rivals. Seconds are of one call after a first one, in this process: on a CPU processor
+time of one thread, which does not depend on who else uses the machine.
 """
 
 import argparse
 import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -93,7 +94,7 @@ def measure(
         seconds.append(clock() - start)
     coarse = found[1]
     maps = [saliency_maps(each, EXPLAIN_MAPS) for each in found]
-    shares = (_differing(*(mask(each) for each in found)) for mask in (_active, _inactive))
+    shares = (_differing(*(mask(each) for each in found)) for mask in MASKS.values())
     ranks = (
         float(map_similarity(maps[0][name], maps[1][name], pixels).correlation.mean())
         for name in EXPLAIN_MAPS
@@ -145,58 +146,79 @@ MASKS: dict[str, Callable[[ClassGradients], Tensor]] = {
 """Which entries a map marks."""
 
 
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Of some images: logits (B, K) and, by map, which entries (B, C, H, W) it marks."""
+
+    logits: Tensor
+    marked: dict[str, Tensor]
+
+
 def rounding(
     title: str, make: Callable[[], tuple[nn.Module, Tensor]], classes: int
 ) -> Iterator[tuple[str, ...]]:
-    """Rows: what differs from what, and the share of marked entries that only one of them has."""
+    """Rows: what differs from what, how far, and the share of entries that only one marks."""
     module, pixels = make()
     exact, rivals = copy.deepcopy(module).double(), list(range(classes))
     with torch.no_grad():
         target = module(pixels)[:, :classes].argmax(dim=1)
 
-    def found(
-        network: nn.Module, images: Tensor, threads: int = 1, budget: int | None = None
-    ) -> ClassGradients:
+    def found(threads: int = 1, size: int = len(pixels), budget: int | None = None,
+              network: nn.Module = module) -> Found:  # fmt: skip
         torch.set_num_threads(threads)
-        several = target if len(images) == len(target) else target[:1]
-        classifier = Classifier(network)
-        return class_gradients(classifier, images, several, rivals, memory_budget=budget)
+        classifier, images = Classifier(network), pixels.to(next(network.parameters()).dtype)
+        each = [
+            class_gradients(
+                classifier, images[n : n + size], target[n : n + size], rivals,
+                memory_budget=budget,
+            )
+            for n in range(0, len(pixels), size)
+        ]  # fmt: skip
+        marked = {n: torch.cat([mask(one) for one in each]) for n, mask in MASKS.items()}
+        return Found(torch.cat([one.logits for one in each])[:, :classes], marked)
 
-    one, double = found(module, pixels), found(exact, pixels.double())
+    one, exactly = found(), found(network=exact)
     others = {
-        "float32 against float64": (double, one),
-        "once more": (one, found(module, pixels)),
-        "two threads against one": (one, found(module, pixels, threads=2)),
-        "100 MB of memory against 900": (one, found(module, pixels, budget=100_000_000)),
+        "float32 against float64": exactly,
+        "once more": found(),
+        "two threads against one": found(threads=2),
+        "100 MB of memory against 900": found(budget=100_000_000),
     }
-    if len(pixels) > 1:
-        alone = found(module, pixels[:1])
-        others["the first image alone, or in the batch"] = (alone, one)
-    for words, (first, second) in others.items():
-        shares = []
-        for mask in MASKS.values():
-            marked = [mask(each)[: len(first.target_gradient)] for each in (first, second)]
-            shares.append(f"{_differing(*marked):.4%}")
-        yield (f"{title}, {classes} classes", words, *shares)
+    for size in (1, 3, 4, 8):
+        if size < len(pixels):
+            others[f"batches of {size} against {len(pixels)}"] = found(size=size)
+    for words, other in others.items():
+        far = float((other.logits.double() - one.logits.double()).abs().max())
+        shares = (_differing(other.marked[n], one.marked[n]) for n in MASKS)
+        yield (
+            f"{title}, {classes} classes",
+            words,
+            f"{far:.1e}" if far else "0",
+            *(f"{share:.4%}" for share in shares),
+        )
 
 
 def _rounding_lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     machine = describe()
     yield f"## {ROUNDING}"
     yield ""
-    most = dict[bool, float]()
-    for _, words, *shares in rows:
+    most, far = dict[bool, float](), dict[bool, float]()
+    for _, words, logits, *shares in rows:
         formats = "float64" in words
         most[formats] = max(most.get(formats, 0.0), *(float(each.rstrip("%")) for each in shares))
+        far[formats] = max(far.get(formats, 0.0), float(logits))
     yield (
-        f"Between float32 and float64 at most {most[True]:.2g} % of a map's entries differ; by "
-        f"threads, memory and batches at most {most[False]:.2g} %. "
+        f"Between float32 and float64 at most {most[True]:.2g} % of a map's entries differ, and "
+        f"logits by {far[True]:.0e}; by threads, memory and batches at most {most[False]:.2g} %, "
+        f"and {far[False]:.0e}. "
         "A map marks an entry (a channel of a pixel) by a comparison, so where two numbers are "
         "nearly equal rounding decides. The table has the share of the entries that are marked by "
-        "either side and not by both. The same call on the same machine gives the same bits "
-        "(*once more*); rows of a run are the same bytes for any number of workers, since batch, "
-        "threads and sizes of work are fixed when the run begins and kept by `--resume`. On a GPU "
-        "`--deterministic` allows only kernels that give the same bits each time."
+        "either side and not by both, and the largest difference of a logit. The same call on the "
+        "same machine gives the same bits (*once more*). Rows of a run are the same bytes for any "
+        "number of workers, any engine and any shards, since batch, threads and sizes of work are "
+        "fixed when the run begins and kept by `--resume`. Another `--batch` may round otherwise: "
+        "PyTorch chooses its kernels by the number of images. On a GPU `--deterministic` allows "
+        "only kernels that give the same bits each time."
     )
     yield ""
     yield (
@@ -204,7 +226,8 @@ def _rounding_lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
         f"{machine['gpu'] or machine['processor']}, PyTorch {machine['versions']['torch']}; "
         "weights and images that are random have seed 0."
     )
-    yield from ("", f"| network | difference | {' | '.join(MASKS)} |", f"|---|---|{'---:|' * 4}")
+    yield from ("", f"| network | difference | logits | {' | '.join(MASKS)} |")
+    yield f"|---|---|{'---:|' * 5}"
     yield from (f"| {' | '.join(row)} |" for row in rows)
 
 
@@ -223,11 +246,11 @@ def _bfloat16_lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
         f"{machine['gpu'] or machine['processor']} (one thread), "
         f"PyTorch {machine['versions']['torch']}. *Error* is the "
         "root mean square of the gradient's error over that of the gradient. *Differing* is the "
-        "share of the active (inactive) entries of either that the other lacks. The other columns "
+        "share of the entries that either map marks and the other does not. The other columns "
         "are rank correlations (Spearman) of each map with that of float32. Weights and images "
         "that are random have seed 0. Seconds are processor time of one call."
     )
-    heads = ("network", *FORMATS, "faster", "error", "active differing", "inactive differing")
+    heads = ("network", *FORMATS, "faster", "error", *(f"{name} differing" for name in MASKS))
     yield from ("", f"| {' | '.join((*heads, *EXPLAIN_MAPS))} |")
     yield f"|---|{'---:|' * (len(heads) - 1 + len(EXPLAIN_MAPS))}"
     for row in rows:

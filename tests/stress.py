@@ -25,6 +25,7 @@ import torch
 
 from chiaroscuro import Classifier
 from chiaroscuro.checks import check, confusions, localize
+from chiaroscuro.errors import ModelError
 from chiaroscuro.evaluation import evaluate
 from chiaroscuro.evaluation.export import export_maps
 from chiaroscuro.explanations import explain_files
@@ -32,7 +33,7 @@ from tests.explanations.inputs import plan_photos
 from tests.pictures import class_rows, picture, write_parquet
 from tests.toys import small_cnn
 
-KILLS = 50
+KILLS, LOST = 50, 75
 CLASSES = ["cat", "dog", "owl"]
 BATCH = {"batch": 2, "threads": 1, "resamples": 50}
 
@@ -54,46 +55,37 @@ def write_data(folder: Path, each: int) -> None:
 
 def run_evaluation(data: Path, out: Path, workers: int, engine: str = "local", **more: Any) -> None:
     """An evaluation with what-ifs."""
-    evaluate(
-        toy(), data, out, resume=out.exists(), workers=workers, engine=engine, seed=5, flips=99,
-        what_if=0.1, **BATCH, **more,
-    )  # fmt: skip
+    options = {**BATCH, "seed": 5, "flips": 99, "what_if": 0.1, **more}
+    evaluate(toy(), data, out, resume=out.exists(), workers=workers, engine=engine, **options)
 
 
-def run_check(data: Path, out: Path, workers: int) -> None:
+def run_check(data: Path, out: Path, workers: int, **more: Any) -> None:
     """A sanity check."""
     check(
         toy(), data, out, resume=out.exists(), workers=workers, limit=None, depths=1, draws=1,
-        orders=2, maps=("active", "signed"), reference=False, **BATCH,
+        orders=2, maps=("active", "signed"), reference=False, **BATCH, **more,
     )  # fmt: skip
 
 
-def run_localization(data: Path, out: Path, workers: int) -> None:
+def run_localization(data: Path, out: Path, workers: int, **more: Any) -> None:
     """A localization."""
     localize(
         toy(), data, data / "boxes.csv", out, resume=out.exists(), workers=workers, flips=99,
-        **BATCH,
+        **BATCH, **more,
     )  # fmt: skip
 
 
-def run_confusions(data: Path, out: Path, workers: int) -> None:
+def run_confusions(data: Path, out: Path, workers: int, **more: Any) -> None:
     """Which class takes pixels from which."""
-    confusions(toy(), data, out, resume=out.exists(), workers=workers, **BATCH)
+    confusions(toy(), data, out, resume=out.exists(), workers=workers, **BATCH, **more)
 
 
 def run_export(data: Path, out: Path, workers: int, engine: str = "local", **more: Any) -> None:
     """Maps of the set."""
     export_maps(
-        toy(),
-        data,
-        out,
-        resume=out.exists(),
-        workers=workers,
-        engine=engine,
-        batch=2,
-        threads=1,
+        toy(), data, out, resume=out.exists(), workers=workers, engine=engine, batch=2, threads=1,
         **more,
-    )
+    )  # fmt: skip
 
 
 def run_explanations(data: Path, out: Path, workers: int) -> None:
@@ -145,9 +137,9 @@ def disturb(name: str, whom: str, data: Path, out: Path, kills: int, chance: ran
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if status == 0:
             return hits  # it came to its end
-        if status != -signal.SIGKILL:
+        if status not in (-signal.SIGKILL, LOST):
             raise SystemExit(f"{name} failed")
-        hits += 1
+        hits += whom == "the process"
     child = begin(name, "nobody", data, out)
     if os.waitpid(child, 0)[1]:
         raise SystemExit(f"{name} cannot be resumed")
@@ -161,7 +153,11 @@ def begin(name: str, whom: str, data: Path, out: Path) -> int:
         context = multiprocessing.get_context("fork")
         multiprocessing.get_context = lambda method=None: context  # type: ignore[assignment]
         more = {"engine": "ray"} if whom == "an actor" else {}
-        RUNS[name](data, out, 2 if whom in WORKERS else 1, **more)
+        try:
+            RUNS[name](data, out, 2 if whom in WORKERS else 1, **more)
+        except ModelError as error:  # the same batch was lost three times: one line, and resumed
+            print(error, flush=True)
+            os._exit(LOST)
         os._exit(0)
     return child
 

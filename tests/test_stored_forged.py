@@ -13,7 +13,7 @@ from pyarrow import parquet
 from chiaroscuro import confusions, convert_maps, export_maps, merge_maps
 from chiaroscuro.cli import actions, commands
 from chiaroscuro.data.images import read_row
-from chiaroscuro.data.loading import load_images
+from chiaroscuro.data.loading import check_named_again, load_images
 from chiaroscuro.data.stored import StoredMaps
 from chiaroscuro.errors import ChiaroscuroError, InputError, ResultError, printable
 from chiaroscuro.results import KINDS, folders, verification
@@ -171,23 +171,49 @@ def test_damaged_metadata_show_no_other_map(made, tmp_path, name):
 URL = "memory://bucket/photos"
 
 
-def test_a_result_makes_no_machine_be_asked(made, tmp_path, monkeypatch):
-    """A URL in a file of others is followed only where the user names it too."""
+@pytest.mark.parametrize("source", [URL, "bucket/photos"])
+def test_a_result_makes_no_machine_be_asked(made, tmp_path, monkeypatch, source):
+    """A URL or a name of the hub in a file of others is followed only where the user names it."""
     asked = []
     monkeypatch.setattr("chiaroscuro.data.loading.list_files", asked.append)
-    named = {"result.settings.data": URL, "config.settings.data": URL, "config.rows": 7}
+    monkeypatch.setattr("chiaroscuro.data.tables._ask", lambda *given, **_: asked.append(given))
+    named = {"result.settings.data": source, "config.settings.data": source, "config.rows": 7}
     forged(made, tmp_path, marker=named)
     folder = tmp_path / "in" / "maps"
     for read in (READERS["overlays"], READERS["confusions"]):
-        with pytest.raises(InputError, match=r"names memory://bucket/photos, .* --data-root"):
+        with pytest.raises(InputError, match=f"names {source}, .* --data-root"):
             read(tmp_path, made / "data")
     assert not verification(folder).whole
     with pytest.raises(InputError, match="--data-root"):
         actions.verify(commands.VerifyOptions(folder=folder, repair=True, model="cifar10-cnn"))
-    for wrong in ("memory://bucket/pho", "memory://other", "/"):
+    for wrong in ("memory://bucket/pho", "memory://other", "bucket/pho", "other", "/"):
         with pytest.raises(InputError, match="--data-root"):
             StoredMaps.open(folder).source(wrong)
     assert not asked
+
+
+def test_a_name_of_the_hub_that_is_named_again_is_asked(made, tmp_path, monkeypatch):
+    """A folder of that name needs no more words, nor do the names that chiaroscuro knows."""
+    asked = []
+
+    def refuse(name, *given, **options):
+        asked.append(name)
+        raise InputError("the hub is not there")
+
+    monkeypatch.setattr("chiaroscuro.data.tables._ask", refuse)
+    named = {"result.settings.data": "bucket/photos", "config.settings.data": "bucket/photos"}
+    forged(made, tmp_path, marker=named)
+    for root in ("bucket", "bucket/photos"):
+        with pytest.raises(InputError, match="the hub is not there"):
+            StoredMaps.open(tmp_path / "in" / "maps").source(root)
+    assert asked == ["bucket/photos"] * 2
+    check_named_again("cifar10", None)
+    shutil.copytree(made / "data", tmp_path / "bucket" / "photos")
+    check_named_again("bucket/photos", tmp_path)
+    with pytest.raises(InputError, match="is no folder here but maybe of the hub"):
+        check_named_again("bucket/photos", None)
+    monkeypatch.chdir(tmp_path)
+    check_named_again("bucket/photos", None)
 
 
 def test_a_url_that_is_named_again_is_read(made, tmp_path):

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from chiaroscuro.results.measurements import Evaluation as Evaluation
     from chiaroscuro.results.measurements import Localization as Localization
     from chiaroscuro.results.measurements import SanityCheck as SanityCheck
+    from chiaroscuro.results.runs import merge_runs as merge_runs
     from chiaroscuro.settings import CheckSettings as CheckSettings
     from chiaroscuro.settings import ConfusionSettings as ConfusionSettings
     from chiaroscuro.settings import EvaluationSettings as EvaluationSettings
@@ -82,7 +83,7 @@ _NAMES = {
     "classifier": ["Classifier"], "data.loading": ["load_images"], "evaluation": ["evaluate"],
     "evaluation.convert": ["convert_maps"], "evaluation.export": ["export_maps", "merge_maps"],
     "results.confusions": ["Confusions"], "results.copying": ["copy_result"],
-    "results.maps": ["MapExport"],
+    "results.maps": ["MapExport"], "results.runs": ["merge_runs"],
     "errors": ["ChiaroscuroError", "ChoiceError", "ImageError", "InputError", "MissingExtraError",
                "ModelError", "ResultError"],
     "explanations": ["compare", "explain", "smallest_edit", "what_if"], "training": ["train"],

@@ -57,6 +57,7 @@ def localize(
     workers: int = 1,
     engine: str = "local",
     strict: bool = False,
+    shard: str | None = None,
     data_root: str | Path | None = None,
     progress: Progress = silent,
     settings: LocalizationSettings | None = None,
@@ -68,7 +69,7 @@ def localize(
     measure nothing and are left out, counted. Each mean has a bootstrap interval over images, and
     its difference from a random order a p-value by sign flips, corrected over maps and measures
     (Holm). The folder `out` gets rows as Parquet and index.html. `regions`: see `load_regions`;
-    `resume`, `workers`, `engine`, `strict` and `data_root` are as for `evaluate`.
+    other options are as for `evaluate`.
 
     Raises `ChoiceError`, `InputError`, `ModelError`, or `ResultError` when `out` may not be used.
     """
@@ -76,7 +77,17 @@ def localize(
     task = _LocalizationTask(settings_from(LocalizationSettings, settings, given))
     images = load_images(**task.settings.source, root=data_root)
     return run_pass(
-        task, classifier, images, out, resume, overwrite, workers, progress, engine, strict=strict
+        task,
+        classifier,
+        images,
+        out,
+        resume,
+        overwrite,
+        workers,
+        progress,
+        engine,
+        strict=strict,
+        shard=shard,
     )
 
 

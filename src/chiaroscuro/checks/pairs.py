@@ -58,6 +58,7 @@ def confusions(
     workers: int = 1,
     engine: str = "local",
     strict: bool = False,
+    shard: str | None = None,
     data_root: str | Path | None = None,
     progress: Progress = silent,
     settings: ConfusionSettings | None = None,
@@ -72,7 +73,7 @@ def confusions(
     map of its leads, their colors and photos, and which classes are confused in prediction. The
     folder `out` gets rows as Parquet and index.html. `data` may be a folder of
     `export_maps(..., strongest=30)`: what it keeps decides in place of gradients, and its settings
-    hold. `resume`, `workers`, `engine`, `strict` and `data_root` are as for `evaluate`.
+    hold. Other options are as for `evaluate`.
 
     Raises `ChoiceError`, `InputError`, `ModelError`, or `ResultError` when `out` may not be used.
     """
@@ -84,7 +85,17 @@ def confusions(
         task = _ConfusionTask(chosen)
         images = load_images(**chosen.source, root=data_root)
     return run_pass(
-        task, classifier, images, out, resume, overwrite, workers, progress, engine, strict=strict
+        task,
+        classifier,
+        images,
+        out,
+        resume,
+        overwrite,
+        workers,
+        progress,
+        engine,
+        strict=strict,
+        shard=shard,
     )
 
 

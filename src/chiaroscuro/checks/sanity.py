@@ -66,6 +66,7 @@ def check(
     workers: int = 1,
     engine: str = "local",
     strict: bool = False,
+    shard: str | None = None,
     data_root: str | Path | None = None,
     progress: Progress = silent,
     settings: CheckSettings | None = None,
@@ -82,7 +83,7 @@ def check(
 
     Maps are compared by rank correlation and by the overlap of their highest pixels. The classifier
     is left as found: weights change in copies only. The folder `out` gets rows as Parquet, charts
-    and index.html. `resume`, `workers`, `engine`, `strict` and `data_root` are as for `evaluate`.
+    and index.html. Other options are as for `evaluate`.
 
     Raises `ChoiceError`, `InputError`, `ModelError`, or `ResultError` when `out` may not be used.
     Source: Adebayo et al., Sanity checks for saliency maps, 2018 (cascading and independent
@@ -91,7 +92,17 @@ def check(
     task = _SanityTask(settings_from(CheckSettings, settings, {"data": data, **options}))
     images = load_images(**task.settings.source, root=data_root)
     return run_pass(
-        task, classifier, images, out, resume, overwrite, workers, progress, engine, strict=strict
+        task,
+        classifier,
+        images,
+        out,
+        resume,
+        overwrite,
+        workers,
+        progress,
+        engine,
+        strict=strict,
+        shard=shard,
     )
 
 

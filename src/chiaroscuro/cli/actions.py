@@ -35,7 +35,13 @@ from chiaroscuro.images import links_out, open_photo, packaged_photo, photo_fold
 from chiaroscuro.results.changes import SmallestEdit, WhatIf
 from chiaroscuro.results.explanations import Comparison, Explanation
 from chiaroscuro.results.facts import ModelFacts
-from chiaroscuro.results.runs import RunConfig, check_startable, read_config, restore_marker
+from chiaroscuro.results.runs import (
+    RunConfig,
+    check_startable,
+    kind_of_shard,
+    read_config,
+    restore_marker,
+)
 from chiaroscuro.stopwatch import Stopwatch, timed
 
 if TYPE_CHECKING:
@@ -401,7 +407,7 @@ def measure(
         saved = saved or kept.export.model
     locate(settings.data if kept is None else kept.export.settings.data, run.data_root)
     check_startable(run.out, kind, resume=run.resume, overwrite=run.force)
-    own = ("out", "resume", "workers", "data_root", "check", "shard", "strict")
+    own = ("out", "resume", "workers", "data_root", "check", "strict", "shard")
     options = vars(settings) | {n: value for n, value in vars(run).items() if n in own}
     options["engine"] = run.engine if run.ray_address is None else f"ray:{run.ray_address}"
     with _working(run, settings.threads) as bars:
@@ -413,8 +419,8 @@ def measure(
             progress=partial(bars.show, "images"),
         )
     lines = [*import_module(kind.view.partition(":")[0]).lines(result)]
-    if shard := getattr(run, "shard", None):
-        lines.append(f"shard {shard} alone: join all with chiaroscuro merge")
+    if run.shard is not None:
+        lines.append(f"shard {run.shard} alone: join all with chiaroscuro merge")
     lines += [f"left out, {one.count:,}: {one.text}" for one in result.data.reasons]
     _print(run, results.facts_of(result), lines, run.out)
     if result.data.left_out_count:
@@ -422,11 +428,18 @@ def measure(
 
 
 def merge(run: commands.MergeOptions) -> None:
-    """Join shards of maps, print what they are."""
-    from chiaroscuro.results import maps
+    """Join shards, print what the whole is."""
+    kind = kind_of_shard(run.shards[0])
+    _, options = _settings_of(kind)
+    out = run.out or options.__dataclass_fields__["out"].default
+    if kind == results.KINDS["map-export"]:  # which need neither network nor data
+        from chiaroscuro.results import maps
 
-    result = chiaroscuro.merge_maps(run.shards, run.out, overwrite=run.force)
-    _print(run, results.facts_of(result), maps.lines(result), run.out)
+        result = chiaroscuro.merge_maps(run.shards, out, overwrite=run.force)
+        _print(run, results.facts_of(result), maps.lines(result), out)
+        return
+    chiaroscuro.merge_runs(run.shards, out, overwrite=run.force)
+    _go_on(run, kind, out, quiet=run.quiet, as_json=run.as_json)
 
 
 def convert(run: commands.ConvertOptions) -> None:
@@ -475,34 +488,42 @@ def verify(run: commands.VerifyOptions) -> None:
 
 def _repair(run: commands.VerifyOptions, kind: results.Kind, damaged: Collection[str]) -> None:
     """Resume a run as it was begun; what is whole is kept, also a page's link to its check."""
-    classes = {name: settings for settings, (_, name) in _VERBS.items()}
-    if kind.name not in classes:
-        said = f"repair is for runs over image sets, {', '.join(classes)}; compute this once more"
-        raise ResultError(f"{run.folder} is of kind {kind.name}: {said}")
+    known_kinds = [name for _, name in _VERBS.values()]
+    if kind.name not in known_kinds:
+        said = f"repair is for runs over image sets, {', '.join(known_kinds)}"
+        raise ResultError(f"{run.folder} is of kind {kind.name}: {said}; compute this once more")
     if kind.marker in damaged:
         restore_marker(run.folder)
-    config = read_config(run.folder, kind, RunConfig)
-    given: dict[str, Any] = {"out": run.folder, "resume": True, "quiet": True}
-    names = ("workers", "engine", "ray_address", "data_root")
+    names = ("workers", "engine", "ray_address")
     watched = [f.name for f in fields(commands.WatchedOptions)]
-    given |= {name: getattr(run, name) for name in (*names, *watched)}
-    given |= {} if run.model is None else {"model": run.model}
+    given = {name: getattr(run, name) for name in (*names, *watched)}
     if kind.name == "evaluation":
         result = results.folders.read_marker(run.folder, kind).result or {}
         page = result.get("check_page")
         given["check"] = (run.folder / page).parent if page else None
+    _go_on(run, kind, run.folder, quiet=True, **given)
+
+
+def _settings_of(kind: results.Kind) -> tuple[Any, Any]:
+    """The settings and the options of the command that makes a run of some kind."""
+    made = next(settings for settings, (_, name) in _VERBS.items() if name == kind.name)
+    return made, next(row.groups[1] for row in commands.COMMANDS if made in row.groups)
+
+
+def _go_on(run: commands.AgainOptions, kind: results.Kind, out: Path, **given: Any) -> None:
+    """Resume a run in `out` as it was begun, with the network and data that it names or `run`."""
+    config, (made, options) = read_config(out, kind, RunConfig), _settings_of(kind)
     try:
-        settings = classes[kind.name](**config.settings)
+        settings = made(**config.settings)
     except (ChoiceError, TypeError) as error:
         advice = "resume it from Python (resume=True)"
         raise ResultError(
-            f"{run.folder}: its settings have no names to repeat them by ({error}): {advice}"
+            f"{out}: its settings have no names to repeat them by ({error}): {advice}"
         ) from error
     check_named_again(settings.data, run.data_root)
-    options: Any = next(
-        row.groups[1] for row in commands.COMMANDS if classes[kind.name] in row.groups
-    )
-    asked = options(**given, device=run.device or config.model.device)
+    given |= {} if run.model is None else {"model": run.model}
+    device = run.device or config.model.device
+    asked = options(out=out, resume=True, device=device, data_root=run.data_root, **given)
     measure(settings, asked, None if run.model else config.model)
 
 

@@ -240,7 +240,8 @@ class RunOptions(NetworkOptions, LongOptions):
         panel=MACHINE,
     )
     data_root: Path | None = option(
-        "A folder that holds a data set's folder; or the beginning of the URL that a result names.",
+        "A folder that holds a data set's folder; or the beginning of the URL, or of the hub's name, that "
+        "a result names.",
         None,
         panel=IMAGES,
     )
@@ -249,6 +250,11 @@ class RunOptions(NetworkOptions, LongOptions):
     strict: bool = option(
         "End at the first image that cannot be used; else it is left out: exit status 3.",
         False,
+        panel=IMAGES,
+    )
+    shard: str | None = option(
+        "Of every n batches the i-th alone, from 0, such as 0/3; `chiaroscuro merge` joins them.",
+        None,
         panel=IMAGES,
     )
 
@@ -281,7 +287,6 @@ class ConfusionsOptions(RunOptions):
 @dataclass(frozen=True, kw_only=True)
 class MapsOptions(RunOptions):
     out: Path = option("The folder for maps, rows and failures.", Path("chiaroscuro-maps"))
-    shard: str | None = option("Of every n batches the i-th alone, from 0, such as 0/3.", None)
     only_missing: bool = option("The same as --resume.", False)
 
     def _contradictions(self) -> Iterator[str]:
@@ -296,19 +301,23 @@ class StoredOptions(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifyOptions(WatchedOptions, StoredOptions):
-    """What a repair needs is what the run's configuration names, where it is not given."""
+class AgainOptions(StoredOptions):
+    """Of a command that goes on with a run; what is not given is what its configuration names."""
 
-    folder: Path = option("The folder of a result.", flag="")
-    repair: bool = option("Compute what is damaged or missing of a run once more.", False)
     model: str | None = option(
-        "What --repair loads; default: the run's own.", None, read=_model, panel="Network"
+        "What is loaded; default: the run's own.", None, read=_model, panel="Network"
     )
     data_root: Path | None = like(RunOptions, "data_root")
+    device: str | None = option("Default: the run's own.", None, panel=MACHINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyOptions(WatchedOptions, AgainOptions):
+    folder: Path = option("The folder of a result.", flag="")
+    repair: bool = option("Compute what is damaged or missing of a run once more.", False)
     workers: int = like(RunOptions, "workers")
     engine: str = like(RunOptions, "engine")
     ray_address: str | None = like(RunOptions, "ray_address")
-    device: str | None = option("For --repair; default: the run's own.", None, panel=MACHINE)
 
     def _contradictions(self) -> Iterator[str]:
         yield from super()._contradictions()
@@ -318,9 +327,9 @@ class VerifyOptions(WatchedOptions, StoredOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MergeOptions(StoredOptions):
-    shards: tuple[Path, ...] = option("Folders of `chiaroscuro maps --shard`.", flag="")
-    out: Path = like(MapsOptions, "out")
+class MergeOptions(AgainOptions):
+    shards: tuple[Path, ...] = option("Folders of one command with --shard.", flag="")
+    out: Path | None = option("The folder of the whole; default: the command's own.", None)
     force: bool = like(OutputOptions, "force")
 
 
@@ -432,6 +441,7 @@ COMMANDS = (
     Command("evaluate", "actions:measure", (settings.EvaluationSettings, EvaluateOptions),
         "Measure maps by deletion: whether the prediction holds when a map's highest pixels go.",
         ("photos/ --model runs/mine --limit 500 --workers 2",
+         "photos/ --batch 64 --threads 4 --shard 0/3 --out shard-0",
          "cifar10 --model cifar10-cnn --map active --map expected-effect --fill black"), _RESUME),
     Command("check", "actions:measure", (settings.CheckSettings, CheckOptions),
         "Check that maps change with the weights and the class, and not with a little noise.",
@@ -448,7 +458,7 @@ COMMANDS = (
         ("photos/ --model torchvision:resnet50 --map active --dtype float16",
          "photos/ --batch 64 --threads 4 --shard 0/3 --out shard-0"), _RESUME),
     Command("merge", "actions:merge", (MergeOptions,),
-        "Join the folders of `chiaroscuro maps --shard`: the same bytes as of one run.",
+        "Join the folders of one command with --shard: the same bytes as of one run.",
         ("shard-0 shard-1 shard-2 --out chiaroscuro-maps",), "merge once more"),
     Command("convert", "actions:convert", (ConvertOptions,),
         "Write kept maps for ViRelAy (HDF5), for FiftyOne, or as pictures over the photos.",

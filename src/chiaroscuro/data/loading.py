@@ -78,11 +78,13 @@ def locate(source: str | Path, root: str | Path | None = None) -> str:
     place = str(source) if root is None else str(Path(root) / source)
     if os.path.exists(place):  # noqa: PTH110 (a place that may not be entered is no error yet)
         return place
+    if _is_of_hub(source) and _begins(root, source):
+        return str(source)
     if root is not None:
         raise MissingFileError(f"{place}: no such folder or file (data root {root})")
     if Path(place).suffix.lower() == ".parquet":
         raise MissingFileError(f"{place}: no such file")
-    if place not in tables.DATASETS and ("/" not in place or place.startswith((".", "/"))):
+    if place not in tables.DATASETS and not _is_of_hub(place):
         raise MissingFileError(
             f"data {place!r}: no such folder or file; known names are "
             f"{', '.join(tables.DATASETS)}, or OWNER/NAME of the Hugging Face hub"
@@ -90,14 +92,30 @@ def locate(source: str | Path, root: str | Path | None = None) -> str:
     return place
 
 
+def _is_of_hub(source: str | Path) -> bool:
+    """Whether a source that does not lie here can be a name on the hub."""
+    text = str(source)
+    is_file = Path(text).suffix.lower() == ".parquet"
+    return "/" in text and not text.startswith((".", "/")) and not is_file and not is_url(text)
+
+
+def _begins(root: str | Path | None, source: str | Path) -> bool:
+    return root is not None and Path(source).is_relative_to(root)
+
+
 def check_named_again(source: object, root: str | Path | None) -> None:
-    """Raise `InputError` for a URL that a saved result names, unless `root` begins it too.
+    """Raise `InputError` for a URL or a name of the hub in a saved result that `root` begins not.
 
     Else a file from a stranger would make this machine ask another one.
     """
-    if is_url(source) and (root is None or not Path(str(source)).is_relative_to(root)):
+    place = Path(str(source)) if root is None else Path(root) / str(source)
+    is_asked = is_url(source) or (_is_of_hub(str(source)) and not place.exists())
+    if is_asked and not _begins(root, str(source)):
+        what = (
+            source if is_url(source) else f"{source}, which is no folder here but maybe of the hub"
+        )
         raise InputError(
-            f"a saved result names {source}, and files make no machine be asked: give the address, "
+            f"a saved result names {what}, and files make no machine be asked: give the address, "
             "or its beginning, yourself (data_root, --data-root)"
         )
 

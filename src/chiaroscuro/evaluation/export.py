@@ -39,7 +39,7 @@ from chiaroscuro.results.maps import (
     import_zarr,
     pixels_digest,
 )
-from chiaroscuro.results.runs import Part, RunConfig, merge_runs
+from chiaroscuro.results.runs import Part, RunConfig, joined
 from chiaroscuro.results.store import from_plain
 from chiaroscuro.settings import MapExportSettings, settings_from, takes
 
@@ -83,9 +83,9 @@ def export_maps(
 
     The folder `out` gets `maps.zarr` (Zarr v3, an array (N, M, H, W) with a shard for each batch),
     `rows` and `failures` as Parquet, and a manifest with every setting and the digests of weights
-    and data. Float32 maps are those of `saliency_maps`, bit for bit. `shard`: "i/n" is the batches
-    i, i + n, i + 2n, ... alone; `merge_maps` joins such folders. `resume` computes what is missing;
-    `workers`, `engine`, `strict` and `data_root` are as for `evaluate`.
+    and data. Float32 maps are those of `saliency_maps`, bit for bit. `resume` computes what is
+    missing. `merge_maps` joins shards without network and data. Other options are as for
+    `evaluate`.
 
     Raises `ChoiceError`, `InputError`, `ModelError`, or `ResultError` when `out` may not be used.
     """
@@ -102,8 +102,8 @@ def export_maps(
         workers,
         progress,
         engine,
-        shard=shard,
         strict=strict,
+        shard=shard,
     )
 
 
@@ -115,8 +115,12 @@ def merge_maps(
     What `out` already holds of the same run stays, so shards may come one after the other. Raises
     `ResultError` for folders of different runs, and while batches are missing.
     """
-    with fitting(Path(out), OSError):
-        result: MapExport = merge_runs(shards, out, KIND, _summary, overwrite=overwrite)
+    with (
+        fitting(Path(out), OSError),
+        joined(shards, out, KIND, overwrite=overwrite) as (run, config, numbers),
+    ):
+        result = _summary(run.read_parts(numbers, tables_alone=True), config)
+        run.finish(result)
     return result
 
 

@@ -39,6 +39,7 @@ def evaluate(
     workers: int = 1,
     engine: str = "local",
     strict: bool = False,
+    shard: str | None = None,
     data_root: str | Path | None = None,
     progress: Progress = silent,
     settings: EvaluationSettings | None = None,
@@ -52,8 +53,9 @@ def evaluate(
     and SVG, and index.html. Interrupted at any moment, a run is resumed by `resume`. `workers`:
     processes that share the images; `engine`: "ray" for actors of a Ray cluster in their place,
     "ray:ADDRESS" of that one. `strict`: the first image that cannot be used ends the run, instead
-    of being left out and counted. `data_root`: see `load_images`. `check`: the folder of a
-    sanity check of the same network, which the page then shows.
+    of being left out and counted. `shard`: "i/n" is batches i, i + n, i + 2n, ... alone, with i
+    from 0, into a folder of their own; `merge_runs` joins such folders. `data_root`: see
+    `load_images`. `check`: the folder of a sanity check of the same network, which the page shows.
 
     Raises `ChoiceError`, `InputError`, `ModelError`, or `ResultError` when `out` holds something
     else or a run of another configuration.
@@ -86,6 +88,7 @@ def evaluate(
         engine,
         is_current,
         strict=strict,
+        shard=shard,
     )
 
 

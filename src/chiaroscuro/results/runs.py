@@ -2,7 +2,7 @@
 
 import io
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -139,22 +139,30 @@ class RunFolder:
         return receipt
 
 
-def merge_runs(
-    shards: Iterable[str | Path],
-    out: str | Path,
-    kind: Kind,
-    summarize: Callable[[Iterator[Part], RunConfig], Any],
-    *,
-    overwrite: bool = False,
-) -> Any:
-    """Join shards of one run into the folder `out`, and finish it; the bytes of a run in one go.
+def merge_runs(shards: Iterable[str | Path], out: str | Path, *, overwrite: bool = False) -> None:
+    """Join `shards`, folders of `evaluate(..., shard="i/n")`, into `out`, an interrupted run.
 
-    Parts that `out` has already stay. Raises `ResultError` for shards of different runs, and while
-    parts are missing, which are named.
+    So are joined those of `check`, `localize`, `confusions` and `export_maps`. The same call as of
+    the shards, with this folder, `resume=True` and without `shard`, then summarizes it and computes
+    nothing: the same bytes as of one run. What `out` already holds of the same run stays, so shards
+    may come one after the other. Raises `ResultError` for folders of different runs, and while
+    batches are missing, which are named.
     """
+    with joined(shards, out, overwrite=overwrite):
+        pass
+
+
+@contextmanager
+def joined(
+    shards: Iterable[str | Path], out: str | Path, kind: Kind | None = None, *, overwrite: bool
+) -> Iterator[tuple[RunFolder, RunConfig, list[int]]]:
+    """The run that `merge_runs` makes, locked, with its configuration and the numbers of parts."""
     places = [Path(shard) for shard in shards]
     if not places:
         raise ChoiceError("no shards are given: give the folders to join")
+    if overwrite and folders.resolved(out) in map(folders.resolved, places):
+        raise ResultError(f"{out} is one of the shards: join them there without replacing it")
+    kind = kind or kind_of_shard(places[0])
     config = read_config(places[0], kind, RunConfig)
     for place in places[1:]:
         check_config(place, kind, config)
@@ -172,9 +180,15 @@ def merge_runs(
                 f"{out}: {len(missing)} of {count} batches are in none of the shards ({listed}): "
                 "merge the others too, or compute them there (resume=True, --resume)"
             )
-        result = summarize(run.read_parts(sorted(done), tables_alone=True), config)
-        run.finish(result)
-    return result
+        yield run, config, sorted(done)
+
+
+def kind_of_shard(folder: str | Path) -> Kind:
+    """The kind of a run's folder; raises `ResultError` for what is none."""
+    kind = folders.kind_in(folder)
+    if kind is None or begun(Path(folder)) is None:
+        raise ResultError(f"{folder}: no shard of a run there: give folders of --shard (shard=)")
+    return kind
 
 
 @contextmanager
