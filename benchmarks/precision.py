@@ -129,10 +129,10 @@ def photos() -> tuple[nn.Module, Tensor]:
 
 ROUNDED: dict[str, tuple[str, Callable[[], tuple[nn.Module, Tensor]], int]] = {
     "lite0": ("EfficientNet-Lite0, two photos of 224 px", photos, 1000),
-    "cnn": ("basic CNN, trained, 16 random images of 32 px", partial(cnn, 16), 10),
+    "cnn": ("basic CNN, trained, 256 random images of 32 px", partial(cnn, 256), 10),
     "resnet": (
-        "ResNet-18, random weights, 16 of 32 px",
-        partial(resnet, "resnet18", 10, 16, 32),
+        "ResNet-18, random weights, 64 of 32 px",
+        partial(resnet, "resnet18", 10, 64, 32),
         10,
     ),
     "vit": ("ViT-B/16, random weights, 224 px", vit_b16, 20),
@@ -184,7 +184,7 @@ def rounding(
         "two threads against one": found(threads=2),
         "100 MB of memory against 900": found(budget=100_000_000),
     }
-    for size in (1, 3, 4, 8):
+    for size in (1, 3, 8, 32):
         if size < len(pixels):
             others[f"batches of {size} against {len(pixels)}"] = found(size=size)
     for words, other in others.items():

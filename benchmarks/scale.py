@@ -8,16 +8,19 @@ second the file that `--counts` writes is read. A line fitted to memory against 
 first tenth, says how fast it grows. `--photos`: a folder of photos or a set in it, for the rates of
 EfficientNet-Lite0. The bill takes the measured rates and bytes for 10^6 and 10^9 images; it is
 checked by the rate of the first tenth of the run, which predicts the time of the whole. `--broken`:
-so many images of a hundred are cut in half; the others must be measured, and these counted.
+so many images of a hundred are broken, in the ways of `BROKEN` by turns; the others must be
+measured, these left out, and a table counts the reasons that were given.
 """
 
 import argparse
 import io
+import struct
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +36,7 @@ from chiaroscuro.cli.terminal import LEFT_OUT
 from chiaroscuro.cli.watch import duration
 from chiaroscuro.render.sheets import Chart, Curve, Row, Sheet, save_sheet
 from chiaroscuro.results import load
+from chiaroscuro.results.facts import Reason
 
 COMMANDS = {
     "maps": ("--map", "active", "--map", "inactive", "--dtype", "float16"),
@@ -52,6 +56,32 @@ class Sample:
     handles: float
 
 
+def _huge(data: bytes) -> bytes:
+    """The header of a PNG that says it has 10^9 pixels, its checksum right."""
+    head = b"IHDR" + struct.pack(">II", 100_000, 10_000) + data[24:29]
+    return data[:12] + head + struct.pack(">I", zlib.crc32(head)) + data[33:]
+
+
+def _not_finite(data: bytes) -> bytes:
+    """A TIFF of one channel in float32, all NaN."""
+    file, values = io.BytesIO(), np.full((32, 32), np.nan, np.float32)
+    Image.fromarray(values).save(file, "TIFF")
+    return file.getvalue()
+
+
+BROKEN: dict[str, Callable[[bytes], bytes | None]] = {
+    "cut in half": lambda data: data[: len(data) // 2],
+    "empty": lambda data: b"",
+    "missing in its row": lambda data: None,
+    "an answer of a server": lambda data: b"<!doctype html><title>404 Not Found</title>",
+    "zeros": lambda data: bytes(len(data)),
+    "a bit of its pixels flipped": lambda data: data[:60] + bytes([data[60] ^ 8]) + data[61:],
+    "a billion pixels, by its header": _huge,
+    "pixels that are NaN": _not_finite,
+}
+"""How images are broken."""
+
+
 @dataclass(frozen=True)
 class Ran:
     """A finished run: its images and those left out, samples, seconds, bytes read and written."""
@@ -59,6 +89,7 @@ class Ran:
     name: str
     images: int
     left_out: int
+    reasons: tuple[Reason, ...]
     samples: tuple[Sample, ...]
     seconds: float
     data_bytes: int
@@ -109,7 +140,8 @@ def main() -> None:
             words = ("--limit", str(arguments.photo_count), "--rivals", "top:10")
             photos = arguments.photos, "efficientnet-lite0", arguments.photo_count
             runs += [run(place, name, *photos, words) for name in names]
-    print("\n".join([*figures(runs), "", *bill(runs), "", str(describe())]))
+    lines = [*figures(runs), "", *reasons(runs), "", *bill(runs), "", str(describe())]
+    print("\n".join(lines))
     if arguments.figure:
         draw(runs, arguments.figure)
 
@@ -117,12 +149,13 @@ def main() -> None:
 def write_images(file: Path, count: int, broken: int = 0, seed: int = 0) -> None:
     """So many small pictures of ten classes: a bright or dark shape on colored noise.
 
-    Of a hundred the last `broken` ones are cut in half.
+    Of a hundred the last `broken` ones are broken.
     """
     file.parent.mkdir(parents=True)
     drawn, y, x = np.random.default_rng(seed), *np.indices((32, 32))
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     schema = pa.schema([("image", kind), ("label", pa.int64())])
+    ways = [*BROKEN.values()]
     with parquet.ParquetWriter(file, schema) as writer:
         for start in range(0, count, _GROUP):
             rows = []
@@ -133,7 +166,9 @@ def write_images(file: Path, count: int, broken: int = 0, seed: int = 0) -> None
                 data = io.BytesIO()
                 Image.fromarray(values.astype(np.uint8)).save(data, "PNG")
                 whole = data.getvalue()
-                kept = whole[: len(whole) // 2] if n % 100 >= 100 - broken else whole
+                kept: bytes | None = whole
+                if n % 100 >= 100 - broken:
+                    kept = ways[(n // 100 + n) % len(ways)](whole)
                 rows.append({"image": {"bytes": kept, "path": None}, "label": n % 10})
             writer.write_table(pa.Table.from_pylist(rows, schema))
 
@@ -164,7 +199,8 @@ def run(
         raise SystemExit(f"{name}: {facts.images} measured, {facts.left_out_count} left out")
     listed = load_images(data).count or images  # of which `--limit` reads some
     sizes = size(data) * images // listed, size(out)
-    return Ran(f"{name}, {model}", images, facts.left_out_count, tuple(samples), seconds, *sizes)
+    counted = images, facts.left_out_count, facts.reasons
+    return Ran(f"{name}, {model}", *counted, tuple(samples), seconds, *sizes)
 
 
 def sample(counts: Path, seconds: float) -> Sample:
@@ -195,6 +231,12 @@ def figures(runs: list[Ran]) -> Iterator[str]:
             f"{early.resident / 1e6:.0f}, {one.samples[-1].resident / 1e6:.0f} | "
             f"{one.growth:.1f} | {min(handles)} to {max(handles)} |"
         )
+
+
+def reasons(runs: list[Ran]) -> Iterator[str]:
+    """Why images were left out of each run, counted."""
+    yield from ("| run | left out | reason |", "|---|---:|---|")
+    yield from (f"| {one.name} | {r.count:,} | {r.text} |" for one in runs for r in one.reasons)
 
 
 def bill(runs: list[Ran]) -> Iterator[str]:

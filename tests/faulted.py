@@ -1,7 +1,7 @@
 """Commands that meet a fault of the system, each in a forked child; run as a program.
 
-One process imports everything once. Every fault hits an evaluation of its own, which is then
-resumed without it. Prints a line of JSON for each: exit statuses, what was said, whether the files
+One process imports everything once. Every fault hits a run of its own, which is then resumed
+without it. Prints a line of JSON for each: exit statuses, what was said, whether the files
 are those of a run that nobody disturbed.
 """
 
@@ -10,7 +10,9 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
 import sys
+import tempfile
 import time
 import traceback
 import zoneinfo  # noqa: F401  # nobody may not import where Python lies in a folder of root's
@@ -59,6 +61,21 @@ def clock_set_back() -> None:
     os.execvp(words[0], words)
 
 
+def mounted(folder: Path, options: str) -> bool:
+    """Whether a file system in memory is there now, or has other options."""
+    words = ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)]
+    return subprocess.run(words, capture_output=True, check=False).returncode == 0
+
+
+def may_mount() -> bool:
+    """Whether this process may have a small disk of its own, to fill it."""
+    with tempfile.TemporaryDirectory() as folder:
+        if not mounted(Path(folder), "size=64k"):
+            return False
+        subprocess.run(["umount", folder], check=True)
+        return True
+
+
 def nobody() -> None:
     """Root may write anywhere; nobody may not."""
     if os.getuid() == 0:
@@ -66,9 +83,11 @@ def nobody() -> None:
         os.setuid(65534)
 
 
+FULL = "disk full"
 FAULTS: dict[str, Callable[[], object]] = {
     "SIGTERM": slowly,
-    "disk full": lambda: limit(resource.RLIMIT_FSIZE, 9_000),
+    "files of 9 kB": lambda: limit(resource.RLIMIT_FSIZE, 9_000),
+    FULL: lambda: None,
     "read-only": nobody,
     "32 open files": lambda: limit(resource.RLIMIT_NOFILE, 32),
     "memory of 99 MiB more": lambda: memory(99),
@@ -110,17 +129,28 @@ def wait_for_a_part(out: Path) -> None:
         time.sleep(0.005)
 
 
-def main(place: Path) -> None:
+COMMANDS = {
+    "evaluate": ("--flips", "9", "--resamples", "9", "--fill", "black"),
+    "maps": ("--map", "active", "--map", "signed", "--strongest", "2"),
+}
+"""What the faults hit, with options of its own."""
+
+
+def main(place: Path, command: str) -> None:
     """Every fault of the table, in a folder that holds `net` and `data`."""
     torch.set_num_threads(1)
     os.chdir(place)
     report.write = lambda result, folder: None
-    words = ["evaluate", "data", "--model", "net", "--batch", "3", "--threads", "1", "--flips",
-             "9", "--resamples", "9", "--fill", "black", "--quiet", "--out"]  # fmt: skip
+    words = [command, "data", "--model", "net", "--batch", "3", "--threads", "1",
+             *COMMANDS[command], "--quiet", "--out"]  # fmt: skip
     assert end(begin([*words, "whole"], place / "said")) == 3, (place / "said").read_text()
     for name, fault in FAULTS.items():
         out = place / name.replace(" ", "-") / "run"
         out.parent.mkdir()
+        if name == FULL:
+            if not may_mount():
+                continue
+            mounted(out.parent, "size=64k")
         out.parent.chmod(0o555 if name == "read-only" else 0o755)
         if name == "clock set back":
             stopped = begin([*words, str(out)], place / "said", slowly)
@@ -140,11 +170,15 @@ def main(place: Path) -> None:
         status = end(child)
         told = (place / ("said" if second is None else "second")).read_text().splitlines()
         out.parent.chmod(0o755)
+        if name == FULL:
+            mounted(out.parent, "remount,size=64m")
         resumed = end(begin([*words, str(out), "--resume"], place / "resumed"))
         same = parts_of(out) == parts_of(place / "whole")
         found = {"fault": name, "status": status if second is None else second, "said": told}
         print(json.dumps({**found, "resumed": resumed, "same": same}), flush=True)
+        if name == FULL:
+            subprocess.run(["umount", str(out.parent)], check=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])

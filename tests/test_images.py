@@ -410,10 +410,19 @@ def test_gray_of_12_or_8_bits_in_a_16_bit_file_is_scaled_by_its_range(values, to
 
 
 def test_float_gray_is_taken_as_it_is_and_clipped():
-    values = np.array([[0.25, -1.0], [2.0, np.nan]], np.float32)
+    values = np.array([[0.25, -1.0], [2.0, 0.5]], np.float32)
     photo = decode_photo(encoded(Image.fromarray(values), "TIFF"), "deep")
-    assert np.asarray(photo.image).tolist() == [[0.25, 0.0], [1.0, 0.0]]
+    assert np.asarray(photo.image).tolist() == [[0.25, 0.0], [1.0, 0.5]]
     assert photo.notes == ("more than 8 bits, read as gray, values outside 0..1 clipped",)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_file_with_pixels_that_are_no_numbers_is_refused(value):
+    values = np.array([[0.25, value], [2.0, 0.5]], np.float32)
+    with pytest.raises(
+        ImageError, match=r"^deep: holds NaN or infinite pixels \(expected floats in"
+    ):
+        decode_photo(encoded(Image.fromarray(values), "TIFF"), "deep")
 
 
 @pytest.mark.parametrize(

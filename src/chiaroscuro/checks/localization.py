@@ -69,7 +69,8 @@ def localize(
     measure nothing and are left out, counted. Each mean has a bootstrap interval over images, and
     its difference from a random order a p-value by sign flips, corrected over maps and measures
     (Holm). The folder `out` gets rows as Parquet and index.html. `regions`: see `load_regions`;
-    other options are as for `evaluate`.
+    `resume`, `workers`, `engine`, `strict`, `shard` and `data_root` are as for
+    `evaluate`.
 
     Raises `ChoiceError`, `InputError`, `ModelError`, or `ResultError` when `out` may not be used.
     """

@@ -73,7 +73,8 @@ def confusions(
     map of its leads, their colors and photos, and which classes are confused in prediction. The
     folder `out` gets rows as Parquet and index.html. `data` may be a folder of
     `export_maps(..., strongest=30)`: what it keeps decides in place of gradients, and its settings
-    hold. Other options are as for `evaluate`.
+    hold. `resume`, `workers`, `engine`, `strict`, `shard` and `data_root` are as for
+    `evaluate`.
 
     Raises `ChoiceError`, `InputError`, `ModelError`, or `ResultError` when `out` may not be used.
     """

@@ -83,7 +83,8 @@ def check(
 
     Maps are compared by rank correlation and by the overlap of their highest pixels. The classifier
     is left as found: weights change in copies only. The folder `out` gets rows as Parquet, charts
-    and index.html. Other options are as for `evaluate`.
+    and index.html. `resume`, `workers`, `engine`, `strict`, `shard` and `data_root` are as for
+    `evaluate`.
 
     Raises `ChoiceError`, `InputError`, `ModelError`, or `ResultError` when `out` may not be used.
     Source: Adebayo et al., Sanity checks for saliency maps, 2018 (cascading and independent

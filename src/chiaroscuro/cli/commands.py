@@ -240,8 +240,8 @@ class RunOptions(NetworkOptions, LongOptions):
         panel=MACHINE,
     )
     data_root: Path | None = option(
-        "A folder that holds a data set's folder; or the beginning of the URL, or of the hub's name, that "
-        "a result names.",
+        "A folder that holds a data set's folder; or the beginning of what a result names, a URL "
+        "or a name of the hub.",
         None,
         panel=IMAGES,
     )

@@ -84,8 +84,8 @@ def export_maps(
     The folder `out` gets `maps.zarr` (Zarr v3, an array (N, M, H, W) with a shard for each batch),
     `rows` and `failures` as Parquet, and a manifest with every setting and the digests of weights
     and data. Float32 maps are those of `saliency_maps`, bit for bit. `resume` computes what is
-    missing. `merge_maps` joins shards without network and data. Other options are as for
-    `evaluate`.
+    missing. `merge_maps` joins shards without network and data. `workers`, `engine`, `strict`,
+    `shard` and `data_root` are as for `evaluate`.
 
     Raises `ChoiceError`, `InputError`, `ModelError`, or `ResultError` when `out` may not be used.
     """

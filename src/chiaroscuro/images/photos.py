@@ -208,7 +208,7 @@ def _normalize(image: Image.Image, source: str) -> Photo:
     upright = image if turn is None else image.transpose(turn)
     notes += [] if turn is None else ["turned upright by its EXIF mark"]
     if image.mode in _DEEP_MODES:
-        upright, white = _deep_gray(upright, notes)
+        upright, white = _deep_gray(upright, source, notes)
     else:
         if deep_color:
             notes.append("16 bits a channel, read as 8")
@@ -248,15 +248,18 @@ def deep_range(highest: float) -> tuple[int, str]:
     return top, f", values up to {highest:.0f} of {top}" if 0 < highest <= top // 2 else ""
 
 
-def _deep_gray(image: Image.Image, notes: list[str]) -> tuple[Image.Image, int]:
+def _deep_gray(image: Image.Image, source: str, notes: list[str]) -> tuple[Image.Image, int]:
     """Gray values of 8, 12 or 16 bits scaled to [0, 1], floats as they are, with a note."""
     values, top, said = np.array(image, np.float32), 1, ""
     if image.mode != "F":
         top, said = deep_range(float(values.max()))
     note = f"more than 8 bits, read as gray{said}"
     values /= top  # in place, as all that follows: large photos are a gigabyte
-    if not (values.min() >= 0 and values.max() <= 1):  # or NaN
+    low, high = values.min(), values.max()
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ImageError(f"{source}: holds NaN or infinite pixels (expected floats in [0, 1])")
+    if low < 0 or high > 1:
         note += f", values outside 0..{top} clipped"
-        np.clip(np.nan_to_num(values, copy=False), 0, 1, out=values)
+        np.clip(values, 0, 1, out=values)
     notes.append(note)
     return Image.fromarray(values), top

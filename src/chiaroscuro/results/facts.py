@@ -64,7 +64,9 @@ def reasons_of(left_out: Iterable[LeftOut]) -> tuple[Reason, ...]:
     >>> reasons_of([LeftOut("a", "broken (at byte 7)"), LeftOut("b", "broken (at byte 9)")])
     (Reason(text='broken', count=2),)
     """
-    kinds = Counter(re.sub("[0-9][0-9.,]*", "N", one.reason.partition(" (")[0]) for one in left_out)
+    kinds = Counter(
+        re.sub("[0-9]+([.,][0-9]+)*", "N", one.reason.partition(" (")[0]) for one in left_out
+    )
     return tuple(Reason(text, count) for text, count in kinds.most_common(_KINDS))
 
 
