@@ -8,6 +8,7 @@ READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 READY_DOCS := $(VENV)/.ready-docs
 READY_BROWSER := node_modules/.ready
+TESTED_EXTRAS := hf,train,adapters,web,notebook,maps,weights,scale,cloud
 ENGINE_TESTS := tests/gradients tests/test_shortcuts.py tests/test_matmul.py tests/test_guard.py tests/test_tangents.py tests/test_target_gradients.py tests/test_captum_methods.py
 
 .PHONY: demo test coverage browser packages test-second-torch test-old-torch lint lint-js extras bench guard zoo mutants audit fuzz docs clean
@@ -27,10 +28,10 @@ test-second-torch: $(READY_DEV)  ## the engine's tests with PyTorch 2.13, its pr
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $$(echo $(VENV)-second/lib/python*/site-packages)/shared.pth
 	PYTHONPATH=src $(VENV)-second/bin/python -m pytest -p tests.second_torch -W 'ignore:`torch.jit.script` is deprecated:DeprecationWarning' --numprocesses 2 --dist worksteal $(ENGINE_TESTS)
 
-test-old-torch:  ## the engine's tests with the oldest PyTorch of the range, in an environment of its own
+test-old-torch:  ## every test with the oldest PyTorch of the range, in an environment of its own
 	$(PYTHON) -m venv $(VENV)-old
-	$(VENV)-old/bin/python -m pip install --quiet -r requirements-dev.txt -e '.[hf,adapters]' torch==2.6.0 torchvision==0.21.0
-	$(VENV)-old/bin/python -m pytest $(ENGINE_TESTS)
+	$(VENV)-old/bin/python -m pip install --quiet -r requirements-dev.txt -e '.[$(TESTED_EXTRAS)]' torch==2.6.0 torchvision==0.21.0
+	$(VENV)-old/bin/python -m pytest --numprocesses 2 --dist worksteal
 
 lint: $(READY_DEV)  ## format, style and types
 	$(BIN)/ruff format --check .
@@ -83,7 +84,7 @@ $(READY): pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(READY_DEV): $(READY) requirements-dev.txt
-	$(INSTALLER) install --quiet -c constraints.txt -r requirements-dev.txt -e '.[hf,train,adapters,web,notebook,maps,weights,scale,cloud]'
+	$(INSTALLER) install --quiet -c constraints.txt -r requirements-dev.txt -e '.[$(TESTED_EXTRAS)]'
 	touch $@
 
 $(READY_BROWSER): package.json

@@ -12,6 +12,7 @@ import unicodedata
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -784,3 +785,21 @@ def test_folders_of_photos_differ_on_any_file_system(tmp_path):
     same = {unicodedata.normalize("NFC", name).casefold() for name in found}
     assert len(same) == len(names)
     assert not {"index.html", "chiaroscuro-gallery.json"} & same
+
+
+def test_every_flipped_bit_of_a_png_s_pixels_is_refused():
+    """Pillow checks no checksum of pixels: of a few bits only the pixels change, without a word."""
+    values = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    data = bytearray(encoded(Image.fromarray(values), "PNG"))
+    first = data.index(b"IDAT") + 4
+    silent = 0
+    for bit in range(8 * first, 8 * (len(data) - 12)):  # but IEND
+        data[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(ImageError, match="^png: broken or truncated picture"):
+            decode_photo(bytes(data), "png")
+        with suppress(Exception):
+            Image.open(io.BytesIO(data)).load()
+            silent += 1
+        data[bit // 8] ^= 1 << bit % 8
+    assert silent > 20
+    assert np.array_equal(np.asarray(decode_photo(bytes(data), "png").image), values)

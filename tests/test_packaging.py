@@ -38,6 +38,9 @@ def test_no_extra_is_empty_and_all_holds_each():
     assert all_.extras == {*EXTRAS} - {"all"}
 
 
+@pytest.mark.skipif(
+    metadata.version("torch").partition("+")[0] != PINS["torch"], reason="another PyTorch"
+)
 def test_what_is_installed_accepts_the_pins():
     """Packages that contradict each other would leave pip without a solution."""
     pinned = [d for d in metadata.distributions() if canonicalize_name(d.name) in PINS]

@@ -2,7 +2,7 @@
 
 import re
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import griffe
@@ -102,6 +102,9 @@ def test_every_row_of_a_table_has_a_meaning(package, name):
                 assert row.description.strip(), f"{each.path}: the docstring has no `{row_name}`"
 
 
+@pytest.mark.skipif(
+    version("torch").partition("+")[0] != licences.pinned()["torch"], reason="another PyTorch"
+)
 def test_the_list_of_licenses_has_every_package_at_its_pinned_version():
     """Made by `python -m tools.licences > docs/reference/licenses.md`."""
     lines = PAGES["licenses"].splitlines()

@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 import timm
 import torch
 import transformers
+from packaging.version import Version
 from transformers import (
     BertConfig,
     BitImageProcessor,
@@ -166,6 +168,8 @@ PROCESSORS = {
 def test_a_network_sees_what_its_processor_shows(tmp_path, name, height_width):
     """Up to one 8-bit step: torchvision's resizing of tensors rounds a few pixels the other way.
 
+    Torchvision 0.21 rounds more of them.
+
     The photo's sides leave an even rest to the crop: of an odd rest transformers cuts half a pixel
     to the other side than torchvision and Pillow do.
     """
@@ -179,7 +183,10 @@ def test_a_network_sees_what_its_processor_shows(tmp_path, name, height_width):
     step = 1 / 255 / (min(classifier.std) if classifier.std else 1)
     difference = (mine - own).abs()
     assert difference.max() <= 1.01 * step
-    assert difference.mean() <= 0.05 * step
+    assert (
+        difference.mean()
+        <= (0.15 if Version(version("torchvision")) < Version("0.22") else 0.05) * step
+    )
 
 
 @pytest.mark.parametrize("processor", [MobileViTImageProcessor, LevitImageProcessor])

@@ -7,6 +7,7 @@ import os
 import stat
 import struct
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -168,24 +169,36 @@ def open_image(data: bytes, source: str) -> Image.Image:
             if accept is None or accept(data[:16]) is True:
                 image = factory(_Source(data), "")
                 _check_size(image, source)
+                _check_sums(data)
                 return image
     raise UnidentifiedImageError
 
 
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
+    """The parts of a PNG, each with its kind: length, kind, content, checksum; of others none."""
+    place, view = len(_PNG), memoryview(data)
+    while data.startswith(_PNG) and place < len(data):
+        end = place + 12 + int.from_bytes(view[place : place + 4], "big")
+        yield bytes(view[place + 4 : place + 8]), view[place:end]
+        place = end
+
+
+def _check_sums(data: bytes) -> None:
+    """Raise for pixels of a PNG that are not as they were written, which Pillow lets pass."""
+    for kind, chunk in _chunks(data):
+        if kind == b"IDAT" and zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
+            raise ValueError("a wrong checksum of its pixels")
+
+
 def _without_metadata(data: bytes) -> bytes:
     """A PNG without text, profiles and the like, which may be damaged or larger than is read."""
-    start = b"\x89PNG\r\n\x1a\n"
-    if not data.startswith(start):
-        return data
-    kept, place = bytearray(start), len(start)
-    while place < len(data):
-        end = place + 12 + int.from_bytes(data[place : place + 4], "big")
-        kind = data[place + 4 : place + 8]
-        # Optional chunks that decide pixels, orientation or the number of frames stay.
-        if kind[:1].isupper() or kind in (b"tRNS", b"eXIf", b"acTL", b"fcTL", b"fdAT"):
-            kept += data[place:end]
-        place = end
-    return bytes(kept)
+    # Optional chunks that decide pixels, orientation or the number of frames stay.
+    more = (b"tRNS", b"eXIf", b"acTL", b"fcTL", b"fdAT")
+    kept = [chunk for kind, chunk in _chunks(data) if kind[:1].isupper() or kind in more]
+    return b"".join([_PNG, *kept]) if data.startswith(_PNG) else data
 
 
 def _check_size(image: Image.Image, source: str) -> None:

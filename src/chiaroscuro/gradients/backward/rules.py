@@ -87,6 +87,8 @@ def _scatter(entry: Entry, *places: slice | int) -> Step:
 
 
 def _slice(entry: Entry) -> Step:
+    if entry.input_shape() == entry.shapes[0]:  # of everything, as older PyTorch reads `x[:, 0]`
+        return _reshape(entry)
     first, last = (None if n is None else signed(n) for n in entry.all_saved("start", "end"))
     return _scatter(entry, slice(first, last, entry.saved("step")))
 
