@@ -271,3 +271,42 @@ def test_a_command_out_of_memory_is_one_line(chiaroscuro, monkeypatch):
     monkeypatch.setattr(actions, "verify", refuse)
     told = "chiaroscuro: out of memory: give a smaller --batch, or fewer --workers"
     assert chiaroscuro("verify", ".") == (1, [], [told])
+
+
+LIMITED = """
+import resource
+from pathlib import Path
+
+import torch
+
+from chiaroscuro import Classifier, class_gradients
+from chiaroscuro.gradients.probe import Plan
+from tests.toys import small_cnn
+
+torch.set_num_threads(1)
+torch.manual_seed(0)
+net, pixels = Classifier(small_cnn(100)), torch.rand(16, 3, 64, 64)
+whole = class_gradients(net, pixels, memory_budget=20_000_000)
+halved, plan = [], Plan.halved
+Plan.halved = lambda self: (halved.append(self), plan(self))[1]
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+limit = pages * resource.getpagesize() + (60 << 20)
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+found = class_gradients(net, pixels, memory_budget=8 << 30)
+names = ("target_gradient", "rival_max", "rival_min")
+print(len(halved), all(torch.equal(getattr(found, n), getattr(whole, n)) for n in names))
+"""
+
+
+def test_a_real_limit_of_memory_is_met_by_halving():
+    """The budget promises more than the system gives: less is held at a time, for the same bits."""
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[1],
+        check=False,
+    )
+    times, same = done.stdout.split()
+    assert int(times) >= 1, done.stderr
+    assert same == "True"
