@@ -1,5 +1,7 @@
 """Images read from an object store, and results copied there and back: a real S3 server, moto's."""
 
+import json
+
 import fsspec
 import numpy as np
 import pytest
@@ -353,6 +355,22 @@ def test_a_copy_that_broke_off_goes_on(bucket, run, tmp_path, monkeypatch, broke
     copy_result(run / "run", bucket)
     copy_result(bucket, tmp_path / "back")
     assert verification(tmp_path / "back").whole
+
+
+def test_a_copy_stops_by_the_clock_with_log_and_counts_and_goes_on(bucket, run, tmp_path):
+    counts, log = tmp_path / "counts.prom", tmp_path / "log.jsonl"
+    words = ["copy", str(run / "run"), bucket, "--counts", str(counts), "--log", str(log)]
+    done = CliRunner().invoke(app, [*words, "--max-time", "0.000001s"])
+    assert done.exit_code == 75, done.output
+    with pytest.raises(MissingResultError):
+        copy_result(bucket, tmp_path / "back")
+    done = CliRunner().invoke(app, [*words, "--max-time", "1h"])
+    assert done.exit_code == 0, done.output
+    copy_result(bucket, tmp_path / "back")
+    assert verification(tmp_path / "back").whole
+    assert 'chiaroscuro_running{command="copy"} 0' in counts.read_text().splitlines()
+    events = [json.loads(line)["event"] for line in log.read_text().splitlines()]
+    assert events == ["command begun", "out of time", "command begun", "command finished"]
 
 
 def test_damage_is_found_before_it_spreads(bucket, run, tmp_path):

@@ -53,15 +53,20 @@ _PICTURED = 3
 """So many photos are shown in the terminal, none of more."""
 
 
+def _told(run: commands.OutputOptions | commands.StoredOptions) -> Told:
+    """What of a command is told where."""
+    told = Told(command=type(run).__name__.removesuffix("Options").lower(), quiet=run.quiet)
+    if isinstance(run, commands.LoggedOptions):
+        told = replace(told, log=run.log, level=run.log_level, metrics=run.counts)
+    if isinstance(run, commands.WatchedOptions) and run.max_time is not None:
+        told = replace(told, max_time=commands.seconds(run.max_time))
+    return told
+
+
 @contextmanager
 def _working(run: commands.OutputOptions, threads: int | None) -> Iterator[Watch]:
     """What is told meanwhile, in a process that is the command's own: as fast as it can be."""
-    command = type(run).__name__.removesuffix("Options").lower()
-    told = Told(command=command, quiet=run.quiet)
-    if isinstance(run, commands.LongOptions):
-        limit = None if run.max_time is None else commands.seconds(run.max_time)
-        told = replace(told, log=run.log, level=run.log_level, metrics=run.counts, max_time=limit)
-    with watching(told) as bars:
+    with watching(_told(run)) as bars:
         _wait_as_asked(run)
         with timed("import"):
             import torch
@@ -444,7 +449,7 @@ def merge(run: commands.MergeOptions) -> None:
 
 def convert(run: commands.ConvertOptions) -> None:
     """Write kept maps in another form, show progress, print the folder."""
-    with watching(Told(command="convert", quiet=run.quiet)) as bars:
+    with watching(_told(run)) as bars:
         chiaroscuro.convert_maps(
             run.maps,
             run.out,
@@ -457,7 +462,7 @@ def convert(run: commands.ConvertOptions) -> None:
 
 def copy(run: commands.CopyOptions) -> None:
     """Copy a result, show progress, print where it is."""
-    with watching(Told(command="copy", quiet=run.quiet)) as bars:
+    with watching(_told(run)) as bars:
         target = chiaroscuro.copy_result(
             run.source, run.target, overwrite=run.force, progress=partial(bars.show, "parts")
         )

@@ -76,19 +76,25 @@ def seconds(time: str) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WatchedOptions(Settings):
-    """How long work is stopped, logged and counted."""
+class LoggedOptions(Settings):
+    """How long work is logged and counted."""
+
+    log: Path | None = option("Add what happens to this file, one JSON object a line.", None)
+    log_level: str = option("The least that the log holds:", "info", LEVELS)
+    counts: Path | None = option(
+        "Keep counts, rates and memory in this file, in the text format of Prometheus.", None
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchedOptions(LoggedOptions):
+    """Of work that can be stopped and resumed."""
 
     max_time: str | None = option(
         "Stop after this time, to be resumed: 90s, 30m, 2h, 1d. The exit status is 75.",
         None,
         read=_time,
         panel=MACHINE,
-    )
-    log: Path | None = option("Add what happens to this file, one JSON object a line.", None)
-    log_level: str = option("The least that the log holds:", "info", LEVELS)
-    counts: Path | None = option(
-        "Keep counts, rates and memory in this file, in the text format of Prometheus.", None
     )
 
 
@@ -334,7 +340,7 @@ class MergeOptions(AgainOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvertOptions(StoredOptions):
+class ConvertOptions(LoggedOptions, StoredOptions):
     maps: Path = option("A folder of `chiaroscuro maps`.", flag="")
     to: str = option("What to write:", allowed=MAP_FORMS)
     data_root: Path | None = like(RunOptions, "data_root")
@@ -342,7 +348,7 @@ class ConvertOptions(StoredOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CopyOptions(StoredOptions):
+class CopyOptions(WatchedOptions, StoredOptions):
     source: str = option("A result: a folder, or a URL that fsspec reads.", flag="")
     target: str = option("Where it goes: a folder, or a URL.", flag="")
     force: bool = option("Replace another result there.", False)
