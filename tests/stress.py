@@ -82,10 +82,8 @@ def run_confusions(data: Path, out: Path, workers: int, **more: Any) -> None:
 
 def run_export(data: Path, out: Path, workers: int, engine: str = "local", **more: Any) -> None:
     """Maps of the set."""
-    export_maps(
-        toy(), data, out, resume=out.exists(), workers=workers, engine=engine, batch=2, threads=1,
-        **more,
-    )  # fmt: skip
+    options = {"batch": 2, "threads": 1, **more}
+    export_maps(toy(), data, out, resume=out.exists(), workers=workers, engine=engine, **options)
 
 
 def run_explanations(data: Path, out: Path, workers: int) -> None:
