@@ -222,7 +222,7 @@ def test_explanations_are_checked_and_not_repaired(chiaroscuro, place, tmp_path)
     assert (code, lines[1]) == (1, "1 files are gone or damaged: photo/arrays.npz")
     code, lines, (err,) = chiaroscuro("verify", out / "photo", "--repair")
     assert code == 1
-    assert "is of kind explanation: repair is for runs over image sets, evaluation, check" in err
+    assert "is of kind explanation: this is for runs over image sets, evaluation, check" in err
     code, _, (err,) = chiaroscuro("verify", place)
     assert (code, err) == (1, f"chiaroscuro: {place}: no chiaroscuro result there")
 

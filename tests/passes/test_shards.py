@@ -10,6 +10,8 @@ from chiaroscuro.checks import confusions
 from chiaroscuro.cli import app
 from chiaroscuro.errors import ChiaroscuroError, ChoiceError, InputError, ResultError
 from chiaroscuro.models.folder import basic_cnn
+from chiaroscuro.results import KINDS
+from chiaroscuro.results.runs import open_run
 from tests.pictures import BROKEN, class_rows, write_parquet
 from tests.stress import CLASSES, RUNS, parts_of, toy, write_data
 
@@ -131,6 +133,8 @@ NETWORK = """
 import torch
 from chiaroscuro import Classifier
 from chiaroscuro.models.folder import basic_cnn
+from chiaroscuro.results import KINDS
+from chiaroscuro.results.runs import open_run
 
 def made():
     with torch.random.fork_rng():
@@ -177,3 +181,13 @@ def test_a_shard_whose_network_has_a_name_is_joined_without_it(data, tmp_path, m
         command(*asked, "--shard", f"{i}/2", "--out", f"s{i}", "--quiet", status=3 * (i == 0))
     assert command("merge", "s1", "s0", "--quiet", status=3) == ""
     assert parts_of(tmp_path / "chiaroscuro-check") == parts_of(tmp_path / "whole")
+
+
+def test_a_training_is_no_shard(tmp_path):
+    with open_run(tmp_path / "t", KINDS["training"], {"epochs": 1}, resume=False, overwrite=False):
+        pass
+    said = command("merge", tmp_path / "t", status=1)
+    assert "is of kind training: this is for runs over image sets, evaluation" in said
+    with pytest.raises(ResultError):
+        merge_runs([tmp_path / "t"], tmp_path / "joined")
+    assert not (tmp_path / "joined").exists()

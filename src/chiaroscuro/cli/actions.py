@@ -435,7 +435,7 @@ def measure(
 def merge(run: commands.MergeOptions) -> None:
     """Join shards, print what the whole is."""
     kind = kind_of_shard(run.shards[0])
-    _, options = _settings_of(kind)
+    _, options = _settings_of(kind, run.shards[0])
     out = run.out or options.__dataclass_fields__["out"].default
     if kind == results.KINDS["map-export"]:  # which need neither network nor data
         from chiaroscuro.results import maps
@@ -493,10 +493,7 @@ def verify(run: commands.VerifyOptions) -> None:
 
 def _repair(run: commands.VerifyOptions, kind: results.Kind, damaged: Collection[str]) -> None:
     """Resume a run as it was begun; what is whole is kept, also a page's link to its check."""
-    known_kinds = [name for _, name in _VERBS.values()]
-    if kind.name not in known_kinds:
-        said = f"repair is for runs over image sets, {', '.join(known_kinds)}"
-        raise ResultError(f"{run.folder} is of kind {kind.name}: {said}; compute this once more")
+    _settings_of(kind, run.folder)  # for its error
     if kind.marker in damaged:
         restore_marker(run.folder)
     names = ("workers", "engine", "ray_address")
@@ -509,15 +506,19 @@ def _repair(run: commands.VerifyOptions, kind: results.Kind, damaged: Collection
     _go_on(run, kind, run.folder, quiet=True, **given)
 
 
-def _settings_of(kind: results.Kind) -> tuple[Any, Any]:
+def _settings_of(kind: results.Kind, folder: Path) -> tuple[Any, Any]:
     """The settings and the options of the command that makes a run of some kind."""
-    made = next(settings for settings, (_, name) in _VERBS.items() if name == kind.name)
+    made_by = {name: settings for settings, (_, name) in _VERBS.items()}
+    if kind.name not in made_by:
+        said = f"this is for runs over image sets, {', '.join(made_by)}; compute it once more"
+        raise ResultError(f"{folder} is of kind {kind.name}: {said}")
+    made = made_by[kind.name]
     return made, next(row.groups[1] for row in commands.COMMANDS if made in row.groups)
 
 
 def _go_on(run: commands.AgainOptions, kind: results.Kind, out: Path, **given: Any) -> None:
     """Resume a run in `out` as it was begun, with the network and data that it names or `run`."""
-    config, (made, options) = read_config(out, kind, RunConfig), _settings_of(kind)
+    config, (made, options) = read_config(out, kind, RunConfig), _settings_of(kind, out)
     try:
         settings = made(**config.settings)
     except (ChoiceError, TypeError) as error:
