@@ -218,8 +218,8 @@ def _rounding_lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
         "number of workers, any engine and any shards, since batch, threads and sizes of work are "
         "fixed when the run begins and kept by `--resume`. Another `--batch` may round otherwise: "
         "PyTorch chooses its kernels by the number of images, and a ReLU whose input is within "
-        "rounding of zero may then switch, here none that changes a map. On a GPU `--deterministic` allows "
-        "only kernels that give the same bits each time."
+        "rounding of zero may then switch, here none that changes a map. On a GPU "
+        "`--deterministic` allows only kernels that give the same bits each time."
     )
     yield ""
     yield (
