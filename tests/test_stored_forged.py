@@ -102,6 +102,9 @@ def forged(made, place, marker=None, tables=(), metadata=None):
 
 OUTSIDE = ["../../outside", "signed"]
 FORGERIES = {
+    "nothing that all images share": {"marker": {"config.facts": {}}},
+    "a method that is a number": {"marker": {"config.facts.method": 3}},
+    "no classes": {"marker": {"config.facts.classes": 7}},
     "maps with the name of a folder elsewhere": {
         "marker": {"result.settings.maps": OUTSIDE, "config.settings.maps": OUTSIDE}
     },

@@ -22,6 +22,7 @@ from chiaroscuro.results.folders import kind_in
 from chiaroscuro.results.maps import (
     KIND,
     PIXELS,
+    ExportFacts,
     MapExport,
     StoredImage,
     fitting,
@@ -52,13 +53,16 @@ class StoredMaps:
     folder: Path
     export: MapExport
     config: RunConfig
+    shared: ExportFacts
 
     @classmethod
     def open(cls, folder: str | Path) -> "StoredMaps":
         """The export in a folder; raises `ResultError` for anything else."""
         found: MapExport = load(folder, KIND)
         check_names("map", found.settings.maps, MAPS)  # they become names of files
-        return cls(Path(folder), found, read_config(folder, KIND, RunConfig))
+        with fitting(Path(folder)):
+            config = read_config(folder, KIND, RunConfig)
+            return cls(Path(folder), found, config, ExportFacts.of(config))
 
     @classmethod
     def find_in(cls, place: str | Path) -> "StoredMaps | None":
@@ -97,7 +101,7 @@ class StoredMaps:
 
     def labels(self, count: int) -> list[str]:
         """The names of so many classes."""
-        return [*(self.config.facts["classes"] or (f"class {k}" for k in range(count)))]
+        return [*(self.shared.classes or (f"class {k}" for k in range(count)))]
 
     @cached_property
     def places(self) -> dict[str, tuple[int, int]]:
@@ -151,7 +155,7 @@ class StoredMaps:
             target if settings.target != "predicted" else "predicted",
             settings.rivals,
             settings.score,
-            from_plain(dict(self.config.facts["method"]), {}, MethodFacts),
+            from_plain(dict(self.shared.method), {}, MethodFacts),
             settings.maps,
             model.framing.fit,
         )

@@ -113,7 +113,7 @@ def _virelay(stored: StoredMaps, images: Photos, folder: Path) -> None:
                 file["prediction"][n] = about.logits
     known = [{"index": k, "word_net_id": "", "name": name} for k, name in enumerate(names)]
     _write_json(folder / "label-map.json", known)
-    is_label = stored.config.facts["target_note"] == "" and settings.target != "predicted"
+    is_label = stored.shared.target_note == "" and settings.target != "predicted"
     for name in kept:
         data = {
             "name": export.data.name, "type": "hdf5", "path": "input.h5",

@@ -1,7 +1,7 @@
 """The maps of every image of a set, kept in Zarr, as a pass that can be resumed and shared."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -31,6 +31,7 @@ from chiaroscuro.results.maps import (
     COMPETITORS,
     KIND,
     PIXELS,
+    ExportFacts,
     MapExport,
     MapLayout,
     StoredImage,
@@ -137,15 +138,17 @@ class _Kept:
     competitors: Rows
 
 
+_UNKNOWN = ExportFacts({}, (0, 0), "", None, "", "")
+
+
 @dataclass(frozen=True)
 class _ExportTask:
     """See `Task`. The rest is set by `set_up`; `classes`: the model's class of each label."""
 
     settings: MapExportSettings
     method: Any = None
-    sides: tuple[int, int] = (0, 0)
     classes: NDArray[np.int64] | None = None
-    fixed: Mapping[str, Any] = field(default_factory=dict)
+    shared: ExportFacts = _UNKNOWN
     kind: ClassVar = KIND
 
     def set_up(self, classifier: Classifier, images: ImageSet) -> "_ExportTask":
@@ -157,16 +160,22 @@ class _ExportTask:
             raise ChoiceError(f"{classifier.name} {what}: stored maps {advice}")
         classes, note = target_classes(classifier, images.labels, settings.target)
         method = make_method(settings.method_options, classifier)
-        fixed = {"source": images.source, "classes": classifier.labels, "target_note": note}
-        fixed["zarr"] = import_zarr().__version__
-        return replace(self, method=method, sides=classifier.size, classes=classes, fixed=fixed)
+        shared = ExportFacts(
+            method=describe_method(method),
+            sides=classifier.size,
+            source=images.source,
+            classes=classifier.labels,
+            target_note=note,
+            zarr=import_zarr().__version__,
+        )
+        return replace(self, method=method, classes=classes, shared=shared)
 
     def facts(self) -> Mapping[str, Any]:
-        return {"method": describe_method(self.method), "sides": self.sides, **self.fixed}
+        return {f.name: getattr(self.shared, f.name) for f in fields(ExportFacts)}
 
     def process(self, classifier: Classifier, batch: Batch) -> Part:
-        settings, size = self.settings, self.settings.batch or 0
-        layout = MapLayout(settings.maps, self.sides, size, settings.dtype)
+        settings, size, sides = self.settings, self.settings.batch or 0, self.shared.sides
+        layout = MapLayout(settings.maps, sides, size, settings.dtype)
         found = dict(self._found(classifier, batch, layout))
         kept = [one for n in sorted(found) if not isinstance(one := found[n], str)]
         reasons = {n: found.get(n, "no class") for n in range(len(batch.ids))}
@@ -175,7 +184,7 @@ class _ExportTask:
         ).failed
         first = batch.number * size
         places = [one.image.image - first for one in kept]
-        shape = (0, len(settings.maps), *self.sides)
+        shape = (0, len(settings.maps), *sides)
         values = np.stack([one.maps for one in kept]) if kept else np.zeros(shape, settings.dtype)
         scale = np.array([one.scale for one in kept], np.float32).reshape(len(kept), shape[1])
         listed = [
@@ -269,11 +278,11 @@ def _summary(parts: Iterable[Part], run: RunConfig) -> MapExport:
         left_out += part.left_out
     settings = from_plain({**run.settings, "batch": run.batch}, {}, MapExportSettings)
     settings = replace(settings, threads=run.threads)
-    count = len(left_out)
+    count, shared = len(left_out), ExportFacts.of(run)
     return MapExport(
         settings=settings,
         data=DataFacts(
-            run.facts["source"],
+            shared.source,
             run.split,
             listed - count,
             settings.limit,
@@ -283,8 +292,8 @@ def _summary(parts: Iterable[Part], run: RunConfig) -> MapExport:
             reasons_of(left_out),
         ),
         model=run.model,
-        shape=(run.rows or listed, len(settings.maps), *run.facts["sides"]),
+        shape=(run.rows or listed, len(settings.maps), *shared.sides),
         digest=digest_of(run),
-        target_note=run.facts["target_note"],
+        target_note=shared.target_note,
         versions=run.versions,
     )

@@ -25,7 +25,7 @@ from chiaroscuro.results.facts import CropBox, DataFacts, ModelFacts
 from chiaroscuro.results.folders import read_marker
 from chiaroscuro.results.kinds import KINDS
 from chiaroscuro.results.runs import Part, RunConfig, RunFolder
-from chiaroscuro.results.store import MAX_ARRAYS, to_plain, verify
+from chiaroscuro.results.store import MAX_ARRAYS, from_plain, to_plain, verify
 from chiaroscuro.settings import MapExportSettings
 
 KIND = KINDS["map-export"]
@@ -58,6 +58,26 @@ class MapExport:
     def __repr__(self) -> str:
         where = f"{self.model.name} on {self.data.name}: {self.data.images} images"
         return f"MapExport({where}; {', '.join(self.settings.maps)}; {self.settings.dtype})"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFacts:
+    """What all images of an export share besides settings and network, in its configuration.
+
+    `sides` (H, W): of the maps. `classes`: the network's names. `zarr`: the version that wrote.
+    """
+
+    method: Mapping[str, Any]
+    sides: tuple[int, int]
+    source: str
+    classes: tuple[str, ...] | None
+    target_note: str
+    zarr: str
+
+    @classmethod
+    def of(cls, config: RunConfig) -> "ExportFacts":
+        """Those of a run; raises `ValueError` for a configuration with others."""
+        return from_plain(dict(config.facts), {}, cls)
 
 
 @dataclass(frozen=True, slots=True)
