@@ -20,6 +20,7 @@ import pytest
 from PIL import Image, ImageFile, PngImagePlugin
 
 from chiaroscuro import ImageError
+from chiaroscuro.errors import quiet_decoders
 from chiaroscuro.images import (
     Framing,
     check_array,
@@ -803,3 +804,19 @@ def test_every_flipped_bit_of_a_png_s_pixels_is_refused():
         data[bit // 8] ^= 1 << bit % 8
     assert silent > 20
     assert np.array_equal(np.asarray(decode_photo(bytes(data), "png").image), values)
+
+
+def test_decoders_are_quiet_in_processes_of_ours():
+    """A broken picture is said by us, once: Pillow's warnings are not shown there."""
+    values = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(values).save(file, "TIFF", compression="tiff_lzw")
+    half = file.getvalue()[: len(file.getvalue()) // 2]
+    for quiet in (False, True):
+        with warnings.catch_warnings(record=True) as shown:
+            warnings.simplefilter("always")
+            if quiet:
+                quiet_decoders()
+            with pytest.raises(ImageError, match="not a picture|broken or truncated"):
+                decode_photo(half, "half")
+        assert bool(shown) is not quiet

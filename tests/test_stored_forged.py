@@ -6,8 +6,10 @@ import shutil
 from dataclasses import replace
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pytest
+import zarr
 from pyarrow import parquet
 
 from chiaroscuro import confusions, convert_maps, export_maps, merge_maps
@@ -169,6 +171,22 @@ def test_damaged_metadata_show_no_other_map(made, tmp_path, name):
     for reader in ("overlays", "live page"):
         with pytest.raises(ResultError, match=f"{name} is gone or damaged"):
             READERS[reader](tmp_path, made / "data")
+
+
+@pytest.mark.parametrize("reader", [one for one in READERS if one not in ("merge", "confusions")])
+def test_maps_that_are_no_numbers_are_refused(made, tmp_path, reader):
+    """A chunk that is empty, or NaN, with digests that fit: no picture is made of it."""
+    folder = tmp_path / "in" / "maps"
+    forged(made, tmp_path)
+    array = zarr.open_array(folder / "maps.zarr" / "maps", mode="r+")
+    array[1] = np.nan
+    for file in (folder / "parts").glob("0*.json"):
+        held = msgspec.json.decode(file.read_bytes(), type=folders.Receipt)
+        listed = {name: folders.digest(folder / name) for name in held.files}
+        file.write_bytes(msgspec.json.encode(folders.sealed(replace(held, files=listed))))
+    with pytest.raises(ResultError, match="batch 0 has maps that are no numbers"):
+        READERS[reader](tmp_path, made / "data")
+    assert not (tmp_path / "in" / "out").exists()
 
 
 URL = "memory://bucket/photos"

@@ -13,6 +13,7 @@
     └── ResultError                       a result folder that cannot be written or read
         ├── MissingResultError (FileNotFoundError)
         ├── ExistingResultError (FileExistsError)
+        ├── OtherConfigurationError       a run that was begun otherwise than it is now
         └── UnwritableResultError (OSError)
 
 The builtin in brackets is a base too, so `except ValueError` works as Python users expect. The
@@ -23,6 +24,7 @@ wrong, what came, what was expected and what to do.
 import dataclasses
 import difflib
 import re
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -89,6 +91,12 @@ class ExistingResultError(ResultError, FileExistsError):
     """Something lies where a result would be written."""
 
 
+class OtherConfigurationError(ResultError):
+    """A folder holds a run that was begun otherwise; `said` is how."""
+
+    said = ""
+
+
 class UnwritableResultError(ResultError, OSError):
     """A result cannot be written: no permission, no space, no folder."""
 
@@ -116,6 +124,11 @@ def missing_extra(what: str, package: str, extra: str) -> MissingExtraError:
     return MissingExtraError(
         f"{what} needs {package}, which is not installed: run pip install 'chiaroscuro[{extra}]'"
     )
+
+
+def quiet_decoders() -> None:
+    """In a process of our own: what a broken picture is, is said once, by us."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def first_line(error: BaseException) -> str:

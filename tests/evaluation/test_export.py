@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+import subprocess
+import sys
 import zlib
 from dataclasses import replace
 
@@ -415,6 +417,35 @@ def test_stored_maps_read_as_explanations(data, tmp_path, options):
             assert one.maps[name].dtype == map_.dtype
             mine, theirs = one.facts[name], direct.facts[name]
             assert mine.support_pixels == pytest.approx(theirs.support_pixels)
+
+
+FULL = """
+import resource, sys
+from chiaroscuro.cli import main
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, 5_000))
+main()
+"""
+
+
+def test_a_full_disk_is_one_line_and_crashes_no_hdf5(data, tmp_path):
+    """In a process of its own, which HDF5 would end by a signal."""
+    export(data, tmp_path / "run")
+    words = ["convert", tmp_path / "run", "--to", "virelay", "--out", tmp_path / "out"]
+    command = [sys.executable, "-c", FULL, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stderr == f"chiaroscuro: {tmp_path / 'out'}: cannot be written (File too large)\n"
+    assert (done.returncode, done.stdout) == (1, "")
+    assert not [one for one in tmp_path.iterdir() if one.name.startswith((".chiaroscuro", "out"))]
+
+
+def test_what_a_killed_conversion_left_is_cleared_away(data, tmp_path):
+    export(data, tmp_path / "run")
+    left = tmp_path / ".chiaroscuro-stage-0123456789ab"
+    left.mkdir()
+    (left / "000000.png").write_bytes(b"half")
+    convert_maps(tmp_path / "run", tmp_path / "out", "overlays")
+    assert not left.exists()
 
 
 def test_the_databases_of_virelay(data, tmp_path):

@@ -1,8 +1,12 @@
 """Runs in shares, joined: what one run writes, for every command over an image set."""
 
 import json
+from dataclasses import replace
 
+import msgspec
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 from typer.testing import CliRunner
 
 from chiaroscuro import Classifier, export_maps, merge_runs, save_classifier
@@ -10,7 +14,7 @@ from chiaroscuro.checks import confusions
 from chiaroscuro.cli import app
 from chiaroscuro.errors import ChiaroscuroError, ChoiceError, InputError, ResultError
 from chiaroscuro.models.folder import basic_cnn
-from chiaroscuro.results import KINDS
+from chiaroscuro.results import KINDS, folders, verification
 from chiaroscuro.results.runs import open_run
 from tests.pictures import BROKEN, class_rows, write_parquet
 from tests.stress import CLASSES, RUNS, parts_of, toy, write_data
@@ -98,7 +102,10 @@ def test_a_shard_without_a_usable_image_says_so_and_is_joined(data, tmp_path):
     for i in range(9):
         words = (data, tmp_path / f"{i}", 1)
         if i == 4:
-            with pytest.raises(InputError, match="no image of test can be used"):
+            said = (
+                r"^shard 4/9: .*no image of test can be used .*; its parts are kept, to be joined"
+            )
+            with pytest.raises(InputError, match=said):
                 RUNS["evaluate"](*words, shard=f"{i}/9", **given)
         else:
             RUNS["evaluate"](*words, shard=f"{i}/9", **given)
@@ -106,6 +113,111 @@ def test_a_shard_without_a_usable_image_says_so_and_is_joined(data, tmp_path):
     RUNS["evaluate"](data, tmp_path / "joined", 1, **given)
     RUNS["evaluate"](data, tmp_path / "whole", 1, **given)
     assert parts_of(tmp_path / "joined") == parts_of(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_more_shards_than_batches_are_refused_before_anything_is_written(name, data, tmp_path):
+    with pytest.raises(ChoiceError, match="shard is 5/9, of 5 batches: give no more shards"):
+        RUNS[name](data, tmp_path / "shard", 1, shard="5/9")
+    assert not (tmp_path / "shard").exists()
+
+
+def forge(shard, number, change):
+    """Change the rows of a part, and let its receipt fit."""
+    file, held = shard / f"deletion/{number:06d}.parquet", shard / f"parts/{number:06d}.json"
+    parquet.write_table(change(parquet.read_table(file)), file, write_page_checksum=True)
+    receipt = msgspec.json.decode(held.read_bytes(), type=folders.Receipt)
+    files = {name: folders.digest(shard / name) for name in receipt.files}
+    held.write_bytes(msgspec.json.encode(folders.sealed(replace(receipt, files=files))))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda table: table.drop_columns("changed"),
+        lambda table: table.set_column(0, "id", pa.nulls(len(table), pa.string())).slice(1),
+        lambda table: table.set_column(
+            table.column_names.index("probability"), "probability", pa.nulls(len(table))
+        ),
+    ],
+)
+def test_forged_rows_are_one_error(change, data, tmp_path):
+    RUNS["evaluate"](data, tmp_path / "shard", 1, shard="0/1")
+    forge(tmp_path / "shard", 1, change)
+    merge_runs([tmp_path / "shard"], tmp_path / "joined")
+    with pytest.raises(ResultError, match="joined: rows that cannot be read"):
+        RUNS["evaluate"](data, tmp_path / "joined", 1)
+
+
+def test_a_receipt_without_its_tables_is_found(data, tmp_path):
+    RUNS["evaluate"](data, tmp_path / "run", 1)
+    held = tmp_path / "run" / "parts" / "000001.json"
+    receipt = msgspec.json.decode(held.read_bytes(), type=folders.Receipt)
+    held.write_bytes(msgspec.json.encode(folders.sealed(replace(receipt, files={}))))
+    assert "some parts have other tables than the rest" in verification(tmp_path / "run").faults
+    merge_runs([tmp_path / "run"], tmp_path / "joined")
+    with pytest.raises(ResultError, match="part 1 has other tables than the rest"):
+        RUNS["evaluate"](data, tmp_path / "joined", 1)
+
+
+def test_a_shard_is_verified_and_repaired_as_a_shard(data, tmp_path, monkeypatch):
+    (tmp_path / "net.py").write_text(NETWORK)
+    monkeypatch.chdir(tmp_path)
+    asked = ("evaluate", "data", "--model", "net.py:made", "--batch", "2", "--threads", "1")
+    command(*asked, "--flips", "9", "--shard", "1/2", "--out", "s1", "--quiet")
+    whole = parts_of(tmp_path / "s1")
+    assert command("verify", "s1").splitlines() == [
+        "evaluation, shard 1/2: whole",
+        "parts: 2 whole, 0 missing or damaged",
+        "images: 4 listed, 4 read, 0 reported as left out",
+    ]
+    (tmp_path / "s1" / "deletion" / "000003.parquet").write_bytes(b"")
+    said = command("verify", "s1", status=1)
+    assert said.startswith(
+        "evaluation, shard 1/2: not finished\nparts: 1 whole, 1 missing or damaged: 3"
+    )
+    with pytest.raises(
+        ResultError, match=r"4 of 5 .* \(0, 2, 3, 4\).*; s1 has damaged parts: repair"
+    ):
+        merge_runs(["s1"], "joined")
+    command("verify", "s1", "--repair", "--model", "net.py:made")
+    assert parts_of(tmp_path / "s1") == whole
+    command(*asked, "--flips", "9", "--resume", "--out", "s1", "--quiet", status=3)
+    assert command("verify", "s1").startswith("evaluation: whole\n")
+    assert not (tmp_path / "s1" / "parts" / "shard").exists()
+
+
+def test_the_page_s_check_is_that_of_one_run(data, tmp_path, monkeypatch):
+    (tmp_path / "net.py").write_text(NETWORK)
+    monkeypatch.chdir(tmp_path)
+    network = ("--model", "net.py:made", "--threads", "1")
+    command("check", "data", *network, "--limit", "9", "--out", "check", "--quiet", status=3)
+    asked = ("evaluate", "data", *network, "--batch", "5", "--flips", "9", "--check", "check")
+    command(*asked, "--out", "whole", "--quiet", status=3)
+    for i in range(2):
+        command(*asked, "--shard", f"{i}/2", "--out", f"s{i}", "--quiet", status=3 * (i == 0))
+    joined = ("merge", "s0", "s1", "--out", "joined", "--model", "net.py:made", "--quiet")
+    command(*joined, "--check", "check", status=3)
+    assert parts_of(tmp_path / "joined") == parts_of(tmp_path / "whole")
+    command(
+        "maps", "data", *network, "--batch", "5", "--shard", "0/1", "--out", "m", "-q", status=3
+    )
+    said = command("merge", "m", "--out", "kept", "--check", "check", status=1)
+    assert said == "--check is for shards of evaluate: these are of map-export"
+    assert "left out, 1: " in command("merge", "m", "--out", "kept", status=3)
+
+
+def test_shards_of_other_data_are_said_as_such(data, tmp_path, monkeypatch):
+    (tmp_path / "net.py").write_text(NETWORK)
+    monkeypatch.chdir(tmp_path)
+    network = ("--model", "net.py:made")
+    command("evaluate", "data", *network, "--shard", "0/1", "--out", "s", "--quiet", status=3)
+    write_parquet(data / "test.parquet", class_rows(3, 3), CLASSES)
+    said = command("merge", "s", "--out", "joined", *network, status=1)
+    assert said.startswith("the shards are of another configuration (files was ")
+    assert said.endswith(
+        "give the network and the data that they were computed with, and merge once more"
+    )
 
 
 def test_confusions_of_stored_maps_have_shards_too(data, tmp_path):
@@ -133,8 +245,6 @@ NETWORK = """
 import torch
 from chiaroscuro import Classifier
 from chiaroscuro.models.folder import basic_cnn
-from chiaroscuro.results import KINDS
-from chiaroscuro.results.runs import open_run
 
 def made():
     with torch.random.fork_rng():

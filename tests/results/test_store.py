@@ -486,3 +486,13 @@ def test_a_save_that_another_one_replaces_at_once_is_no_error(tmp_path, monkeypa
     monkeypatch.setattr(folders_module, "_install", install_twice)
     save(toy(), tmp_path / "r")
     assert load(tmp_path / "r").number == 1.5
+
+
+@pytest.mark.parametrize("place", ["s3://bucket/run", "memory://run", Path("s3://bucket/run")])
+def test_no_result_is_written_to_a_url(place, tmp_path, monkeypatch):
+    """A path drops a slash, so that a folder "s3:" would be made here."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ResultError, match=r"is a URL, and results lie on disk: give a folder"):
+        folders_module.resolved(place)
+    assert folders_module.resolved("a:b/c") == tmp_path / "a:b" / "c"
+    assert not [*tmp_path.iterdir()]

@@ -38,8 +38,8 @@ from chiaroscuro.results import KINDS
 from chiaroscuro.results.confusions import GRID, MOST_PAIRS, Confusions, Mend
 from chiaroscuro.results.explanations import Explanation
 from chiaroscuro.results.facts import LeftOut
-from chiaroscuro.results.maps import COMPETITORS, PIXELS, fitting, pixels_digest
-from chiaroscuro.results.runs import Part, RunConfig
+from chiaroscuro.results.maps import COMPETITORS, PIXELS, pixels_digest
+from chiaroscuro.results.runs import Part, RunConfig, fitting
 from chiaroscuro.settings import ConfusionSettings, MapExportSettings, settings_from, takes
 from chiaroscuro.smallest import smallest_edits
 

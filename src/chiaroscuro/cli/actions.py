@@ -26,6 +26,7 @@ from chiaroscuro.data.loading import check_named_again, locate
 from chiaroscuro.errors import (
     ChoiceError,
     MissingImageError,
+    OtherConfigurationError,
     ResultError,
     first_line,
     missing_extra,
@@ -426,8 +427,15 @@ def measure(
     lines = [*import_module(kind.view.partition(":")[0]).lines(result)]
     if run.shard is not None:
         lines.append(f"shard {run.shard} alone: join all with chiaroscuro merge")
+    _print_run(run, result, lines, run.out)
+
+
+def _print_run(
+    run: commands.OutputOptions | commands.StoredOptions, result: Any, lines: list[str], out: Path
+) -> None:
+    """Print what was measured and why images were left out, of which the exit status tells too."""
     lines += [f"left out, {one.count:,}: {one.text}" for one in result.data.reasons]
-    _print(run, results.facts_of(result), lines, run.out)
+    _print(run, results.facts_of(result), lines, out)
     if result.data.left_out_count:
         raise typer.Exit(LEFT_OUT)
 
@@ -435,16 +443,25 @@ def measure(
 def merge(run: commands.MergeOptions) -> None:
     """Join shards, print what the whole is."""
     kind = kind_of_shard(run.shards[0])
+    if run.check is not None and kind != results.KINDS["evaluation"]:
+        raise ChoiceError(f"--check is for shards of evaluate: these are of {kind.name}")
     _, options = _settings_of(kind, run.shards[0])
     out = run.out or options.__dataclass_fields__["out"].default
     if kind == results.KINDS["map-export"]:  # which need neither network nor data
         from chiaroscuro.results import maps
 
         result = chiaroscuro.merge_maps(run.shards, out, overwrite=run.force)
-        _print(run, results.facts_of(result), maps.lines(result), out)
+        _print_run(run, result, [*maps.lines(result)], out)
         return
     chiaroscuro.merge_runs(run.shards, out, overwrite=run.force)
-    _go_on(run, kind, out, quiet=run.quiet, as_json=run.as_json)
+    given = {} if run.check is None else {"check": run.check}
+    try:
+        _go_on(run, kind, out, quiet=run.quiet, as_json=run.as_json, **given)
+    except OtherConfigurationError as error:
+        advice = "give the network and the data that they were computed with"
+        raise ResultError(
+            f"the shards are of another configuration ({error.said}): {advice}, and merge once more"
+        ) from error
 
 
 def convert(run: commands.ConvertOptions) -> None:
@@ -480,7 +497,7 @@ def verify(run: commands.VerifyOptions) -> None:
     found = results.verification(run.folder)
     if run.repair and not found.whole:
         with suppress(typer.Exit):  # that images were left out is no damage
-            _repair(run, results.KINDS[found.kind], found.damaged)
+            _repair(run, results.KINDS[found.kind], found)
         found = results.verification(run.folder)
     if run.as_json:
         typer.echo(json.dumps(results.facts_of(found) | {"whole": found.whole}))
@@ -491,10 +508,10 @@ def verify(run: commands.VerifyOptions) -> None:
         raise typer.Exit(1)
 
 
-def _repair(run: commands.VerifyOptions, kind: results.Kind, damaged: Collection[str]) -> None:
+def _repair(run: commands.VerifyOptions, kind: results.Kind, found: results.Verification) -> None:
     """Resume a run as it was begun; what is whole is kept, also a page's link to its check."""
     _settings_of(kind, run.folder)  # for its error
-    if kind.marker in damaged:
+    if kind.marker in found.damaged:
         restore_marker(run.folder)
     names = ("workers", "engine", "ray_address")
     watched = [f.name for f in fields(commands.WatchedOptions)]
@@ -503,7 +520,7 @@ def _repair(run: commands.VerifyOptions, kind: results.Kind, damaged: Collection
         result = results.folders.read_marker(run.folder, kind).result or {}
         page = result.get("check_page")
         given["check"] = (run.folder / page).parent if page else None
-    _go_on(run, kind, run.folder, quiet=True, **given)
+    _go_on(run, kind, run.folder, quiet=True, shard=found.shard or None, **given)
 
 
 def _settings_of(kind: results.Kind, folder: Path) -> tuple[Any, Any]:

@@ -336,6 +336,7 @@ class VerifyOptions(WatchedOptions, AgainOptions):
 class MergeOptions(AgainOptions):
     shards: tuple[Path, ...] = option("Folders of one command with --shard.", flag="")
     out: Path | None = option("The folder of the whole; default: the command's own.", None)
+    check: Path | None = like(EvaluateOptions, "check")
     force: bool = like(OutputOptions, "force")
 
 

@@ -25,11 +25,10 @@ from chiaroscuro.results.maps import (
     ExportFacts,
     MapExport,
     StoredImage,
-    fitting,
     pixels_digest,
     read_values,
 )
-from chiaroscuro.results.runs import Part, RunConfig, RunFolder, read_config
+from chiaroscuro.results.runs import Part, RunConfig, RunFolder, fitting, read_config
 from chiaroscuro.results.store import from_plain, load
 
 Values = NDArray[np.float32]

@@ -6,7 +6,7 @@ import json
 import os
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from chiaroscuro.passes.runner import Progress, silent
 from chiaroscuro.render.shown import shown_pixels
 from chiaroscuro.report.pages import clip
 from chiaroscuro.results import folders
-from chiaroscuro.results.maps import fitting
+from chiaroscuro.results.runs import fitting
 
 Photos = Iterator[StoredPhoto]
 
@@ -45,6 +45,7 @@ def convert_maps(
     """
     check_names("form", [to], MAP_FORMS)
     stored, final = StoredMaps.open(maps), folders.resolved(out)
+    folders.recover(final)
     if os.path.lexists(final) and not (final.is_dir() and not any(final.iterdir())):
         raise ExistingResultError(f"{out} exists already: choose another place")
     if not (count := stored.export.data.images):
@@ -59,13 +60,58 @@ def convert_maps(
             raise ResultError(f"{maps}: says that it has maps of {count} images, and has {n}")
 
     with folders.writing(final), folders.scratch(final.parent) as stage:
-        with fitting(stored.folder, OSError):
+        with fitting(stored.folder, "maps", OSError):
             _FORMS[to](stored, images(), stage)
         if final.exists():
             final.rmdir()
         stage.replace(final)
     (final / folders.LOCK).unlink(missing_ok=True)
     return Path(out)
+
+
+class _Written:
+    """A file that HDF5 writes. A full disk crashes HDF5, so it is told that all went well, and the
+    error is raised by `check`.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file, self._errors = file.open("x+b", buffering=0), list[OSError]()
+        self.seek, self.tell, self.close = self._file.seek, self._file.tell, self._file.close
+        self.read = self._file.read  # by which h5py knows a file
+
+    def check(self) -> None:
+        """Raise what went wrong so far."""
+        if self._errors:
+            raise self._errors[0]
+
+    def readinto(self, target: memoryview) -> int:
+        """What is there, and zeros for what could not be written."""
+        read = self._file.readinto(target)
+        target[read:] = bytes(len(target) - read)
+        return len(target)
+
+    def write(self, data: memoryview) -> int:
+        """See `io.RawIOBase`."""
+        rest = memoryview(data).cast("B")
+        with self._kept():
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> None:
+        """See `io.RawIOBase`."""
+        with self._kept():
+            self._file.truncate(size)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._errors.append(error)
 
 
 def _virelay(stored: StoredMaps, images: Photos, folder: Path) -> None:
@@ -84,14 +130,18 @@ def _virelay(stored: StoredMaps, images: Photos, folder: Path) -> None:
     with ExitStack() as stack:
 
         def database(name: str, **arrays: tuple[tuple[int, ...], str]) -> Any:
-            file = stack.enter_context(h5py.File(folder / name, "w"))
+            written = _Written(folder / name)
+            stack.callback(written.check)  # last of all
+            stack.callback(written.close)
+            file = stack.enter_context(h5py.File(written, "w"))
+            checks.append(written.check)
             for key, (shape, dtype) in arrays.items():
                 packed = {"compression": "gzip", "compression_opts": 1} if len(shape) == 3 else {}
                 chunk = (1, *shape) if packed else None
                 file.create_dataset(key, (count, *shape), dtype, chunks=chunk, **packed)
             return file
 
-        channels = export.model.channels
+        channels, checks = export.model.channels, list[Callable[[], None]]()
         inputs = database("input.h5", data=((channels, *sides), "f4"), label=((), "u4"))
         files: dict[str, Any] = {}
         for n, one in enumerate(images):
@@ -111,6 +161,8 @@ def _virelay(stored: StoredMaps, images: Photos, folder: Path) -> None:
                 file["index"][n], file["label"][n] = n, about.target
                 file["attribution"][n, 0] = one.maps[kept[name]]
                 file["prediction"][n] = about.logits
+            for check in checks:
+                check()
     known = [{"index": k, "word_net_id": "", "name": name} for k, name in enumerate(names)]
     _write_json(folder / "label-map.json", known)
     is_label = stored.shared.target_note == "" and settings.target != "predicted"

@@ -36,11 +36,10 @@ from chiaroscuro.results.maps import (
     MapLayout,
     StoredImage,
     digest_of,
-    fitting,
     import_zarr,
     pixels_digest,
 )
-from chiaroscuro.results.runs import Part, RunConfig, joined
+from chiaroscuro.results.runs import Part, RunConfig, fitting, joined
 from chiaroscuro.results.store import from_plain
 from chiaroscuro.settings import MapExportSettings, settings_from, takes
 
@@ -117,7 +116,7 @@ def merge_maps(
     `ResultError` for folders of different runs, and while batches are missing.
     """
     with (
-        fitting(Path(out), OSError),
+        fitting(Path(out), "maps", OSError),
         joined(shards, out, KIND, overwrite=overwrite) as (run, config, numbers),
     ):
         result = _summary(run.read_parts(numbers, tables_alone=True), config)

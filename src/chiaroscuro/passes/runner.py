@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -28,9 +27,11 @@ from chiaroscuro.results.runs import (
     RunConfig,
     RunFolder,
     check_config,
+    fitting,
     missing_parts,
     open_run,
     read_config,
+    share_of,
 )
 from chiaroscuro.results.store import load, verify
 
@@ -129,7 +130,9 @@ def run_pass(
     share = _share(shard, images)
     task = task.set_up(classifier, images)
     config = _configure(task, classifier, images, workers, Path(out) if resume else None)
+    _check_share(share, shard, -(-(images.count or 0) // config.batch))
     with open_run(out, task.kind, config, resume=resume, overwrite=overwrite) as run:
+        run.note_shard(shard)
         done = run.finished_parts()
         missing, expected = missing_parts(done, images.count, config.batch), images.count
         if expected is not None:
@@ -167,24 +170,38 @@ def run_pass(
                 "changed meanwhile; begin once more (overwrite=True, --force)"
             )
         made = partial(run.read_parts, sorted(done), tables_alone=True)
-        result = task.summarize(made, config, images)
+        with fitting(run.folder, "rows", OSError, MemoryError, RuntimeError):
+            result = _summary(task, made, config, images, shard)
         if shard is None:
             run.finish(result)
         _log("run finished", out=out, images=covered)
     return result
 
 
+def _summary(
+    task: Task[Result], parts: Parts, config: RunConfig, images: ImageSet, shard: str | None
+) -> Result:
+    try:
+        return task.summarize(parts, config, images)
+    except InputError as error:
+        if shard is None:
+            raise
+        raise InputError(f"shard {shard}: {error}; its parts are kept, to be joined") from error
+
+
 def _share(shard: str | None, images: ImageSet) -> Callable[[int], bool]:
     """Which numbers of batches a shard has."""
     if shard is None:
         return lambda number: True
-    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", shard)
-    first, step = map(int, found.groups()) if found else (0, 0)
-    if first >= step:
-        raise ChoiceError(f"shard is {shard!r}: expected i/n with i from 0 to n - 1, such as 0/3")
+    first, step = share_of(shard)
     if images.count is None:
         raise ChoiceError(f"{images.source}: shards need data whose number of images is known")
     return lambda number: number % step == first
+
+
+def _check_share(share: Callable[[int], bool], shard: str | None, count: int) -> None:
+    if shard is not None and not any(map(share, range(count))):
+        raise ChoiceError(f"shard is {shard}, of {count} batches: give no more shards than that")
 
 
 def _log(event: str, level: int = logging.INFO, **facts: Any) -> None:

@@ -6,7 +6,7 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,7 +28,7 @@ NEW = ".chiaroscuro-new"
 """After the name of a file that is being written."""
 PARTS = "parts"
 """The folder of a run's receipts."""
-BEGUN = f"{PARTS}/run.json"
+BEGUN, SHARD = f"{PARTS}/run.json", f"{PARTS}/shard"
 """A run's first marker, with its configuration; what a damaged marker is made from."""
 _LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 """Files that systems leave in every folder."""
@@ -127,6 +127,9 @@ def is_result(folder: str | Path) -> bool:
 
 def resolved(folder: str | Path) -> Path:
     """A folder with links resolved; raises `ResultError` for what can be no folder's name."""
+    if re.match("[a-z][a-z0-9+.-]+:/", str(folder)):  # a Path has one slash of a URL's two
+        advice = "give a folder, and copy the result there (copy_result, chiaroscuro copy)"
+        raise errors.UnwritableResultError(f"{folder} is a URL, and results lie on disk: {advice}")
     try:
         final = Path(os.path.realpath(folder))
         with suppress(FileNotFoundError, NotADirectoryError):
@@ -173,10 +176,15 @@ def check_free(folder: str | Path, kind: Kind, *, overwrite: bool) -> Path:
 
 def foreign_files(folder: Path, kind: Kind) -> list[str]:
     """Files below a result's folder that neither its marker nor a receipt lists."""
-    ours = {*read_marker(folder, kind).files, kind.marker, LOCK, BEGUN}
+    ours = {*read_marker(folder, kind).files, kind.marker, LOCK, BEGUN, SHARD}
     for name, receipt in receipts(folder):
         ours |= {name, *receipt.files}
     return [name for name in files_below(folder) if name not in ours]
+
+
+def holds_part_of(folder: Path, numbers: Iterable[int]) -> bool:
+    """Whether a receipt of one of these parts lies there, whole or not."""
+    return any((folder / PARTS / f"{number:06d}.json").exists() for number in numbers)
 
 
 def receipts(folder: Path) -> Iterator[tuple[str, Receipt]]:

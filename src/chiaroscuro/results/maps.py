@@ -3,7 +3,6 @@
 import hashlib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -14,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chiaroscuro.errors import (
-    ChiaroscuroError,
     ResultError,
     first_line,
     missing_extra,
@@ -24,7 +22,7 @@ from chiaroscuro.files import inside
 from chiaroscuro.results.facts import CropBox, DataFacts, ModelFacts
 from chiaroscuro.results.folders import read_marker
 from chiaroscuro.results.kinds import KINDS
-from chiaroscuro.results.runs import Part, RunConfig, RunFolder
+from chiaroscuro.results.runs import Part, RunConfig, RunFolder, fitting
 from chiaroscuro.results.store import MAX_ARRAYS, from_plain, to_plain, verify
 from chiaroscuro.settings import MapExportSettings
 
@@ -221,17 +219,6 @@ def import_zarr() -> Any:
     return zarr
 
 
-@contextmanager
-def fitting(folder: Path, passed: type[Exception] = ChiaroscuroError) -> Iterator[None]:
-    """Make one error of whatever parts of stored maps that do not fit each other raise."""
-    try:
-        yield
-    except (ChiaroscuroError, passed):
-        raise
-    except Exception as error:  # those of Zarr, its codecs and Arrow have no common root
-        raise ResultError(f"{folder}: maps that cannot be read ({first_line(error)})") from error
-
-
 def read_values(
     folder: Path, config: RunConfig, numbers: Sequence[int]
 ) -> Iterator[tuple[Part, NDArray[np.float32]]]:
@@ -248,11 +235,13 @@ def read_values(
         for part in RunFolder(folder, KIND).read_parts(numbers):
             first = part.number * config.batch
             places = part.tables["rows"]["image"].to_numpy() - first
-            values = group["maps"][first : first + config.batch][places].astype(np.float32)
+            values = group["maps"][first : first + config.batch][places]
             if "scale" in group:
                 scale = group["scale"][first : first + config.batch][places]
-                values = values * scale[..., None, None]
-            yield part, values
+                values = values.astype(np.float32) * scale[..., None, None]
+            if not np.isfinite(values).all():
+                raise ValueError(f"batch {part.number} has maps that are no numbers")
+            yield part, values.astype(np.float32, copy=False)
 
 
 def write(result: MapExport, folder: Path) -> None:

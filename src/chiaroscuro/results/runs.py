@@ -1,6 +1,7 @@
 """A run over an image set: a folder with one part a batch, each whole or not there."""
 
 import io
+import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -11,11 +12,27 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from chiaroscuro.errors import ChoiceError, ExistingResultError, ResultError, first_line
+from chiaroscuro.errors import (
+    ChiaroscuroError,
+    ChoiceError,
+    ExistingResultError,
+    OtherConfigurationError,
+    ResultError,
+    first_line,
+)
 from chiaroscuro.files import inside, read_regular
 from chiaroscuro.results import folders
 from chiaroscuro.results.facts import LeftOut, ModelFacts
-from chiaroscuro.results.folders import BEGUN, NEW, PARTS, Marker, Receipt, digest, read_marker
+from chiaroscuro.results.folders import (
+    BEGUN,
+    NEW,
+    PARTS,
+    SHARD,
+    Marker,
+    Receipt,
+    digest,
+    read_marker,
+)
 from chiaroscuro.results.kinds import KINDS, Kind
 from chiaroscuro.results.store import Result, from_plain, to_plain, write
 
@@ -87,6 +104,14 @@ class RunFolder:
             folders.write_file(self.folder / name, data, f".{word}")
         return receipt
 
+    def note_shard(self, shard: str | None) -> None:
+        """Keep which share of the batches is here, of the whole nothing."""
+        file = self.folder / SHARD
+        if shard is None:
+            file.unlink(missing_ok=True)
+        else:
+            folders.write_file(file, shard.encode())
+
     def take_part(self, number: int, other: Path) -> None:
         """Put a finished part of another folder in its place, byte by byte."""
         name = f"{number:06d}.json"
@@ -101,11 +126,15 @@ class RunFolder:
         """
         from pyarrow.parquet import ParquetFile  # `read_table` would import data sets and pandas
 
+        known = frozenset[str]()
         for number in numbers:
             if (receipt := self._whole(f"{number:06d}.json", tables_alone)) is None:
                 advice = "resume=True (--resume) computes it"
                 raise ResultError(f"{self.folder}: part {number} is gone or damaged: {advice}")
             names = [name for name in receipt.files if name.endswith(_TABLE)]
+            held = tables_of(receipt)
+            if held != (known := known or held):
+                raise ResultError(f"{self.folder}: part {number} has other tables than the rest")
             try:
                 files = (
                     ParquetFile(self.folder / n, page_checksum_verification=True) for n in names
@@ -176,11 +205,32 @@ def joined(
         count = -(-(config.rows or 0) // config.batch)
         if missing := [number for number in range(count) if number not in done]:
             listed = ", ".join(map(str, missing[:5])) + (", ..." if missing[5:] else "")
+            hurt = next((p for p in places if folders.holds_part_of(p, missing)), None)
+            damaged = f"; {hurt} has damaged parts: repair it" if hurt else ""
             raise ResultError(
                 f"{out}: {len(missing)} of {count} batches are in none of the shards ({listed}): "
-                "merge the others too, or compute them there (resume=True, --resume)"
+                f"merge the others too, or compute them there (resume=True, --resume){damaged}"
             )
+        run.note_shard(None)
         yield run, config, sorted(done)
+
+
+def share_of(shard: str) -> tuple[int, int]:
+    """I and n of "i/n"; raises `ChoiceError`."""
+    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", shard)
+    first, step = map(int, found.groups()) if found else (0, 0)
+    if first >= step:
+        raise ChoiceError(f"shard is {shard!r}: expected i/n with i from 0 to n - 1, such as 0/3")
+    return first, step
+
+
+def shard_in(folder: Path) -> str:
+    """Which share of the batches a run's folder has, "" for all."""
+    with suppress(OSError, ValueError):  # of ours too
+        text = read_regular(inside(folder, SHARD)).decode()
+        share_of(text)
+        return text
+    return ""
 
 
 def kind_of_shard(folder: str | Path) -> Kind:
@@ -189,6 +239,23 @@ def kind_of_shard(folder: str | Path) -> Kind:
     if kind is None or begun(Path(folder)) is None:
         raise ResultError(f"{folder}: no shard of a run there: give folders of --shard (shard=)")
     return kind
+
+
+def tables_of(receipt: Receipt) -> frozenset[str]:
+    """The names of a part's tables, of which every part of a run has the same."""
+    return frozenset(n.partition("/")[0] for n in receipt.files if n.endswith(_TABLE))
+
+
+@contextmanager
+def fitting(folder: Path, what: str = "maps", *passed: type[Exception]) -> Iterator[None]:
+    """Make one error of whatever parts of a run that do not fit each other raise."""
+    ours: tuple[type[Exception], ...] = (ChiaroscuroError, *passed)
+    try:
+        yield
+    except ours:
+        raise
+    except Exception as error:  # those of Zarr, its codecs and Arrow have no common root
+        raise ResultError(f"{folder}: {what} that cannot be read ({first_line(error)})") from error
 
 
 @contextmanager
@@ -256,10 +323,13 @@ def check_config(folder: Path, kind: Kind, config: Any, what: str = "a run") -> 
     old = read_marker(folder, kind, current=True).config
     new = msgspec.json.decode(msgspec.json.encode(to_plain(config)[0]))  # as a file keeps it
     if differences := list(_differences(old, new, "")):
-        raise ResultError(
-            f"{folder} holds {what} of another configuration ({'; '.join(differences[:3])}): "
+        said = "; ".join(differences[:3])
+        error = OtherConfigurationError(
+            f"{folder} holds {what} of another configuration ({said}): "
             "choose another place, repeat it as it was, or replace it (overwrite=True, --force)"
         )
+        error.said = said
+        raise error
 
 
 def _differences(old: Any, new: Any, name: str) -> Iterator[str]:

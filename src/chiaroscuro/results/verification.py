@@ -10,7 +10,14 @@ from chiaroscuro.files import leads_out
 from chiaroscuro.results import folders
 from chiaroscuro.results.folders import Marker, kind_in, read_marker
 from chiaroscuro.results.kinds import KINDS, Kind
-from chiaroscuro.results.runs import RunFolder, begun, missing_parts
+from chiaroscuro.results.runs import (
+    RunFolder,
+    begun,
+    missing_parts,
+    shard_in,
+    share_of,
+    tables_of,
+)
 from chiaroscuro.results.store import no_result, verify
 
 _NAMED = 5
@@ -25,7 +32,7 @@ class Verification:
     or not what was written. `parts`: how many are whole. Of a run over an image set also
     `missing`, the numbers of parts that are damaged or were never made, the images that are
     `listed` (None where nobody counted them), `read` and `reported` as left out, and `faults` of
-    these counts.
+    these counts. `shard`: "i/n" where only that share of the batches is wanted here.
     """
 
     kind: str
@@ -37,16 +44,18 @@ class Verification:
     read: int = 0
     reported: int = 0
     faults: tuple[str, ...] = ()
+    shard: str = ""
 
     @property
     def whole(self) -> bool:
-        """Whether the result is finished and nothing is wrong with it."""
-        return self.finished and not (self.damaged or self.missing or self.faults)
+        """Whether the result is finished, or the shard, and nothing is wrong with it."""
+        is_done = self.finished or self.shard != ""
+        return is_done and not (self.damaged or self.missing or self.faults)
 
     def lines(self) -> Iterator[str]:
         """What was found, in words."""
         state = "whole" if self.whole else "damaged" if self.finished else "not finished"
-        yield f"{self.kind}: {state}"
+        yield f"{self.kind}{f', shard {self.shard}' if self.shard else ''}: {state}"
         if self.damaged:
             yield f"{len(self.damaged)} files are gone or damaged: {_some(self.damaged)}"
         if self.parts is not None:
@@ -94,13 +103,20 @@ def _verified(folder: Path) -> Verification:
     missing = missing_parts(done, rows, size)
     if rows is None and not finished:  # nobody knows how many there will be
         missing = [number for number in range(max(done, default=-1)) if number not in done]
+    listed, shard = rows, "" if finished else shard_in(folder)
+    if shard:
+        (first, step), number_of = share_of(shard), -(-rows // size)
+        missing = [number for number in missing if number % step == first]
+        listed = sum(min(size, rows - n * size) for n in range(first, number_of, step))
     reported = sum(len(receipt.left_out) for receipt in whole)
     read, faults = sum(done.values()) - reported, list[str]()
     if finished and not missing:
         faults = list(_count_faults(marker, read, reported))
+    if len({*map(tables_of, whole)}) > 1:
+        faults.append("some parts have other tables than the rest")
     return Verification(
-        kind.name, finished, tuple(damaged), len(done), tuple(missing), rows, read, reported,
-        tuple(faults),
+        kind.name, finished, tuple(damaged), len(done), tuple(missing), listed, read, reported,
+        tuple(faults), shard,
     )  # fmt: skip
 
 
