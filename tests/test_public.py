@@ -30,7 +30,7 @@ def test_an_unknown_public_name_is_an_attribute_error():
 def test_every_error_is_one_of_ours():
     found = vars(chiaroscuro.errors).values()
     errors = [v for v in found if inspect.isclass(v) and issubclass(v, Exception)]
-    assert len(errors) == 14
+    assert len(errors) == 15
     tree = chiaroscuro.errors.__doc__
     for error in errors:
         assert issubclass(error, ChiaroscuroError) and error.__name__ in tree
