@@ -9,7 +9,7 @@ import pytest
 from pyarrow import parquet
 from typer.testing import CliRunner
 
-from chiaroscuro import Classifier, export_maps, merge_runs, save_classifier
+from chiaroscuro import Classifier, copy_result, export_maps, merge_runs, save_classifier
 from chiaroscuro.checks import confusions
 from chiaroscuro.cli import app
 from chiaroscuro.errors import ChiaroscuroError, ChoiceError, InputError, ResultError
@@ -185,6 +185,14 @@ def test_a_shard_is_verified_and_repaired_as_a_shard(data, tmp_path, monkeypatch
     command(*asked, "--flips", "9", "--resume", "--out", "s1", "--quiet", status=3)
     assert command("verify", "s1").startswith("evaluation: whole\n")
     assert not (tmp_path / "s1" / "parts" / "shard").exists()
+
+
+def test_a_copy_that_replaces_a_shard_keeps_nothing_of_it(data, tmp_path):
+    RUNS["evaluate"](data, tmp_path / "shard", 1, shard="0/2")
+    RUNS["evaluate"](data, tmp_path / "whole", 1, seed=6)
+    copy_result(tmp_path / "whole", tmp_path / "shard", overwrite=True)
+    assert parts_of(tmp_path / "shard") == parts_of(tmp_path / "whole")
+    assert verification(tmp_path / "shard").whole
 
 
 def test_the_page_s_check_is_that_of_one_run(data, tmp_path, monkeypatch):

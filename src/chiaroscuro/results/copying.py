@@ -19,7 +19,7 @@ from chiaroscuro.errors import (
 )
 from chiaroscuro.files import MAX_BYTES, file_system, inside, is_url, read_regular
 from chiaroscuro.results import folders
-from chiaroscuro.results.folders import BEGUN, PARTS, Digest, Marker, Receipt, digest, sealed
+from chiaroscuro.results.folders import BEGUN, PARTS, SHARD, Digest, Marker, Receipt, digest, sealed
 from chiaroscuro.results.kinds import KINDS, Kind
 
 Progress = Callable[[int, int | None, int], object]
@@ -221,7 +221,8 @@ def _make_room(held: _Held, there: _Place, target: str, overwrite: bool) -> dict
     if not overwrite:
         advice = "choose another place, or replace it (overwrite=True, --force)"
         raise ExistingResultError(f"{target} holds another {theirs.kind.name}: {advice}")
-    for name in dict.fromkeys(theirs.files()):  # the marker last: until then it says whose they are
+    # The marker last: until then it says whose they are.
+    for name in dict.fromkeys((SHARD, *theirs.files())):
         if name in names:
             there.remove(name)
     return dict.fromkeys(there.names(), False)
