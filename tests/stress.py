@@ -155,7 +155,7 @@ def begin(name: str, whom: str, data: Path, out: Path) -> int:
             RUNS[name](data, out, 2 if whom in WORKERS else 1, **more)
         except ModelError as error:  # the same batch was lost three times: one line, and resumed
             print(error, flush=True)
-            os._exit(LOST)
+            os._exit(LOST if "were lost" in str(error) else 1)
         os._exit(0)
     return child
 

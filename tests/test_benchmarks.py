@@ -162,7 +162,7 @@ def test_the_page_of_gpus_says_that_nothing_was_measured_or_is_measured():
 
 def test_the_page_of_precision_has_every_network():
     row = precision.measure(*precision.WORKS["cnn"])
-    assert len(row) == 13
+    assert len(row) == 15
     assert float(row[4].rstrip("%")) < 2
     text = precision.PAGE.read_text()
     assert all(title in text for title, _, _ in precision.WORKS.values())
@@ -171,11 +171,11 @@ def test_the_page_of_precision_has_every_network():
 
 def test_the_table_of_rounding_says_what_differs_from_what():
     rows = [*precision.rounding(*precision.ROUNDED["cnn"])]
-    assert {len(row) for row in rows} == {2 + len(precision.MASKS)}
+    assert {len(row) for row in rows} == {3 + len(precision.MASKS)}
     again = next(row for row in rows if row[1] == "once more")
-    assert {*again[2:]} == {"0.0000%"}  # the same bits
+    assert again[2] == "0" and {*again[3:]} == {"0.0000%"}  # the same bits
     text = "\n".join(precision._rounding_lines(rows))
-    assert text.count("| basic CNN") == len(rows) == 5
+    assert text.count("| basic CNN") == len(rows) == 8
     assert precision._differing(torch.tensor([True, True]), torch.tensor([True, False])) == 0.5
 
 

@@ -245,14 +245,15 @@ def test_faults_of_the_system_are_one_line_and_lose_nothing(command, place):
         )
     assert done.returncode == 0, done.stderr
     found = [json.loads(line) for line in done.stdout.splitlines()]
+    short = (1, 3, *CRASHES) if command == "maps" else (1, 3)
     expected = {
         "SIGTERM": (143, "terminated: resume with the same command and --resume"),
         "files of 9 kB": (1, r"chiaroscuro: .*: cannot be written \(File too large\)"),
         FULL: (1, r"chiaroscuro: .*: cannot be written \(No space left on device\)"),
         "read-only": (1, r"chiaroscuro: .*: cannot be written \(no permission to write in .*\)"),
         "32 open files": (3, None),
-        "memory of 99 MiB more": ((1, 3, *CRASHES), "chiaroscuro: .*"),
-        "memory of 160 MiB more": ((1, 3, *CRASHES), "chiaroscuro: .*"),
+        "memory of 99 MiB more": (short, "chiaroscuro: .*"),
+        "memory of 160 MiB more": (short, "chiaroscuro: .*"),
         "clock set back": (3, None),
         "two at once": (1, "chiaroscuro: .* is being written by another process: wait for it"),
     }
@@ -262,9 +263,14 @@ def test_faults_of_the_system_are_one_line_and_lose_nothing(command, place):
     for one in found:
         status, words = expected[one["fault"]]
         assert one["status"] in (status if isinstance(status, tuple) else (status,)), one
-        assert len(one["said"]) == (one["status"] not in (3, *CRASHES)), one
+        lines = {3: (0,)} | dict.fromkeys(CRASHES, (0, 1))
+        assert len(one["said"]) in lines.get(one["status"], (1,)), one
         assert not one["said"] or re.fullmatch(words, one["said"][0]), one
         assert one["resumed"] == 3 and one["same"], one
+    if FULL not in expected:
+        pytest.skip(
+            "no file system may be mounted here, so no disk is full; all others are as said"
+        )
 
 
 def test_a_command_out_of_memory_is_one_line(chiaroscuro, monkeypatch):

@@ -20,7 +20,7 @@ import pytest
 from PIL import Image, ImageFile, PngImagePlugin
 
 from chiaroscuro import ImageError
-from chiaroscuro.errors import quiet_decoders
+from chiaroscuro.errors import quiet_libraries
 from chiaroscuro.images import (
     Framing,
     check_array,
@@ -816,7 +816,7 @@ def test_decoders_are_quiet_in_processes_of_ours():
         with warnings.catch_warnings(record=True) as shown:
             warnings.simplefilter("always")
             if quiet:
-                quiet_decoders()
+                quiet_libraries()
             with pytest.raises(ImageError, match="not a picture|broken or truncated"):
                 decode_photo(half, "half")
         assert bool(shown) is not quiet

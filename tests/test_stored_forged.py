@@ -207,7 +207,17 @@ def test_a_result_makes_no_machine_be_asked(made, tmp_path, monkeypatch, source)
     assert not verification(folder).whole
     with pytest.raises(InputError, match="--data-root"):
         actions.verify(commands.VerifyOptions(folder=folder, repair=True, model="cifar10-cnn"))
-    for wrong in ("memory://bucket/pho", "memory://other", "bucket/pho", "other", "/"):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bucket").mkdir()  # a folder here, in which data may lie
+    for wrong in (
+        "memory://bucket/pho",
+        "memory://other",
+        "bucket/pho",
+        "other",
+        "/",
+        ".",
+        "bucket",
+    ):
         with pytest.raises(InputError, match="--data-root"):
             StoredMaps.open(folder).source(wrong)
     assert not asked
@@ -231,6 +241,9 @@ def test_a_name_of_the_hub_that_is_named_again_is_asked(made, tmp_path, monkeypa
     check_named_again("cifar10", None)
     shutil.copytree(made / "data", tmp_path / "bucket" / "photos")
     check_named_again("bucket/photos", tmp_path)
+    with monkeypatch.context() as patch:
+        patch.chdir(tmp_path)
+        check_named_again("bucket/photos", tmp_path / "elsewhere")
     with pytest.raises(InputError, match="is no folder here but maybe of the hub"):
         check_named_again("bucket/photos", None)
     monkeypatch.chdir(tmp_path)

@@ -126,9 +126,10 @@ def missing_extra(what: str, package: str, extra: str) -> MissingExtraError:
     )
 
 
-def quiet_decoders() -> None:
-    """In a process of our own: what a broken picture is, is said once, by us."""
+def quiet_libraries() -> None:
+    """In a process of our own: what is wrong with a picture, or memory, is said once, by us."""
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited")  # Zarr's, without memory
 
 
 def first_line(error: BaseException) -> str:

@@ -9,15 +9,17 @@ import pytest
 from pyarrow import parquet
 from typer.testing import CliRunner
 
-from chiaroscuro import Classifier, copy_result, export_maps, merge_runs, save_classifier
+from chiaroscuro import Classifier, copy_result, evaluate, export_maps, merge_runs, save_classifier
 from chiaroscuro.checks import confusions
 from chiaroscuro.cli import app
 from chiaroscuro.errors import ChiaroscuroError, ChoiceError, InputError, ResultError
 from chiaroscuro.models.folder import basic_cnn
+from chiaroscuro.passes import runner
 from chiaroscuro.results import KINDS, folders, verification
+from chiaroscuro.results.folders import read_marker
 from chiaroscuro.results.runs import open_run
 from tests.pictures import BROKEN, class_rows, write_parquet
-from tests.stress import CLASSES, RUNS, parts_of, toy, write_data
+from tests.stress import BATCH, CLASSES, RUNS, parts_of, toy, write_data
 
 SETS = [name for name in RUNS if name != "explain"]
 
@@ -49,7 +51,7 @@ def test_shards_joined_and_resumed_are_the_bytes_of_one_run(name, data, tmp_path
     assert parts_of(tmp_path / "joined") == parts_of(tmp_path / "whole")
 
 
-def test_a_shard_stopped_half_way_goes_on_and_another_is_refused(data, tmp_path):
+def test_a_shard_stopped_half_way_goes_on(data, tmp_path):
     def stop(done, total, before):
         if done:
             raise KeyboardInterrupt
@@ -187,6 +189,63 @@ def test_a_shard_is_verified_and_repaired_as_a_shard(data, tmp_path, monkeypatch
     assert not (tmp_path / "s1" / "parts" / "shard").exists()
 
 
+def test_shards_of_machines_of_another_kind_are_joined(data, tmp_path, monkeypatch):
+    """Their caches and memory decide sizes of work, which only round otherwise."""
+    RUNS["evaluate"](data, tmp_path / "0", 1, shard="0/2")
+    profile = runner.device_profile
+
+    def other(*given, **options):
+        return replace(profile(*given, **options), busy_rows=65)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "device_profile", other)
+        RUNS["evaluate"](data, tmp_path / "1", 1, shard="1/2")
+    configs = [read_marker(tmp_path / f"{i}", KINDS["evaluation"]).config for i in range(2)]
+    assert configs[0] != configs[1] and configs[1]["profile"]["busy_rows"] == 65
+    merge_runs([tmp_path / "0", tmp_path / "1"], tmp_path / "joined")
+    monkeypatch.setattr("chiaroscuro.passes.runner._process", None)
+    RUNS["evaluate"](data, tmp_path / "joined", 1)
+    assert verification(tmp_path / "joined").whole
+
+
+def test_a_shard_that_replaces_another_leaves_nothing_of_it(data, tmp_path):
+    for seed in (5, 6):
+        options = {**BATCH, "seed": seed, "flips": 9}
+        evaluate(toy(), data, tmp_path / "s", shard="0/2", overwrite=seed == 6, **options)
+    assert {one.name for one in tmp_path.iterdir()} == {"data", "s"}
+
+
+def test_a_damaged_note_of_a_shard_is_found(data, tmp_path):
+    RUNS["evaluate"](data, tmp_path / "s", 1, shard="0/2")
+    assert verification(tmp_path / "s").whole
+    note = tmp_path / "s" / "parts" / "shard"
+    for damaged in (note.read_bytes().replace(b"0/2", b"0/6"), b"", b"\xff", b"9/2 x"):
+        note.write_bytes(damaged)
+        found = verification(tmp_path / "s")
+        assert found.damaged == ("parts/shard",) and not found.whole
+
+
+def test_a_finished_run_is_no_shard_whatever_is_resumed(data, tmp_path):
+    RUNS["evaluate"](data, tmp_path / "run", 1)
+    before = parts_of(tmp_path / "run")
+    RUNS["evaluate"](data, tmp_path / "run", 1, shard="0/2")
+    assert parts_of(tmp_path / "run") == before
+
+
+def test_a_copied_shard_is_one_until_another_joins_it(data, tmp_path):
+    for i in range(2):
+        RUNS["evaluate"](data, tmp_path / f"{i}", 1, shard=f"{i}/2")
+    copy_result(tmp_path / "0", tmp_path / "copied")
+    assert parts_of(tmp_path / "copied") == parts_of(tmp_path / "0")
+    assert verification(tmp_path / "copied").shard == "0/2"
+    copy_result(tmp_path / "1", tmp_path / "copied")
+    found = verification(tmp_path / "copied")
+    assert (found.shard, found.missing, found.finished) == ("", (), False)
+    copy_result(tmp_path / "0", "memory://shards/0")
+    copy_result("memory://shards/0", tmp_path / "back")
+    assert parts_of(tmp_path / "back") == parts_of(tmp_path / "0")
+
+
 def test_a_copy_that_replaces_a_shard_keeps_nothing_of_it(data, tmp_path):
     RUNS["evaluate"](data, tmp_path / "shard", 1, shard="0/2")
     RUNS["evaluate"](data, tmp_path / "whole", 1, seed=6)
@@ -213,6 +272,8 @@ def test_the_page_s_check_is_that_of_one_run(data, tmp_path, monkeypatch):
     said = command("merge", "m", "--out", "kept", "--check", "check", status=1)
     assert said == "--check is for shards of evaluate: these are of map-export"
     assert "left out, 1: " in command("merge", "m", "--out", "kept", status=3)
+    said = command("merge", "m", "--out", "again", "--data-root", ".", status=1)
+    assert said == "stored maps are joined without network and data: no --data-root"
 
 
 def test_shards_of_other_data_are_said_as_such(data, tmp_path, monkeypatch):

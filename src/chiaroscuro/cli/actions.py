@@ -448,6 +448,10 @@ def merge(run: commands.MergeOptions) -> None:
     _, options = _settings_of(kind, run.shards[0])
     out = run.out or options.__dataclass_fields__["out"].default
     if kind == results.KINDS["map-export"]:  # which need neither network nor data
+        for name in ("model", "data_root", "device"):
+            if getattr(run, name) is not None:
+                flag = f"--{name.replace('_', '-')}"
+                raise ChoiceError(f"stored maps are joined without network and data: no {flag}")
         from chiaroscuro.results import maps
 
         result = chiaroscuro.merge_maps(run.shards, out, overwrite=run.force)
@@ -456,7 +460,7 @@ def merge(run: commands.MergeOptions) -> None:
     chiaroscuro.merge_runs(run.shards, out, overwrite=run.force)
     given = {} if run.check is None else {"check": run.check}
     try:
-        _go_on(run, kind, out, quiet=run.quiet, as_json=run.as_json, **given)
+        _resume(run, kind, out, quiet=run.quiet, as_json=run.as_json, **given)
     except OtherConfigurationError as error:
         advice = "give the network and the data that they were computed with"
         raise ResultError(
@@ -520,7 +524,7 @@ def _repair(run: commands.VerifyOptions, kind: results.Kind, found: results.Veri
         result = results.folders.read_marker(run.folder, kind).result or {}
         page = result.get("check_page")
         given["check"] = (run.folder / page).parent if page else None
-    _go_on(run, kind, run.folder, quiet=True, shard=found.shard or None, **given)
+    _resume(run, kind, run.folder, quiet=True, shard=found.shard or None, **given)
 
 
 def _settings_of(kind: results.Kind, folder: Path) -> tuple[Any, Any]:
@@ -533,7 +537,7 @@ def _settings_of(kind: results.Kind, folder: Path) -> tuple[Any, Any]:
     return made, next(row.groups[1] for row in commands.COMMANDS if made in row.groups)
 
 
-def _go_on(run: commands.AgainOptions, kind: results.Kind, out: Path, **given: Any) -> None:
+def _resume(run: commands.ResumeOptions, kind: results.Kind, out: Path, **given: Any) -> None:
     """Resume a run in `out` as it was begun, with the network and data that it names or `run`."""
     config, (made, options) = read_config(out, kind, RunConfig), _settings_of(kind, out)
     try:

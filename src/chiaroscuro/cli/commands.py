@@ -307,8 +307,8 @@ class StoredOptions(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AgainOptions(StoredOptions):
-    """Of a command that goes on with a run; what is not given is what its configuration names."""
+class ResumeOptions(StoredOptions):
+    """Of a command that resumes a run; its configuration names what is not given."""
 
     model: str | None = option(
         "What is loaded; default: the run's own.", None, read=_model, panel="Network"
@@ -318,7 +318,7 @@ class AgainOptions(StoredOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifyOptions(WatchedOptions, AgainOptions):
+class VerifyOptions(WatchedOptions, ResumeOptions):
     folder: Path = option("The folder of a result.", flag="")
     repair: bool = option("Compute what is damaged or missing of a run once more.", False)
     workers: int = like(RunOptions, "workers")
@@ -333,7 +333,7 @@ class VerifyOptions(WatchedOptions, AgainOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MergeOptions(AgainOptions):
+class MergeOptions(ResumeOptions):
     shards: tuple[Path, ...] = option("Folders of one command with --shard.", flag="")
     out: Path | None = option("The folder of the whole; default: the command's own.", None)
     check: Path | None = like(EvaluateOptions, "check")

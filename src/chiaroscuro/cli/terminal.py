@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.exceptions import TyperException
 
-from chiaroscuro.errors import ChiaroscuroError, printable, quiet_decoders, ran_out_of_memory
+from chiaroscuro.errors import ChiaroscuroError, printable, quiet_libraries, ran_out_of_memory
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -45,7 +45,7 @@ def guarded(run: Callable[[], object]) -> None:
     130: Ctrl+C, of which a second one ends the process at once; 143: SIGTERM, the same; 141: the
     reader of standard output has closed it.
     """
-    quiet_decoders()
+    quiet_libraries()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # names that the encoding does not have

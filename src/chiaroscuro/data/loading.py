@@ -100,7 +100,10 @@ def _is_of_hub(source: str | Path) -> bool:
 
 
 def _begins(root: str | Path | None, source: str | Path) -> bool:
-    return root is not None and Path(source).is_relative_to(root)
+    """Whether the user names a source or its beginning, and no folder here by that word."""
+    if root is None or not Path(root).parts or os.path.lexists(root):
+        return False
+    return Path(source).is_relative_to(root)
 
 
 def check_named_again(source: object, root: str | Path | None) -> None:
@@ -108,8 +111,8 @@ def check_named_again(source: object, root: str | Path | None) -> None:
 
     Else a file from a stranger would make this machine ask another one.
     """
-    place = Path(str(source)) if root is None else Path(root) / str(source)
-    is_asked = is_url(source) or (_is_of_hub(str(source)) and not place.exists())
+    places = [str(source)] if root is None else [str(source), str(Path(root) / str(source))]
+    is_asked = is_url(source) or (_is_of_hub(str(source)) and not any(map(os.path.lexists, places)))
     if is_asked and not _begins(root, str(source)):
         what = (
             source if is_url(source) else f"{source}, which is no folder here but maybe of the hub"

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from chiaroscuro.errors import ChoiceError, ModelError, first_line, missing_extra, quiet_decoders
+from chiaroscuro.errors import ChoiceError, ModelError, first_line, missing_extra, quiet_libraries
 from chiaroscuro.passes.executor import ATTEMPTS, Job, Result, pickled, portable_error, unpickled
 
 _LOG = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class _Worker:
     """An actor's life: set the job up, answer numbers."""
 
     def __init__(self, sent: bytes, threads: int | None) -> None:
-        quiet_decoders()
+        quiet_libraries()
         torch.set_num_threads(threads or torch.get_num_threads())
         self._sent = sent
         self._job: Job[Any] | None = None

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import torch
 
 from chiaroscuro.allocator import is_tuned, tune_allocator
-from chiaroscuro.errors import ChoiceError, ModelError, first_line, quiet_decoders
+from chiaroscuro.errors import ChoiceError, ModelError, first_line, quiet_libraries
 
 Result = TypeVar("Result")
 
@@ -189,7 +189,7 @@ def _serve(pipe: Connection, threads: int | None, gpu: str | None) -> None:
     """A worker's life: set the job up, answer numbers, end with the parent."""
     if gpu is not None:  # before anything asks CUDA, which reads this once
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    quiet_decoders()
+    quiet_libraries()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(EOFError, OSError):

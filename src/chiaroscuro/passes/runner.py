@@ -20,7 +20,7 @@ from chiaroscuro.errors import ChoiceError, InputError, NotFiniteError, ResultEr
 from chiaroscuro.passes.cluster import compute_on_ray
 from chiaroscuro.passes.executor import compute, gpus_of
 from chiaroscuro.results.facts import DataFacts, LeftOut, reasons_of
-from chiaroscuro.results.folders import Receipt, kind_in, read_marker
+from chiaroscuro.results.folders import Receipt, forget_replaced, kind_in, read_marker
 from chiaroscuro.results.kinds import Kind
 from chiaroscuro.results.runs import (
     Part,
@@ -174,6 +174,8 @@ def run_pass(
             result = _summary(task, made, config, images, shard)
         if shard is None:
             run.finish(result)
+        else:
+            forget_replaced(run.folder)
         _log("run finished", out=out, images=covered)
     return result
 

@@ -114,9 +114,11 @@ class _Held:
     raw: bytes
     receipts: dict[str, bytes]
     begun: bytes | None
+    shard: bytes | None
 
     def files(self) -> Iterator[str]:
         """Every file of the result, the marker last."""
+        yield from [SHARD] * (self.shard is not None)
         yield from [BEGUN] * (self.begun is not None)
         for name, raw in self.receipts.items():
             yield from (*_receipt(raw).files, name)
@@ -188,8 +190,8 @@ def _held(place: _Place, name: str) -> _Held | None:
             f"{name}/{kinds[0].marker}: damaged, or of another version of chiaroscuro"
         )
     receipts = [n for n in names if re.fullmatch(PARTS + r"/\d+\.json", n)]
-    begun = place.read(BEGUN) if BEGUN in names else None
-    return _Held(kinds[0], marker, raw, {n: place.read(n) for n in sorted(receipts)}, begun)
+    begun, shard = (place.read(name) if name in names else None for name in (BEGUN, SHARD))
+    return _Held(kinds[0], marker, raw, {n: place.read(n) for n in sorted(receipts)}, begun, shard)
 
 
 def _receipt(raw: bytes) -> Receipt:
@@ -213,7 +215,7 @@ def _make_room(held: _Held, there: _Place, target: str, overwrite: bool) -> dict
             raise ResultError(f"{target} holds other files (such as {what}): choose another place")
         return dict.fromkeys(names, False)
     if is_same_run or theirs.raw == held.raw:
-        own = {BEGUN, theirs.kind.marker, *theirs.marker.files, *theirs.receipts}
+        own = {BEGUN, SHARD, theirs.kind.marker, *theirs.marker.files, *theirs.receipts}
         for raw in theirs.receipts.values():
             with suppress(ResultError):  # a damaged receipt is sent once more
                 own |= {*_receipt(raw).files}
@@ -239,6 +241,7 @@ def _send(
             raise ResultError(f"the target holds another {printable(name)}: {advice}")
         there.write(name, data)
 
+    _send_shard(held, there, names)
     total, made = len(held.receipts) + 1, {BEGUN}
     if held.begun is not None and BEGUN not in names:
         put(BEGUN, held.begun)
@@ -255,6 +258,14 @@ def _send(
             put(file, _checked(here, file, written))
     put(held.kind.marker, held.raw)
     progress(total, total, 0)
+
+
+def _send_shard(held: _Held, there: _Place, names: dict[str, bool]) -> None:
+    """Say of a new copy which share it is; with another share there it is none."""
+    if BEGUN not in names and held.shard is not None:
+        there.write(SHARD, held.shard)
+    elif SHARD in names and there.read(SHARD) != held.shard:
+        there.remove(SHARD)
 
 
 def _checked(place: _Place, name: str, written: Digest) -> bytes:

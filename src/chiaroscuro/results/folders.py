@@ -287,6 +287,13 @@ def _discard(folder: Path) -> None:
     shutil.rmtree(gone, ignore_errors=True)
 
 
+def forget_replaced(final: Path) -> None:
+    """Remove what was set aside for a result that is done, though it has no summary."""
+    if (aside := _aside(final)).exists():
+        with suppress(OSError, ResultError), locked(aside):
+            _discard(aside)
+
+
 def recover(final: Path) -> None:
     """Clear away what killed processes left, and put back the old result unless one is finished."""
     for left in final.parent.glob(f"{STAGE}*"):

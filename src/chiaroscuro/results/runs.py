@@ -5,7 +5,7 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,12 +105,12 @@ class RunFolder:
         return receipt
 
     def note_shard(self, shard: str | None) -> None:
-        """Keep which share of the batches is here, of the whole nothing."""
+        """Keep which share of the batches is here, of the whole, or a finished run, nothing."""
         file = self.folder / SHARD
-        if shard is None:
+        if shard is None or read_marker(self.folder, self.kind).result is not None:
             file.unlink(missing_ok=True)
         else:
-            folders.write_file(file, shard.encode())
+            folders.write_file(file, f"{shard} {digest(shard.encode()).sha256}".encode())
 
     def take_part(self, number: int, other: Path) -> None:
         """Put a finished part of another folder in its place, byte by byte."""
@@ -194,7 +194,8 @@ def joined(
     kind = kind or kind_of_shard(places[0])
     config = read_config(places[0], kind, RunConfig)
     for place in places[1:]:
-        check_config(place, kind, config)
+        theirs = read_config(place, kind, RunConfig)
+        check_config(place, kind, _as_on(theirs, config))
     with open_run(out, kind, config, resume=not overwrite, overwrite=overwrite) as run:
         done = run.finished_parts()
         for place in places:
@@ -215,6 +216,14 @@ def joined(
         yield run, config, sorted(done)
 
 
+def _as_on(theirs: RunConfig, config: RunConfig) -> RunConfig:
+    """A configuration as another machine has it, whose caches and memory round otherwise."""
+    one, other = theirs.model.device, config.model.device
+    is_same = one.partition(":")[0] == other.partition(":")[0]
+    model = replace(config.model, device=one) if is_same else config.model
+    return replace(config, profile=theirs.profile, model=model)
+
+
 def share_of(shard: str) -> tuple[int, int]:
     """I and n of "i/n"; raises `ChoiceError`."""
     found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", shard)
@@ -224,13 +233,16 @@ def share_of(shard: str) -> tuple[int, int]:
     return first, step
 
 
-def shard_in(folder: Path) -> str:
-    """Which share of the batches a run's folder has, "" for all."""
-    with suppress(OSError, ValueError):  # of ours too
-        text = read_regular(inside(folder, SHARD)).decode()
-        share_of(text)
-        return text
-    return ""
+def shard_in(folder: Path) -> str | None:
+    """Which share of the batches a run's folder has, "" for all; None where that is damaged."""
+    try:
+        shard, _, checksum = read_regular(inside(folder, SHARD)).decode().partition(" ")
+        share_of(shard)
+        return shard if checksum == digest(shard.encode()).sha256 else None
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError):
+        return None
 
 
 def kind_of_shard(folder: str | Path) -> Kind:

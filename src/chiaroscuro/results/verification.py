@@ -8,7 +8,7 @@ from typing import Any
 from chiaroscuro.errors import ResultError, first_line, printable
 from chiaroscuro.files import leads_out
 from chiaroscuro.results import folders
-from chiaroscuro.results.folders import Marker, kind_in, read_marker
+from chiaroscuro.results.folders import SHARD, Marker, kind_in, read_marker
 from chiaroscuro.results.kinds import KINDS, Kind
 from chiaroscuro.results.runs import (
     RunFolder,
@@ -104,6 +104,8 @@ def _verified(folder: Path) -> Verification:
     if rows is None and not finished:  # nobody knows how many there will be
         missing = [number for number in range(max(done, default=-1)) if number not in done]
     listed, shard = rows, "" if finished else shard_in(folder)
+    if shard is None:
+        shard, damaged = "", [*damaged, SHARD]
     if shard:
         (first, step), number_of = share_of(shard), -(-rows // size)
         missing = [number for number in missing if number % step == first]
