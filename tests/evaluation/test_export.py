@@ -1,6 +1,7 @@
 """Maps of whole sets: the numbers, the bytes, stopping and sharing, and what others read."""
 
 import base64
+import errno
 import io
 import json
 import subprocess
@@ -38,7 +39,14 @@ from chiaroscuro.cli import actions, app
 from chiaroscuro.data.images import read_batches
 from chiaroscuro.data.loading import load_images
 from chiaroscuro.data.stored import StoredMaps
-from chiaroscuro.errors import ChoiceError, ExistingResultError, InputError, ResultError
+from chiaroscuro.errors import (
+    ChoiceError,
+    ExistingResultError,
+    InputError,
+    ResultError,
+    UnwritableResultError,
+)
+from chiaroscuro.evaluation import convert
 from chiaroscuro.models.folder import basic_cnn
 from chiaroscuro.results import folders, store, verification
 from chiaroscuro.results.folders import Receipt, digest, sealed
@@ -437,6 +445,27 @@ def test_a_full_disk_is_one_line_and_crashes_no_hdf5(data, tmp_path):
     assert done.stderr == f"chiaroscuro: {tmp_path / 'out'}: cannot be written (File too large)\n"
     assert (done.returncode, done.stdout) == (1, "")
     assert not [one for one in tmp_path.iterdir() if one.name.startswith((".chiaroscuro", "out"))]
+
+
+def test_a_disk_that_is_full_as_hdf5_closes_its_files_is_said_too(data, tmp_path, monkeypatch):
+    """Some is written then alone, after the last image."""
+    export(data, tmp_path / "run")
+    full, write = [], convert._Written.write
+
+    def refuse(self, given):
+        if not full:
+            return write(self, given)
+        with self._kept():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return len(given)
+
+    monkeypatch.setattr(convert._Written, "write", refuse)
+    with pytest.raises(UnwritableResultError, match="No space left on device"):
+        convert_maps(
+            tmp_path / "run", tmp_path / "out", "virelay",
+            progress=lambda done, total, before: full.extend([1] * (done == total)),
+        )  # fmt: skip
+    assert full and not (tmp_path / "out").exists()
 
 
 def test_what_a_killed_conversion_left_is_cleared_away(data, tmp_path):
