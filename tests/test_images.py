@@ -8,6 +8,7 @@ import io
 import logging
 import os
 import struct
+import time
 import unicodedata
 import warnings
 import zlib
@@ -31,6 +32,7 @@ from chiaroscuro.images import (
     open_photo,
     packaged_photo,
     photo_folders,
+    photos,
     to_uint8,
 )
 from chiaroscuro.images.photos import FORMATS, SUFFIXES, decode_photo, photo_from_image
@@ -820,3 +822,18 @@ def test_decoders_are_quiet_in_processes_of_ours():
             with pytest.raises(ImageError, match="not a picture|broken or truncated"):
                 decode_photo(half, "half")
         assert bool(shown) is not quiet
+
+
+@pytest.mark.parametrize("kind", [b"IDAT", b"abCd"])
+def test_a_png_of_endless_parts_is_given_up(kind, monkeypatch):
+    """Whatever follows its end is not looked at; what comes before takes no more than its time."""
+    monkeypatch.setattr(photos, "MAX_SECONDS", 0.2)
+    whole = encoded(Image.fromarray(np.zeros((8, 8, 3), np.uint8)), "PNG")
+    empty = bytes(4) + kind + struct.pack(">I", zlib.crc32(kind))
+    many = empty * 1_000_000
+    start = time.thread_time()
+    assert decode_photo(whole + many, "after").image.size == (8, 8)
+    assert time.thread_time() - start < 0.2
+    with pytest.raises(ImageError, match=r"^before: takes more than 0\.2 s to read"):
+        decode_photo(whole[:-12] + many + whole[-12:], "before")
+    assert time.thread_time() - start < 2

@@ -178,11 +178,18 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """The parts of a PNG, each with its kind: length, kind, content, checksum; of others none."""
-    place, view = len(_PNG), memoryview(data)
-    while data.startswith(_PNG) and place < len(data):
+    """The parts of a PNG up to its end, each with its kind: length, kind, content, checksum.
+
+    Of other data none. A file may have millions of them: raises `ImageError` when its time is over.
+    """
+    place, kind, view = len(_PNG), b"", memoryview(data)
+    until = time.thread_time() + MAX_SECONDS
+    while data.startswith(_PNG) and place < len(data) and kind != b"IEND":
         end = place + 12 + int.from_bytes(view[place : place + 4], "big")
-        yield bytes(view[place + 4 : place + 8]), view[place:end]
+        kind = bytes(view[place + 4 : place + 8])
+        if time.thread_time() > until:
+            raise ImageError(f"takes more than {MAX_SECONDS:g} s to read")
+        yield kind, view[place:end]
         place = end
 
 
