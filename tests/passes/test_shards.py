@@ -202,10 +202,15 @@ def test_shards_of_machines_of_another_kind_are_joined(data, tmp_path, monkeypat
         RUNS["evaluate"](data, tmp_path / "1", 1, shard="1/2")
     configs = [read_marker(tmp_path / f"{i}", KINDS["evaluation"]).config for i in range(2)]
     assert configs[0] != configs[1] and configs[1]["profile"]["busy_rows"] == 65
-    merge_runs([tmp_path / "0", tmp_path / "1"], tmp_path / "joined")
+    for order in ("01", "10"):  # at once, and one after the other
+        merge_runs([tmp_path / i for i in order], tmp_path / f"joined-{order}")
+    with pytest.raises(ResultError, match="3 of 5 batches are in none of the shards"):
+        merge_runs([tmp_path / "1"], tmp_path / "later")
+    merge_runs([tmp_path / "0"], tmp_path / "later")
     monkeypatch.setattr("chiaroscuro.passes.runner._process", None)
-    RUNS["evaluate"](data, tmp_path / "joined", 1)
-    assert verification(tmp_path / "joined").whole
+    for name in ("joined-01", "joined-10", "later"):
+        RUNS["evaluate"](data, tmp_path / name, 1)
+        assert verification(tmp_path / name).whole
 
 
 def test_a_shard_that_replaces_another_leaves_nothing_of_it(data, tmp_path):

@@ -78,17 +78,7 @@ def localize(
     task = _LocalizationTask(settings_from(LocalizationSettings, settings, given))
     images = load_images(**task.settings.source, root=data_root)
     return run_pass(
-        task,
-        classifier,
-        images,
-        out,
-        resume,
-        overwrite,
-        workers,
-        progress,
-        engine,
-        strict=strict,
-        shard=shard,
+        task, classifier, images, out, resume, overwrite, workers, progress, engine, strict, shard
     )
 
 

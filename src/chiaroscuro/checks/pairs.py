@@ -86,17 +86,7 @@ def confusions(
         task = _ConfusionTask(chosen)
         images = load_images(**chosen.source, root=data_root)
     return run_pass(
-        task,
-        classifier,
-        images,
-        out,
-        resume,
-        overwrite,
-        workers,
-        progress,
-        engine,
-        strict=strict,
-        shard=shard,
+        task, classifier, images, out, resume, overwrite, workers, progress, engine, strict, shard
     )
 
 

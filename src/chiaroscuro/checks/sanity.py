@@ -93,17 +93,7 @@ def check(
     task = _SanityTask(settings_from(CheckSettings, settings, {"data": data, **options}))
     images = load_images(**task.settings.source, root=data_root)
     return run_pass(
-        task,
-        classifier,
-        images,
-        out,
-        resume,
-        overwrite,
-        workers,
-        progress,
-        engine,
-        strict=strict,
-        shard=shard,
+        task, classifier, images, out, resume, overwrite, workers, progress, engine, strict, shard
     )
 
 

@@ -86,9 +86,9 @@ def evaluate(
         workers,
         progress,
         engine,
+        strict,
+        shard,
         is_current,
-        strict=strict,
-        shard=shard,
     )
 
 

@@ -111,9 +111,9 @@ def run_pass(
     workers: int = 1,
     progress: Progress = silent,
     engine: str = "local",
-    is_current: Callable[[Result], bool] = lambda result: True,
-    shard: str | None = None,
     strict: bool = False,
+    shard: str | None = None,
+    is_current: Callable[[Result], bool] = lambda result: True,
 ) -> Result:
     """Process every batch that has no whole part yet, then summarize all into the folder `out`.
 

@@ -192,8 +192,9 @@ def joined(
     if overwrite and folders.resolved(out) in map(folders.resolved, places):
         raise ResultError(f"{out} is one of the shards: join them there without replacing it")
     kind = kind or kind_of_shard(places[0])
-    config = read_config(places[0], kind, RunConfig)
-    for place in places[1:]:
+    is_there = not overwrite and folders.kind_in(out) == kind
+    config = read_config(out if is_there else places[0], kind, RunConfig)
+    for place in places:
         theirs = read_config(place, kind, RunConfig)
         check_config(place, kind, _as_on(theirs, config))
     with open_run(out, kind, config, resume=not overwrite, overwrite=overwrite) as run:
