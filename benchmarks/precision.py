@@ -163,17 +163,24 @@ def rounding(
     with torch.no_grad():
         target = module(pixels)[:, :classes].argmax(dim=1)
 
-    def found(threads: int = 1, size: int = len(pixels), budget: int | None = None,
-              network: nn.Module = module) -> Found:  # fmt: skip
+    def found(
+        threads: int = 1,
+        size: int = len(pixels),
+        budget: int | None = None,
+        network: nn.Module = module,
+    ) -> Found:
         torch.set_num_threads(threads)
         classifier, images = Classifier(network), pixels.to(next(network.parameters()).dtype)
         each = [
             class_gradients(
-                classifier, images[n : n + size], target[n : n + size], rivals,
+                classifier,
+                images[n : n + size],
+                target[n : n + size],
+                rivals,
                 memory_budget=budget,
             )
             for n in range(0, len(pixels), size)
-        ]  # fmt: skip
+        ]
         marked = {n: torch.cat([mask(one) for one in each]) for n, mask in MASKS.items()}
         return Found(torch.cat([one.logits for one in each])[:, :classes], marked)
 

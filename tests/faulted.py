@@ -141,8 +141,19 @@ def main(place: Path, command: str) -> None:
     torch.set_num_threads(1)
     os.chdir(place)
     report.write = lambda result, folder: None
-    words = [command, "data", "--model", "net", "--batch", "3", "--threads", "1",
-             *COMMANDS[command], "--quiet", "--out"]  # fmt: skip
+    words = [
+        command,
+        "data",
+        "--model",
+        "net",
+        "--batch",
+        "3",
+        "--threads",
+        "1",
+        *COMMANDS[command],
+        "--quiet",
+        "--out",
+    ]
     assert end(begin([*words, "whole"], place / "said")) == 3, (place / "said").read_text()
     for name, fault in FAULTS.items():
         out = place / name.replace(" ", "-") / "run"

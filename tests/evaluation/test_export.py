@@ -462,9 +462,11 @@ def test_a_disk_that_is_full_as_hdf5_closes_its_files_is_said_too(data, tmp_path
     monkeypatch.setattr(convert._Written, "write", refuse)
     with pytest.raises(UnwritableResultError, match="No space left on device"):
         convert_maps(
-            tmp_path / "run", tmp_path / "out", "virelay",
+            tmp_path / "run",
+            tmp_path / "out",
+            "virelay",
             progress=lambda done, total, before: full.extend([1] * (done == total)),
-        )  # fmt: skip
+        )
     assert full and not (tmp_path / "out").exists()
 
 
